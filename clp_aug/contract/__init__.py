@@ -1,0 +1,1 @@
+"""What both tools agree on: schema, boxes, pictures, seeds, shards, errors. numpy and h5py, no torch."""

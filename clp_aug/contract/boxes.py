@@ -1,0 +1,44 @@
+"""Boxes: half-open integer pixels (x0, y0, x1, y1); True inside a box means causal, everywhere.
+
+Arrays of boxes are int32 (..., 4). The picture is H rows of W pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Box = tuple[int, int, int, int]
+
+
+def is_valid(box: Box, height: int, width: int) -> bool:
+    """Tell whether the box holds at least one pixel and lies inside the picture."""
+    x0, y0, x1, y1 = box
+    return 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+
+
+def mask(box: Box, height: int, width: int) -> np.ndarray:
+    """Return r of eq. (2): bool (H, W), True inside the box."""
+    x0, y0, x1, y1 = box
+    inside = np.zeros((height, width), bool)
+    inside[y0:y1, x0:x1] = True
+    return inside
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas in pixels, int64 (...), of boxes (..., 4); an inverted box has area 0."""
+    b = np.asarray(boxes, np.int64)
+    return np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the intersection over union, float64 (...), of boxes (..., 4) pair by pair."""
+    a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
+    common = area(np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1))
+    return common / np.maximum(area(a) + area(b) - common, 1)
+
+
+def centred(height: int, width: int, share: float = 0.6) -> Box:
+    """Return the box about the picture's centre whose sides are `share` of the picture's (at least 1 pixel)."""
+    w, h = max(1, round(width * share)), max(1, round(height * share))
+    x0, y0 = (width - w) // 2, (height - h) // 2
+    return x0, y0, x0 + w, y0 + h

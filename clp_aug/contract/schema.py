@@ -1,0 +1,84 @@
+"""The contract: what one shard holds. Read this file first.
+
+A shard is one HDF5 file. `META` rows are the meta pictures: originals, and beside each its counterfactuals and
+factuals. `TRAIN` rows give every training picture its box (eq. 8 needs it) and the label it is trained with.
+`LOOK` is for people only: the matte behind each original's box; training never reads it.
+All boxes are pixels of the picture as READ delivers it at the shard's size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = "1.0"
+IMAGE_LAYOUT = "NHWC-uint8-RGB"
+
+ORIGINAL, COUNTERFACTUAL, FACTUAL = 0, 1, 2
+KINDS = ("original", "counterfactual", "factual")
+
+OUTCOMES = ("ok", "empty", "full", "tiny", "fallback")
+"""What became of the chosen matte: used; refused as empty, covering the picture or too small; or it gave none."""
+OK, EMPTY, FULL, TINY, FALLBACK = range(5)
+
+NO_FILL = "none"  # fills[0]: what an original has
+UNKNOWN_GROUP = -1
+
+
+@dataclass(frozen=True)
+class Field:
+    """One data set of a shard: its numpy type, its shape in letters, and what it means."""
+
+    dtype: str
+    shape: tuple[str | int, ...]
+    meaning: str
+    optional: bool = False
+
+
+FIELDS: dict[str, Field] = {
+    "meta/images": Field("u1", ("N", "H", "W", 3), "originals, counterfactuals, factuals; RGB"),
+    "meta/label": Field("i8", ("N",), "true class y; a counterfactual keeps y and means 'not y' through kind"),
+    "meta/kind": Field("u1", ("N",), "0 original, 1 counterfactual, 2 factual"),
+    "meta/fill": Field("u1", ("N",), "index into the attribute fills"),
+    "meta/box": Field("i4", ("N", 4), "x0, y0, x1, y1 in pixels, half open; inside = causal"),
+    "meta/sample_id": Field("i8", ("N",), "the data set's id of the original; copies share it"),
+    "meta/parent_id": Field("i8", ("N",), "sample id of the original that a copy was made from"),
+    "meta/group": Field("i4", ("N",), "group index, -1 when unknown"),
+    "meta/box_source": Field("u1", ("N",), "index into the attribute box_sources: which matte gave the box"),
+    "meta/outcome": Field("u1", ("N",), "ok, empty, full, tiny, fallback"),
+    "train/sample_id": Field("i8", ("M",), "ids of all training pictures, ascending"),
+    "train/box": Field("i4", ("M", 4), "their boxes"),
+    "train/box_source": Field("u1", ("M",), "as meta/box_source"),
+    "train/outcome": Field("u1", ("M",), "as meta/outcome"),
+    "train/label": Field("i8", ("M",), "the label as trained on, noise included", optional=True),
+    "look/matte": Field("u1", ("K", "H", "W"), "matte of each original, 255 = foreground; for people", optional=True),
+    "look/sample_id": Field("i8", ("K",), "whose matte it is", optional=True),
+}
+
+META = tuple(name for name in FIELDS if name.startswith("meta/") and name != "meta/images")
+TRAIN = tuple(name for name in FIELDS if name.startswith("train/"))
+
+JSON_ATTRIBUTES = ("class_names", "group_names", "fills", "box_sources", "settings", "matte")
+TEXT_ATTRIBUTES = ("clp_schema", "image_layout", "dataset", "fingerprint", "tool_version")
+INT_ATTRIBUTES = ("seed",)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The root attributes of a shard.
+
+    settings: the run's configuration as plain JSON; matte: {"name", "sha256", "licence"} of the chosen back end;
+    fingerprint: sha256 of the data set's table (ids, labels, groups, splits, names), not of its pixels.
+    """
+
+    dataset: str
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    fills: tuple[str, ...]
+    box_sources: tuple[str, ...]
+    settings: dict
+    matte: dict
+    fingerprint: str
+    seed: int
+    tool_version: str
+    clp_schema: str = SCHEMA_VERSION
+    image_layout: str = IMAGE_LAYOUT

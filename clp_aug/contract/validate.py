@@ -1,0 +1,189 @@
+"""The nine checks that a shard passes before its first picture is touched: files come from strangers too.
+
+HDF5 can name other files, promise 150 GB in a kilobyte, or inflate one chunk to gigabytes. Nothing here reads
+pixels; `verify_pictures` does, afterwards and on request.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from clp_aug.contract import schema
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import FIELDS, Header
+
+MAX_ROWS = 50_000_000
+MAX_SIDE = 2048
+MAX_CHUNK_BYTES = 16 << 20  # a chunk is inflated whole
+MAX_ATTRIBUTE_BYTES = 4 << 20
+FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+REMEDY = "use only shards that clp-augment wrote"
+
+
+def refuse(path: Path, problem: str) -> InputError:
+    """Return the one-line error of a shard that is not what it should be."""
+    return InputError(f"shard {path}: {problem}; {REMEDY}")
+
+
+def open_shard(path: Path) -> h5py.File:
+    """Open read-only, without locks and without a chunk cache (a chunk is one picture, used once)."""
+    if not Path(path).is_file():
+        raise InputError(f"shard {path}: no such file; make it with clp-augment")
+    try:
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=0)
+    except OSError as error:
+        raise refuse(path, f"not an HDF5 file, or cut short ({str(error).splitlines()[0]})") from None
+
+
+def check_links(path: Path, file: h5py.File) -> None:
+    """Check 1: only hard links; soft and external links could lead into other files."""
+    for group in (file, *(file[g] for g in ("meta", "train", "look") if _is_hard_group(path, file, g))):
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise refuse(path, f"{group.name.rstrip('/')}/{name} is a link to somewhere else")
+
+
+def _is_hard_group(path: Path, file: h5py.File, name: str) -> bool:
+    if name not in file:
+        return False
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise refuse(path, f"/{name} is a link to somewhere else")
+    return isinstance(file[name], h5py.Group)
+
+
+def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
+    """Checks 2, 4, 5, 6: data lie in this file, in chunks of sane size behind known filters, and are all there."""
+    if data.external is not None or data.is_virtual:
+        raise refuse(path, f"/{name} takes its data from other files")
+    plist = data.id.get_create_plist()
+    foreign = [code for code in (plist.get_filter(i)[0] for i in range(plist.get_nfilters())) if code not in FILTERS]
+    if foreign:
+        raise refuse(path, f"/{name} uses filter {foreign[0]}, expected only {', '.join(FILTERS.values())}")
+    if not data.size:
+        return
+    if data.chunks is None:
+        if data.id.get_storage_size() < data.nbytes:
+            raise refuse(path, f"/{name} declares {data.nbytes:,} bytes but stores {data.id.get_storage_size():,}")
+        return
+    if math.prod(data.chunks) * data.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise refuse(path, f"/{name} has chunks of {data.chunks}, over {MAX_CHUNK_BYTES >> 20} MiB")
+    expected = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+    if expected > MAX_ROWS or data.id.get_num_chunks() != expected:
+        raise refuse(path, f"/{name} declares {expected:,} chunks but stores {data.id.get_num_chunks():,}")
+
+
+def check_shapes(path: Path, file: h5py.File) -> None:
+    """Check 3: every data set of the contract, with its type and rank, and equal lengths; others are ignored."""
+    sizes: dict[str, int] = {}
+    for name, field in FIELDS.items():
+        if name not in file:
+            if field.optional:
+                continue
+            raise refuse(path, f"/{name} is missing")
+        data = file[name]
+        if not isinstance(data, h5py.Dataset) or data.dtype != np.dtype(field.dtype):
+            raise refuse(path, f"/{name} is {getattr(data, 'dtype', 'a group')}, expected {field.dtype}")
+        if data.shape is None or len(data.shape) != len(field.shape):
+            raise refuse(path, f"/{name} has shape {data.shape}, expected ({', '.join(map(str, field.shape))})")
+        for letter, n in zip(field.shape, data.shape, strict=True):
+            limit = MAX_SIDE if letter in ("H", "W") else MAX_ROWS
+            known = letter if isinstance(letter, int) else sizes.setdefault(letter, n)
+            if n != known or n > limit:
+                raise refuse(path, f"/{name} has shape {data.shape}: {letter} = {n}, expected {min(known, limit)}")
+        check_storage(path, name, data)
+    if sizes["N"] == 0:
+        raise refuse(path, "it holds no meta picture")
+
+
+def read_header(path: Path, file: h5py.File) -> Header:
+    """Check 7: attributes by name, size-capped, text and JSON only."""
+    values: dict = {}
+    for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES, *schema.INT_ATTRIBUTES):
+        if name not in file.attrs:
+            raise refuse(path, f"attribute {name} is missing")
+        attribute = file.attrs.get_id(name)
+        if attribute.shape != () or attribute.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+            raise refuse(path, f"attribute {name} is not one short value")
+        value = file.attrs[name]
+        if name in schema.INT_ATTRIBUTES:
+            if not isinstance(value, np.integer):
+                raise refuse(path, f"attribute {name} is not an integer")
+            values[name] = int(value)
+            continue
+        if not isinstance(value, str) or len(value) > MAX_ATTRIBUTE_BYTES:
+            raise refuse(path, f"attribute {name} is not text of at most {MAX_ATTRIBUTE_BYTES >> 20} MiB")
+        try:
+            values[name] = json.loads(value) if name in schema.JSON_ATTRIBUTES else value
+        except ValueError:
+            raise refuse(path, f"attribute {name} is not JSON") from None
+    for name, kind in (("settings", dict), ("matte", dict)):
+        if not isinstance(values[name], kind):
+            raise refuse(path, f"attribute {name} is not a JSON object")
+    for name in ("class_names", "group_names", "fills", "box_sources"):
+        if not isinstance(values[name], list) or not all(isinstance(v, str) for v in values[name]):
+            raise refuse(path, f"attribute {name} is not a list of names")
+        values[name] = tuple(values[name])
+    for name, expected in (("clp_schema", schema.SCHEMA_VERSION), ("image_layout", schema.IMAGE_LAYOUT)):
+        if values[name] != expected:
+            raise refuse(path, f"{name} is {values[name]!r}, this version reads {expected!r}")
+    return Header(**values)
+
+
+def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dict[str, np.ndarray]) -> None:
+    """Check 3, continued: every index points at something, every box lies inside its picture, ids are unique."""
+    height, width = shape
+
+    def within(name: str, low: int, high: int) -> None:
+        values = tables.get(name)
+        if values is not None and values.size and not (low <= values.min() and values.max() < high):
+            raise refuse(path, f"/{name} holds {values.min()}..{values.max()}, expected {low}..{high - 1}")
+
+    within("meta/kind", 0, len(schema.KINDS))
+    within("meta/fill", 0, len(header.fills))
+    within("meta/group", -1, max(len(header.group_names), 1 << 30 if not header.group_names else 0))
+    for part in ("meta", "train"):
+        within(f"{part}/label", 0, len(header.class_names))
+        within(f"{part}/box_source", 0, len(header.box_sources))
+        within(f"{part}/outcome", 0, len(schema.OUTCOMES))
+        within(f"{part}/sample_id", 0, 1 << 62)
+        x0, y0, x1, y1 = tables[f"{part}/box"].T
+        bad = np.flatnonzero(~((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)))
+        if bad.size:
+            box = tuple(map(int, tables[f"{part}/box"][bad[0]]))
+            raise refuse(path, f"/{part}/box[{bad[0]}] = {box} is not inside {width} x {height} pixels")
+    originals = tables["meta/sample_id"][tables["meta/kind"] == schema.ORIGINAL]
+    for name, ids in (("meta originals", originals), ("train/sample_id", tables["train/sample_id"])):
+        if len(np.unique(ids)) != len(ids):
+            raise refuse(path, f"{name}: an id stands there twice")
+    if not np.isin(tables["meta/parent_id"], originals).all():
+        raise refuse(path, "/meta/parent_id names a picture that is not among the originals")
+    if not header.settings.get("keep_meta_in_train", False) and np.isin(originals, tables["train/sample_id"]).any():
+        raise refuse(path, "a meta picture is also a training picture")
+
+
+def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], dict[str, np.ndarray]]:
+    """Run the checks; return the header, the shape of /meta/images, and every small table by name.
+
+    Raises InputError with one line that names the shard, the data set and what was expected. Check 8 (a flipped
+    byte) shows when a picture is read; check 9: HDF5 itself can have bugs, so open strangers' shards in a sandbox.
+    """
+    path = Path(path)
+    with open_shard(path) as file:
+        try:
+            check_links(path, file)
+            check_shapes(path, file)
+            header = read_header(path, file)
+            shape = file["meta/images"].shape
+            tables = {name: file[name][...] for name in FIELDS if name in file and FIELDS[name].shape[1:] in ((), (4,))}
+        except (OSError, RuntimeError, KeyError, UnicodeDecodeError, ValueError, TypeError) as error:
+            raise refuse(path, f"damaged ({str(error).splitlines()[0]})") from None
+        if math.prod(shape) > 1000 * max(os.path.getsize(path), 1):
+            raise refuse(path, f"/meta/images declares {math.prod(shape):,} bytes in a file of {os.path.getsize(path):,}")
+    check_values(path, header, shape[1:3], tables)
+    return header, shape, tables

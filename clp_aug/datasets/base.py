@@ -1,0 +1,158 @@
+"""READ: what a data set is to both tools - a table of samples, and pictures read by row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from clp_aug.contract import images
+from clp_aug.contract.boxes import Box
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import UNKNOWN_GROUP
+
+TRAIN, VAL, TEST = 0, 1, 2
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The table of a data set, one entry a row.
+
+    sample_id: int64, unique, >= 0; label: int64 in [0, C); group: int32, -1 when unknown; split: uint8, 0 train,
+    1 val, 2 test; name: text for messages and fingerprints, a relative path where there is a file.
+    """
+
+    sample_id: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    split: np.ndarray
+    name: Sequence[str]
+
+    @classmethod
+    def of(cls, label, split, name, sample_id=None, group=None) -> Samples:
+        """Build the table with the contract's types; ids default to the row number, groups to unknown."""
+        n = len(label)
+        return cls(
+            np.arange(n) if sample_id is None else np.asarray(sample_id, np.int64),
+            np.asarray(label, np.int64),
+            np.full(n, UNKNOWN_GROUP, np.int32) if group is None else np.asarray(group, np.int32),
+            np.asarray(split, np.uint8),
+            name,
+        )
+
+
+class Dataset:
+    """A table of samples with pictures. Sub-classes say where a picture, its mask and its box come from.
+
+    Attributes: name; class_names; group_names (empty without groups); samples (the table). Objects are cheap to
+    pickle: pictures stay on disk, or are made when asked for.
+    """
+
+    def __init__(self, name: str, class_names: Sequence[str], samples: Samples, group_names: Sequence[str] = ()):
+        self.name, self.samples = name, samples
+        self.class_names, self.group_names = tuple(class_names), tuple(group_names)
+        self._check()
+
+    def _check(self) -> None:
+        ids, label, group = self.samples.sample_id, self.samples.label, self.samples.group
+        if not len(ids):
+            raise InputError(f"data set {self.name}: no picture found; look at the layout in the README")
+        unique, counts = np.unique(ids, return_counts=True)
+        if len(unique) != len(ids):
+            raise InputError(f"data set {self.name}: id {unique[counts > 1][0]} stands there twice; ids must differ")
+        if not (ids.min() >= 0 and label.min() >= 0 and label.max() < len(self.class_names)):
+            raise InputError(
+                f"data set {self.name}: ids from {ids.min()}, labels {label.min()}..{label.max()};"
+                f" expected ids >= 0 and labels 0..{len(self.class_names) - 1}"
+            )
+        if self.group_names and not (group.min() >= 0 and group.max() < len(self.group_names)):
+            raise InputError(f"data set {self.name}: a group is outside 0..{len(self.group_names) - 1}")
+
+    def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
+        """Return the picture of a row: uint8 (H, W, 3) RGB, through the fixed resize and crop when size is given."""
+        raise NotImplementedError
+
+    def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
+        """Return the mask that comes with the picture: float32 (H, W) in [0, 1], or None without one."""
+        return None
+
+    def box(self, row: int, size: int | None = None, fit: str = "crop") -> Box | None:
+        """Return the box that comes with the picture, mapped through the fixed resize and crop, or None."""
+        return None
+
+    def source_size(self, row: int) -> tuple[int, int]:
+        """Return (width, height) of the picture as stored, from its header alone."""
+        raise NotImplementedError
+
+    def rows_of(self, sample_ids: np.ndarray) -> np.ndarray:
+        """Return the rows of the given ids, int64. Raises InputError for an id that is not in the table."""
+        order = np.argsort(self.samples.sample_id, kind="stable")
+        at = np.searchsorted(self.samples.sample_id, sample_ids, sorter=order).clip(max=len(order) - 1)
+        rows = order[at]
+        missing = np.asarray(sample_ids)[self.samples.sample_id[rows] != sample_ids]
+        if missing.size:
+            raise InputError(f"data set {self.name}: it has no picture with id {missing[0]}; is this the right root?")
+        return rows
+
+    def fingerprint(self) -> str:
+        """Return sha256 over classes, groups and the whole table; the same data give the same text anywhere."""
+        digest = hashlib.sha256(repr((self.name, self.class_names, self.group_names)).encode())
+        for column in (self.samples.sample_id, self.samples.label, self.samples.group, self.samples.split):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update("\n".join(self.samples.name).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Masks and boxes that lie beside pictures. masks: row -> file; boxes: row -> source pixels, half open."""
+
+    masks: Mapping[int, Path] = field(default_factory=dict)
+    boxes: Mapping[int, tuple[float, float, float, float]] = field(default_factory=dict)
+
+
+class FileDataset(Dataset):
+    """A data set of picture files under one root; `samples.name` holds their paths relative to it."""
+
+    def __init__(self, name, root: Path, class_names, samples, group_names=(), annotations=None):
+        super().__init__(name, class_names, samples, group_names)
+        self.root, self.annotations = Path(root), annotations or Annotations()
+
+    def _bytes(self, path: Path, row: int) -> bytes:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"data set {self.name}: cannot read {path} ({error.strerror}), listed as sample"
+                f" {self.samples.sample_id[row]}; restore it or take it out of the list"
+            ) from None
+
+    def image(self, row, size=None, fit="crop"):
+        path = self.root / self.samples.name[row]
+        return images.read_rgb(self._bytes(path, row), str(path), size, fit)
+
+    def alpha(self, row, size=None, fit="crop"):
+        path = self.annotations.masks.get(row)
+        return None if path is None else images.read_alpha(self._bytes(path, row), str(path), size, fit)
+
+    def box(self, row, size=None, fit="crop"):
+        box = self.annotations.boxes.get(row)
+        if box is None:
+            return None
+        width, height = self.source_size(row)
+        if not (0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
+            raise InputError(
+                f"picture {self.samples.name[row]}: box {box} is not inside its {width} x {height} pixels;"
+                " expected x0, y0, x1, y1, half open"
+            )
+        if size is None:
+            return tuple(int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
+        return images.Geometry.of(width, height, size, fit).map_box(box)
+
+    def source_size(self, row):
+        path = self.root / self.samples.name[row]
+        return images.read_size(self._bytes(path, row), str(path))

@@ -1,0 +1,117 @@
+"""The built-in data set: rings and crosses before two real photographs, with a strong spurious background.
+
+In training 95 % of the rings stand before the temple and 95 % of the crosses before the garden, so a classifier
+that looks at the background is nearly always right; validation and test are balanced. Textures are cut from
+the two photographs that scikit-learn ships (china.jpg and flower.jpg, CC BY, see docs/data.md); shapes carry the
+texture of either photograph, so that only their outline tells the class.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract.boxes import Box
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.images import Geometry, resize_alpha
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
+
+SIZE = 64
+CLASSES, PLACES = ("ring", "cross"), ("temple", "garden")
+SPURIOUS = 0.95
+COUNTS = {TRAIN: 600, VAL: 100, TEST: 200}  # pictures a class
+
+
+@lru_cache(maxsize=2)
+def photograph(place: int) -> np.ndarray:
+    """Return one of the two photographs at 320 pixels of height: uint8 (320, W, 3) RGB."""
+    spec = importlib.util.find_spec("sklearn")  # found, not imported: its import costs a second
+    if spec is None or spec.origin is None:
+        raise InputError("data set demo takes its two photographs from scikit-learn; pip install scikit-learn")
+    path = Path(spec.origin).parent / "datasets" / "images" / ("china.jpg", "flower.jpg")[place]
+    picture = Image.open(path).convert("RGB")
+    return np.asarray(picture.resize((round(picture.width * 320 / picture.height), 320)))
+
+
+def texture(place: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut a random window of one photograph, maybe mirrored: uint8 (SIZE, SIZE, 3)."""
+    photo = photograph(place)
+    side = int(rng.integers(SIZE, 3 * SIZE))
+    y, x = rng.integers(photo.shape[0] - side), rng.integers(photo.shape[1] - side)
+    window = cv2.resize(photo[y : y + side, x : x + side], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(window[:, ::-1] if rng.random() < 0.5 else window)
+
+
+def outline(label: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw one ring or cross of random size, place, turn and stroke: float32 (SIZE, SIZE) alpha in [0, 1]."""
+    scale = 4  # drawn four times larger, then shrunk: soft edges
+    canvas = np.zeros((SIZE * scale, SIZE * scale), np.uint8)
+    radius = rng.uniform(0.18, 0.30) * SIZE * scale
+    stroke = int(radius * rng.uniform(0.40, 0.55))
+    cx, cy = rng.uniform(radius * 1.25, SIZE * scale - radius * 1.25, 2)
+    if label == 0:
+        cv2.circle(canvas, (int(cx), int(cy)), int(radius), 255, stroke)
+    else:
+        turn = rng.uniform(0, np.pi / 2)
+        for angle in (turn, turn + np.pi / 2):
+            dx, dy = radius * 1.1 * np.cos(angle), radius * 1.1 * np.sin(angle)
+            cv2.line(canvas, (int(cx - dx), int(cy - dy)), (int(cx + dx), int(cy + dy)), 255, stroke)
+    return cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+class Demo(Dataset):
+    """Rings and crosses, made picture by picture from the set's seed. group = 2 * label + place."""
+
+    def __init__(self, seed: int = 0) -> None:
+        label, place, split = [], [], []
+        for which, count in COUNTS.items():
+            share = SPURIOUS if which == TRAIN else 0.5
+            for y in range(len(CLASSES)):
+                same = round(count * share)
+                label += [y] * count
+                place += [y] * same + [1 - y] * (count - same)
+                split += [which] * count
+        self.seed, self.place = seed, np.asarray(place)
+        names = [f"{CLASSES[y]}-on-{PLACES[a]}-{i:04d}" for i, (y, a) in enumerate(zip(label, place, strict=True))]
+        group = 2 * np.asarray(label) + self.place
+        super().__init__("demo", CLASSES, Samples.of(label, split, names, group=group), _group_names())
+
+    def _parts(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = rng_for(self.seed, row, "demo")
+        background = texture(int(self.place[row]), rng).astype(np.float32)
+        alpha = outline(int(self.samples.label[row]), rng)
+        body = texture(int(rng.integers(2)), rng).astype(np.float32)
+        body = np.clip(body * rng.uniform(0.35, 0.6) + rng.uniform(80, 140), 0, 255)  # pale: visible on both
+        picture = background * (1 - alpha[..., None]) + body * alpha[..., None]
+        return picture.round().astype(np.uint8), alpha
+
+    def image(self, row, size=None, fit="crop"):
+        picture, _ = self._parts(row)
+        if size is None or size == SIZE:
+            return picture
+        return np.asarray(Geometry.of(SIZE, SIZE, size, fit).apply(Image.fromarray(picture)))
+
+    def alpha(self, row, size=None, fit="crop"):
+        _, alpha = self._parts(row)
+        return alpha if size is None or size == SIZE else resize_alpha(alpha, size, fit)
+
+    def box(self, row, size=None, fit="crop") -> Box | None:
+        return None
+
+    def source_size(self, row):
+        return SIZE, SIZE
+
+
+def _group_names() -> list[str]:
+    return [f"{name} on {place}" for name in CLASSES for place in PLACES]
+
+
+def load(root: Path | None) -> Demo:
+    """Return the built-in set; it needs no root."""
+    return Demo()
