@@ -1,0 +1,243 @@
+"""LOAD: a shard and the data set it was made from, in memory as uint8; batches of pictures with their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.schema import KINDS, ORIGINAL, Header
+from clp_aug.contract.seeds import rng_for
+from clp_aug.contract.shards import ShardReader
+from clp_aug.datasets import load_dataset
+from clp_aug.datasets.base import SPLITS, TEST, VAL, Dataset
+from clp_train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory. images: uint8 (N, 3, H, W); label, group, sample_id: int64 (N,).
+
+    group: the class where the data set knows no groups.
+    """
+
+    images: Tensor
+    label: Tensor
+    group: Tensor
+    sample_id: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class BoxedPictures(Pictures):
+    """Pictures to learn from. box: int64 (N, 4), half-open pixels; kind: uint8 (N,) of the contract."""
+
+    box: Tensor
+    kind: Tensor
+
+    def take(self, rows: Tensor) -> BoxedPictures:
+        """Return the given rows, int64 (n,), in that order."""
+        fields = (self.images, self.label, self.group, self.sample_id, self.box, self.kind)
+        return BoxedPictures(*(values[rows] for values in fields))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box."""
+
+    images: Tensor
+    inside: Tensor
+    label: Tensor
+    kind: Tensor
+    sample_id: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """All that a run reads. evaluation: the splits that have pictures, "val" and "test", by name."""
+
+    header: Header
+    train: BoxedPictures
+    meta: BoxedPictures
+    evaluation: dict[str, Pictures]
+    group_names: tuple[str, ...]
+
+
+def load(config: TrainConfig) -> RunData:
+    """Read the shard, find its data set, and hold every picture of the run in memory.
+
+    Raises InputError for a shard or data set that cannot be used or do not belong together, UsageError for a meta
+    batch that is larger than the meta set.
+    """
+    shard = ShardReader(config.meta)
+    header, tables = shard.header, shard.tables
+    size, fit = geometry(shard)
+    dataset = load_dataset(header.dataset, config.root)
+    if dataset.fingerprint() != header.fingerprint:
+        raise InputError(
+            f"shard {config.meta}: made from another version of data set {header.dataset} (fingerprint"
+            f" {header.fingerprint[:12]}, found {dataset.fingerprint()[:12]}); make the shard again or give its --root"
+        )
+    if config.meta_batch_size and config.meta_batch_size > len(shard):
+        raise UsageError(f"--meta-batch-size {config.meta_batch_size}: the meta set holds {len(shard)} pictures")
+    group_names = header.group_names or header.class_names
+
+    def groups(group: np.ndarray, label: np.ndarray) -> np.ndarray:
+        return group if header.group_names else label
+
+    rows = dataset.rows_of(tables["train/sample_id"])
+    if len(rows) < 2:
+        raise InputError(f"shard {config.meta}: it lists {len(rows)} training pictures, expected at least 2")
+    label = tables.get("train/label", dataset.samples.label[rows])
+    chosen = spread(groups(dataset.samples.group[rows], label), config.limit, config.seed)
+    train = BoxedPictures(
+        **vars(read(dataset, rows[chosen], size, fit)) | {"label": torch.from_numpy(label[chosen])},
+        box=torch.from_numpy(tables["train/box"][chosen]).long(),
+        kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
+    )
+    meta = BoxedPictures(
+        images=torch.from_numpy(shard.images()).permute(0, 3, 1, 2).contiguous(),
+        label=torch.from_numpy(tables["meta/label"]),
+        group=torch.from_numpy(groups(tables["meta/group"], tables["meta/label"])).long(),
+        sample_id=torch.from_numpy(tables["meta/sample_id"]),
+        box=torch.from_numpy(tables["meta/box"]).long(),
+        kind=torch.from_numpy(tables["meta/kind"]),
+    )
+    evaluation = {}
+    for split in (VAL, TEST):
+        held_out = dataset.samples.split == split
+        held_out &= ~np.isin(dataset.samples.sample_id, tables["meta/sample_id"])
+        if held_out.any():
+            evaluation[SPLITS[split]] = read(dataset, np.flatnonzero(held_out), size, fit)
+    if not evaluation:
+        raise InputError(f"data set {header.dataset}: no val and no test pictures; there is nothing to measure")
+    return RunData(header, train, meta, evaluation, tuple(group_names))
+
+
+def geometry(shard: ShardReader) -> tuple[int, str]:
+    """Return the size and fit that a shard's pictures were read with. Raises InputError when it does not say."""
+    settings = shard.header.settings
+    size, fit = settings.get("size"), settings.get("fit")
+    if not isinstance(size, int) or not isinstance(fit, str) or shard.shape[1:3] != (size, size):
+        raise InputError(
+            f"shard {shard.path}: settings say size {size!r}, fit {fit!r} for pictures of"
+            f" {shard.shape[2]} x {shard.shape[1]}; make the shard again with clp-augment"
+        )
+    return size, fit
+
+
+def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str) -> Pictures:
+    """Read the pictures of some rows, int64 (n,), through the fixed resize and crop."""
+    samples = dataset.samples
+    images = np.empty((len(rows), 3, size, size), np.uint8)
+    for i, row in enumerate(rows):
+        images[i] = dataset.image(int(row), size, fit).transpose(2, 0, 1)
+    label = samples.label[rows]
+    group = samples.group[rows] if dataset.group_names else label
+    return Pictures(*(torch.from_numpy(np.asarray(v, np.uint8 if v is images else np.int64))
+                      for v in (images, label, group, samples.sample_id[rows])))  # fmt: skip
+
+
+def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
+    """Return at most `limit` row numbers, ascending, taken in turn from every group until it has none left."""
+    if limit is None or limit >= len(group):
+        return np.arange(len(group))
+    shuffled = rng_for(seed, 0, "limit").permutation(len(group))
+    turn = np.empty(len(group), np.int64)  # the how-manieth of its group a row is
+    for g in np.unique(group):
+        members = shuffled[group[shuffled] == g]
+        turn[members] = np.arange(len(members))
+    return np.sort(np.lexsort((group, turn))[:limit])
+
+
+def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 (N, 3, H, W), in [0, 1] units, std >= 1e-3."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(3):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()  # exact, without a float copy
+        share /= share.sum()
+        mean.append(float((share * levels).sum()))
+        std.append(max(float((share * (levels - mean[-1]).square()).sum().sqrt()), 1e-3))
+    return mean, std
+
+
+def masks(box: Tensor, height: int, width: int) -> Tensor:
+    """Return r of eq. (6) for boxes (n, 4): bool (n, H, W), True inside."""
+    x0, y0, x1, y1 = box.T[..., None]  # each (n, 1)
+    ys, xs = torch.arange(height), torch.arange(width)
+    return ((ys >= y0) & (ys < y1))[:, :, None] & ((xs >= x0) & (xs < x1))[:, None, :]
+
+
+def reflected(i: Tensor, n: int) -> Tensor:
+    """Fold indices from (-n, 2n - 1) into [0, n) as reflection padding does, the edge not repeated."""
+    return (n - 1) - ((n - 1) - i.abs()).abs()
+
+
+def pad_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Shift each picture by up to an eighth of its side, mirrored at the edges, and flip every other one.
+
+    images: (n, 3, H, W); inside: (n, H, W); both move together. Source: He et al. 2016 (4 of 32 pixels), with
+    reflection in place of zeros, as the meta-learning code for CIFAR has it.
+    """
+    n, _, height, width = images.shape
+    ys = torch.arange(height) + torch.randint(-(height // 8), height // 8 + 1, (n, 1), generator=generator)
+    xs = torch.arange(width) + torch.randint(-(width // 8), width // 8 + 1, (n, 1), generator=generator)
+    xs = torch.where(torch.rand((n, 1), generator=generator) < 0.5, xs.flip(1), xs)
+    at = (torch.arange(n)[:, None, None], reflected(ys, height)[:, :, None], reflected(xs, width)[:, None, :])
+    channels = torch.arange(3)[:, None, None]
+    return images[at[0][:, None], channels, at[1][:, None], at[2][:, None]], inside[at]
+
+
+def generator_for(seed: int, index: int, stage: str) -> torch.Generator:
+    """Return the torch generator of one key, as `rng_for` is numpy's."""
+    return torch.Generator().manual_seed(int(rng_for(seed, index, stage).integers(1 << 63)))
+
+
+def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator) -> Batch:
+    """Transform some rows, int64 (n,), to a batch."""
+    part = pictures.take(torch.from_numpy(rows))
+    images, inside = pad_crop_flip(part.images, masks(part.box, *part.images.shape[2:]), generator)
+    return Batch(images.float() / 255, inside, part.label, part.kind, part.sample_id)
+
+
+def steps_per_epoch(pictures: int, batch_size: int) -> int:
+    """Return the number of batches that hold every picture once, none larger than batch_size."""
+    return -(-pictures // batch_size)
+
+
+def train_batches(pictures: BoxedPictures, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Yield every picture once in the epoch's own order, in batches whose sizes differ by at most one."""
+    order = rng_for(seed, epoch, "train order").permutation(len(pictures))
+    steps = steps_per_epoch(len(pictures), batch_size)
+    for k, rows in enumerate(np.array_split(order, steps)):
+        yield make_batch(pictures, rows, generator_for(seed, epoch * steps + k, "train transform"))
+
+
+def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:
+    """Return the rows of one step's meta batch, int64 (batch_size,): a stream that cycles through all."""
+    start = step * batch_size
+    first, last = start // pictures, (start + batch_size - 1) // pictures
+    stream = [rng_for(seed, cycle, "meta order").permutation(pictures) for cycle in range(first, last + 1)]
+    return np.concatenate(stream)[start - first * pictures :][:batch_size]
+
+
+def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig) -> Batch:
+    """Return the meta batch of one step, transformed as training pictures are."""
+    size = config.meta_batch_size or min(config.batch_size, len(meta))
+    rows = meta_rows(step, len(meta), size, config.seed)
+    return make_batch(meta, rows, generator_for(config.seed, step, "meta transform"))
+
+
+def kind_counts(meta: BoxedPictures) -> dict[str, int]:
+    """Return how many meta pictures there are of each kind, by name."""
+    return dict(zip(KINDS, torch.bincount(meta.kind.long(), minlength=len(KINDS)).tolist(), strict=True))

@@ -1,0 +1,22 @@
+"""The registry of methods. Each fills in the slots of `base.Method`; a new one is one file and one line here."""
+
+from __future__ import annotations
+
+import importlib
+
+from clp_aug.contract.errors import pick
+
+METHODS = {
+    "erm": "clp_train.methods.erm",
+    "clp": "clp_train.methods.clp",
+}
+"""Name -> module with `build(config, counts, generator) -> Method`; modules load only when asked for."""
+
+
+def build_method(config, counts, generator):
+    """Return the method that config.method names, ready for its first step.
+
+    counts: float32 (C,), training pictures a class; generator: torch.Generator for its start values. Raises
+    UsageError for an unknown name.
+    """
+    return importlib.import_module(pick(METHODS, config.method, "method")).build(config, counts, generator)

@@ -1,0 +1,70 @@
+"""EVALUATE: accuracy over all, per class, per group; the worst group; the average weighted as in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_train.data import Pictures
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Accuracies in [0, 1] of one split; None where a class or group has no picture.
+
+    average: share of all pictures that are right (top-1); weighted_average: groups weighted by their share of the
+    training pictures, as published Waterbirds averages are; worst: the lowest of the non-empty groups.
+    """
+
+    average: float
+    weighted_average: float
+    worst: float
+    per_class: tuple[float | None, ...]
+    per_group: tuple[float | None, ...]
+    class_counts: tuple[int, ...]
+    group_counts: tuple[int, ...]
+
+
+def shares(right: Tensor, member: Tensor, parts: int) -> tuple[list[float | None], list[int]]:
+    """Return the share of right ones and the count of each part. right: bool (n,); member: int64 (n,) in [0, parts)."""
+    counts = torch.bincount(member, minlength=parts).tolist()
+    hits = torch.bincount(member[right], minlength=parts).tolist()
+    return [h / n if n else None for h, n in zip(hits, counts, strict=True)], counts
+
+
+def measure(predicted: Tensor, label: Tensor, group: Tensor, classes: int, train_counts: list[int]) -> Metrics:
+    """Return the metrics of predictions. predicted, label, group: int64 (n,), n >= 1.
+
+    train_counts: training pictures of each group. A group without pictures here has no weight; groups that all
+    have none in training weigh the same.
+    """
+    right = predicted == label
+    per_class, class_counts = shares(right, label, classes)
+    per_group, group_counts = shares(right, group, len(train_counts))
+    present = [g for g, n in enumerate(group_counts) if n]
+    weights = {g: train_counts[g] for g in present}
+    if not any(weights.values()):
+        weights = dict.fromkeys(present, 1)
+    return Metrics(
+        average=float(right.double().mean()),
+        weighted_average=sum(w * per_group[g] for g, w in weights.items()) / sum(weights.values()),
+        worst=min(per_group[g] for g in present),
+        per_class=tuple(per_class),
+        per_group=tuple(per_group),
+        class_counts=tuple(class_counts),
+        group_counts=tuple(group_counts),
+    )
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
+    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W); the network is left in evaluation mode."""
+    network.eval()
+    return torch.cat([network(part.float() / 255).logits.argmax(1) for part in images.split(batch_size)])
+
+
+def evaluate(network: nn.Module, pictures: Pictures, classes: int, train_counts: list[int]) -> Metrics:
+    """Return the metrics of a network on one split; the network is left in evaluation mode."""
+    return measure(predict(network, pictures.images), pictures.label, pictures.group, classes, train_counts)

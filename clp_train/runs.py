@@ -1,0 +1,112 @@
+"""A run's folder: result.json, weights, and the exported classifier. Each file appears complete or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.shards import written_beside
+from clp_train.config import TrainConfig
+from clp_train.data import RunData, kind_counts
+from clp_train.loop import Snapshot, Trained
+
+RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
+
+
+def prepare(folder: Path) -> None:
+    """Make the run's folder. Raises UsageError when it holds a result already, InputError when it cannot be made."""
+    if (folder / RESULT).exists():
+        raise UsageError(f"{folder} holds a result already; choose another --out or remove that folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another --out") from None
+
+
+def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: float) -> dict:
+    """Return all there is to say about a run as plain JSON. seconds: of training, LOAD left out."""
+    counts = torch.bincount(run.train.group, minlength=len(run.group_names)).tolist()
+    return {
+        "config": config.as_json(),
+        "dataset": run.header.dataset,
+        "fingerprint": run.header.fingerprint,
+        "shard_settings": run.header.settings,
+        "has_groups": bool(run.header.group_names),
+        "group_names": list(run.group_names),
+        "class_names": list(run.header.class_names),
+        "train_group_counts": counts,
+        "meta_kinds": kind_counts(run.meta),
+        "last": snapshot_json(trained.last),
+        "selected": None if trained.selected is None else snapshot_json(trained.selected),
+        "history": trained.history,
+        "seconds": round(seconds, 1),
+        "versions": {
+            "clp": version("causal-logit-perturbation"),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+            "python": platform.python_version(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def snapshot_json(snapshot: Snapshot) -> dict:
+    """Return epoch and metrics of a snapshot as plain JSON."""
+    return {
+        "epoch": snapshot.epoch,
+        "metrics": {name: dataclasses.asdict(m) for name, m in snapshot.metrics.items()},
+    }
+
+
+def save(folder: Path, result: dict, trained: Trained, size: int, export: bool) -> None:
+    """Write weights, the exported classifier if asked for, and last the result, which marks the run as finished.
+
+    size: the side of the pictures in pixels. Raises InputError when the disk refuses.
+    """
+    try:
+        _save_weights(folder / LAST, trained.last.state)
+        if trained.selected is not None:
+            _save_weights(folder / SELECTED, trained.selected.state)
+        if export:
+            export_classifier(trained.network, size, folder / CLASSIFIER)
+        with written_beside(folder / RESULT) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {folder} ({error.strerror or error}); free space or choose --out"
+        ) from None
+
+
+def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+    with written_beside(path) as temporary:
+        save_file(state, temporary)
+
+
+class Logits(nn.Module):
+    """A classifier as other tools see it: float32 (N, 3, H, W) in [0, 1] -> logits (N, C)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).logits
+
+
+def export_classifier(network: nn.Module, size: int, path: Path) -> None:
+    """Write `Logits` in evaluation mode as an exported program for any batch of size x size pictures."""
+    network.eval()
+    example = torch.zeros(2, 3, size, size)
+    program = torch.export.export(
+        Logits(network), (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
+    )
+    with written_beside(path) as temporary, open(temporary, "wb") as file:
+        torch.export.save(program, file)
