@@ -17,6 +17,15 @@ DATASETS = {
 }
 """Name -> module with `load(root) -> Dataset`; modules load only when asked for, so --help stays quick."""
 
+DEFAULT_META = {
+    "demo": "10/group",
+    "folder": "10/class",
+    "waterbirds": "10/group",
+    "cifar10": "10/class",
+    "cifar100": "10/class",
+}
+"""Name -> the meta set taken when none is asked for: ten a group where the set knows groups, else ten a class."""
+
 
 def find_root(name: str, root: Path | str | None) -> Path | None:
     """Return where a data set lies: `root`, else $CLP_DATA/<name>, else ./data/<name>; None for the built-in one.

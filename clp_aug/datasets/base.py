@@ -44,6 +44,11 @@ class Samples:
             name,
         )
 
+    def ascending(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows ordered by sample id, int64: the one order that no file system or caller can change."""
+        rows = np.asarray(rows, np.int64)
+        return rows[np.argsort(self.sample_id[rows], kind="stable")]
+
 
 class Dataset:
     """A table of samples with pictures. Sub-classes say where a picture, its mask and its box come from.
@@ -83,6 +88,15 @@ class Dataset:
     def box(self, row: int, size: int | None = None, fit: str = "crop") -> Box | None:
         """Return the box that comes with the picture, mapped through the fixed resize and crop, or None."""
         return None
+
+    @property
+    def annotated(self) -> bool:
+        """Whether masks or boxes come with the pictures."""
+        return False
+
+    def annotations_digest(self) -> str:
+        """Return sha256 over what masks and boxes lie beside the pictures, or "" without any."""
+        return ""
 
     def source_size(self, row: int) -> tuple[int, int]:
         """Return (width, height) of the picture as stored, from its header alone."""
@@ -152,6 +166,16 @@ class FileDataset(Dataset):
         if size is None:
             return tuple(int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
         return images.Geometry.of(width, height, size, fit).map_box(box)
+
+    @property
+    def annotated(self):
+        return bool(self.annotations.masks or self.annotations.boxes)
+
+    def annotations_digest(self):
+        if not self.annotated:
+            return ""
+        masks = sorted((row, path.name, path.stat().st_size) for row, path in self.annotations.masks.items())
+        return hashlib.sha256(repr((masks, sorted(self.annotations.boxes.items()))).encode()).hexdigest()
 
     def source_size(self, row):
         path = self.root / self.samples.name[row]

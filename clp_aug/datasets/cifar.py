@@ -1,0 +1,149 @@
+"""READ CIFAR: the published python batches, read without executing their pickles, or class folders.
+
+Source of the layout: the data set's page (Krizhevsky 2009). A batch is a dict with "data", uint8 (n, 3072), whose rows
+hold 1024 red, 1024 green and 1024 blue values in row-major order, and a list of n labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.images import Geometry
+from clp_aug.datasets import folder
+from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
+from clp_aug.datasets.inert_pickle import Inert, Span, parse
+
+SIDE = 32
+PIXELS = 3 * SIDE * SIDE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one published set is laid out: files by split, the file of names, and the keys in them."""
+
+    name: str
+    folder: str
+    archive: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    meta: str
+    names_key: str
+    label_key: str
+    classes: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where the pixels of one batch lie: file, byte offset, number of pictures, and "C" or "F" order in the file."""
+
+    path: Path
+    offset: int
+    count: int
+    order: str
+
+    def picture(self, index: int) -> np.ndarray:
+        """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError when the file is gone or was cut."""
+        try:
+            shape = (self.count, PIXELS)
+            row = np.memmap(self.path, np.uint8, "r", self.offset, shape, self.order)[index]
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read picture {index} of {self.path} ({error}); restore the file") from None
+        return np.ascontiguousarray(row.reshape(3, SIDE, SIDE).transpose(1, 2, 0)).view(np.ndarray)
+
+
+class CifarBatches(Dataset):
+    """Pictures inside batch files; ids are positions, training batches first. Holds no pixels: cheap to pickle."""
+
+    def __init__(self, name: str, class_names, samples: Samples, batches: list[Batch]) -> None:
+        super().__init__(name, class_names, samples)
+        self.batches = batches
+        self.start = np.cumsum([0] + [batch.count for batch in batches])
+
+    def image(self, row, size=None, fit="crop"):
+        at = int(np.searchsorted(self.start, row, side="right")) - 1
+        picture = self.batches[at].picture(int(row - self.start[at]))
+        if size is None or size == SIDE:
+            return picture
+        return np.asarray(Geometry.of(SIDE, SIDE, size, fit).apply(Image.fromarray(picture)))
+
+    def source_size(self, row):
+        return SIDE, SIDE
+
+
+def load(layout: Layout, root: Path) -> Dataset:
+    """Return the set under `root`: the batch files, there or in their published folder, or train/ and test/ folders.
+
+    There is no val split. Raises InputError that says what is missing or does not fit.
+    """
+    root = Path(root)
+    place = root / layout.folder if (root / layout.folder).is_dir() else root
+    files = (*layout.train, *layout.test, layout.meta)
+    missing = [file for file in files if not (place / file).is_file()]
+    if not missing:
+        return _load_batches(layout, place)
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        return _load_folders(layout, root)
+    lacks = f"lacks {', '.join(missing)}; expected" if len(missing) < len(files) else "has neither"
+    raise InputError(
+        f"data set {layout.name}: {place} {lacks} the files of {layout.folder} (unpack {layout.archive}),"
+        " or train/<class>/ and test/<class>/ with pictures"
+    )
+
+
+def _load_batches(layout: Layout, place: Path) -> CifarBatches:
+    class_names = _list_of(str, parse(place / layout.meta), layout.names_key, place / layout.meta)
+    if len(class_names) != layout.classes:
+        raise InputError(
+            f"{place / layout.meta}: {len(class_names)} class names in {layout.names_key!r}; expected {layout.classes}"
+        )
+    batches, label, split, names = [], [], [], []
+    for which, file in [(TRAIN, file) for file in layout.train] + [(TEST, file) for file in layout.test]:
+        content = parse(place / file)
+        labels = _list_of(int, content, layout.label_key, place / file)
+        wrong = [value for value in labels if not 0 <= value < layout.classes]
+        if wrong:
+            raise InputError(f"{place / file}: label {wrong[0]}; expected 0..{layout.classes - 1}")
+        batches.append(_batch(content, len(labels), place / file))
+        label += labels
+        split += [which] * len(labels)
+        names += [f"{file}:{index}" for index in range(len(labels))]
+    return CifarBatches(layout.name, class_names, Samples.of(label, split, names), batches)
+
+
+def _load_folders(layout: Layout, root: Path) -> Dataset:
+    dataset = folder.load(root, layout.name)
+    if len(dataset.class_names) != layout.classes:
+        raise InputError(f"{root / 'train'}: {len(dataset.class_names)} class folders; expected {layout.classes}")
+    if (dataset.samples.split == VAL).any():
+        raise InputError(f"{root / 'val'}: {layout.name} has no val split; remove the folder, or use --dataset folder")
+    return dataset
+
+
+def _list_of(kind: type, content: object, key: str, path: Path) -> list:
+    """Return a list of `kind` from a parsed file."""
+    values = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise InputError(f"{path}: no list {key!r} of {kind.__name__} values; expected a published batch file")
+    return values
+
+
+def _batch(content: dict, count: int, path: Path) -> Batch:
+    """Find the pixels of a parsed batch file and check their length against the number of labels."""
+    match content.get("data"):
+        case Inert(state=(_, _, _, bool(fortran), Span() as span)):  # as numpy pickles itself up to protocol 4
+            order = "F" if fortran else "C"
+        case Inert(args=(Span() as span, _, _, ("C" | "F") as order)):  # protocol 5
+            pass
+        case _:
+            raise InputError(f"{path}: no array 'data'; expected a published batch file")
+    if count == 0 or span.length != count * PIXELS:
+        raise InputError(
+            f"{path}: {span.length:,} bytes of pixels for {count:,} labels; expected {PIXELS:,} a label"
+            " (32 x 32 x 3); download it again"
+        )
+    return Batch(path, span.offset, count, order)

@@ -1,0 +1,115 @@
+"""Protocol: wrong training labels, drawn picture by picture from a transition matrix and a seed of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.base import TRAIN, Dataset
+
+KINDS = ("uniform", "flip", "flip-similar")
+THUMBNAIL, PER_CLASS, FOLDS = 8, 200, 5  # flip-similar: pixels a side, pictures a class, folds
+MAX_SEED = 2**32 - 1  # what numpy's RandomState takes
+
+
+@dataclass(frozen=True)
+class NoiseSpec:
+    """kind: one of KINDS; ratio p: share of labels drawn anew, in [0, 1)."""
+
+    kind: str
+    ratio: float
+
+
+def parse_noise(spec: str) -> NoiseSpec:
+    """Read "uniform:0.4", "flip:0.4" or "flip-similar:0.4". Raises UsageError for anything else."""
+    kind, _, text = spec.partition(":")
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = float("nan")
+    if kind not in KINDS or not 0 <= ratio < 1:
+        raise UsageError(f"noise {spec!r}: expected one of {', '.join(KINDS)} and a ratio in [0, 1), such as flip:0.4")
+    return NoiseSpec(kind, ratio)
+
+
+def random_pairs(classes: int, noise_seed: int) -> np.ndarray:
+    """Return the two other classes that each class flips to: int64 (C, 2).
+
+    Drawn with numpy's legacy generator, class by class, so that seed 1 gives the table of Meta-Weight-Net's code
+    (Shu et al. 2019); there all runs share seed 1. Needs C >= 3.
+    """
+    legacy = np.random.RandomState(noise_seed)
+    everyone = np.arange(classes)
+    return np.array([legacy.choice(everyone[everyone != c], 2, replace=False) for c in everyone], np.int64)
+
+
+def similar_pairs(dataset: Dataset) -> np.ndarray:
+    """Return the two classes that each class is most easily taken for: int64 (C, 2), most confused first.
+
+    Mean cross-validated probability of a shrunk linear discriminant on 8 x 8 colour thumbnails of at most 200 training
+    pictures a class, evenly spaced in the order of ids; so the table belongs to the data set, not to a run. Raises
+    UsageError for a class with fewer than two training pictures. Needs C >= 3. Source: ours.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    train = dataset.samples.ascending(np.flatnonzero(dataset.samples.split == TRAIN))
+    rows = []
+    for label, name in enumerate(dataset.class_names):
+        own = train[dataset.samples.label[train] == label]
+        if len(own) < 2:
+            raise UsageError(
+                f"noise flip-similar: class {name!r} has {len(own)} training pictures, 2 are needed; use flip"
+            )
+        rows.append(own[np.linspace(0, len(own) - 1, min(len(own), PER_CLASS)).astype(np.int64)])
+    folds = StratifiedKFold(min(FOLDS, *map(len, rows)))
+    rows = np.concatenate(rows)
+    thumbnails = np.stack([dataset.image(row, THUMBNAIL, "stretch").reshape(-1) for row in rows]) / 255.0
+    labels = dataset.samples.label[rows]
+    judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    likely = cross_val_predict(judge, thumbnails, labels, cv=folds, method="predict_proba")  # (n, C)
+    confusion = np.stack([likely[labels == c].mean(0) for c in range(len(dataset.class_names))])
+    np.fill_diagonal(confusion, -1)
+    return np.argsort(-confusion, axis=1, kind="stable")[:, :2].astype(np.int64)
+
+
+def transition(spec: NoiseSpec, classes: int, pairs: np.ndarray | None) -> np.ndarray:
+    """Return T, float64 (C, C), rows sum to 1: T[y, k] is the probability that label y is trained on as k.
+
+    uniform: p / C everywhere and 1 - p on the diagonal, so the label itself may be drawn again and the share of wrong
+    labels is p (1 - 1 / C). flip: p / 2 for each of the class's pair, pairs int (C, 2); of two classes the other one
+    takes p. Source: Shu et al. 2019 ("uniform" and "flip2" of their code).
+    """
+    matrix = (1 - spec.ratio) * np.eye(classes)
+    if spec.kind == "uniform":
+        return matrix + spec.ratio / classes
+    if classes == 2:
+        return matrix + spec.ratio * (1 - np.eye(2))
+    np.add.at(matrix, (np.arange(classes)[:, None], pairs), spec.ratio / 2)
+    return matrix
+
+
+def noisy_labels(dataset: Dataset, rows: np.ndarray, spec: str, noise_seed: int) -> np.ndarray:
+    """Return the labels to train the rows on: int64, one a row.
+
+    Each picture draws with its own key, so its label depends neither on the order nor on the other pictures.
+    `dataset.samples.label` keeps the clean labels. Raises UsageError for fewer than two classes with flip.
+    """
+    parsed = parse_noise(spec)
+    classes = len(dataset.class_names)
+    pairs = None
+    if parsed.kind != "uniform":
+        if classes < 2:
+            raise UsageError(f"noise {spec}: flipping needs two classes, data set {dataset.name} has {classes}")
+        if classes > 2:
+            pairs = random_pairs(classes, noise_seed) if parsed.kind == "flip" else similar_pairs(dataset)
+    cumulative = np.cumsum(transition(parsed, classes, pairs), axis=1)
+    cumulative /= cumulative[:, -1:]  # the last step is exactly 1, above every draw
+    clean, ids = dataset.samples.label[rows], dataset.samples.sample_id[rows]
+    draws = [rng_for(noise_seed, int(sample_id), "label-noise").random() for sample_id in ids]
+    return np.array(
+        [np.searchsorted(cumulative[y], u, side="right") for y, u in zip(clean, draws, strict=True)], np.int64
+    )

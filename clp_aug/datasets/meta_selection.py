@@ -1,0 +1,75 @@
+"""Protocol: which pictures become the meta set - equally many a class, or a group, drawn by seed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.base import Dataset
+
+PER = ("class", "group", "balanced")
+
+
+@dataclass(frozen=True)
+class MetaSpec:
+    """count: pictures a class or a group, or in total for "balanced", which shares them equally over classes."""
+
+    count: int
+    per: str
+
+
+def parse_meta(spec: str) -> MetaSpec:
+    """Read "10/class", "10/group" or "1000/balanced". Raises UsageError for anything else."""
+    found = re.fullmatch(r"(\d{1,9})/([a-z]+)", spec)
+    if found and found[2] == "cluster":
+        raise UsageError(f"meta set {spec!r}: clusters come with the generalised long tail; use {found[1]}/class")
+    if not found or found[2] not in PER or int(found[1]) < 1:
+        raise UsageError(f"meta set {spec!r}: expected a count >= 1 and class, group or balanced, such as 10/class")
+    return MetaSpec(int(found[1]), found[2])
+
+
+def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave: int = 0) -> np.ndarray:
+    """Draw the meta set.
+
+    candidates: rows to draw from, in any order; seed: >= 0; leave: how many candidates of each class must remain
+    (1 when they are training pictures). Returns rows, int64, in the order of their ids. Each class or group draws
+    with its own generator, so one more picture of a class changes no other class. Raises UsageError for a count that
+    does not fit the classes, groups that the data set does not have, and too few candidates. Source: ours.
+    """
+    per_class = dataset.samples.label[candidates]
+    parsed = parse_meta(spec)
+    if parsed.per == "group":
+        if not dataset.group_names:
+            raise UsageError(f"meta set {spec}: data set {dataset.name} has no groups; use {parsed.count}/class")
+        cells, names, count = dataset.samples.group[candidates], dataset.group_names, parsed.count
+    else:
+        cells, names, count = per_class, dataset.class_names, parsed.count
+    if parsed.per == "balanced":
+        if count % len(names):
+            raise UsageError(f"meta set {spec}: {count} does not divide by the {len(names)} classes; use a multiple")
+        count //= len(names)
+
+    what = "group" if parsed.per == "group" else "class"
+    chosen = []
+    for cell, name in enumerate(names):
+        have = np.asarray(candidates)[cells == cell]
+        if len(have) < count:
+            raise UsageError(_too_few(spec, what, name, len(have), count, 0))
+        chosen.append(rng_for(seed, cell, "meta").permutation(dataset.samples.ascending(have))[:count])
+    rows = dataset.samples.ascending(np.concatenate(chosen))
+
+    taken = np.bincount(dataset.samples.label[rows], minlength=len(dataset.class_names))
+    have = np.bincount(per_class, minlength=len(dataset.class_names))
+    for label in np.flatnonzero(have - taken < leave):
+        raise UsageError(_too_few(spec, "class", dataset.class_names[label], have[label], taken[label], leave))
+    return rows
+
+
+def _too_few(spec: str, what: str, name: str, have: int, count: int, leave: int) -> str:
+    need = f"{count + leave} are needed" + (f" ({count} for meta, {leave} left to train on)" if leave else "")
+    remedy = "ask for fewer with --meta" + (", or --keep-meta-in-train" if leave else "")
+    return f"meta set {spec}: {what} {name!r} has {have} pictures to draw from, {need}; {remedy}"
