@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.images import Geometry, resize_alpha
 from clp_aug.contract.seeds import rng_for
@@ -101,8 +100,9 @@ class Demo(Dataset):
         _, alpha = self._parts(row)
         return alpha if size is None or size == SIZE else resize_alpha(alpha, size, fit)
 
-    def box(self, row, size=None, fit="crop") -> Box | None:
-        return None
+    @property
+    def annotated(self):
+        return True
 
     def source_size(self, row):
         return SIZE, SIZE

@@ -1,0 +1,129 @@
+"""clp-augment and clp-inspect: parse, build the settings, call, print. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+
+import click
+
+from clp_aug import __version__
+from clp_aug.commands import NameList, bars, one_line_errors
+from clp_aug.datasets import DATASETS
+from clp_aug.fills import CF, FILLS, F
+from clp_aug.mattes import MATTES
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+NAMES, PATH = NameList(), click.Path(path_type=Path)
+
+
+def _fills(kind: int) -> str:
+    return ", ".join(name for name, fill in FILLS.items() if kind in fill.kinds)
+
+
+@click.command(context_settings=CONTEXT)
+@click.option("--dataset", required=True, type=click.Choice(list(DATASETS)), help="Which data set to READ.")
+@click.option("--root", type=PATH, help="Where it lies; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
+@click.option("--cf", type=NAMES, default=(), help=f"Counterfactual fills, mixed in equal shares: {_fills(CF)}.")
+@click.option("--f", type=NAMES, default=(), help=f"Factual fills, mixed in equal shares: {_fills(F)}.")
+@click.option("--ratio", type=int, default=2, help="Augmented pictures an original; counterfactual : factual = 1 : 1.")
+@click.option("--meta", help="The meta set: 10/class, 10/group or 1000/balanced.  [default: of the data set]")
+@click.option("--meta-from", default="train", help="Split that the meta pictures are taken from: train or val.")
+@click.option("--keep-meta-in-train", is_flag=True, help="Leave the meta pictures in the training set too.")
+@click.option("--imbalance", type=float, help="Thin the training set to a long tail of this head-to-tail ratio.")
+@click.option("--noise", help="Label noise in training: uniform:P, flip:P or flip-similar:P.")
+@click.option("--noise-seed", type=int, default=1, help="Seed of the label noise alone.")
+@click.option("--limit", type=int, help="At most so many training pictures, spread over groups, for a quick look.")
+@click.option("--matte", help=f"Source of boxes: {', '.join(MATTES)} (onnx:FILE).  [default: given, else grabcut]")
+@click.option("--masks", type=PATH, help="Folder of PNG masks named as the pictures, for --matte given.")
+@click.option("--boxes", type=PATH, help="CSV of boxes (file,x0,y0,x1,y1; half-open pixels), for --matte given.")
+@click.option("--pad", type=int, default=0, help="Grow every box by so many pixels.")
+@click.option("--max-fallback", type=float, default=0.5, help="Share of pictures that may need another matte.")
+@click.option("--size", type=int, help="Side of the stored pictures in pixels.  [default: of the data, at most 224]")
+@click.option("--fit", default="crop", help="How a picture becomes square: crop (centred) or stretch.")
+@click.option("--classifier", type=PATH, help="Exported program (.pt2) that --f fgsm attacks.")
+@click.option("--epsilon", type=float, default=0.5, help="Radius of fgsm, l_inf, in [0, 1] pixel units.")
+@click.option("--fgsm", default="targeted", help="targeted (to a random other class) or untargeted.")
+@click.option("--compression", default="none", help="Of the stored pictures: none, lzf or gzip.")
+@click.option("--seed", type=int, default=0, help="Seed of the meta selection, the plan and the fills.")
+@click.option("--out", type=PATH, help="Shard to write.  [default: shards/<dataset>-<cf>-<f>-seed<k>.h5]")
+@click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
+@click.option("--engine", help="serial or processes.  [default: by the number of workers]")
+@click.option("--resume", is_flag=True, help="Go on with an unfinished run; finished blocks are not made again.")
+@click.option("--overwrite", is_flag=True, help="Replace a finished shard, or start an unfinished run anew.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.version_option(__version__)
+@one_line_errors
+def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **options) -> None:
+    """Make a meta shard: READ -> MATTE -> BOX -> INFILL -> SHARD.
+
+    clp-augment --dataset demo --cf tile --f random
+    """
+    from clp_aug import pipeline
+    from clp_aug.config import AugmentConfig
+    from clp_aug.engines import usable_cores
+
+    config = AugmentConfig(workers=usable_cores() if workers is None else workers, **options)
+    if dry_run:
+        report_plan(pipeline.read(config), json)
+        return
+    outcome = pipeline.augment(config, bars(quiet))
+    report_outcome(outcome, json)
+
+
+def report_plan(plan, as_json: bool) -> None:
+    """Print what a run would do."""
+    facts = {
+        "shard": str(plan.config.shard_path()),
+        "data set": plan.dataset.name,
+        "pictures": {**plan.split.report, "size": plan.config.size},
+        "rows": plan.rows,
+        "megabytes": round(plan.shard_bytes / 1e6, 1),
+        "matte": plan.chain[0].about.name,
+    }
+    lines = "\n".join(f"{name:<10} {value}" for name, value in facts.items())
+    click.echo(json_module.dumps(facts) if as_json else lines)
+
+
+def report_outcome(outcome, as_json: bool) -> None:
+    """Print counts, then the path written and the next command to run."""
+    if as_json:
+        facts = {**vars(outcome), "path": str(outcome.path)}
+        click.echo(json_module.dumps(facts))
+        return
+    click.echo("boxes      " + ", ".join(f"{count} {name}" for name, count in outcome.outcomes.items()))
+    click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
+    if outcome.substituted:
+        click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey")
+    click.echo(f"sha256     {outcome.sha256}")
+    click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {outcome.path} --html sheet.html")
+
+
+@click.command(context_settings=CONTEXT)
+@click.argument("shard", type=PATH)
+@click.option("--html", type=PATH, help="Write one self-contained page of pictures to look at.")
+@click.option("--rows", type=click.IntRange(1), default=200, help="Originals on the page, spread over classes.")
+@click.option("--verify", is_flag=True, help="Read every picture and compare every checksum.")
+@click.option("--json", is_flag=True, help="Print the summary as JSON.")
+@click.version_option(__version__)
+@one_line_errors
+def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
+    """Show what a shard holds; the checks for untrusted files run first."""
+    from clp_aug.contract.shards import ShardReader
+    from clp_aug.inspect.sheet import write_sheet
+    from clp_aug.inspect.summary import print_summary, summarise
+
+    reader = ShardReader(shard)
+    summary = summarise(reader, verify)
+    if html is not None:
+        write_sheet(reader, html, rows)
+    if json:
+        click.echo(json_module.dumps(summary))
+        return
+    print_summary(summary)
+    if html is not None:
+        click.echo(f"{html}; open it in a browser; next: clp-train --meta {shard}")
+    else:
+        click.echo(f"next: clp-inspect {shard} --html sheet.html, or clp-train --meta {shard}")

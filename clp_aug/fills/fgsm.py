@@ -1,0 +1,70 @@
+"""FGSM: one gradient-sign step on the background. Paper, section 3.2.1, factual 2); Goodfellow et al. 2015."""
+
+from __future__ import annotations
+
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from clp_aug.contract.errors import InputError
+from clp_aug.fills.scene import Materials, Scene
+
+
+@lru_cache(maxsize=1)
+def load_classifier(path: Path):
+    """Load an exported program: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
+
+    Raises InputError for a missing, foreign or damaged file, and for one that carries pickled objects.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            configs = [name for name in archive.namelist() if name.endswith("_config.json")]
+            pickled = any(b'"use_pickle": true' in archive.read(name) for name in configs)
+        if pickled:
+            raise InputError(f"classifier {path}: it carries pickled tensors; export it again with clp-train --export")
+        torch.set_num_threads(1)  # one thread a worker, and the same sums for every worker count
+        return torch.export.load(path).module()
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"classifier {path}: no such file; clp-train --export writes one") from None
+    except Exception as error:  # torch raises what it likes on a foreign archive
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"classifier {path}: not an exported program ({reason[0]}); clp-train --export writes one"
+        ) from None
+
+
+def fgsm(scene: Scene, hole: np.ndarray, rng: np.random.Generator, materials: Materials) -> np.ndarray:
+    """Return uint8 (n, 3): the hole's pixels moved by epsilon along the sign of the loss gradient.
+
+    targeted: down the cross entropy of a random other class; else up that of the own class. epsilon is in [0, 1]
+    pixel units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient
+    is taken at the untouched picture; the object never moves.
+    """
+    import torch
+
+    classifier = load_classifier(materials.classifier)
+    others = [c for c in range(materials.num_classes) if c != scene.label]
+    goal = int(rng.choice(others)) if materials.targeted else scene.label
+    pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
+    try:
+        logits = classifier(pixels)
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.tensor([goal])), pixels)
+    except (RuntimeError, IndexError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"classifier {materials.classifier}: it does not take pictures of {tuple(pixels.shape)} with"
+            f" {materials.num_classes} classes ({reason}); export one trained on this data set at this --size"
+        ) from None
+    if logits.shape != (1, materials.num_classes):
+        raise InputError(
+            f"classifier {materials.classifier}: it gives {tuple(logits.shape)}, expected (1, {materials.num_classes})"
+        )
+    step = int(materials.epsilon * 255) * (-1 if materials.targeted else 1)
+    sign = gradient[0].sign().permute(1, 2, 0).numpy().astype(np.int64)  # (H, W, 3)
+    return np.clip(scene.image.astype(np.int64) + step * sign, 0, 255).astype(np.uint8)[hole]

@@ -1,0 +1,16 @@
+"""centre: a centred box, the last resort and the baseline that every matte has to beat."""
+
+from __future__ import annotations
+
+from clp_aug.contract import boxes
+from clp_aug.mattes import About
+
+
+class Centre:
+    """A box about the centre with 60 % of each side; it never looks at the picture."""
+
+    about = About("centre")
+
+    def find(self, view):
+        """Return the centred box."""
+        return boxes.centred(view.size, view.size)

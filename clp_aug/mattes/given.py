@@ -1,0 +1,15 @@
+"""given: the masks or boxes that come with the data set, or that --masks and --boxes attach."""
+
+from __future__ import annotations
+
+from clp_aug.mattes import About
+
+
+class Given:
+    """A box wins over a mask of the same picture; None when the picture has neither."""
+
+    about = About("given")
+
+    def find(self, view):
+        """Return the picture's own box or mask."""
+        return view.box if view.box is not None else view.alpha

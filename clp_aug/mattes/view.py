@@ -1,0 +1,33 @@
+"""One picture as the stages see it: decoded only when somebody looks at it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from clp_aug.contract.boxes import Box
+from clp_aug.datasets.base import Dataset
+
+
+class View:
+    """A row of a data set at the run's size. image: uint8 (size, size, 3); alpha and box: what comes with it."""
+
+    def __init__(self, dataset: Dataset, row: int, size: int, fit: str) -> None:
+        self.dataset, self.row, self.size, self.fit = dataset, int(row), size, fit
+        self.sample_id = int(dataset.samples.sample_id[row])
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """uint8 (size, size, 3) RGB."""
+        return self.dataset.image(self.row, self.size, self.fit)
+
+    @cached_property
+    def alpha(self) -> np.ndarray | None:
+        """The data set's own mask, float32 (size, size) in [0, 1], or None."""
+        return self.dataset.alpha(self.row, self.size, self.fit)
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The data set's own box in read pixels, or None."""
+        return self.dataset.box(self.row, self.size, self.fit)
