@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
-from clp_aug.contract.errors import InputError
+from clp_aug.contract.errors import InputError, pick
 from clp_aug.contract.schema import FIELDS, Header
 from clp_aug.contract.validate import check_shard, open_shard
 
@@ -22,7 +23,10 @@ COMPRESSIONS = {"none": None, "lzf": "lzf", "gzip": "gzip"}
 
 @contextmanager
 def written_beside(path: Path):
-    """Yield a temporary name beside `path`; on success it is synced and renamed, on failure removed."""
+    """Yield a temporary name beside `path`; on success it is synced and renamed, on failure removed.
+
+    Raises InputError when the disk refuses (full, read-only, no such folder).
+    """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         yield temporary
@@ -34,8 +38,36 @@ def written_beside(path: Path):
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}); free space or choose another") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class _Disk(io.FileIO):
+    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up."""
+
+    failure: OSError | None = None
+
+    def write(self, data) -> int:
+        left = memoryview(data)
+        try:
+            while left and self.failure is None:  # a nearly full disk takes only a part
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
 
 def write_shard(
@@ -52,29 +84,46 @@ def write_shard(
     Raises InputError when the blocks do not add up to the tables' rows.
     """
     rows = {"meta/images": len(tables["meta/label"]), "look/matte": len(tables.get("look/sample_id", ()))}
-    with written_beside(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-        attributes = dataclasses.asdict(header)
-        for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES, *schema.INT_ATTRIBUTES):
-            value = attributes[name]
-            file.attrs[name] = json.dumps(value, sort_keys=True) if name in schema.JSON_ATTRIBUTES else value
-        for name in FIELDS:
-            if name in tables:
-                file.create_dataset(name, data=np.ascontiguousarray(tables[name], FIELDS[name].dtype))
-            elif name in pictures:
-                _write_pictures(file, name, rows[name], pictures[name], COMPRESSIONS[compression])
+    with written_beside(path) as temporary, _Disk(temporary, "w+") as disk:
+        with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+            _write_attributes(file, header)
+            for name in FIELDS:
+                if name in tables:
+                    file.create_dataset(name, data=np.ascontiguousarray(tables[name], FIELDS[name].dtype))
+                elif name in pictures:
+                    filters = pick(COMPRESSIONS, compression, "compression")
+                    for _ in _write_pictures(file, name, rows[name], pictures[name], filters):
+                        disk.check()
+        disk.check()
 
 
-def _write_pictures(file: h5py.File, name: str, rows: int, blocks: Iterable[np.ndarray], compression) -> None:
-    data, done = None, 0
+def _write_attributes(file: h5py.File, header: Header) -> None:
+    values = dataclasses.asdict(header)
+    for name in schema.INT_ATTRIBUTES:
+        file.attrs[name] = values[name]
+    for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES):
+        value = values[name]
+        text = (json.dumps(value, sort_keys=True) if name in schema.JSON_ATTRIBUTES else value).encode()
+        file.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+
+
+def _write_pictures(file: h5py.File, name: str, rows: int, blocks: Iterable[np.ndarray], compression) -> Iterator[int]:
+    """Write the blocks picture by picture; yield the number written after each block."""
+    data, done, shape = None, 0, ()
     for block in blocks:
         if data is None:
             shape = block.shape[1:]
             data = file.create_dataset(
                 name, (rows, *shape), "u1", chunks=(1, *shape), fletcher32=True, compression=compression
             )
+        if block.shape[1:] != shape or block.dtype != np.uint8:
+            raise InputError(f"{name}: a block of {block.dtype} {block.shape[1:]} came, expected uint8 {shape}")
+        if done + len(block) > rows:
+            raise InputError(f"{name}: more than {rows} pictures came for {rows} rows of the tables")
         for picture in block:  # one chunk a write: no chunk cache in between
             data[done] = picture
             done += 1
+        yield done
     if done != rows:
         raise InputError(f"{name}: {done} pictures came for {rows} rows of the tables")
 
