@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 
 from clp_aug.contract.errors import InputError
+from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.scene import Materials, Scene
-
-
-@lru_cache(maxsize=1)
-def load_classifier(path: Path):
-    """Load an exported program: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
-
-    Raises InputError for a missing, foreign or damaged file, and for one that carries pickled objects.
-    """
-    import torch
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            configs = [name for name in archive.namelist() if name.endswith("_config.json")]
-            pickled = any(b'"use_pickle": true' in archive.read(name) for name in configs)
-        if pickled:
-            raise InputError(f"classifier {path}: it carries pickled tensors; export it again with clp-train --export")
-        torch.set_num_threads(1)  # one thread a worker, and the same sums for every worker count
-        return torch.export.load(path).module()
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"classifier {path}: no such file; clp-train --export writes one") from None
-    except Exception as error:  # torch raises what it likes on a foreign archive
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            f"classifier {path}: not an exported program ({reason[0]}); clp-train --export writes one"
-        ) from None
 
 
 def fgsm(scene: Scene, hole: np.ndarray, rng: np.random.Generator, materials: Materials) -> np.ndarray:

@@ -1,0 +1,50 @@
+import dataclasses
+
+import pytest
+
+from clp_aug.config import AugmentConfig
+from clp_aug.contract.errors import UsageError
+
+
+def test_defaults_and_what_is_stored():
+    config = AugmentConfig(dataset="waterbirds", cf=("grey", "tile"), f=("random",), root="/somewhere", workers=4)
+    assert config.meta == "10/group"
+    assert str(config.shard_path()) == "shards/waterbirds-grey+tile-random-seed0.h5"
+    assert str(AugmentConfig(dataset="demo", f=("random",)).shard_path()) == "shards/demo-random-seed0.h5"
+    stored = config.stored()
+    assert stored["cf"] == ["grey", "tile"]
+    assert not {"root", "workers", "out", "engine", "resume"} & set(stored), "nothing local to a machine"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, waterbirds"),
+        ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
+        ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
+        ({"cf": ("blur",)}, "unknown fill 'blur'"),
+        ({"ratio": 0}, "--ratio 0: expected 1 to 100"),
+        ({"size": 4}, "--size 4: expected 8 to 2048"),
+        ({"max_fallback": float("nan")}, "--max-fallback nan: expected 0 to 1"),
+        ({"epsilon": 0}, "--epsilon 0: expected 0.00392157 to 1"),
+        ({"seed": -1}, "--seed -1: expected 0 to"),
+        ({"limit": 0}, "--limit 0: expected 1 to inf"),
+        ({"imbalance": 0.5}, "--imbalance 0.5: expected 1 to 1e"),
+        ({"meta": "ten/class"}, "ten/class"),
+        ({"noise": "flip:2"}, "flip:2"),
+        ({"matte": "onnx"}, "matte 'onnx': expected onnx:FILE"),
+        ({"engine": "gpu"}, "unknown engine 'gpu': choose one of processes, serial"),
+        ({"compression": "zip"}, "unknown compression 'zip': choose one of gzip, lzf, none"),
+        ({"fit": "pad"}, "unknown fit 'pad': choose one of crop, stretch"),
+        ({"fgsm": "both"}, "unknown FGSM mode 'both': choose one of targeted, untargeted"),
+        ({"meta_from": "test"}, "unknown source of meta pictures 'test': choose one of train, val"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refused_at_the_door(change, message):
+    with pytest.raises(UsageError) as error:
+        AugmentConfig(**{"dataset": "demo", "cf": ("grey",), **change})
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,153 @@
+"""The flow in one process: what the shard holds, what a second run does not do again, what stops a run."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clp_aug import pipeline
+from clp_aug.config import AugmentConfig
+from clp_aug.contract import boxes
+from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
+from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
+from clp_aug.contract.shards import ShardReader
+from clp_aug.datasets import load_dataset
+from clp_aug.datasets.demo import Demo
+from clp_aug.stages import BoxStage
+
+
+def config(tmp_path, **change):
+    settings = {"dataset": "demo", "cf": ("grey", "tile"), "f": ("random", "mix-rand"), "meta": "3/group", "limit": 60}
+    return AugmentConfig(**{**settings, "out": tmp_path / "x.h5", **change})
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shard")
+    outcome = pipeline.augment(config(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["x.h5", "x.json"]
+    assert outcome.rows == 36
+    assert outcome.outcomes == {"ok": 72}
+    return ShardReader(outcome.path)
+
+
+def test_rows_belong_together(shard):
+    tables, data = shard.tables, load_dataset("demo")
+    kind, fill = tables["meta/kind"], tables["meta/fill"]
+    assert np.bincount(kind).tolist() == [12, 12, 12]
+    for i in range(0, len(shard), 3):
+        assert kind[i : i + 3].tolist() == [ORIGINAL, COUNTERFACTUAL, FACTUAL]
+        assert len(set(tables["meta/parent_id"][i : i + 3])) == 1
+        row = int(data.rows_of(tables["meta/sample_id"][i : i + 1])[0])
+        assert (shard.image(i) == data.image(row)).all()
+        assert tables["meta/label"][i] == data.samples.label[row]
+        assert tables["meta/group"][i] == data.samples.group[row]
+        inside = boxes.mask(tuple(tables["meta/box"][i]), 64, 64)
+        assert (shard.image(i)[~inside] == shard.image(i + 1)[~inside]).all()
+        assert (shard.image(i)[inside] == shard.image(i + 2)[inside]).all()
+        name = shard.header.fills[fill[i + 1]]
+        assert name in ("grey", "tile")
+        assert ((shard.image(i + 1)[inside] == 128).all()) == (name == "grey")
+        solid = data.alpha(row) >= 0.5
+        assert solid[inside].sum() == solid.sum(), "the box encloses the mask"
+    assert (shard.matte(0) == np.round(data.alpha(int(data.rows_of(tables["look/sample_id"][:1])[0])) * 255)).all()
+
+
+def test_every_training_picture_has_a_box_and_none_is_a_meta_picture(shard):
+    tables = shard.tables
+    assert len(tables["train/sample_id"]) == 60
+    assert not np.isin(tables["train/sample_id"], tables["meta/sample_id"]).any()
+    assert (np.diff(tables["train/sample_id"]) > 0).all()
+    data = load_dataset("demo")
+    assert (tables["train/label"] == data.samples.label[data.rows_of(tables["train/sample_id"])]).all()
+
+
+def test_the_shard_stores_its_settings(shard):
+    assert shard.header.settings["meta"] == "3/group"
+    assert shard.header.settings["size"] == 64
+    assert shard.header.settings["matte"] == "given"
+    assert shard.header.fingerprint == load_dataset("demo").fingerprint()
+
+
+@pytest.mark.parametrize("changed", [{"engine": "processes", "workers": 2}, {"engine": "serial"}])
+def test_same_bytes_for_every_engine(shard, tmp_path, changed):
+    outcome = pipeline.augment(config(tmp_path, **changed))
+    assert outcome.path.read_bytes() == shard.path.read_bytes()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_run_that_dies_goes_on_where_it_was(shard, tmp_path, monkeypatch, after):
+    saved = []
+
+    def save_then_die(self, stage, number, arrays, real=pipeline.Staging.save):
+        if len(saved) == after:
+            raise KeyboardInterrupt
+        real(self, stage, number, arrays)
+        saved.append((stage, number))
+
+    monkeypatch.setattr(pipeline, "BOX_BLOCK", 30)
+    monkeypatch.setattr(pipeline, "INFILL_BLOCK", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.Staging, "save", save_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.augment(config(tmp_path))
+    assert not (tmp_path / "x.h5").exists()
+    again = []
+    real = pipeline.Staging.save
+    monkeypatch.setattr(
+        pipeline.Staging,
+        "save",
+        lambda self, stage, n, arrays: (again.append((stage, n)), real(self, stage, n, arrays)),
+    )
+    outcome = pipeline.augment(config(tmp_path, resume=True))
+    assert not set(again) & set(saved), "a finished block is not made again"
+    assert outcome.path.read_bytes() == shard.path.read_bytes(), "and the block size leaves no trace"
+
+
+def test_other_settings_do_not_go_on_with_this_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.augment(config(tmp_path))
+    with pytest.raises(UsageError, match="is of a run with seed = 0, now 5; give --overwrite"):
+        pipeline.augment(config(tmp_path, seed=5, resume=True))
+
+
+def test_too_many_fallbacks_stop_the_run_and_can_be_borne(tmp_path, monkeypatch):
+    monkeypatch.setattr(Demo, "alpha", lambda self, row, size=None, fit="crop": None)
+    with pytest.raises(TooManyFallbacks) as error:
+        pipeline.augment(config(tmp_path))
+    assert (
+        "matte given gave no usable box for 72 of 72 pictures (100%; 72 fallback), more than --max-fallback 0.5"
+        in str(error.value)
+    )
+    assert error.value.exit_code == 4
+    assert not (tmp_path / "x.h5").exists()
+    outcome = pipeline.augment(config(tmp_path, max_fallback=1, resume=True))
+    assert outcome.outcomes == {"fallback": 72}
+    assert outcome.sources == {"grabcut": 72}
+
+
+def test_a_failure_before_the_first_block_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(BoxStage, "__call__", lambda self, span: (_ for _ in ()).throw(InputError("broken")))
+    with pytest.raises(InputError, match="broken"):
+        pipeline.augment(config(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_partner_fills_need_a_second_class(tmp_path):
+    (tmp_path / "root" / "only").mkdir(parents=True)
+    for i in range(5):
+        Image.new("RGB", (16, 16)).save(tmp_path / "root" / "only" / f"{i}.png")
+    asked = config(tmp_path, dataset="folder", root=tmp_path / "root", meta="3/class")
+    with pytest.raises(
+        InputError, match="fill 'mix-rand' takes from another class, but the meta set has one class only"
+    ):
+        pipeline.read(asked)
+
+
+def test_the_default_size_is_that_of_the_pictures_but_at_most_224():
+    class Sized:
+        def source_size(self, row):
+            return [(300, 500), (400, 260), (640, 480)][row % 3]
+
+    assert pipeline.default_size(Sized(), np.arange(30)) == 224
+    assert pipeline.default_size(load_dataset("demo"), np.arange(3)) == 64

@@ -1,0 +1,106 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
+from clp_aug.sharding import Staging, check_space, plan_copies
+
+LABELS = np.array([0] * 12 + [1] * 12 + [2] * 24)
+IDS = np.arange(100, 148)
+
+
+def count(copies, key):
+    return Counter(key(copy) for per_picture in copies for copy in per_picture)
+
+
+def test_two_copies_each_one_of_a_kind_fills_in_equal_shares_within_every_class():
+    copies = plan_copies(LABELS, IDS, ("grey", "tile", "random", "shuffle"), ("random", "shuffle", "mix-rand"), 2, 0)
+    assert all([copy.kind for copy in one] == [COUNTERFACTUAL, FACTUAL] for one in copies)
+    for label in range(3):
+        mine = [one for one, y in zip(copies, LABELS, strict=True) if y == label]
+        cf = count([one[:1] for one in mine], lambda copy: copy.fill)
+        f = count([one[1:] for one in mine], lambda copy: copy.fill)
+        assert len(cf) == 4
+        assert len(f) == 3
+        assert max(cf.values()) - min(cf.values()) <= 1
+        assert max(f.values()) - min(f.values()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("cf", "f", "ratio"), [(("grey",), (), 2), ((), ("random", "shuffle"), 2), (("grey",), ("random",), 3)]
+)
+def test_the_number_of_copies_is_the_ratio(cf, f, ratio):
+    copies = plan_copies(LABELS, IDS, cf, f, ratio, 0)
+    assert all(len(one) == ratio for one in copies)
+    kinds = count(copies, lambda copy: copy.kind)
+    if cf and f:
+        assert abs(kinds[COUNTERFACTUAL] - kinds[FACTUAL]) <= 1
+    else:
+        assert set(kinds) == ({COUNTERFACTUAL} if cf else {FACTUAL})
+    assert all(sorted(copy.number for copy in one) == list(range(ratio)) for one in copies)
+
+
+def test_the_plan_depends_on_ids_not_on_positions():
+    copies = plan_copies(LABELS, IDS, ("grey", "tile"), ("random", "shuffle"), 2, 7)
+    order = np.random.default_rng(0).permutation(len(IDS))
+    shuffled = plan_copies(LABELS[order], IDS[order], ("grey", "tile"), ("random", "shuffle"), 2, 7)
+    assert [copies[i] for i in order] == shuffled
+    assert plan_copies(LABELS, IDS, ("grey", "tile"), ("random", "shuffle"), 2, 8) != copies
+
+
+def staging(tmp_path, **key):
+    return Staging(tmp_path / "out" / "x.h5", {"seed": 0, **key})
+
+
+def test_blocks_round_trip_and_survive_in_the_folder(tmp_path):
+    one = staging(tmp_path)
+    one.open(resume=False, overwrite=False)
+    assert not one.has("boxes", 0)
+    for number in range(2):
+        one.save("boxes", number, {"box": np.full((3, 4), number, np.int32)})
+    two = staging(tmp_path)
+    two.open(resume=True, overwrite=False)
+    assert two.has("boxes", 1)
+    assert two.table("boxes", 2, "box").tolist() == [[0] * 4] * 3 + [[1] * 4] * 3
+    two.remove_if_empty()
+    assert two.folder.exists()
+    two.open(resume=False, overwrite=True)
+    assert not two.has("boxes", 0)
+    two.remove_if_empty()
+    assert not two.folder.exists()
+
+
+def test_what_stands_in_the_way(tmp_path):
+    one = staging(tmp_path)
+    one.open(False, False)
+    with pytest.raises(
+        UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to go on or --overwrite"
+    ):
+        staging(tmp_path).open(False, False)
+    with pytest.raises(UsageError, match=r"is of a run with seed = 0, now 1; give --overwrite to start anew"):
+        staging(tmp_path, seed=1).open(True, False)
+    one.manifest.write_text("{")
+    with pytest.raises(InputError, match=r"run\.json is damaged; give --overwrite"):
+        staging(tmp_path).open(True, False)
+    one.shard.write_bytes(b"")
+    with pytest.raises(UsageError, match=r"x\.h5 exists; use it, or give --overwrite, or another --out"):
+        staging(tmp_path).open(True, False)
+
+
+def test_a_damaged_block_is_named(tmp_path):
+    one = staging(tmp_path)
+    one.open(False, False)
+    one.save("boxes", 0, {"box": np.zeros(3)})
+    one.path("boxes", 0).write_bytes(b"short")
+    with pytest.raises(InputError, match=r"boxes-000000\.safetensors is damaged .*; remove it and give --resume"):
+        one.load("boxes", 0, "box")
+
+
+def test_space_and_places(tmp_path):
+    with pytest.raises(InputError, match=r"MB free, the run needs about 1,000,000,000,000 MB; free some space"):
+        check_space(tmp_path / "not" / "yet", 10**18)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to .*file \(.*\); choose another --out"):
+        Staging(tmp_path / "file" / "x.h5", {}).open(False, False)
