@@ -26,7 +26,7 @@ def one_line_errors() -> Iterator[None]:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        click.echo("interrupted: nothing was written", err=True)
+        click.echo("interrupted: no result was written", err=True)
         raise SystemExit(EXIT_INTERRUPTED) from None
 
 
