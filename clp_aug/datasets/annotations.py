@@ -9,16 +9,18 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.datasets.base import Annotations, Dataset, FileDataset
 
+AnyDataset = TypeVar("AnyDataset", bound=Dataset)
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 
 def with_annotations(
-    dataset: Dataset, masks_dir: Path | str | None = None, boxes_csv: Path | str | None = None
-) -> Dataset:
+    dataset: AnyDataset, masks_dir: Path | str | None = None, boxes_csv: Path | str | None = None
+) -> AnyDataset:
     """Return the data set with masks from a folder and boxes from a table; what is given replaces what it had.
 
     masks_dir: PNG files, matched as `match_masks` says; boxes_csv: columns file, x0, y0, x1, y1. Partial coverage is
@@ -78,10 +80,13 @@ def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
 def read_boxes(names: Sequence[str], path: Path) -> dict[int, tuple[float, float, float, float]]:
     """Read boxes in source pixels, half open, from a table with the columns file, x0, y0, x1, y1: row -> box.
 
-    Raises InputError, naming file and line, for an unknown or repeated picture and for values that are no box.
+    A box without area says that the picture has none, as published tables do: the picture is left out. Raises
+    InputError, naming file and line, for an unknown or repeated picture and for values that are no box, and when no
+    box is left.
     """
     rows = {name: row for row, name in enumerate(names)}
-    boxes, seen = {}, {}
+    boxes: dict[int, tuple[float, float, float, float]] = {}
+    seen: dict[str, int] = {}  # picture -> line
     for line, entry in read_table(path, ("file", *BOX_COLUMNS)):
         name = entry["file"]
         if name not in rows:
@@ -90,10 +95,14 @@ def read_boxes(names: Sequence[str], path: Path) -> dict[int, tuple[float, float
             )
         if name in seen:
             raise InputError(f"{path} line {line}: {name} has a box in line {seen[name]} already; keep one")
-        box = tuple(_number(entry[column], column, path, line) for column in BOX_COLUMNS)
-        if not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+        x0, y0, x1, y1 = box = tuple(_number(entry[column], column, path, line) for column in BOX_COLUMNS)
+        if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
             raise InputError(f"{path} line {line}: box {box} of {name}; expected 0 <= x0 < x1 and 0 <= y0 < y1")
-        seen[name], boxes[rows[name]] = line, box
+        seen[name] = line
+        if x0 < x1 and y0 < y1:
+            boxes[rows[name]] = x0, y0, x1, y1
+    if not boxes:
+        raise InputError(f"{path}: all {len(seen)} boxes are empty; expected x0 < x1 and y0 < y1")
     return boxes
 
 
@@ -115,12 +124,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
+            header = reader.fieldnames or []
             entries = [(reader.line_num, entry) for entry in reader]
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); expected columns {', '.join(columns)}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); save it again") from None
-    header = reader.fieldnames or []
     missing = [column for column in columns if column not in header]
     if missing:
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -44,7 +45,7 @@ class Batch:
     path: Path
     offset: int
     count: int
-    order: str
+    order: Literal["C", "F"]
 
     def picture(self, index: int) -> np.ndarray:
         """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError when the file is gone or was cut."""
@@ -132,12 +133,13 @@ def _list_of(kind: type, content: object, key: str, path: Path) -> list:
     return values
 
 
-def _batch(content: dict, count: int, path: Path) -> Batch:
+def _batch(content: object, count: int, path: Path) -> Batch:
     """Find the pixels of a parsed batch file and check their length against the number of labels."""
-    match content.get("data"):
-        case Inert(state=(_, _, _, bool(fortran), Span() as span)):  # as numpy pickles itself up to protocol 4
+    order: Literal["C", "F"]
+    match content:
+        case {"data": Inert(state=(_, _, _, bool(fortran), Span() as span))}:  # as numpy pickles up to protocol 4
             order = "F" if fortran else "C"
-        case Inert(args=(Span() as span, _, _, ("C" | "F") as order)):  # protocol 5
+        case {"data": Inert(args=(Span() as span, _, _, ("C" | "F") as order))}:  # protocol 5
             pass
         case _:
             raise InputError(f"{path}: no array 'data'; expected a published batch file")

@@ -11,6 +11,7 @@ import mmap
 import pickletools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clp_aug.contract.errors import InputError
 
@@ -57,6 +58,7 @@ def _run(stream: mmap.mmap) -> object:
     stack: list = []
     below: list[list] = []  # the stacks under each open mark
     memo: dict[int, object] = {}
+    argument: Any
     for opcode, argument, position in pickletools.genops(stream):
         name = opcode.name
         if name in ("APPENDS", "SETITEMS", "TUPLE", "LIST", "DICT"):

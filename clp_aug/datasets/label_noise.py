@@ -51,22 +51,23 @@ def similar_pairs(dataset: Dataset) -> np.ndarray:
 
     Mean cross-validated probability of a shrunk linear discriminant on 8 x 8 colour thumbnails of at most 200 training
     pictures a class, evenly spaced in the order of ids; so the table belongs to the data set, not to a run. Raises
-    UsageError for a class with fewer than two training pictures. Needs C >= 3. Source: ours.
+    UsageError for a class with fewer than three training pictures (two to learn from, one to judge).
+    Needs C >= 3. Source: ours.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     train = dataset.samples.ascending(np.flatnonzero(dataset.samples.split == TRAIN))
-    rows = []
+    per_class = []
     for label, name in enumerate(dataset.class_names):
         own = train[dataset.samples.label[train] == label]
-        if len(own) < 2:
+        if len(own) < 3:
             raise UsageError(
-                f"noise flip-similar: class {name!r} has {len(own)} training pictures, 2 are needed; use flip"
+                f"noise flip-similar: class {name!r} has {len(own)} training pictures, 3 are needed; use flip"
             )
-        rows.append(own[np.linspace(0, len(own) - 1, min(len(own), PER_CLASS)).astype(np.int64)])
-    folds = StratifiedKFold(min(FOLDS, *map(len, rows)))
-    rows = np.concatenate(rows)
+        per_class.append(own[np.linspace(0, len(own) - 1, min(len(own), PER_CLASS)).astype(np.int64)])
+    folds = StratifiedKFold(min(FOLDS, *map(len, per_class)))
+    rows = np.concatenate(per_class)
     thumbnails = np.stack([dataset.image(row, THUMBNAIL, "stretch").reshape(-1) for row in rows]) / 255.0
     labels = dataset.samples.label[rows]
     judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")

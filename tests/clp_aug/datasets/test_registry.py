@@ -1,0 +1,66 @@
+import pickle
+
+import numpy as np
+import pytest
+from tiny_sets import make_cifar10, make_cifar100, make_folder, make_waterbirds
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.datasets import DATASETS, DEFAULT_META, find_root, load_dataset
+from clp_aug.datasets.split import check_meta
+
+
+def _folder(root):
+    return make_folder(root, ["train/cat/1.jpg", "train/dog/1.png", "val/cat/2.JPG", "test/dog/3.bmp"])
+
+
+# name, maker, pictures by split (train, val, test), classes, groups, size of the first picture
+ROWS = [
+    ("demo", None, (1200, 200, 400), 2, 4, (64, 64)),
+    ("folder", _folder, (2, 1, 1), 2, 0, (8, 6)),
+    ("waterbirds", make_waterbirds, (12, 12, 12), 2, 4, (8, 6)),
+    ("cifar10", make_cifar10, (10, 0, 2), 10, 0, (32, 32)),
+    ("cifar100", make_cifar100, (100, 0, 2), 100, 0, (32, 32)),
+]
+
+
+def test_every_registered_data_set_has_a_row_and_a_default_meta_set():
+    assert {row[0] for row in ROWS} == set(DATASETS) == set(DEFAULT_META)
+
+
+@pytest.mark.parametrize(("name", "make", "splits", "classes", "groups", "size"), ROWS, ids=[row[0] for row in ROWS])
+def test_data_set(tmp_path, name, make, splits, classes, groups, size):
+    if make:
+        make(tmp_path)
+    dataset = load_dataset(name, tmp_path)
+
+    assert dataset.name == name
+    assert tuple(np.bincount(dataset.samples.split, minlength=3)) == splits
+    assert (len(dataset.class_names), len(dataset.group_names)) == (classes, groups)
+    assert set(dataset.samples.label) == set(range(classes))
+    assert dataset.source_size(0) == size
+    picture = dataset.image(0)
+    assert (picture.shape, picture.dtype) == ((size[1], size[0], 3), np.uint8)
+    for fit in ("crop", "stretch"):
+        assert dataset.image(len(dataset.samples.label) - 1, 16, fit).shape == (16, 16, 3)
+
+    copied = pickle.loads(pickle.dumps(dataset))  # what a spawned worker gets
+    np.testing.assert_array_equal(copied.image(0), picture)
+    assert copied.fingerprint() == dataset.fingerprint() == load_dataset(name, tmp_path).fingerprint()
+    check_meta(DEFAULT_META[name])
+    assert DEFAULT_META[name].endswith("group") == bool(groups)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"unknown data set 'cifar': choose one of cifar10, cifar100, demo, folder"):
+        load_dataset("cifar")
+
+
+def test_missing_root_lists_the_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLP_DATA", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"no folder at .*store/waterbirds or data/waterbirds; give it with --root"):
+        find_root("waterbirds", None)
+    (tmp_path / "data/waterbirds").mkdir(parents=True)
+    assert find_root("waterbirds", None).as_posix() == "data/waterbirds"
+    (tmp_path / "store/waterbirds").mkdir(parents=True)
+    assert find_root("waterbirds", None) == tmp_path / "store/waterbirds"

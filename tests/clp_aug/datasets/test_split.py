@@ -1,0 +1,181 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_sets import Table
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.datasets.demo import Demo
+from clp_aug.datasets.label_noise import noisy_labels
+from clp_aug.datasets.long_tail import class_counts
+from clp_aug.datasets.split import check_meta, check_noise, even_shares, make_split
+
+
+def parts(split):
+    return {name: getattr(split, name) for name in ("train", "meta", "val", "test")}
+
+
+SETTINGS = {
+    "plain": {},
+    "val": {"meta_from": "val"},
+    "long tail": {"imbalance": 5},
+    "noise": {"noise": "uniform:0.5"},
+    "limit": {"limit": 17},
+    "all": {"imbalance": 4, "noise": "flip:0.3", "limit": 30, "noise_seed": 9},
+}
+
+
+@pytest.mark.parametrize("groups", [False, True], ids=["classes", "groups"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_parts_are_disjoint_ordered_and_of_their_own_split(settings, groups):
+    for seed in range(4):
+        dataset = Table([40, 30, 50], val=12, test=7, groups=groups, seed=seed)
+        split = make_split(dataset, meta="2/group" if groups else "5/class", seed=seed, **settings)
+        rows = np.concatenate(list(parts(split).values()))
+        assert len(set(rows)) == len(rows)
+        for name, part in parts(split).items():
+            assert part.dtype == np.int64
+            assert (np.diff(dataset.samples.sample_id[part]) > 0).all()
+            source = {"train": 0, "val": 1, "test": 2, "meta": 1 if settings.get("meta_from") else 0}[name]
+            assert (dataset.samples.split[part] == source).all()
+        assert (len(split.train_label), split.train_label.dtype) == (len(split.train), np.int64)
+        assert len(split.val) + (len(split.meta) if settings.get("meta_from") else 0) == 36
+        assert len(split.test) == 21
+        if "noise" not in settings:
+            np.testing.assert_array_equal(split.train_label, dataset.samples.label[split.train])
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_equal_settings_give_equal_splits_and_seeds_differ(settings):
+    dataset = Table([40, 30, 50], val=12, test=7)
+    first, again, other = (make_split(dataset, meta="5/class", seed=seed, **settings) for seed in (1, 1, 2))
+    for name in ("train", "meta", "val", "test", "train_label"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert first.report == again.report
+    assert set(first.meta) != set(other.meta)
+
+
+def test_rows_in_another_order_give_the_same_ids():
+    dataset = Table([40, 30, 50], val=12, test=7)
+    order = np.random.default_rng(1).permutation(len(dataset.samples.label))
+    shuffled = Table([40, 30, 50], val=12, test=7)
+    shuffled.samples = dataclasses.replace(
+        dataset.samples,
+        **{name: getattr(dataset.samples, name)[order] for name in ("sample_id", "label", "group", "split")},
+    )
+    a, b = (make_split(d, meta="5/class", imbalance=4, noise="flip:0.5", limit=40) for d in (dataset, shuffled))
+    for name, part in parts(a).items():
+        np.testing.assert_array_equal(dataset.samples.sample_id[part], shuffled.samples.sample_id[parts(b)[name]])
+    np.testing.assert_array_equal(a.train_label, b.train_label)
+
+
+def test_cifar_sized_long_tail():
+    split = make_split(Table([5000] * 10, test=10), meta="10/class", imbalance=100)
+    assert split.report == {
+        "train": 12380,
+        "meta": 100,
+        "train_per_class": [4990, 2991, 1793, 1075, 644, 386, 231, 138, 83, 49],
+        "meta_per_class": [10] * 10,
+        "wrong_labels": 0,
+        "val": 0,
+        "test": 100,
+    }
+
+
+def test_kept_meta_pictures_join_the_same_tail_with_clean_labels():
+    dataset = Table([60, 60, 60])
+    settings = {"meta": "10/class", "imbalance": 5, "noise": "uniform:0.9"}
+    split, kept = make_split(dataset, **settings), make_split(dataset, keep_meta_in_train=True, **settings)
+    np.testing.assert_array_equal(kept.meta, split.meta)
+    assert set(kept.train) == set(split.train) | set(split.meta)
+    labels = dict(zip(kept.train, kept.train_label, strict=True))
+    assert [labels[row] for row in split.train] == split.train_label.tolist()
+    assert [labels[row] for row in split.meta] == dataset.samples.label[split.meta].tolist()
+    assert kept.report["train_per_class"] == (class_counts(50, 3, 5) + 10).tolist()
+
+
+def test_a_whole_class_may_be_meta_when_it_is_kept():
+    dataset = Table([5, 9])
+    assert make_split(dataset, meta="5/class", keep_meta_in_train=True).report["train_per_class"] == [5, 9]
+    with pytest.raises(
+        UsageError, match=r"class 'class0' has 5 pictures to draw from, 6 are needed .* --keep-meta-in-train"
+    ):
+        make_split(dataset, meta="5/class")
+    assert len(make_split(Table([5, 9], val=5), meta="5/class", meta_from="val").val) == 0
+
+
+def test_noise_falls_on_training_labels_only_and_has_its_own_seed():
+    dataset = Table([60, 60, 60])
+    split = make_split(dataset, meta="10/class", noise="flip:0.5", noise_seed=4)
+    np.testing.assert_array_equal(split.train_label, noisy_labels(dataset, split.train, "flip:0.5", 4))
+    assert split.report["wrong_labels"] == (split.train_label != dataset.samples.label[split.train]).sum() > 40
+    other = make_split(dataset, meta="10/class", noise="flip:0.5", noise_seed=5)
+    np.testing.assert_array_equal(other.train, split.train)
+    assert (other.train_label != split.train_label).any()
+    # another split seed leaves the label of a picture that both train on as it was
+    other = make_split(dataset, meta="10/class", noise="flip:0.5", noise_seed=4, seed=1)
+    common = np.intersect1d(split.train, other.train)
+    np.testing.assert_array_equal(
+        split.train_label[np.isin(split.train, common)], other.train_label[np.isin(other.train, common)]
+    )
+
+
+def test_limit_spreads_over_groups_and_classes():
+    demo = make_split(Demo(), meta="10/group", limit=100)
+    assert demo.report["train_per_group"] == [30, 20, 20, 30]  # 20 is all that a rare group has left
+    assert make_split(Table([5, 50, 50]), meta="1/class", limit=31).report["train_per_class"] == [4, 14, 13]
+    assert make_split(Table([5, 5]), meta="1/class", limit=1000).report["train"] == 8
+    with pytest.raises(UsageError, match=r"limit 3: fewer than one training picture a group; use 4 or more"):
+        make_split(Demo(), meta="10/group", limit=3)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=8).filter(any), st.integers(0, 120))
+def test_even_shares_are_dealt_out_one_at_a_time(sizes, total):
+    expected = np.zeros(len(sizes), int)
+    while expected.sum() < min(total, sum(sizes)):
+        for cell, size in enumerate(sizes):
+            if expected[cell] < size and expected.sum() < total:
+                expected[cell] += 1
+    np.testing.assert_array_equal(even_shares(np.array(sizes), total), expected)
+
+
+WRONG = {
+    "meta from": ({"meta_from": "test"}, r"meta from 'test': choose one of train, val"),
+    "kept from val": (
+        {"meta_from": "val", "keep_meta_in_train": True},
+        r"keep meta in train: the meta set comes from val",
+    ),
+    "no val": (
+        {"meta_from": "val"},
+        r"data set table has no val pictures to take the meta set from; use --meta-from train",
+    ),
+    "limit": ({"limit": 0}, r"limit 0: expected at least one training picture"),
+    "seed": ({"seed": -1}, r"seed -1, noise seed 1: expected >= 0, the noise seed at most 4294967295"),
+    "noise seed": ({"noise_seed": 2**32}, r"seed 0, noise seed 4294967296: expected >= 0"),
+    "noise": ({"noise": "flip"}, r"noise 'flip': expected one of uniform, flip, flip-similar"),
+    "imbalance": ({"imbalance": 0}, r"imbalance 0: expected a ratio >= 1"),
+    "meta": ({"meta": "ten"}, r"meta set 'ten': expected a count >= 1 and class, group or balanced"),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_settings(settings, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        make_split(Table([9, 9]), **{"meta": "2/class"} | settings)
+    assert raised.value.exit_code == 2
+
+
+def test_data_set_without_training_pictures():
+    with pytest.raises(UsageError, match=r"data set table has no training pictures; give it a train split"):
+        make_split(Table([0, 0], val=3), meta="1/class", meta_from="val")
+
+
+def test_checks_without_a_data_set():
+    check_meta("10/class")
+    check_noise("flip-similar:0.4")
+    with pytest.raises(UsageError, match=r"meta set '10/cluster': clusters come with the generalised long tail"):
+        check_meta("10/cluster")
+    with pytest.raises(UsageError, match=r"noise 'flip:2': expected one of"):
+        check_noise("flip:2")
