@@ -35,17 +35,21 @@ def random_factual(image, box, rng):
     return out.astype(np.uint8)
 
 
-def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, settings=None, header=None):
-    """Write a shard: `per_group` originals a group out of train, a counterfactual and a factual of each.
+def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, split=0, noisy=False, settings=None, header=None):
+    """Write a shard: `per_group` originals a group out of one split, a counterfactual and a factual of each.
 
-    train: how many training pictures to list, spread over groups; None for all the others.
+    train: how many training pictures to list, the same from each group; None for all the others. noisy: every label
+    is trained on as the other class.
     """
     dataset = load_dataset("demo")
     samples = dataset.samples
     rng = rng_for(seed, 0, "test shard")
-    pool = [rng.permutation(np.flatnonzero((samples.split == 0) & (samples.group == g))) for g in range(4)]
-    meta = np.concatenate([rows[:per_group] for rows in pool])
-    rest = [rows[per_group:] for rows in pool]
+
+    def pool(which):
+        return [rng.permutation(np.flatnonzero((samples.split == which) & (samples.group == g))) for g in range(4)]
+
+    meta = np.concatenate([rows[:per_group] for rows in pool(split)])
+    rest = [np.setdiff1d(rows, meta) for rows in pool(0)]
     trained = np.sort(np.concatenate(rest if train is None else [rows[: train // 4] for rows in rest]))
     images, kind, fill, box = [], [], [], []
     for row in meta:
@@ -66,8 +70,10 @@ def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, settings=No
         "meta/parent_id": ids,
         "meta/group": np.repeat(samples.group[meta], 3),
         "train/sample_id": samples.sample_id[trained],
-        "train/box": [box_of(dataset.alpha(row, size)) for row in trained],
+        "train/box": np.array([box_of(dataset.alpha(row, size)) for row in trained]).reshape(-1, 4),
     } | {name: np.zeros(n) for name, n in zeros.items()}
+    if noisy:
+        tables["train/label"] = 1 - samples.label[trained]
     values = {
         "dataset": "demo",
         "class_names": dataset.class_names,
@@ -86,5 +92,5 @@ def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, settings=No
 
 @pytest.fixture(scope="session")
 def demo_shard(tmp_path_factory):
-    """120 training pictures and 24 meta pictures at 16 px."""
+    """80 training pictures and 24 meta pictures at 16 px."""
     return make_demo_shard(tmp_path_factory.mktemp("shard") / "demo.h5", size=16, per_group=2, train=80)

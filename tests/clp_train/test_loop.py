@@ -1,0 +1,174 @@
+"""One step of Algorithm 1 against the equations written out, and whole runs."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from clp_train import data, loop
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.data import Batch
+from clp_train.losses import DivergedError, counterfactual_loss, saliency
+from clp_train.methods import build_method
+from clp_train.models import build_model
+
+LR, LAMBDA = 0.2, 3.0
+
+
+def a_batch(seed, n, kind=None):
+    generator = torch.Generator().manual_seed(seed)
+    inside = torch.zeros(n, 8, 8, dtype=torch.bool)
+    inside[:, 2:6, 2:6] = True
+    kind = torch.zeros(n, dtype=torch.uint8) if kind is None else torch.tensor(kind, dtype=torch.uint8)
+    images = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=generator)
+    return Batch(images, inside, torch.arange(n) % 3, kind, torch.arange(100, 100 + n))
+
+
+def parts(method, **settings):
+    """A float64 network, method and optimiser; Omega does not start at zero, so that every path carries a gradient."""
+    config = TrainConfig(meta=Path("x.h5"), method=method, saliency_lambda=LAMBDA, lr=LR, **settings)
+    network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).double().train()
+    filled = build_method(config, torch.tensor([5.0, 3.0, 2.0]), torch.Generator().manual_seed(1))
+    if filled.learned:
+        filled.omega.double()
+        filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
+        torch.nn.init.normal_(filled.omega.last.weight, generator=torch.Generator().manual_seed(2))
+    optimiser = torch.optim.SGD(network.parameters(), LR, loop.MOMENTUM, weight_decay=config.weight_decay)
+    return config, network, filled, optimiser
+
+
+def test_erm_is_plain_sgd():
+    config, network, method, optimiser = parts("erm")
+    other = copy.deepcopy(network)
+    plain = torch.optim.SGD(other.parameters(), LR, 0.9, weight_decay=5e-4)
+    for step in range(3):
+        batch = a_batch(step, 6)
+        losses = loop.train_step(network, method, optimiser, batch, None, config, step)
+        plain.zero_grad()
+        expected = F.cross_entropy(other(batch.images).logits, batch.label)
+        expected.backward()
+        plain.step()
+        assert losses.train == pytest.approx(expected.item())
+        assert losses.meta != losses.meta  # not computed: NaN
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[name])
+
+
+@pytest.mark.parametrize("meta_delta", ["none", "paper"])
+def test_clp_step_is_equations_8_to_10(meta_delta):
+    config, network, method, optimiser = parts("clp", meta_delta=meta_delta)
+    net, omega = copy.deepcopy(network), copy.deepcopy(method.omega)
+    batch, meta = a_batch(0, 6), a_batch(1, 6, kind=[0, 1, 2, 0, 1, 2])
+
+    losses = loop.train_step(network, method, optimiser, batch, meta, config, step=0)
+
+    def delta_of(out, head, label, which):  # the statistics after `observe`, as the step itself had them
+        return _perturb(method, which, View(out.logits.detach(), out.features.detach(), head.detach(), label))
+
+    # eq. (8), with one graph through everything: nothing is split off or held constant here
+    weights = dict(net.named_parameters())
+    images = batch.images.detach().clone().requires_grad_()
+    out = net(images)
+    penalty = LAMBDA * saliency(images, out.logits, batch.inside, batch.label, "probability").mean()
+    ce = F.cross_entropy(out.logits + delta_of(out, net.head.weight, batch.label, omega), batch.label)
+    gradients = torch.autograd.grad(ce + penalty, weights.values(), create_graph=True)
+    virtual = {name: w - LR * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
+    # eq. (9)
+    images = meta.images.detach().clone().requires_grad_()
+    buffers = {name: b.clone() for name, b in net.named_buffers()}
+    u = functional_call(net, {**virtual, **buffers}, (images,))
+    z = u.logits if meta_delta == "none" else u.logits + delta_of(u, virtual["head.weight"], meta.label, omega)
+    terms = torch.stack([
+        counterfactual_loss(z[i : i + 1], y[None])[0] if meta.kind[i] == 1 else F.cross_entropy(z[i], y)
+        for i, y in enumerate(meta.label)
+    ])  # fmt: skip
+    terms = terms + LAMBDA * saliency(images, u.logits, meta.inside, meta.label, "probability")
+    expected = torch.autograd.grad(terms.mean(), tuple(omega.parameters()), retain_graph=True)
+    assert losses.meta == pytest.approx(terms.mean().item(), rel=1e-10)
+    for tensor, gradient in zip(method.learned, expected, strict=True):
+        torch.testing.assert_close(tensor.grad, gradient, rtol=1e-8, atol=1e-14)
+    assert not torch.equal(method.omega.last.weight, omega.last.weight)
+    # eq. (10), with the new Omega; weight decay from torch's own SGD
+    delta = delta_of(out, net.head.weight, batch.label, method.omega)
+    final = F.cross_entropy(out.logits + delta, batch.label)
+    assert losses.train == pytest.approx(final.item(), rel=1e-10)
+    assert losses.saliency == pytest.approx(penalty.item(), rel=1e-10)
+    for (name, w), g in zip(weights.items(), torch.autograd.grad(final + penalty, weights.values()), strict=True):
+        torch.testing.assert_close(network.get_parameter(name), w - LR * (g + 5e-4 * w), rtol=1e-9, atol=1e-12)
+    # one real pass moved the running statistics, the virtual one did not
+    for name, buffer in net.named_buffers():
+        assert torch.equal(network.get_buffer(name), buffer), name
+
+
+def _perturb(method, omega, view):
+    swapped = copy.copy(method)
+    swapped.omega = omega
+    return swapped.perturb(view)
+
+
+def test_the_first_clp_step_starts_from_plain_cross_entropy():
+    config = TrainConfig(meta=Path("x.h5"))
+    method = build_method(config, torch.tensor([5.0, 3.0]), torch.Generator().manual_seed(0))
+    view = View(torch.randn(4, 2), torch.randn(4, 64), torch.randn(2, 64), torch.tensor([0, 1, 0, 1]))
+    assert torch.equal(method.perturb(view), torch.zeros(4, 2))
+
+
+def test_training_saliency_keeps_its_interval():
+    config, network, method, optimiser = parts("clp", saliency_interval=2)
+    found = [
+        loop.train_step(network, method, optimiser, a_batch(k, 4), a_batch(9, 4), config, k).saliency for k in range(3)
+    ]
+    assert [value == value for value in found] == [True, False, True]
+
+
+def test_a_broken_picture_stops_the_run_by_name():
+    config, network, method, optimiser = parts("erm")
+    batch = a_batch(0, 4)
+    network.head.bias.data[2] = torch.nan
+    with pytest.raises(DivergedError, match="step 5: the training loss is nan on samples 100, 101, 102, 103; lower"):
+        loop.train_step(network, method, optimiser, batch, None, config, 5)
+
+
+def test_learning_rate_drops_at_60_and_80_percent():
+    config = TrainConfig(meta=Path("x.h5"), epochs=10, lr=0.1)
+    rates = [loop.learning_rate(config, epoch) for epoch in range(10)]
+    assert rates == pytest.approx([0.1] * 6 + [0.01] * 2 + [0.001] * 2)
+
+
+@pytest.mark.parametrize("method", ["erm", "clp"])
+def test_same_seed_same_weights(demo_shard, method):
+    def run(seed, global_seed):
+        torch.manual_seed(global_seed)  # nothing may depend on it
+        config = TrainConfig(meta=demo_shard, method=method, epochs=1, batch_size=40, seed=seed)
+        return loop.train(config, data.load(config))
+
+    a, b, other = run(0, 1), run(0, 2), run(1, 1)
+    assert all(torch.equal(v, b.last.state[k]) for k, v in a.last.state.items())
+    assert a.last.metrics == b.last.metrics
+    assert not torch.equal(a.last.state["stem.weight"], other.last.state["stem.weight"])
+
+
+def test_the_selected_epoch_has_the_best_val_worst_group(demo_shard):
+    config = TrainConfig(meta=demo_shard, method="erm", epochs=4, batch_size=40)
+    run = data.load(config)
+    trained = loop.train(config, run)
+    best = max(trained.history, key=lambda line: (line["val_worst"], line["val_average"], line["epoch"]))
+    assert trained.selected.epoch == best["epoch"]
+    assert trained.selected.metrics["val"].worst == best["val_worst"]
+    assert set(trained.selected.metrics) == set(trained.last.metrics) == {"val", "test"}
+    assert torch.equal(trained.network.state_dict()["head.weight"], trained.selected.state["head.weight"])
+    assert [line["meta_loss"] for line in trained.history] == [None] * 4
+
+
+def test_without_val_nothing_is_selected(demo_shard):
+    config = TrainConfig(meta=demo_shard, method="erm", epochs=2, batch_size=40)
+    run = data.load(config)
+    del run.evaluation["val"]
+    trained = loop.train(config, run)
+    assert trained.selected is None
+    assert set(trained.last.metrics) == {"test"}
+    assert "val_worst" not in trained.history[0]

@@ -1,0 +1,143 @@
+"""clp-train from the outside: files, table, messages, exit codes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import make_demo_shard
+from safetensors.torch import load_file
+
+from clp_train import cli
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.train, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def finished(demo_shard, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    return folder, call("--meta", demo_shard, "--epochs", 1, "--batch-size", 40, "--export", "--out", folder)
+
+
+def test_table_and_last_line(finished):
+    folder, result = finished
+    assert result.exit_code == 0, result.output
+    for text in (
+        "clp on demo: resnet8, seed 0",
+        "ring on garden",
+        "worst",
+        "average (top-1)",
+        "weighted as in training",
+    ):
+        assert text in result.stdout
+    assert result.stdout.splitlines()[-1] == (
+        f"wrote {folder}; next: clp-augment --dataset demo --f fgsm --classifier {folder}/classifier.pt2"
+    )
+    assert "demo: train 80, val 200, test 400; meta set: 8 originals, 8 counterfactuals, 8 factuals" in result.stderr
+
+
+def test_result_holds_what_the_run_was(finished, demo_shard):
+    folder, _ = finished
+    result = json.loads((folder / "result.json").read_text())
+    assert result["config"]["method"] == "clp"
+    assert len(result["fingerprint"]) == 64
+    assert result["versions"]["torch"] == torch.__version__
+    metrics = result["last"]["metrics"]["test"]
+    assert metrics["group_counts"] == [100] * 4
+    assert metrics["worst"] == min(metrics["per_group"])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "classifier.pt2", "last.safetensors", "result.json", "selected.safetensors"
+    ]  # fmt: skip
+
+
+def test_exported_classifier_is_the_selected_network(finished):
+    from clp_train.models import build_model
+
+    folder, _ = finished
+    network = build_model("resnet8", 2, [0.0] * 3, [1.0] * 3, torch.Generator())
+    network.load_state_dict(load_file(folder / "selected.safetensors"))
+    program = torch.export.load(folder / "classifier.pt2").module()
+    for n in (1, 5):
+        x = torch.rand(n, 3, 16, 16, requires_grad=True)
+        torch.testing.assert_close(program(x), network.eval()(x).logits)
+        assert torch.autograd.grad(program(x).sum(), x)[0].abs().sum() > 0
+
+
+def test_a_finished_run_is_not_overwritten(finished, demo_shard):
+    folder, _ = finished
+    result = call("--meta", demo_shard, "--out", folder)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {folder} holds a result already; choose another --out or remove that folder\n"
+
+
+def test_json_is_all_of_stdout(demo_shard, tmp_path):
+    result = call("--meta", demo_shard, "--method", "erm", "--epochs", 1, "--out", tmp_path / "r", "--json", "--quiet")
+    assert result.stderr == ""
+    assert json.loads(result.stdout) == json.loads((tmp_path / "r" / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
+        (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
+        (["--method", "foo"], 2, "'foo' is not one of 'erm', 'clp'"),
+    ],
+    ids=["epochs", "meta batch", "method"],
+)
+def test_bad_usage(demo_shard, tmp_path, arguments, code, message):
+    result = call("--meta", demo_shard, "--out", tmp_path / "r", "--quiet", *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert not (tmp_path / "r" / "result.json").exists()
+
+
+def test_bad_shards(tmp_path):
+    missing = call("--meta", tmp_path / "no.h5", "--out", tmp_path / "r", "--quiet")
+    assert (missing.exit_code, missing.stderr) == (
+        3, f"error: shard {tmp_path}/no.h5: no such file; make it with clp-augment\n"
+    )  # fmt: skip
+    path = make_demo_shard(tmp_path / "x.h5", size=16, per_group=1, train=8, header={"dataset": "waterbirds"})
+    rootless = call("--meta", path, "--root", tmp_path / "nowhere", "--out", tmp_path / "r", "--quiet")
+    assert rootless.exit_code == 3
+    assert f"data set waterbirds: no folder at {tmp_path}/nowhere; give it with --root DIR" in rootless.stderr
+    path.write_bytes(path.read_bytes()[:5000])
+    cut = call("--meta", path, "--out", tmp_path / "r", "--quiet")
+    assert cut.exit_code == 3
+    assert cut.stderr.count("\n") == 1
+    assert "cut short" in cut.stderr
+
+
+def test_divergence_is_one_line(demo_shard, tmp_path):
+    result = call(
+        "--meta", demo_shard, "--lr", 1e30, "--epochs", 2, "--batch-size", 20, "--out", tmp_path / "r", "--quiet"
+    )
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: step ")
+    assert "lower --lr" in result.stderr
+
+
+def test_a_folder_that_cannot_be_made(demo_shard, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = call("--meta", demo_shard, "--out", tmp_path / "file" / "r", "--quiet")
+    assert result.exit_code == 3
+    assert result.stderr == f"error: cannot make folder {tmp_path}/file/r (Not a directory); choose another --out\n"
+
+
+def test_interrupted(monkeypatch, demo_shard):
+    def stop(config, quiet):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", stop)
+    result = call("--meta", demo_shard)
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted: no result was written\n"
+
+
+def test_help_needs_no_heavy_import():
+    code = "import clp_train.cli, sys; print({'torch', 'numpy', 'h5py', 'rich'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -1,0 +1,45 @@
+"""Every setting that cannot be meant is refused with value, expectation and option."""
+
+from pathlib import Path
+
+import pytest
+
+from clp_aug.contract.errors import UsageError
+from clp_train.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "foo"}, "unknown method 'foo': choose one of clp, erm"),
+        ({"model": "vgg"}, "unknown model 'vgg': choose one of resnet20, resnet32, resnet8"),
+        ({"meta_delta": "x"}, "unknown --meta-delta 'x': choose one of none, paper"),
+        ({"saliency_target": "p"}, "unknown --saliency-target 'p': choose one of log-probability, logit, logit-gap"),
+        ({"epochs": 0}, "--epochs 0: expected a whole number >= 1"),
+        ({"batch_size": 1}, "--batch-size 1: expected a whole number >= 2"),
+        ({"meta_batch_size": 1}, "--meta-batch-size 1: expected a whole number >= 2"),
+        ({"saliency_interval": 0}, "--saliency-interval 0: expected a whole number >= 1"),
+        ({"seed": -1}, "--seed -1: expected a whole number >= 0"),
+        ({"limit": 1}, "--limit 1: expected a whole number >= 2"),
+        ({"lr": 0.0}, "--lr 0.0: expected a number > 0"),
+        ({"lr": float("nan")}, "--lr nan: expected a number > 0"),
+        ({"omega_lr": float("inf")}, "--omega-lr inf: expected a number > 0"),
+        ({"weight_decay": -1.0}, "--weight-decay -1.0: expected a number >= 0"),
+        ({"saliency_lambda": float("nan")}, "--saliency-lambda nan: expected a number >= 0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(meta=Path("x.h5"), **settings)
+
+
+def test_folder_names_shard_method_and_seed():
+    assert TrainConfig(meta=Path("shards/demo-tile.h5"), method="erm", seed=3).folder == Path(
+        "runs/demo-tile-erm-seed3"
+    )
+    assert TrainConfig(meta=Path("x.h5"), out=Path("here")).folder == Path("here")
+
+
+def test_json_form_is_plain():
+    assert TrainConfig(meta=Path("x.h5")).as_json()["meta"] == "x.h5"

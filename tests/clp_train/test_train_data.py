@@ -1,0 +1,162 @@
+"""LOAD and the joint transform."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_demo_shard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.datasets import load_dataset
+from clp_train import data
+from clp_train.config import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_shard):
+    return data.load(TrainConfig(meta=demo_shard))
+
+
+def test_training_pictures_are_the_shards_and_come_with_their_boxes(loaded, demo_shard):
+    dataset, tables = load_dataset("demo"), data.ShardReader(demo_shard).tables
+    assert loaded.train.sample_id.tolist() == tables["train/sample_id"].tolist()
+    for i in (0, 17, len(loaded.train) - 1):
+        row = dataset.rows_of(loaded.train.sample_id[i : i + 1].numpy())[0]
+        assert (loaded.train.images[i].permute(1, 2, 0).numpy() == dataset.image(row, 16)).all()
+        assert loaded.train.box[i].tolist() == tables["train/box"][i].tolist()
+        assert (loaded.train.label[i], loaded.train.group[i]) == (
+            dataset.samples.label[row],
+            dataset.samples.group[row],
+        )
+
+
+def test_meta_pictures_keep_kind_label_and_pixels(loaded, demo_shard):
+    shard = data.ShardReader(demo_shard)
+    assert (loaded.meta.images[4].permute(1, 2, 0).numpy() == shard.image(4)).all()
+    assert loaded.meta.kind.tolist() == [0, 1, 2] * 8
+    assert data.kind_counts(loaded.meta) == {"original": 8, "counterfactual": 8, "factual": 8}
+
+
+def test_evaluation_splits_are_the_data_sets(loaded):
+    split = load_dataset("demo").samples.split
+    assert {name: len(part) for name, part in loaded.evaluation.items()} == {
+        "val": (split == 1).sum(),
+        "test": (split == 2).sum(),
+    }
+
+
+def test_labels_as_trained_on_come_from_the_shard(tmp_path, loaded):
+    path = make_demo_shard(tmp_path / "noisy.h5", size=16, per_group=2, train=80, noisy=True)
+    noisy = data.load(TrainConfig(meta=path)).train
+    assert noisy.label.tolist() == [1 - y for y in loaded.train.label.tolist()]
+    assert noisy.group.tolist() == loaded.train.group.tolist()
+
+
+def test_meta_pictures_out_of_val_leave_it(tmp_path):
+    path = make_demo_shard(tmp_path / "val.h5", size=16, per_group=2, train=8, split=1)
+    run = data.load(TrainConfig(meta=path))
+    assert not set(run.evaluation["val"].sample_id.tolist()) & set(run.meta.sample_id.tolist())
+    assert len(run.evaluation["val"]) == 200 - 8
+
+
+def test_limit_takes_turns_over_groups(demo_shard):
+    run = data.load(TrainConfig(meta=demo_shard, limit=10))
+    assert sorted(torch.bincount(run.train.group).tolist()) == [2, 2, 3, 3]
+    group = np.array([0] * 9 + [1])
+    assert np.bincount(group[data.spread(group, 6, seed=0)]).tolist() == [5, 1]
+    assert data.spread(group, None, 0).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"header": {"fingerprint": "0" * 64}}, "made from another version of data set demo .fingerprint 000000000000"),
+        ({"settings": {"size": 32}}, "settings say size 32, fit 'crop' for pictures of 16 x 16; make the shard again"),
+        ({"settings": {"fit": None}}, "settings say size 16, fit None for"),
+        ({"train": 0}, "it lists 0 training pictures, expected at least 2"),
+    ],
+    ids=["fingerprint", "size", "fit", "no training pictures"],
+)
+def test_a_shard_that_does_not_fit_is_refused(tmp_path, changes, message):
+    path = make_demo_shard(tmp_path / "bad.h5", **{"size": 16, "per_group": 1, "train": 8} | changes)
+    with pytest.raises(InputError, match=message):
+        data.load(TrainConfig(meta=path))
+
+
+def test_a_meta_batch_larger_than_the_meta_set_is_refused(demo_shard):
+    with pytest.raises(UsageError, match="--meta-batch-size 25: the meta set holds 24 pictures"):
+        data.load(TrainConfig(meta=demo_shard, meta_batch_size=25))
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_masks_are_the_contracts(height, width, draw):
+    from clp_aug.contract import boxes
+
+    x0, y0 = draw.draw(st.integers(0, width - 1)), draw.draw(st.integers(0, height - 1))
+    box = (x0, y0, draw.draw(st.integers(x0 + 1, width)), draw.draw(st.integers(y0 + 1, height)))
+    found = data.masks(torch.tensor([box, box]), height, width)
+    assert (found[1].numpy() == boxes.mask(box, height, width)).all()
+
+
+@given(st.integers(2, 12))
+def test_reflected_is_reflection_padding(n):
+    found = data.reflected(torch.arange(-(n - 1), 2 * n - 1), n)
+    assert found.tolist() == np.pad(np.arange(n), n - 1, mode="reflect").tolist()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.sampled_from([(8, 8), (8, 11), (16, 9), (5, 7), (1, 1)]))
+def test_transform_moves_picture_and_mask_together(seed, shape):
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(rng.integers(0, 256, (6, 3, *shape), dtype=np.uint8))
+    inside = torch.from_numpy(rng.random((6, *shape)) < 0.5)
+    moved, mask = data.pad_crop_flip(images, inside, torch.Generator().manual_seed(seed))
+    assert moved.shape == images.shape
+    assert moved.dtype == torch.uint8
+    # oracle: every shift and flip of the padded picture with its mask as a fourth channel; the result is one of them
+    (height, width), (ph, pw) = shape, (shape[0] // 8, shape[1] // 8)
+    for n in range(6):
+        both = np.concatenate([images[n].numpy(), inside[n][None].numpy().astype(np.uint8)])
+        padded = np.pad(both, ((0, 0), (ph, ph), (pw, pw)), mode="reflect")
+        candidates = [
+            padded[:, dy : dy + height, dx : dx + width][:, :, ::flip]
+            for dy, dx, flip in itertools.product(range(2 * ph + 1), range(2 * pw + 1), (1, -1))
+        ]
+        found = np.concatenate([moved[n].numpy(), mask[n][None].numpy().astype(np.uint8)])
+        assert any((found == candidate).all() for candidate in candidates)
+
+
+def test_transform_uses_every_shift_and_flip():
+    images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(400, 3, 8, 8)
+    moved, _ = data.pad_crop_flip(images, torch.zeros(400, 8, 8, dtype=torch.bool), torch.Generator().manual_seed(0))
+    assert len(torch.unique(moved.flatten(1), dim=0)) == 3 * 3 * 2
+
+
+def test_an_epoch_holds_every_picture_once_in_even_batches(loaded):
+    batches = list(data.train_batches(loaded.train, 3, 32, seed=0))
+    assert sorted(len(b) for b in batches) == [26, 27, 27]
+    assert sorted(torch.cat([b.sample_id for b in batches]).tolist()) == sorted(loaded.train.sample_id.tolist())
+    again = next(data.train_batches(loaded.train, 3, 32, seed=0))
+    assert torch.equal(again.images, batches[0].images)
+    other = next(data.train_batches(loaded.train, 4, 32, seed=0))
+    assert not torch.equal(other.sample_id, batches[0].sample_id)
+    assert 0 <= again.images.min() <= again.images.max() <= 1
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_meta_rows_are_one_stream_that_cycles(pictures, batch_size):
+    batch_size = min(batch_size, pictures)
+    stream = np.concatenate([data.meta_rows(step, pictures, batch_size, 5) for step in range(pictures)])
+    for cycle in stream.reshape(batch_size, pictures):  # pictures * batch_size numbers: whole cycles
+        assert sorted(cycle) == list(range(pictures))
+
+
+def test_channel_statistics_are_those_of_the_pixels(loaded):
+    mean, std = data.channel_statistics(loaded.train.images)
+    pixels = loaded.train.images.double() / 255
+    assert mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
+    assert std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
+    assert data.channel_statistics(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))[1] == [1e-3] * 3
