@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from clp_aug.contract import schema
 from clp_aug.contract.seeds import rng_for
@@ -88,6 +89,15 @@ def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, split=0, no
     } | (header or {})
     write_shard(path, schema.Header(**values), tables, {"meta/images": [np.stack(images)]})
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
