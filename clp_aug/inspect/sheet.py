@@ -1,0 +1,138 @@
+"""The contact sheet: one self-contained page of originals, mattes, boxes, counterfactuals and factuals."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract import schema
+from clp_aug.contract.shards import ShardReader, written_beside
+from clp_aug.inspect.summary import group_name, lines, summarise
+
+PNG_SIDE = 64  # pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
+JPEG_QUALITY = 90
+
+
+def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
+    """Write one HTML page without any outside resource: a row per original, at most `rows` of them.
+
+    Rows are spread evenly over classes and groups; the same shard gives the same page. Raises InputError for a
+    damaged picture or a disk that refuses.
+    """
+    import jinja2
+
+    summary = summarise(reader)
+    chosen = choose(reader, rows)
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        resources.files(__package__).joinpath("sheet.html").read_text("utf-8")
+    )
+    page = template.stream(
+        summary=summary,
+        lines=lines(summary),
+        filters=_filters(reader, chosen),
+        charts=_charts(summary),
+        shown=len(chosen),
+        originals=summary["kinds"].get(schema.KINDS[schema.ORIGINAL], 0),
+        height=reader.shape[1],
+        width=reader.shape[2],
+        rows=_rows(reader, chosen),
+    )
+    with written_beside(Path(path)) as temporary:
+        page.dump(str(temporary), encoding="utf-8")
+
+
+def choose(reader: ShardReader, rows: int) -> np.ndarray:
+    """Return the meta rows of at most `rows` originals, int64, sorted by class, group and id.
+
+    Every class and group gives its first original, then its second, and so on; the last round, when it does not fit,
+    is spread evenly over those that still have one.
+    """
+    tables = reader.tables
+    originals = np.flatnonzero(tables["meta/kind"] == schema.ORIGINAL)
+    originals = originals[np.lexsort([tables[f"meta/{n}"][originals] for n in ("sample_id", "group", "label")])]
+    stratum = np.stack([tables["meta/label"][originals], tables["meta/group"][originals]])
+    starts = np.flatnonzero(np.append(True, (np.diff(stratum) != 0).any(0)))
+    turn = np.arange(len(originals)) - np.repeat(starts, np.diff(np.append(starts, len(originals))))
+    last = np.searchsorted(np.cumsum(np.bincount(turn)), rows, side="right")  # the round that does not fit
+    left = rows - int((turn < last).sum())
+    round_ = np.flatnonzero(turn == last)
+    if left < len(round_):
+        round_ = round_[np.arange(left) * len(round_) // max(left, 1)]
+    return originals[np.sort(np.concatenate([np.flatnonzero(turn < last), round_]))]
+
+
+def _rows(reader: ShardReader, chosen: np.ndarray) -> Iterator[dict]:
+    """Yield what the template shows of each original; pictures as data URIs, read one row at a time."""
+    tables = reader.tables
+    matte_of = {int(sample): k for k, sample in enumerate(tables.get("look/sample_id", ()))}
+    order = np.argsort(tables["meta/parent_id"], kind="stable")
+    parents = tables["meta/parent_id"][order]
+    for i in chosen:
+        sample = int(tables["meta/sample_id"][i])
+        family = order[slice(*np.searchsorted(parents, [sample, sample + 1]))]
+        copies = {
+            kind: [_picture(reader, int(j)) for j in family if tables["meta/kind"][j] == kind]
+            for kind in (schema.COUNTERFACTUAL, schema.FACTUAL)
+        }
+        matte = reader.matte(matte_of[sample]) if sample in matte_of else None
+        yield {
+            **_picture(reader, int(i)),
+            "matte": None if matte is None else data_uri(matte),
+            "counterfactuals": copies[schema.COUNTERFACTUAL],
+            "factuals": copies[schema.FACTUAL],
+        }
+
+
+def _picture(reader: ShardReader, i: int) -> dict:
+    header, tables = reader.header, reader.tables
+    return {
+        "uri": data_uri(reader.image(i)),
+        "id": int(tables["meta/sample_id"][i]),
+        "class": header.class_names[tables["meta/label"][i]],
+        "group": group_name(header, int(tables["meta/group"][i])),
+        "fill": header.fills[tables["meta/fill"][i]],
+        "outcome": schema.OUTCOMES[tables["meta/outcome"][i]],
+        "source": header.box_sources[tables["meta/box_source"][i]],
+        "box": [int(v) for v in tables["meta/box"][i]],
+    }
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large."""
+    buffer = io.BytesIO()
+    if max(picture.shape[:2]) <= PNG_SIDE:
+        kind = "png"
+        Image.fromarray(picture).save(buffer, "PNG")
+    else:
+        kind = "jpeg"
+        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _filters(reader: ShardReader, chosen: np.ndarray) -> dict[str, list[str]]:
+    """Return the choices of each filter: the names that occur among the rows on the page, in the shard's order."""
+    header, tables = reader.header, reader.tables
+    copies = np.isin(tables["meta/parent_id"], tables["meta/sample_id"][chosen])
+    copies &= tables["meta/kind"] != schema.ORIGINAL
+    names = {
+        "class": [header.class_names[k] for k in np.unique(tables["meta/label"][chosen])],
+        "group": [group_name(header, int(k)) for k in np.unique(tables["meta/group"][chosen])],
+        "fill": [header.fills[k] for k in np.unique(tables["meta/fill"][copies])],
+        "outcome": [schema.OUTCOMES[k] for k in np.unique(tables["meta/outcome"][chosen])],
+    }
+    return {name: list(dict.fromkeys(values)) for name, values in names.items()}
+
+
+def _charts(summary: dict) -> list[tuple[str, list[tuple[str, int, float]]]]:
+    """Return the bars of the header: (title, [(name, count, share of all in %)])."""
+    charts = []
+    for title, key in (("Fills", "fills"), ("Meta outcomes", "meta_outcomes"), ("Train outcomes", "train_outcomes")):
+        total = sum(summary[key].values())
+        charts.append((title, [(name, n, round(100 * n / total, 2)) for name, n in summary[key].items()]))
+    return charts
