@@ -97,7 +97,6 @@ def report_outcome(outcome, as_json: bool) -> None:
     click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
     if outcome.substituted:
         click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey")
-    click.echo(f"sha256     {outcome.sha256}")
     click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {outcome.path} --html sheet.html")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +16,7 @@ import clp_aug
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
 from clp_aug.contract.schema import NO_FILL, OUTCOMES, SCHEMA_VERSION, Header
-from clp_aug.contract.shards import write_shard, written_beside
+from clp_aug.contract.shards import write_shard
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
@@ -67,7 +66,6 @@ class Outcome:
     outcomes: dict[str, int]
     sources: dict[str, int]
     substituted: int
-    sha256: str
 
 
 def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -108,7 +106,7 @@ def default_size(dataset: Dataset, rows: np.ndarray) -> int:
 def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
     """Run the whole flow and return what was done; the shard appears under its name only when it is complete."""
     plan = read(config)
-    staging = Staging(config.shard_path(), staging_key(plan))
+    staging = Staging(config.shard_path(), staging_key(plan), config.compression)
     check_space(staging.shard.parent, int(2.2 * plan.shard_bytes))  # the staged blocks and the shard itself
     staging.open(config.resume, config.overwrite)
     try:
@@ -174,7 +172,7 @@ def materials(plan: Plan) -> Materials:
 
 
 def write(plan: Plan, boxes: dict, staging: Staging, progress: Progress) -> Outcome:
-    """SHARD: put the finished blocks together, write the manifest last, and clear the staging folder."""
+    """SHARD: put the finished blocks together, and clear the staging folder."""
     samples, split, config = plan.dataset.samples, plan.split, plan.config
     blocks = -(-len(split.meta) // INFILL_BLOCK)
     at = staging.table(InfillStage.stage, blocks, "original")  # per meta row, the index of its original
@@ -201,15 +199,11 @@ def write(plan: Plan, boxes: dict, staging: Staging, progress: Progress) -> Outc
         mattes = staging.stream(BoxStage.name_of("meta"), -(-len(split.meta) // BOX_BLOCK), "matte")
         pictures = {"meta/images": counted(), "look/matte": mattes}
         write_shard(staging.shard, make_header(plan), tables, pictures, config.compression)
-    digest = file_sha256(staging.shard)
-    manifest = {"shard": staging.shard.name, "sha256": digest, "rows": plan.rows, "tool_version": clp_aug.__version__}
-    with written_beside(staging.shard.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1) + "\n")
     staging.remove()
-    return summarise(plan, boxes, tables, staging.shard, digest)
+    return summarise(plan, boxes, tables, staging.shard)
 
 
-def summarise(plan: Plan, boxes: dict, tables: dict, path: Path, digest: str) -> Outcome:
+def summarise(plan: Plan, boxes: dict, tables: dict, path: Path) -> Outcome:
     """Count what became of the mattes and of the fills asked for."""
     outcomes = np.concatenate([part["outcome"] for part in boxes.values()])
     sources = np.concatenate([part["box_source"] for part in boxes.values()])
@@ -219,7 +213,7 @@ def summarise(plan: Plan, boxes: dict, tables: dict, path: Path, digest: str) ->
         path, plan.rows,
         {name: int((outcomes == code).sum()) for code, name in enumerate(OUTCOMES) if (outcomes == code).any()},
         {m.about.name: int((sources == i).sum()) for i, m in enumerate(plan.chain) if (sources == i).any()},
-        int((used != np.array(asked, used.dtype)).sum()), digest,
+        int((used != np.array(asked, used.dtype)).sum()),
     )  # fmt: skip
 
 
@@ -241,7 +235,7 @@ def make_header(plan: Plan) -> Header:
 
 def staging_key(plan: Plan) -> dict:
     """Return what must not change between a killed run and the one that goes on."""
-    settings = {k: v for k, v in make_header(plan).settings.items() if k not in ("max_fallback", "compression")}
+    settings = {k: v for k, v in make_header(plan).settings.items() if k != "max_fallback"}
     return {
         **settings, "matte_sha256": plan.chain[0].about.sha256, "fingerprint": plan.dataset.fingerprint(),
         "tool_version": clp_aug.__version__, "schema": SCHEMA_VERSION,

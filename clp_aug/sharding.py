@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.seeds import rng_for
-from clp_aug.contract.shards import written_beside
+from clp_aug.contract.shards import write_block, written_beside
 
 RESUME, OVERWRITE = "--resume", "--overwrite"
 
@@ -57,10 +56,14 @@ def plan_copies(
 
 
 class Staging:
-    """The folder of finished blocks of one run, beside its shard. `key` ties it to the run's settings and data."""
+    """The folder of finished blocks of one run, beside its shard; `key` ties it to the run's settings and data.
 
-    def __init__(self, shard: Path, key: dict) -> None:
-        self.shard, self.key = shard, key
+    A block is a small HDF5 file with pictures as the shard has them: putting it together copies chunks unread, and
+    a checksum made by the worker guards each picture to its last reader.
+    """
+
+    def __init__(self, shard: Path, key: dict, compression: str = "none") -> None:
+        self.shard, self.key, self.compression = shard, key, compression
         self.folder = shard.with_name(shard.name + ".parts")
         self.manifest = self.folder / "run.json"
 
@@ -83,7 +86,8 @@ class Staging:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._write(self.manifest, json.dumps(self.key, sort_keys=True, indent=1).encode())
+            with written_beside(self.manifest) as temporary:
+                temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
         except OSError as error:
             raise InputError(f"cannot write to {self.folder.parent} ({error.strerror}); choose another --out") from None
 
@@ -101,42 +105,35 @@ class Staging:
                 f" give {OVERWRITE} to start anew, or another --out"
             )
 
-    def _write(self, path: Path, data: bytes) -> None:
-        with written_beside(path) as temporary:
-            temporary.write_bytes(data)
-
     def path(self, stage: str, number: int) -> Path:
         """Return the file of one block."""
-        return self.folder / f"{stage}-{number:06d}.safetensors"
+        return self.folder / f"{stage}-{number:06d}.h5"
 
     def has(self, stage: str, number: int) -> bool:
         """Tell whether a block is finished."""
         return self.path(stage, number).exists()
 
     def save(self, stage: str, number: int, arrays: dict[str, np.ndarray]) -> None:
-        """Save one finished block."""
-        self._write(self.path(stage, number), save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+        """Save one finished block: tables (n, ...) and pictures (n, H, W[, 3])."""
+        write_block(self.path(stage, number), arrays, self.compression)
 
-    def load(self, stage: str, number: int, name: str) -> np.ndarray:
-        """Load one array of a finished block. Raises InputError when its file is damaged."""
-        path = self.path(stage, number)
-        try:
-            with safe_open(path, "np") as block:
-                return block.get_tensor(name)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path} is damaged ({error}); remove it and give {RESUME}") from None
-
-    def stream(self, stage: str, blocks: int, name: str) -> Iterator[np.ndarray]:
-        """Yield one array of each block in turn, so that memory stays that of one block."""
-        return (self.load(stage, number, name) for number in range(blocks))
+    def stream(self, stage: str, blocks: int, name: str) -> Iterator[h5py.Dataset]:
+        """Yield one data set of each block in turn, unread. Raises InputError when a block's file is damaged."""
+        for number in range(blocks):
+            path = self.path(stage, number)
+            try:
+                with h5py.File(path, "r", locking=False) as block:
+                    yield block[name]
+            except (OSError, KeyError) as error:
+                raise InputError(f"{path} is damaged ({error}); remove it and give {RESUME}") from None
 
     def table(self, stage: str, blocks: int, name: str) -> np.ndarray:
-        """Return one array of all blocks of a stage, end to end."""
-        return np.concatenate(list(self.stream(stage, blocks, name)))
+        """Return one data set of all blocks of a stage, end to end."""
+        return np.concatenate([part[...] for part in self.stream(stage, blocks, name)])
 
     def remove_if_empty(self) -> None:
         """Remove the folder of a run that failed before it had finished a block: there is nothing to go on from."""
-        if self.folder.exists() and not any(self.folder.glob("*.safetensors")):
+        if self.folder.exists() and not any(self.folder.glob("*.h5")):
             self.remove()
 
     def remove(self) -> None:

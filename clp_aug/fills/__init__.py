@@ -1,7 +1,7 @@
 """INFILL: the registry of fills. One file a fill; a new one is one file, one line here and one row in its test.
 
-A fill is a pure function (scene, hole, rng, materials) -> values uint8 (n, 3) of the hole's n pixels in scan
-order. It never touches another pixel: `scene.compose` puts the values in.
+A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h, w, 3), for the window that holds
+the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels.
 """
 
 from __future__ import annotations
@@ -77,10 +77,9 @@ def infill(
 
     Where the box leaves no background to take from, the hole is grey and the returned name is "grey".
     """
-    fill = FILLS[name]
-    hole = np.ones(scene.image.shape[:2], bool) if fill.everywhere else scene.hole(kind)
+    fill, window = FILLS[name], scene.window(kind)
     try:
-        values = fill.load()(scene, hole, rng, materials)
+        infilling = fill.load()(scene, window, rng, materials)
     except NoBackground:
-        name, values = "grey", FILLS["grey"].load()(scene, hole, rng, materials)
-    return compose(scene.image, hole, values), name
+        name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
+    return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name

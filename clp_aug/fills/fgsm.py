@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.scene import Materials, Scene
 
 
-def fgsm(scene: Scene, hole: np.ndarray, rng: np.random.Generator, materials: Materials) -> np.ndarray:
-    """Return uint8 (n, 3): the hole's pixels moved by epsilon along the sign of the loss gradient.
+def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
+    """Return uint8 (H, W, 3): the pixels moved by epsilon along the sign of the loss gradient.
 
     targeted: down the cross entropy of a random other class; else up that of the own class. epsilon is in [0, 1]
     pixel units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient
@@ -37,4 +38,4 @@ def fgsm(scene: Scene, hole: np.ndarray, rng: np.random.Generator, materials: Ma
         )
     step = int(materials.epsilon * 255) * (-1 if materials.targeted else 1)
     sign = gradient[0].sign().permute(1, 2, 0).numpy().astype(np.int64)  # (H, W, 3)
-    return np.clip(scene.image.astype(np.int64) + step * sign, 0, 255).astype(np.uint8)[hole]
+    return np.clip(scene.image.astype(np.int64) + step * sign, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a fill sees: one picture with its box, the hole to fill, and what it may draw on beyond the picture."""
+"""What a fill sees: one picture with its box, and what it may draw on beyond the picture."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class Scene:
         """Return r of eq. (2): bool (H, W), True inside the box."""
         return boxes.mask(self.box, *self.image.shape[:2])
 
-    def hole(self, kind: int) -> np.ndarray:
-        """Return the pixels that a fill replaces, bool (H, W): r for a counterfactual, 1 - r for a factual."""
-        return self.causal() if kind == COUNTERFACTUAL else ~self.causal()
+    def window(self, kind: int) -> Box:
+        """Return the rectangle that holds the hole: the box of a counterfactual, the whole picture of a factual."""
+        height, width = self.image.shape[:2]
+        return self.box if kind == COUNTERFACTUAL else (0, 0, width, height)
 
 
 def no_partners(label: int, rng: np.random.Generator) -> Iterator[Scene]:
@@ -55,11 +56,18 @@ class Materials:
     num_classes: int = 2
 
 
-def compose(image: np.ndarray, hole: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Eqs. (2) and (4): the picture with the hole's pixels replaced; every other pixel is bit-identical.
+def crop(image: np.ndarray, window: Box) -> np.ndarray:
+    """Return the pixels of a window as a view: (h, w, ...)."""
+    x0, y0, x1, y1 = window
+    return image[y0:y1, x0:x1]
 
-    image: uint8 (H, W, 3); hole: bool (H, W); values: uint8 (n, 3), n = hole pixels in scan order.
+
+def compose(scene: Scene, kind: int, infilling: np.ndarray) -> np.ndarray:
+    """Eqs. (2) and (4) for a box: uint8 (H, W, 3) with the hole filled, every other pixel bit-identical.
+
+    infilling: uint8, as large as the scene's window; of a counterfactual it goes into the box, of a factual the
+    box's pixels go into it.
     """
-    filled = image.copy()
-    filled[hole] = values
+    filled = scene.image.copy() if kind == COUNTERFACTUAL else infilling.copy()
+    crop(filled, scene.box)[...] = infilling if kind == COUNTERFACTUAL else crop(scene.image, scene.box)
     return filled

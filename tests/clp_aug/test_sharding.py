@@ -94,8 +94,8 @@ def test_a_damaged_block_is_named(tmp_path):
     one.open(False, False)
     one.save("boxes", 0, {"box": np.zeros(3)})
     one.path("boxes", 0).write_bytes(b"short")
-    with pytest.raises(InputError, match=r"boxes-000000\.safetensors is damaged .*; remove it and give --resume"):
-        one.load("boxes", 0, "box")
+    with pytest.raises(InputError, match=r"boxes-000000\.h5 is damaged .*; remove it and give --resume"):
+        one.table("boxes", 1, "box")
 
 
 def test_space_and_places(tmp_path):

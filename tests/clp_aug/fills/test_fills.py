@@ -8,7 +8,8 @@ from clp_aug.contract import boxes
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import CF, FILLS, F, check_fill, infill
-from clp_aug.fills.scene import Materials, Scene, compose
+from clp_aug.fills.scene import Materials, Scene, compose, crop
+from clp_aug.fills.shuffle import permuted
 from tests.oracles.rectangles import compose as slow_compose
 
 
@@ -52,7 +53,7 @@ def test_only_the_hole_changes_and_the_key_decides(name, kind, seed):
     assert (scene.image == original).all(), "a fill must not write into the picture it was given"
     assert (filled == again).all()
     if not FILLS[name].everywhere:
-        kept = ~scene.hole(kind)
+        kept = ~scene.causal() if kind == CF else scene.causal()
         assert (filled[kept] == scene.image[kept]).all()
 
 
@@ -66,18 +67,16 @@ def test_every_box_of_a_small_picture(name, kind, height, width):
                     scene = scene_of(3, height, width, (x0, y0, x1, y1))
                     filled, _ = infill(name, kind, scene, rng_for(0, 0, name), MATERIALS)
                     if not FILLS[name].everywhere:
-                        kept = ~scene.hole(kind)
+                        kept = ~scene.causal() if kind == CF else scene.causal()
                         assert (filled[kept] == scene.image[kept]).all()
 
 
 def test_compose_is_eq_2_and_eq_4():
     for seed in range(20):
-        scene, infilled = scene_of(seed), scene_of(seed + 100).image
-        hole = scene.hole(CF)
-        assert (compose(scene.image, hole, infilled[hole]) == slow_compose(scene.image, hole, infilled)).all()
-        outside = scene.hole(F)
-        assert (outside == ~hole).all()
-        assert (compose(scene.image, outside, infilled[outside]) == slow_compose(scene.image, ~hole, infilled)).all()
+        scene, infilling = scene_of(seed), scene_of(seed + 100).image
+        filled = compose(scene, CF, crop(infilling, scene.box))
+        assert (filled == slow_compose(scene.image, scene.causal(), infilling)).all()
+        assert (compose(scene, F, infilling) == slow_compose(scene.image, ~scene.causal(), infilling)).all()
 
 
 def test_grey_is_half():
@@ -91,11 +90,19 @@ def test_shuffle_keeps_the_multiset_of_pixels(kind):
     for seed in range(20):
         scene = scene_of(seed)
         filled, _ = infill("shuffle", kind, scene, rng_for(0, seed, "s"), MATERIALS)
-        hole = scene.hole(kind)
+        hole = scene.causal() if kind == CF else ~scene.causal()
         assert sorted(map(tuple, filled[hole].tolist())) == sorted(map(tuple, scene.image[hole].tolist()))
     large = scene_of(0, 40, 40, (0, 0, 40, 39))
     filled, _ = infill("shuffle", CF, large, rng_for(0, 0, "s"), MATERIALS)
     assert (filled != large.image).any()
+
+
+def test_shuffle_is_uniform_over_positions():
+    pixels = np.arange(6, dtype=np.uint64)
+    orders = np.array([permuted(pixels, rng_for(seed, 0, "s")) for seed in range(3000)])
+    counts = np.array([np.bincount(orders[:, i].astype(int), minlength=6) for i in range(6)])
+    assert abs(counts - 500).max() < 5 * np.sqrt(500 * 5 / 6), "each pixel lands on each place equally often"
+    assert (np.sort(orders, 1) == pixels).all()
 
 
 def test_random_is_one_colour_plus_noise_of_sigma_02():
@@ -120,16 +127,6 @@ def test_tile_repeats_the_largest_strip_from_the_origin():
     for y in range(2, 6):
         for x in range(3, 8):
             assert (filled[y, x] == image[y, x % 3]).all()
-
-
-def test_tile_takes_any_hole():
-    from clp_aug.fills.tile import tile
-
-    image = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
-    hole = np.zeros((9, 9), bool)
-    hole[0, 0] = hole[8, 8] = True  # no box: the largest free rectangle is 8 x 9 minus a corner's row
-    values = tile(Scene(image, (0, 0, 9, 9), 0), hole, rng_for(0, 0, ""), MATERIALS)
-    assert values.shape == (2, 3)
 
 
 @pytest.mark.parametrize(
