@@ -34,7 +34,9 @@ def one_line_errors() -> Iterator[None]:
 @click.version_option(__version__)
 @click.option("--meta", required=True, type=click.Path(path_type=Path), help="Shard that clp-augment wrote.")
 @click.option("--method", type=click.Choice(list(METHODS)), default=TrainConfig.method, help="How to train.")
-@click.option("--root", type=click.Path(path_type=Path), help="Folder of the data set's pictures.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), help="Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME."
+)
 @click.option("--model", type=click.Choice(list(MODELS)), default=TrainConfig.model, help="Classifier.")
 @click.option("--epochs", type=int, default=TrainConfig.epochs, help="Passes over the training pictures.")
 @click.option("--batch-size", type=int, default=TrainConfig.batch_size, help="Training pictures a step.")
@@ -84,13 +86,13 @@ def train(
         click.echo(json.dumps(result))
         return
     show(result)
-    others = [name for name in METHODS if name != config.method]
+    other = next(name for name in METHODS if name != config.method)
     if export:
         following = (
             f"clp-augment --dataset {result['dataset']} --f fgsm --classifier {config.folder / 'classifier.pt2'}"
         )
     else:
-        following = f"clp-train --meta {meta} --method {others[0]}"
+        following = f"clp-train --meta {meta} --method {other}" + (f" --root {root}" if root else "")
     click.echo(f"wrote {config.folder}; next: {following}")
 
 
@@ -99,14 +101,19 @@ def run(config: TrainConfig, quiet: bool) -> dict:
     from clp_train import data, loop, runs
 
     runs.prepare(config.folder)
-    if not quiet:
-        click.echo(f"LOAD {config.meta}", err=True)
-    loaded = data.load(config)
+    with progress(quiet) as bar:
+        loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
         click.echo(describe(loaded), err=True)
     start = time.perf_counter()
-    steps = config.epochs * data.steps_per_epoch(len(loaded.train), config.batch_size)
-    with progress(steps, quiet) as on_step:
+    with progress(quiet) as bar:
+        steps = config.epochs * data.steps_per_epoch(len(loaded.train), config.batch_size)
+        task = bar.add_task("TRAIN", total=steps)
+
+        def on_step(epoch: int, losses: loop.StepLosses) -> None:
+            meta = "" if losses.meta is None else f", meta {losses.meta:.3f}"
+            bar.update(task, advance=1, description=f"TRAIN epoch {epoch}, loss {losses.train:.3f}{meta}")
+
         trained = loop.train(config, loaded, on_step)
     result = runs.result_of(config, loaded, trained, time.perf_counter() - start)
     runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)
@@ -123,30 +130,20 @@ def describe(loaded) -> str:
     return f"{loaded.header.dataset}: train {len(loaded.train)}, {splits}; meta set: {kinds}{missing}"
 
 
-@contextmanager
-def progress(steps: int, quiet: bool) -> Iterator:
-    """Yield a function that is told of every step; a bar with the rate on stderr unless quiet."""
+def progress(quiet: bool):
+    """Return a rich progress display on stderr with counts, rate and time left; silent when quiet."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("TRAIN epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-        task = bar.add_task("train", total=steps, epoch=1, rate="", loss="")
+    class Rate(ProgressColumn):
+        """Pictures or steps a second."""
 
-        def on_step(epoch: int, losses) -> None:
-            meta = "" if losses.meta != losses.meta else f", meta {losses.meta:.3f}"
-            speed = bar.tasks[0].speed
-            rate = "" if speed is None else f"{speed:.1f} steps/s"
-            bar.update(task, advance=1, epoch=epoch, rate=rate, loss=f"{losses.train:.3f}{meta}")
+        def render(self, task) -> str:
+            speed = task.finished_speed or task.speed
+            return "" if speed is None else f"{speed:.1f}/s"
 
-        yield on_step
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
 
 
 def show(result: dict) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,11 +72,17 @@ class RunData:
     group_names: tuple[str, ...]
 
 
-def load(config: TrainConfig) -> RunData:
+def unwatched(rows: Iterable, name: str) -> Iterable:
+    """Go through rows without telling anybody."""
+    return rows
+
+
+def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwatched) -> RunData:
     """Read the shard, find its data set, and hold every picture of the run in memory.
 
-    Raises InputError for a shard or data set that cannot be used or do not belong together, UsageError for a meta
-    batch that is larger than the meta set.
+    watch: wraps the rows of each split ("train", "val", "test") while they are read, for a progress bar. Raises
+    InputError for a shard or data set that cannot be used or do not belong together, UsageError for a meta batch that
+    is larger than the meta set.
     """
     shard = ShardReader(config.meta)
     header, tables = shard.header, shard.tables
@@ -100,7 +106,7 @@ def load(config: TrainConfig) -> RunData:
     label = tables.get("train/label", dataset.samples.label[rows])
     chosen = spread(groups(dataset.samples.group[rows], label), config.limit, config.seed)
     train = BoxedPictures(
-        **vars(read(dataset, rows[chosen], size, fit)) | {"label": torch.from_numpy(label[chosen])},
+        **vars(read(dataset, rows[chosen], size, fit, watch, "train")) | {"label": torch.from_numpy(label[chosen])},
         box=torch.from_numpy(tables["train/box"][chosen]).long(),
         kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
     )
@@ -117,7 +123,7 @@ def load(config: TrainConfig) -> RunData:
         held_out = dataset.samples.split == split
         held_out &= ~np.isin(dataset.samples.sample_id, tables["meta/sample_id"])
         if held_out.any():
-            evaluation[SPLITS[split]] = read(dataset, np.flatnonzero(held_out), size, fit)
+            evaluation[SPLITS[split]] = read(dataset, np.flatnonzero(held_out), size, fit, watch, SPLITS[split])
     if not evaluation:
         raise InputError(f"data set {header.dataset}: no val and no test pictures; there is nothing to measure")
     return RunData(header, train, meta, evaluation, tuple(group_names))
@@ -135,11 +141,11 @@ def geometry(shard: ShardReader) -> tuple[int, str]:
     return size, fit
 
 
-def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str) -> Pictures:
-    """Read the pictures of some rows, int64 (n,), through the fixed resize and crop."""
+def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str, watch=unwatched, name: str = "") -> Pictures:
+    """Read the pictures of some rows, int64 (n,), through the fixed resize and crop; watch and name as in `load`."""
     samples = dataset.samples
     images = np.empty((len(rows), 3, size, size), np.uint8)
-    for i, row in enumerate(rows):
+    for i, row in enumerate(watch(rows, name)):
         images[i] = dataset.image(int(row), size, fit).transpose(2, 0, 1)
     label = samples.label[rows]
     group = samples.group[rows] if dataset.group_names else label

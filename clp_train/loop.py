@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,11 +26,11 @@ LR_DROP = 0.1
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Means over the batch of one step; NaN for what it did not compute. saliency: eq. (6) with lambda."""
+    """Means over the batch of one step; None for what it did not compute. saliency: eq. (6) with lambda."""
 
     train: float
-    meta: float = math.nan
-    saliency: float = math.nan
+    meta: float | None = None
+    saliency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def train_step(
     weights, lr = tuple(network.parameters()), optimiser.param_groups[0]["lr"]
     with_saliency = method.saliency_weight > 0 and step % config.saliency_interval == 0
     out = network(batch.images.requires_grad_(with_saliency))
-    penalty, penalty_gradient = math.nan, None
+    penalty, penalty_gradient = None, None
     if with_saliency:  # free of Omega, so its gradient is taken once for (8) and (10)
         terms = saliency(batch.images, out.logits, batch.inside, batch.label, config.saliency_target)
         check_finite(terms, batch.sample_id, "training saliency", step)
@@ -121,7 +120,7 @@ def train_step(
     delta = method.perturb(view)  # PERTURB
     losses = cross_entropy(out.logits, batch.label, delta)
     check_finite(losses, batch.sample_id, "training loss", step)
-    meta_loss = math.nan
+    meta_loss = None
     if meta is not None:  # META STEP, eqs. (8) and (9)
         gradients, value = hypergradient(
             network,
@@ -171,10 +170,10 @@ def merit(metrics: dict[str, Metrics]) -> tuple[float, float]:
 
 
 def means(losses: list[StepLosses]) -> dict[str, float | None]:
-    """Return each loss's mean over the steps that computed it; None for none (JSON has no NaN)."""
+    """Return each loss's mean over the steps that computed it; None for none."""
     found = {}
     for name in ("train", "meta", "saliency"):
-        values = [v for v in (getattr(part, name) for part in losses) if not math.isnan(v)]
+        values = [v for v in (getattr(part, name) for part in losses) if v is not None]
         found[f"{name}_loss"] = sum(values) / len(values) if values else None
     return found
 

@@ -15,7 +15,7 @@ MODELS = {
 
 
 def build_model(name: str, classes: int, mean, std, generator):
-    """Return a freshly started classifier: float32 (N, 3, H, W) in [0, 1] -> Output.
+    """Return a freshly started classifier: float32 (N, 3, H, W) in [0, 1] -> Output; its last layer is `head`.
 
     mean, std: the channels' statistics, three floats each, applied inside; generator: torch.Generator that every
     start value is drawn from. Raises UsageError for an unknown name.

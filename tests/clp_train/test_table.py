@@ -1,0 +1,55 @@
+"""REPORT: the table of a run without groups and without a val split."""
+
+import io
+
+from rich.console import Console
+
+from clp_train.report.table import accuracy_table, percent
+
+
+def text(result):
+    out = io.StringIO()
+    Console(width=120, file=out).print(accuracy_table(result))
+    return out.getvalue()
+
+
+METRICS = {
+    "average": 0.75,
+    "weighted_average": 0.8,
+    "worst": 0.5,
+    "per_group": [1.0, 0.5, None],
+    "group_counts": [3, 2, 0],
+}
+RESULT = {
+    "config": {"method": "erm", "model": "resnet8", "seed": 4},
+    "dataset": "cifar10",
+    "has_groups": False,
+    "group_names": ["cat", "dog", "eel"],
+    "train_group_counts": [30, 20, 5],
+    "last": {"epoch": 7, "metrics": {"test": METRICS}},
+    "selected": None,
+}
+
+
+def test_without_groups_and_val():
+    lines = text(RESULT).splitlines()
+    assert "erm on cifar10: resnet8, seed 4" in lines[0]
+    cells = [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
+    assert ["class", "train n", "test, last (7)"] in cells
+    assert ["dog", "20", "50.0 % (2)"] in cells
+    assert ["eel", "5", "- (0)"] in cells
+    assert ["worst", "", "50.0 %"] in cells
+    assert ["average (top-1)", "55", "75.0 %"] in cells
+    assert ["average, weighted as in training", "", "80.0 %"] in cells
+    assert "no val split: nothing selected, test at the last epoch only" in text(RESULT)
+
+
+def test_with_val_the_selected_epoch_stands_beside_the_last():
+    both = {"val": METRICS, "test": METRICS}
+    result = RESULT | {"last": {"epoch": 7, "metrics": both}, "selected": {"epoch": 2, "metrics": both}}
+    for part in ("val, last (7)", "test, last (7)", "val, selected", "test, selected", "(epoch 2), never by test"):
+        assert part in text(result)
+
+
+def test_percent():
+    assert (percent(None), percent(0.0), percent(0.12345)) == ("-", "0.0 %", "12.3 %")
