@@ -26,8 +26,8 @@ def hypergradient(
     """Return d L_meta(W_hat(Omega), Omega) / d Omega for each tensor of Omega, and the meta loss, detached.
 
     W_hat = W - lr * (d train_loss / dW + constant) is plain SGD (eq. 8).
-    learned: Omega; train_loss: scalar with graphs to W and Omega, both kept; meta_loss: weights by name -> scalar,
-    to be computed with `virtual_pass`; constant: the part of the training gradient that does not depend on Omega.
+    learned: Omega; train_loss: scalar with graphs to W (kept below the logits) and Omega; meta_loss: weights by name ->
+    scalar, to be computed with `virtual_pass`; constant: the part of the training gradient that does not depend on Omega.
     Nothing is changed in place. Source: chain rule, by double backward: with v = d L_meta / d W_hat,
     direct term - lr * d/dOmega <d train_loss / dW, v>.
     """
@@ -38,5 +38,5 @@ def hypergradient(
     loss = meta_loss(dict(zip(names, virtual, strict=True)))
     found = torch.autograd.grad(loss, (*virtual, *learned), materialize_grads=True, allow_unused=True)
     v, direct = found[: len(virtual)], found[len(virtual) :]
-    mixed = torch.autograd.grad(gradients, learned, v, retain_graph=True)
+    mixed = torch.autograd.grad(gradients, learned, v)
     return tuple(d - lr * m for d, m in zip(direct, mixed, strict=True)), loss.detach()
