@@ -1,6 +1,7 @@
 """grabcut: OpenCV's GrabCut (Rother et al. 2004), started from a centred guess instead of a rectangle.
 
-A rectangle start leaves four of five 32-px pictures empty; a mask start with a sure core leaves none.
+A rectangle start leaves four of five 32-px pictures empty; a mask start with a sure core leaves none. The core's
+size decides: with a share of 0.16 the box is worse than the centred box, with 0.4 it is better on three data sets.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import numpy as np
 from clp_aug.mattes import About
 
 SIDE = 64  # working resolution: enough pixels for the colour models, few enough to be quick
-RING, PROBABLE, CORE = 0.08, 0.50, 0.16  # shares of the side: border ring, probable and sure foreground
-ITERATIONS = 3
+RING, PROBABLE, CORE = 0.04, 0.90, 0.40  # shares of the side: border ring, probable and sure foreground
+ITERATIONS = 1  # more change no box for the better and cost as much again
 
 
 def centred_guess(side: int) -> np.ndarray:

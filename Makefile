@@ -1,0 +1,28 @@
+# Two commands on a fresh machine with Python 3.10 or newer: make demo, make test.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
+
+.PHONY: test demo lint clean
+
+$(VENV)/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,matting]'
+	touch $@
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+demo: $(VENV)/installed
+	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD) --overwrite
+	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
+	$(BIN)/clp-train --meta $(SHARD) --method erm --out $(DEMO)/erm
+	$(BIN)/clp-train --meta $(SHARD) --method clp --out $(DEMO)/clp
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

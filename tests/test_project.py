@@ -1,0 +1,64 @@
+"""The house rules that a program can check: direction of imports, lint, quick help, no pickle, no machine's paths."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {"clp-augment": "clp_aug.cli", "clp-inspect": "clp_aug.cli", "clp-train": "clp_train.cli"}
+HEAVY = {"torch", "torchvision", "sklearn", "scipy", "cv2", "kornia", "matplotlib", "onnxruntime"}
+
+
+def tool(name):
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed; it comes with the extra [dev]")
+    return found
+
+
+def test_imports_run_one_way():
+    done = subprocess.run([tool("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=["lint", "format"])
+def test_ruff(arguments):
+    done = subprocess.run([tool("ruff"), *arguments, "--no-cache", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(("command", "module"), COMMANDS.items())
+def test_help_loads_nothing_heavy(command, module):
+    name = {"clp-augment": "augment", "clp-inspect": "inspect", "clp-train": "train"}[command]
+    script = (
+        f"import sys; from {module} import {name} as command\n"
+        "try: command(['--help'])\nexcept SystemExit: pass\n"
+        "print('LOADED', *{m.partition('.')[0] for m in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    text, _, loaded = done.stdout.rpartition("LOADED")
+    assert text.startswith("Usage: ")
+    assert not HEAVY & set(loaded.split()), "an import at the top of a command's module slows every --help"
+
+
+def test_entry_points_are_those_commands():
+    text = (ROOT / "setup.cfg").read_text()
+    assert set(re.findall(r"^ {4}(clp-\w+) =", text, re.M)) == set(COMMANDS)
+
+
+def test_no_pickle_is_ever_loaded():
+    loads = re.compile(
+        r"pickle\.loads?\(|Unpickler|torch\.load\((?!.*weights_only=True)|allow_pickle=True|joblib\.load"
+    )
+    for path in (*ROOT.glob("clp_aug/**/*.py"), *ROOT.glob("clp_train/**/*.py")):
+        assert not loads.search(path.read_text()), path
+
+
+def test_the_package_data_is_listed():
+    sheets = list((ROOT / "clp_aug" / "inspect").glob("*.html"))
+    assert sheets
+    assert "clp_aug.inspect = *.html" in (ROOT / "setup.cfg").read_text()
