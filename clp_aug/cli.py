@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json as json_module
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from clp_aug import __version__
-from clp_aug.commands import NameList, bars, one_line_errors
+from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_aug.datasets import DATASETS
 from clp_aug.fills import CF, FILLS, F
 from clp_aug.mattes import MATTES
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
-NAMES, PATH = NameList(), click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
+
+
+class NameList(click.ParamType):
+    """A comma list of names, as a tuple."""
+
+    name = "names"
+
+    def convert(self, value, param, ctx) -> tuple[str, ...]:
+        """Split "grey,tile" into its names."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+NAMES = NameList()
 
 
 def _fills(kind: int) -> str:
@@ -55,7 +69,7 @@ def _fills(kind: int) -> str:
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.version_option(__version__)
-@one_line_errors
+@one_line_errors("finished blocks are kept, go on with --resume")
 def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **options) -> None:
     """Make a meta shard: READ -> MATTE -> BOX -> INFILL -> SHARD.
 
@@ -69,8 +83,16 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **optio
     if dry_run:
         report_plan(pipeline.read(config), json)
         return
-    outcome = pipeline.augment(config, bars(quiet))
+    with progress_bars(quiet) as bars:
+        outcome = pipeline.augment(config, lambda stage, total: bar_for(bars, stage, total))
     report_outcome(outcome, json)
+
+
+@contextmanager
+def bar_for(bars, stage: str, total: int):
+    """Show one stage's bar; its value is called with the pictures done since the last call."""
+    task = bars.add_task(stage, total=total)
+    yield lambda done: bars.advance(task, done)
 
 
 def report_plan(plan, as_json: bool) -> None:
@@ -107,7 +129,7 @@ def report_outcome(outcome, as_json: bool) -> None:
 @click.option("--verify", is_flag=True, help="Read every picture and compare every checksum.")
 @click.option("--json", is_flag=True, help="Print the summary as JSON.")
 @click.version_option(__version__)
-@one_line_errors
+@one_line_errors("the shard is untouched")
 def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
     """Show what a shard holds; the checks for untrusted files run first."""
     from clp_aug.contract.shards import ShardReader

@@ -170,7 +170,7 @@ def test_a_full_disk_is_one_line(root, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Staging, "save", full)
-    assert "the disk is full; free some space" in refused(root)
+    assert "cannot write a file (No space left on device); free some space" in refused(root)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")

@@ -1,0 +1,58 @@
+"""What the commands of both tools do at the terminal: one-line errors with honest exit codes, and progress bars."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import sys
+
+from clp_aug.contract.errors import EXIT_INPUT, EXIT_INTERRUPTED, ClpError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def one_line_errors(interrupted: str):
+    """Wrap a command: what a user can mend ends as one line on stderr and the exit code that belongs to it.
+
+    interrupted: what to say after ctrl-C, e.g. what was kept and how to go on.
+    """
+
+    def decorate(command):
+        @functools.wraps(command)
+        def wrapped(*args, **options):
+            try:
+                return command(*args, **options)
+            except ClpError as error:
+                fail(str(error), error.exit_code)
+            except KeyboardInterrupt:
+                fail(f"interrupted; {interrupted}", EXIT_INTERRUPTED)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                fail(f"cannot write {error.filename or 'a file'} ({error.strerror}); free some space", EXIT_INPUT)
+
+        return wrapped
+
+    return decorate
+
+
+def fail(message: str, code: int) -> None:
+    """Print one line on stderr and leave with the exit code."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def progress_bars(quiet: bool):
+    """Return a rich progress display on stderr with counts, rate and time left; silent when quiet."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+    class Rate(ProgressColumn):
+        """Pictures or steps a second."""
+
+        def render(self, task) -> str:
+            speed = task.finished_speed or task.speed
+            return "" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2f}/s"
+
+    columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
