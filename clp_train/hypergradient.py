@@ -26,8 +26,8 @@ def hypergradient(
     """Return d L_meta(W_hat(Omega), Omega) / d Omega for each tensor of Omega, and the meta loss, detached.
 
     W_hat = W - lr * (d train_loss / dW + constant) is plain SGD (eq. 8).
-    learned: Omega; train_loss: scalar with graphs to W (kept below the logits) and Omega; meta_loss: weights by name ->
-    scalar, to be computed with `virtual_pass`; constant: the part of the training gradient that does not depend on Omega.
+    learned: Omega; train_loss: scalar with graphs to W (kept below the logits) and Omega; meta_loss: weights by name
+    -> scalar, to be computed with `virtual_pass`; constant: the part of the training gradient that is free of Omega.
     Nothing is changed in place. Source: chain rule, by double backward: with v = d L_meta / d W_hat,
     direct term - lr * d/dOmega <d train_loss / dW, v>.
     """
