@@ -174,7 +174,10 @@ class FileDataset(Dataset):
     def annotations_digest(self):
         if not self.annotated:
             return ""
-        masks = sorted((row, path.name, path.stat().st_size) for row, path in self.annotations.masks.items())
+        try:
+            masks = sorted((row, path.name, path.stat().st_size) for row, path in self.annotations.masks.items())
+        except OSError as error:
+            raise InputError(f"mask {error.filename}: {error.strerror}; restore it or take it away for good") from None
         return hashlib.sha256(repr((masks, sorted(self.annotations.boxes.items()))).encode()).hexdigest()
 
     def source_size(self, row):
