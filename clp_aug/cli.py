@@ -58,7 +58,6 @@ def _fills(kind: int) -> str:
 @click.option("--classifier", type=PATH, help="Exported program (.pt2) that --f fgsm attacks.")
 @click.option("--epsilon", type=float, default=0.5, help="Radius of fgsm, l_inf, in [0, 1] pixel units.")
 @click.option("--fgsm", default="targeted", help="targeted (to a random other class) or untargeted.")
-@click.option("--compression", default="none", help="Of the stored pictures: none, lzf or gzip.")
 @click.option("--seed", type=int, default=0, help="Seed of the meta selection, the plan and the fills.")
 @click.option("--out", type=PATH, help="Shard to write.  [default: shards/<dataset>-<cf>-<f>-seed<k>.h5]")
 @click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
@@ -102,7 +101,7 @@ def report_plan(plan, as_json: bool) -> None:
         "data set": plan.dataset.name,
         "pictures": {**plan.split.report, "size": plan.config.size},
         "rows": plan.rows,
-        "megabytes": round(plan.shard_bytes / 1e6, 1),
+        "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
     lines = "\n".join(f"{name:<10} {value}" for name, value in facts.items())

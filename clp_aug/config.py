@@ -10,7 +10,6 @@ from pathlib import Path
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.contract.images import FITS
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
-from clp_aug.contract.shards import COMPRESSIONS
 from clp_aug.contract.validate import MAX_SIDE
 from clp_aug.datasets import DATASETS, DEFAULT_META
 from clp_aug.datasets.split import check_meta, check_noise
@@ -20,8 +19,8 @@ from clp_aug.mattes import check_matte
 
 MIN_SIDE = 8
 FGSM_MODES = ("targeted", "untargeted")
-LOCAL = ("root", "masks", "boxes", "classifier", "out", "engine", "workers", "resume", "overwrite")
-"""Where things are and who does the work: it changes no byte of a shard and is not stored in one."""
+LOCAL = ("root", "masks", "boxes", "classifier", "out", "max_fallback", "engine", "workers", "resume", "overwrite")
+"""Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,6 @@ class AugmentConfig:
     fit: str = "crop"
     epsilon: float = 0.5
     fgsm: str = "targeted"
-    compression: str = "none"
     seed: int = 0
     root: Path | None = None
     masks: Path | None = None
@@ -83,7 +81,6 @@ class AugmentConfig:
             check_matte(self.matte)
         if self.engine is not None:
             pick(ENGINES, self.engine, "engine")
-        pick(COMPRESSIONS, self.compression, "compression")
         pick(dict.fromkeys(FITS), self.fit, "fit")
         pick(dict.fromkeys(FGSM_MODES), self.fgsm, "FGSM mode")
         pick(dict.fromkeys(("train", "val")), self.meta_from, "source of meta pictures")

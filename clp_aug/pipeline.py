@@ -14,24 +14,24 @@ import numpy as np
 
 import clp_aug
 from clp_aug.config import AugmentConfig
+from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
-from clp_aug.contract.schema import NO_FILL, OUTCOMES, SCHEMA_VERSION, Header
-from clp_aug.contract.shards import write_shard
+from clp_aug.contract.schema import FIELDS, NO_FILL, ORIGINAL, OUTCOMES, SCHEMA_VERSION, Header
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
 from clp_aug.datasets.split import Split, make_split
-from clp_aug.engines import ENGINES, Task, default_engine
+from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
 from clp_aug.fills.scene import Materials
 from clp_aug.mattes import make_chain
 from clp_aug.sharding import Staging, check_space, plan_copies
-from clp_aug.stages import BoxStage, InfillStage
+from clp_aug.stages import Block, Stages
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
 
-BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost, and what memory holds
+BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
 LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
 
 
@@ -50,11 +50,6 @@ class Plan:
     def rows(self) -> int:
         """Meta rows of the shard: originals and copies."""
         return len(self.copies) + sum(map(len, self.copies))
-
-    @property
-    def shard_bytes(self) -> int:
-        """Bytes of pixels in the shard, uncompressed."""
-        return self.rows * self.config.size**2 * 3 + len(self.copies) * self.config.size**2
 
 
 @dataclass(frozen=True)
@@ -106,115 +101,110 @@ def default_size(dataset: Dataset, rows: np.ndarray) -> int:
 def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
     """Run the whole flow and return what was done; the shard appears under its name only when it is complete."""
     plan = read(config)
-    staging = Staging(config.shard_path(), staging_key(plan), config.compression)
-    check_space(staging.shard.parent, int(2.2 * plan.shard_bytes))  # the staged blocks and the shard itself
-    staging.open(config.resume, config.overwrite)
+    staging = Staging(config.shard_path(), staging_key(plan))
+    new = staging.open(config.resume, config.overwrite)
     try:
-        for part in ("meta", "train"):  # MATTE and BOX
-            rows = getattr(plan.split, part)
-            task = BoxStage(plan.dataset, rows, plan.config, staging, part)
-            run(task, len(rows), BOX_BLOCK, f"MATTE + BOX {part}", plan.config, staging, progress)
-        boxes = {part: read_boxes(plan, staging, part) for part in ("meta", "train")}
-        check_fallbacks(plan, boxes)
-
-        task = InfillStage(  # INFILL
-            plan.dataset, plan.split.meta, boxes["meta"]["box"], plan.copies, plan.fills, plan.config,
-            materials(plan), staging,
-        )  # fmt: skip
-        run(task, len(plan.split.meta), INFILL_BLOCK, "INFILL", plan.config, staging, progress)
-        return write(plan, boxes, staging, progress)  # SHARD
+        if new:
+            lay_out_shard(plan, staging)
+        workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
+        engine = ENGINES[config.engine or default_engine(workers)]
+        with engine(stages(plan, staging), workers) as work:
+            run(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
+            run(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
+            check_fallbacks(plan, staging)
+            run(work, "infill", "INFILL", plan, staging, progress)
+        outcome = summarise(plan, staging)
+        staging.publish()  # SHARD
+        return outcome
     except BaseException:
         staging.remove_if_empty()
         raise
 
 
-def run(
-    task: Task, rows: int, block: int, stage: str, config: AugmentConfig, staging: Staging, progress: Progress
-) -> None:
-    """Work through the blocks of a stage that are not finished yet, on the chosen engine."""
-    spans = [(n, start, min(start + block, rows)) for n, start in enumerate(range(0, rows, block))]
-    todo = [span for span in spans if not staging.has(task.stage, span[0])]
-    workers = min(config.workers, len(todo)) or 1
-    engine = ENGINES[config.engine or default_engine(workers)]
-    with progress(stage, rows) as advance:
-        advance(rows - sum(stop - start for _, start, stop in todo))
-        for done in engine(task, todo, workers):
+def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
+    """Return the rows of each stage, and how many go into a block."""
+    meta, train = plan.split.meta, plan.split.train
+    return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
+
+
+def run(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
+    """Work through the blocks of a stage that are not finished yet."""
+    rows, size = stage_sizes(plan)[stage]
+    blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
+    todo = [block for block in blocks if not staging.has(stage, block.number)]
+    with progress(title, len(rows)) as advance:
+        advance(len(rows) - sum(block.stop - block.start for block in todo))
+        for done in work(todo):
             advance(done)
 
 
-def read_boxes(plan: Plan, staging: Staging, part: str) -> dict[str, np.ndarray]:
-    """Return box, source and outcome of every picture of one part, in the order of its rows."""
-    blocks = -(-len(getattr(plan.split, part)) // BOX_BLOCK)
-    return {name: staging.table(BoxStage.name_of(part), blocks, name) for name in ("box", "box_source", "outcome")}
-
-
-def check_fallbacks(plan: Plan, boxes: dict[str, dict[str, np.ndarray]]) -> None:
-    """Raise TooManyFallbacks when the chosen matte gave fewer boxes than the run can bear."""
-    sources = np.concatenate([part["box_source"] for part in boxes.values()])
-    outcomes = Counter(np.concatenate([part["outcome"] for part in boxes.values()]).tolist())
-    share = float((sources != 0).mean())
-    if share > plan.config.max_fallback:
-        why = ", ".join(f"{count} {OUTCOMES[code]}" for code, count in sorted(outcomes.items()) if code)
-        raise TooManyFallbacks(
-            f"matte {plan.config.matte} gave no usable box for {(sources != 0).sum()} of {len(sources)} pictures"
-            f" ({share:.0%}; {why}), more than --max-fallback {plan.config.max_fallback:g}; give --boxes or --masks,"
-            " another --matte, or --resume with a higher --max-fallback"
-        )
-
-
-def materials(plan: Plan) -> Materials:
-    """Return what the fills may draw on beyond a picture; the infill stage adds the partners."""
+def stages(plan: Plan, staging: Staging) -> Stages:
+    """Return the task of the workers."""
     config = plan.config
-    classes = len(plan.dataset.class_names)
-    return Materials(
-        classifier=config.classifier, epsilon=config.epsilon, targeted=config.fgsm == "targeted", num_classes=classes
-    )
+    materials = Materials(
+        classifier=config.classifier, epsilon=config.epsilon, targeted=config.fgsm == "targeted",
+        num_classes=len(plan.dataset.class_names),
+    )  # fmt: skip
+    return Stages(plan.dataset, plan.split.meta, plan.split.train, plan.copies, plan.fills, config, materials, staging)
 
 
-def write(plan: Plan, boxes: dict, staging: Staging, progress: Progress) -> Outcome:
-    """SHARD: put the finished blocks together, and clear the staging folder."""
+def lay_out_shard(plan: Plan, staging: Staging) -> None:
+    """SHARD: lay the file out at its full size, and fill in what is known before a picture is decoded."""
     samples, split, config = plan.dataset.samples, plan.split, plan.config
-    blocks = -(-len(split.meta) // INFILL_BLOCK)
-    at = staging.table(InfillStage.stage, blocks, "original")  # per meta row, the index of its original
-    tables = {
-        "meta/label": samples.label[split.meta][at],
-        "meta/kind": staging.table(InfillStage.stage, blocks, "kind"),
-        "meta/fill": staging.table(InfillStage.stage, blocks, "fill"),
-        "meta/sample_id": samples.sample_id[split.meta][at],
-        "meta/parent_id": samples.sample_id[split.meta][at],
-        "meta/group": samples.group[split.meta][at],
+    sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": config.size, "W": config.size}
+    check_space(staging.shard.parent, plan.rows * config.size**2 * 3 + len(split.meta) * config.size**2)
+    original = np.repeat(split.meta, 1 + config.ratio)
+    kinds = [kind for copies in plan.copies for kind in (ORIGINAL, *(copy.kind for copy in copies))]
+    known = {
+        "meta/label": samples.label[original],
+        "meta/kind": np.array(kinds),
+        "meta/sample_id": samples.sample_id[original],
+        "meta/parent_id": samples.sample_id[original],
+        "meta/group": samples.group[original],
         "train/sample_id": samples.sample_id[split.train],
         "train/label": split.train_label,
         "look/sample_id": samples.sample_id[split.meta],
-        **{f"meta/{name}": values[at] for name, values in boxes["meta"].items()},
-        **{f"train/{name}": values for name, values in boxes["train"].items()},
     }
-    with progress("SHARD", plan.rows) as advance:
-
-        def counted():
-            for block in staging.stream(InfillStage.stage, blocks, "images"):
-                yield block
-                advance(len(block))
-
-        mattes = staging.stream(BoxStage.name_of("meta"), -(-len(split.meta) // BOX_BLOCK), "matte")
-        pictures = {"meta/images": counted(), "look/matte": mattes}
-        write_shard(staging.shard, make_header(plan), tables, pictures, config.compression)
-    staging.remove()
-    return summarise(plan, boxes, tables, staging.shard)
+    try:
+        lay_out(staging.blank.path, make_header(plan), FIELDS, sizes)
+    except OSError as error:
+        raise InputError(f"cannot write {staging.blank.path} ({error.strerror}); free space or change --out") from None
+    for name, values in known.items():
+        staging.blank.fill(name, 0, values)
+    staging.begin()
 
 
-def summarise(plan: Plan, boxes: dict, tables: dict, path: Path) -> Outcome:
+def boxes_of(staging: Staging, ratio: int, column: str) -> np.ndarray:
+    """Return one column of the boxes of all originals and training pictures."""
+    return np.concatenate([staging.blank.read(f"meta/{column}")[:: 1 + ratio], staging.blank.read(f"train/{column}")])
+
+
+def check_fallbacks(plan: Plan, staging: Staging) -> None:
+    """Raise TooManyFallbacks when the chosen matte gave fewer boxes than the run can bear."""
+    fallen = boxes_of(staging, plan.config.ratio, "box_source") != 0
+    outcomes = Counter(boxes_of(staging, plan.config.ratio, "outcome").tolist())
+    if fallen.mean() > plan.config.max_fallback:
+        why = ", ".join(f"{count} {OUTCOMES[code]}" for code, count in sorted(outcomes.items()) if code)
+        raise TooManyFallbacks(
+            f"matte {plan.chain[0].about.name} gave no usable box for {fallen.sum()} of {len(fallen)} pictures"
+            f" ({fallen.mean():.0%}; {why}), more than --max-fallback {plan.config.max_fallback:g}; give --boxes or"
+            " --masks, another --matte, or --resume with a higher --max-fallback"
+        )
+
+
+def summarise(plan: Plan, staging: Staging) -> Outcome:
     """Count what became of the mattes and of the fills asked for."""
-    outcomes = np.concatenate([part["outcome"] for part in boxes.values()])
-    sources = np.concatenate([part["box_source"] for part in boxes.values()])
-    asked = [plan.fills.index(copy.fill) for copies in plan.copies for copy in copies]
-    used = tables["meta/fill"][tables["meta/kind"] > 0]
+    ratio = plan.config.ratio
+    outcomes = Counter(boxes_of(staging, ratio, "outcome").tolist())
+    sources = Counter(boxes_of(staging, ratio, "box_source").tolist())
+    asked = np.array([[0, *(plan.fills.index(copy.fill) for copy in copies)] for copies in plan.copies])
     return Outcome(
-        path, plan.rows,
-        {name: int((outcomes == code).sum()) for code, name in enumerate(OUTCOMES) if (outcomes == code).any()},
-        {m.about.name: int((sources == i).sum()) for i, m in enumerate(plan.chain) if (sources == i).any()},
-        int((used != np.array(asked, used.dtype)).sum()),
-    )  # fmt: skip
+        staging.shard,
+        plan.rows,
+        {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
+        {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
+        int((staging.blank.read("meta/fill") != asked.reshape(-1)).sum()),
+    )
 
 
 def make_header(plan: Plan) -> Header:
@@ -235,10 +225,10 @@ def make_header(plan: Plan) -> Header:
 
 def staging_key(plan: Plan) -> dict:
     """Return what must not change between a killed run and the one that goes on."""
-    settings = {k: v for k, v in make_header(plan).settings.items() if k != "max_fallback"}
+    header = make_header(plan)
     return {
-        **settings, "matte_sha256": plan.chain[0].about.sha256, "fingerprint": plan.dataset.fingerprint(),
-        "tool_version": clp_aug.__version__, "schema": SCHEMA_VERSION,
+        **header.settings, "matte_sha256": header.matte["sha256"], "fingerprint": header.fingerprint,
+        "tool_version": header.tool_version, "schema": SCHEMA_VERSION,
     }  # fmt: skip
 
 

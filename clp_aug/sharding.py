@@ -1,25 +1,20 @@
-"""SHARD: which rows the meta set gets, in which order, and the staging that a killed run goes on from.
-
-A stage saves each finished block as its own file beside the shard, atomically; the shard is put together from them
-at the end. So a kill loses at most the blocks under way, and the bytes do not depend on who made which block.
-"""
+"""SHARD: which copies each meta original gets, and the folder that a killed run goes on from."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from clp_aug.contract.blank import Blank
 from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.files import written_beside
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.seeds import rng_for
-from clp_aug.contract.shards import write_block, written_beside
 
 RESUME, OVERWRITE = "--resume", "--overwrite"
 
@@ -56,19 +51,19 @@ def plan_copies(
 
 
 class Staging:
-    """The folder of finished blocks of one run, beside its shard; `key` ties it to the run's settings and data.
+    """The folder of an unfinished run, beside its shard: the shard laid out, and a mark for each finished block.
 
-    A block is a small HDF5 file with pictures as the shard has them: putting it together copies chunks unread, and
-    a checksum made by the worker guards each picture to its last reader.
+    `key` ties it to the run's settings and data, so that no other run goes on with it.
     """
 
-    def __init__(self, shard: Path, key: dict, compression: str = "none") -> None:
-        self.shard, self.key, self.compression = shard, key, compression
+    def __init__(self, shard: Path, key: dict) -> None:
+        self.shard, self.key = shard, key
         self.folder = shard.with_name(shard.name + ".parts")
         self.manifest = self.folder / "run.json"
+        self.blank = Blank(self.folder / "shard.h5")
 
-    def open(self, resume: bool, overwrite: bool) -> None:
-        """Make the folder, or go on with the one that is there.
+    def open(self, resume: bool, overwrite: bool) -> bool:
+        """Make the folder, or go on with the one that is there; return whether it is new.
 
         Raises UsageError when the shard or an unfinished run stands in the way and neither flag says what to do, or
         when --resume meets other settings; InputError when the folder cannot be written.
@@ -79,17 +74,21 @@ class Staging:
             raise UsageError(
                 f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start anew"
             )
-        if self.folder.exists() and overwrite:
-            self.remove()
-        if self.folder.exists() and self.manifest.exists():
+        if self.manifest.exists() and not overwrite:
             self._compare()
-            return
+            return False
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with written_beside(self.manifest) as temporary:
-                temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
         except OSError as error:
             raise InputError(f"cannot write to {self.folder.parent} ({error.strerror}); choose another --out") from None
+        return True
+
+    def begin(self) -> None:
+        """Write the run's key: from now on the folder can be gone on with."""
+        with written_beside(self.manifest) as temporary:
+            temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
 
     def _compare(self) -> None:
         try:
@@ -105,35 +104,27 @@ class Staging:
                 f" give {OVERWRITE} to start anew, or another --out"
             )
 
-    def path(self, stage: str, number: int) -> Path:
-        """Return the file of one block."""
-        return self.folder / f"{stage}-{number:06d}.h5"
+    def _mark(self, stage: str, number: int) -> Path:
+        return self.folder / f"{stage}-{number:06d}.done"
 
     def has(self, stage: str, number: int) -> bool:
         """Tell whether a block is finished."""
-        return self.path(stage, number).exists()
+        return self._mark(stage, number).exists()
 
-    def save(self, stage: str, number: int, arrays: dict[str, np.ndarray]) -> None:
-        """Save one finished block: tables (n, ...) and pictures (n, H, W[, 3])."""
-        write_block(self.path(stage, number), arrays, self.compression)
+    def mark(self, stage: str, number: int) -> None:
+        """Note that a block is finished."""
+        self._mark(stage, number).touch()
 
-    def stream(self, stage: str, blocks: int, name: str) -> Iterator[h5py.Dataset]:
-        """Yield one data set of each block in turn, unread. Raises InputError when a block's file is damaged."""
-        for number in range(blocks):
-            path = self.path(stage, number)
-            try:
-                with h5py.File(path, "r", locking=False) as block:
-                    yield block[name]
-            except (OSError, KeyError) as error:
-                raise InputError(f"{path} is damaged ({error}); remove it and give {RESUME}") from None
-
-    def table(self, stage: str, blocks: int, name: str) -> np.ndarray:
-        """Return one data set of all blocks of a stage, end to end."""
-        return np.concatenate([part[...] for part in self.stream(stage, blocks, name)])
+    def publish(self) -> None:
+        """Give the complete shard its name, and remove the folder."""
+        self.blank.close()
+        with written_beside(self.shard) as temporary:
+            os.replace(self.blank.path, temporary)
+        self.remove()
 
     def remove_if_empty(self) -> None:
         """Remove the folder of a run that failed before it had finished a block: there is nothing to go on from."""
-        if self.folder.exists() and not any(self.folder.glob("*.h5")):
+        if self.folder.exists() and not any(self.folder.glob("*.done")):
             self.remove()
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""The two stages that do work per picture: MATTE + BOX, and INFILL. Picklable, so that any engine can run them."""
+"""The work per picture: MATTE + BOX, and INFILL. One picklable task for both, so that any engine can run them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from clp_aug.config import AugmentConfig
-from clp_aug.contract.schema import NO_FILL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 from clp_aug.fills import infill
@@ -20,73 +19,81 @@ from clp_aug.mattes.chain import locate
 from clp_aug.mattes.view import View
 from clp_aug.sharding import Copy, Staging
 
-Span = tuple[int, int, int]  # block number, first row, row after the last
 
+@dataclass(frozen=True)
+class Block:
+    """Some rows of one stage: "boxes-meta", "boxes-train" or "infill"."""
 
-class _Stage:
-    """What both stages share: nothing of what a worker builds for itself travels to another process."""
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name not in ("chain", "materials")}
-
-
-@dataclass
-class BoxStage(_Stage):
-    """MATTE and BOX for the rows of one part ("meta" or "train"); the meta part keeps its mattes for people."""
-
-    dataset: Dataset
-    rows: np.ndarray
-    config: AugmentConfig
-    staging: Staging
-    part: str
-
-    @staticmethod
-    def name_of(part: str) -> str:
-        """Return the stage's name in the staging folder."""
-        return f"boxes-{part}"
-
-    @property
-    def stage(self) -> str:
-        """The stage's name in the staging folder."""
-        return self.name_of(self.part)
-
-    @cached_property
-    def chain(self) -> list:
-        """The mattes, loaded once a process."""
-        return make_chain(self.config.matte)
-
-    def __call__(self, span: Span) -> int:
-        """Locate the pictures of one block, save their boxes, return how many there were."""
-        number, start, stop = span
-        found = [
-            locate(View(self.dataset, row, self.config.size, self.config.fit), self.chain, self.config.pad)
-            for row in self.rows[start:stop]
-        ]
-        arrays = {
-            "box": np.array([one.box for one in found], np.int32),
-            "box_source": np.array([one.source for one in found], np.uint8),
-            "outcome": np.array([one.outcome for one in found], np.uint8),
-        }
-        if self.part == "meta":
-            arrays["matte"] = np.stack([one.matte for one in found])
-        self.staging.save(self.stage, number, arrays)
-        return stop - start
+    stage: str
+    number: int
+    start: int
+    stop: int
 
 
 @dataclass
-class InfillStage(_Stage):
-    """INFILL for the meta originals: each original, and behind it its copies, in the order of the plan."""
+class Stages:
+    """What a worker needs to do any block. It fills the shard in place and marks the block done.
+
+    meta, train: rows of the data set; copies: per meta original, the copies to make; fills: names by index.
+    Original i stands at row i * (1 + ratio) of the shard, its copies behind it.
+    """
 
     dataset: Dataset
-    rows: np.ndarray
-    boxes: np.ndarray
+    meta: np.ndarray
+    train: np.ndarray
     copies: list[list[Copy]]
     fills: tuple[str, ...]
     config: AugmentConfig
     base_materials: Materials
     staging: Staging
 
-    stage = "infill"
+    def __getstate__(self) -> dict:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __call__(self, block: Block) -> int:
+        """Do one block; return how many pictures it had."""
+        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.infill}[block.stage](block)
+        self.staging.mark(block.stage, block.number)
+        return block.stop - block.start
+
+    @property
+    def group(self) -> int:
+        """Rows of the shard an original takes: itself and its copies."""
+        return 1 + self.config.ratio
+
+    @cached_property
+    def chain(self) -> list:
+        """The mattes, loaded once a process."""
+        return make_chain(self.config.matte)
+
+    def locate(self, rows: np.ndarray) -> tuple[list, dict[str, np.ndarray]]:
+        """MATTE and BOX for some rows: what was found, and as columns of the contract."""
+        config = self.config
+        found = [locate(View(self.dataset, row, config.size, config.fit), self.chain, config.pad) for row in rows]
+        columns = {
+            "box": np.array([one.box for one in found]),
+            "box_source": np.array([one.source for one in found]),
+            "outcome": np.array([one.outcome for one in found]),
+        }
+        return found, columns
+
+    def box_train(self, block: Block) -> None:
+        """Boxes of training pictures."""
+        _, columns = self.locate(self.train[block.start : block.stop])
+        for name, values in columns.items():
+            self.staging.blank.fill(f"train/{name}", block.start, values)
+
+    def box_meta(self, block: Block) -> None:
+        """Boxes of meta originals, for their copies too, and their mattes for people."""
+        found, columns = self.locate(self.meta[block.start : block.stop])
+        for name, values in columns.items():
+            self.staging.blank.fill(f"meta/{name}", block.start * self.group, np.repeat(values, self.group, 0))
+        self.staging.blank.fill("look/matte", block.start, np.stack([one.matte for one in found]))
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """Boxes of the meta originals, int32 (originals, 4), once all of them are there."""
+        return self.staging.blank.read("meta/box")[:: self.group]
 
     @cached_property
     def materials(self) -> Materials:
@@ -95,37 +102,27 @@ class InfillStage(_Stage):
 
     def scene(self, i: int) -> Scene:
         """Return the i-th meta original with its box."""
-        row = int(self.rows[i])
+        row = int(self.meta[i])
         image = self.dataset.image(row, self.config.size, self.config.fit)
-        return Scene(image, tuple(map(int, self.boxes[i])), int(self.dataset.samples.label[row]))
+        return Scene(image, tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[row]))
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
         """Yield meta originals of other classes in a random order, each once, decoded only when taken."""
-        others = np.flatnonzero(self.dataset.samples.label[self.rows] != label)
+        others = np.flatnonzero(self.dataset.samples.label[self.meta] != label)
         return (self.scene(int(i)) for i in rng.permutation(others))
 
-    def __call__(self, span: Span) -> int:
-        """Fill the pictures of one block, save them, return how many originals there were."""
-        number, start, stop = span
-        images, kinds, fills, originals = [], [], [], []
-        for i in range(start, stop):
+    def infill(self, block: Block) -> None:
+        """INFILL: the originals of a block, each followed by its copies in the order of the plan."""
+        images, fills = [], []
+        for i in range(block.start, block.stop):
             scene = self.scene(i)
-            rows = [(scene.image, ORIGINAL, NO_FILL)]
+            sample_id = int(self.dataset.samples.sample_id[self.meta[i]])
+            images.append(scene.image)
+            fills.append(0)
             for copy in self.copies[i]:
-                sample_id = int(self.dataset.samples.sample_id[self.rows[i]])
                 rng = rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
                 image, used = infill(copy.fill, copy.kind, scene, rng, self.materials)
-                rows.append((image, copy.kind, used))
-            for image, kind, fill in rows:
                 images.append(image)
-                kinds.append(kind)
-                fills.append(self.fills.index(fill))
-                originals.append(i)
-        arrays = {
-            "images": np.stack(images),
-            "kind": np.array(kinds, np.uint8),
-            "fill": np.array(fills, np.uint8),
-            "original": np.array(originals, np.int64),
-        }
-        self.staging.save(self.stage, number, arrays)
-        return stop - start
+                fills.append(self.fills.index(used))
+        self.staging.blank.fill("meta/images", block.start * self.group, images)
+        self.staging.blank.fill("meta/fill", block.start * self.group, np.array(fills))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.shards import written_beside
+from clp_aug.contract.files import written_beside
 from clp_train.config import TrainConfig
 from clp_train.data import RunData, kind_counts
 from clp_train.loop import Snapshot, Trained

@@ -81,6 +81,8 @@ def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
         if stored < data.nbytes or data.nbytes > room:
             raise refuse(path, f"/{name} declares {data.nbytes:,} bytes, but the file stores {min(stored, room):,}")
         return
+    if not data.size:
+        return
     if data.nbytes > MAX_INFLATION * room:
         raise refuse(path, f"/{name} declares {data.nbytes:,} bytes in a file of {room:,}")
     if data.chunks != (1, *data.shape[1:]):

@@ -1,7 +1,8 @@
-"""Engines: where the blocks of a stage are worked on. Same bytes out of every engine and any worker count.
+"""Engines: where the blocks of the stages are worked on. Same bytes out of every engine and any worker count.
 
-An engine is a function (task, blocks, workers) -> iterator of task(block) in the order of the blocks. A task is a
-picklable callable; randomness is keyed by sample, so it does not matter who works on what.
+An engine is a context manager made from (task, workers). Its value maps: items -> iterator of task(item), in order.
+A task is a picklable callable; it travels to each worker once, so one start of the workers serves every stage.
+Randomness is keyed by sample, so it does not matter who works on what.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from clp_aug.contract.errors import ClpError
 
 Task = Callable[[Any], Any]
+Map = Callable[[Iterable], Iterator]
 
 
 def quiet_threads() -> None:
@@ -26,10 +29,11 @@ def quiet_threads() -> None:
     cv2.setNumThreads(0)
 
 
-def serial(task: Task, blocks: Sequence, workers: int = 1) -> Iterator:
-    """Work through the blocks in this process."""
+@contextmanager
+def serial(task: Task, workers: int = 1) -> Iterator[Map]:
+    """Work in this process."""
     quiet_threads()
-    return map(task, blocks)
+    yield lambda items: map(task, items)
 
 
 _task: Task | None = None  # the task of a worker process, set once when it starts
@@ -42,15 +46,16 @@ def _start(task: Task) -> None:
     _task = task
 
 
-def _work(block) -> Any:
-    return _task(block)
+def _work(item) -> Any:
+    return _task(item)
 
 
-def processes(task: Task, blocks: Sequence, workers: int = 2) -> Iterator:
-    """Spread the blocks over spawned processes, one thread each. Raises ClpError when a worker dies."""
+@contextmanager
+def processes(task: Task, workers: int = 2) -> Iterator[Map]:
+    """Work in spawned processes, one thread each. Raises ClpError when a worker dies."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (task,))
     try:
-        yield from pool.map(_work, blocks)
+        yield lambda items: pool.map(_work, items)
     except BrokenProcessPool:
         raise ClpError(
             "a worker process died (killed, or out of memory); run again with --resume, with fewer --workers"

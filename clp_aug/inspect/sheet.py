@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from clp_aug.contract import schema
-from clp_aug.contract.shards import ShardReader, written_beside
+from clp_aug.contract.files import written_beside
+from clp_aug.contract.shards import ShardReader
 from clp_aug.inspect.summary import group_name, lines, summarise
 
 PNG_SIDE = 64  # pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG

@@ -36,7 +36,6 @@ def test_defaults_and_what_is_stored():
         ({"noise": "flip:2"}, "flip:2"),
         ({"matte": "onnx"}, "matte 'onnx': expected onnx:FILE"),
         ({"engine": "gpu"}, "unknown engine 'gpu': choose one of processes, serial"),
-        ({"compression": "zip"}, "unknown compression 'zip': choose one of gzip, lzf, none"),
         ({"fit": "pad"}, "unknown fit 'pad': choose one of crop, stretch"),
         ({"fgsm": "both"}, "unknown FGSM mode 'both': choose one of targeted, untargeted"),
         ({"meta_from": "test"}, "unknown source of meta pictures 'test': choose one of train, val"),

@@ -12,7 +12,7 @@ from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.demo import Demo
-from clp_aug.stages import BoxStage
+from clp_aug.stages import Stages
 
 
 def config(tmp_path, **change):
@@ -74,37 +74,35 @@ def test_same_bytes_for_every_engine(shard, tmp_path, changed):
     assert outcome.path.read_bytes() == shard.path.read_bytes()
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", range(1, 7))
 def test_a_run_that_dies_goes_on_where_it_was(shard, tmp_path, monkeypatch, after):
-    saved = []
+    done, again, real = [], [], Stages.__call__
 
-    def save_then_die(self, stage, number, arrays, real=pipeline.Staging.save):
-        if len(saved) == after:
+    def work_then_die(self, block):
+        if len(done) == after:
+            if block.stage == "infill":  # in the middle of the block
+                rows = block.start * self.group
+                self.staging.blank.fill("meta/images", rows, np.full((2, 64, 64, 3), 77, np.uint8))
             raise KeyboardInterrupt
-        real(self, stage, number, arrays)
-        saved.append((stage, number))
+        done.append(block)
+        return real(self, block)
 
     monkeypatch.setattr(pipeline, "BOX_BLOCK", 30)
-    monkeypatch.setattr(pipeline, "INFILL_BLOCK", 5)
+    monkeypatch.setattr(pipeline, "INFILL_BLOCK", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.Staging, "save", save_then_die)
+        patch.setattr(Stages, "__call__", work_then_die)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.augment(config(tmp_path))
+            pipeline.augment(config(tmp_path, engine="serial"))
     assert not (tmp_path / "x.h5").exists()
-    again = []
-    real = pipeline.Staging.save
-    monkeypatch.setattr(
-        pipeline.Staging,
-        "save",
-        lambda self, stage, n, arrays: (again.append((stage, n)), real(self, stage, n, arrays)),
-    )
-    outcome = pipeline.augment(config(tmp_path, resume=True))
-    assert not set(again) & set(saved), "a finished block is not made again"
-    assert outcome.path.read_bytes() == shard.path.read_bytes(), "and the block size leaves no trace"
+    monkeypatch.setattr(Stages, "__call__", lambda self, block: (again.append(block), real(self, block))[1])
+    outcome = pipeline.augment(config(tmp_path, engine="serial", resume=True))
+    assert len(done) == after
+    assert not set(again) & set(done), "a finished block is not made again"
+    assert outcome.path.read_bytes() == shard.path.read_bytes(), "and neither blocks nor the kill leave a trace"
 
 
 def test_other_settings_do_not_go_on_with_this_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipeline, "summarise", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pipeline.augment(config(tmp_path))
     with pytest.raises(UsageError, match="is of a run with seed = 0, now 5; give --overwrite"):
@@ -127,7 +125,7 @@ def test_too_many_fallbacks_stop_the_run_and_can_be_borne(tmp_path, monkeypatch)
 
 
 def test_a_failure_before_the_first_block_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(BoxStage, "__call__", lambda self, span: (_ for _ in ()).throw(InputError("broken")))
+    monkeypatch.setattr(Stages, "__call__", lambda self, block: (_ for _ in ()).throw(InputError("broken")))
     with pytest.raises(InputError, match="broken"):
         pipeline.augment(config(tmp_path))
     assert not list(tmp_path.iterdir())

@@ -54,19 +54,19 @@ def staging(tmp_path, **key):
     return Staging(tmp_path / "out" / "x.h5", {"seed": 0, **key})
 
 
-def test_blocks_round_trip_and_survive_in_the_folder(tmp_path):
+def test_marks_survive_in_the_folder(tmp_path):
     one = staging(tmp_path)
-    one.open(resume=False, overwrite=False)
+    assert one.open(resume=False, overwrite=False), "a new run"
+    one.begin()
     assert not one.has("boxes", 0)
-    for number in range(2):
-        one.save("boxes", number, {"box": np.full((3, 4), number, np.int32)})
+    one.mark("boxes", 0)
     two = staging(tmp_path)
-    two.open(resume=True, overwrite=False)
-    assert two.has("boxes", 1)
-    assert two.table("boxes", 2, "box").tolist() == [[0] * 4] * 3 + [[1] * 4] * 3
+    assert not two.open(resume=True, overwrite=False), "a run to go on with"
+    assert two.has("boxes", 0)
+    assert not two.has("boxes", 1)
     two.remove_if_empty()
     assert two.folder.exists()
-    two.open(resume=False, overwrite=True)
+    assert two.open(resume=False, overwrite=True)
     assert not two.has("boxes", 0)
     two.remove_if_empty()
     assert not two.folder.exists()
@@ -75,6 +75,7 @@ def test_blocks_round_trip_and_survive_in_the_folder(tmp_path):
 def test_what_stands_in_the_way(tmp_path):
     one = staging(tmp_path)
     one.open(False, False)
+    one.begin()
     with pytest.raises(
         UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to go on or --overwrite"
     ):
@@ -89,13 +90,22 @@ def test_what_stands_in_the_way(tmp_path):
         staging(tmp_path).open(True, False)
 
 
-def test_a_damaged_block_is_named(tmp_path):
+def test_a_run_that_died_before_it_had_begun_starts_anew(tmp_path):
     one = staging(tmp_path)
     one.open(False, False)
-    one.save("boxes", 0, {"box": np.zeros(3)})
-    one.path("boxes", 0).write_bytes(b"short")
-    with pytest.raises(InputError, match=r"boxes-000000\.h5 is damaged .*; remove it and give --resume"):
-        one.table("boxes", 1, "box")
+    one.blank.path.write_bytes(b"half")
+    assert one.open(True, False)
+    assert not one.blank.path.exists()
+
+
+def test_publish_moves_the_shard_and_clears_the_folder(tmp_path):
+    one = staging(tmp_path)
+    one.open(False, False)
+    one.begin()
+    one.blank.path.write_bytes(b"whole")
+    one.publish()
+    assert one.shard.read_bytes() == b"whole"
+    assert [path.name for path in one.shard.parent.iterdir()] == ["x.h5"]
 
 
 def test_space_and_places(tmp_path):

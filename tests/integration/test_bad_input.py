@@ -164,12 +164,12 @@ def test_too_many_fallbacks(root, tmp_path):
 
 
 def test_a_full_disk_is_one_line(root, monkeypatch):
-    from clp_aug.sharding import Staging
+    from clp_aug.contract.blank import Blank
 
-    def full(self, stage, number, arrays):
+    def full(self, name, start, values):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Staging, "save", full)
+    monkeypatch.setattr(Blank, "fill", full)
     assert "cannot write a file (No space left on device); free some space" in refused(root)
 
 

@@ -39,18 +39,18 @@ def test_kill_dash_nine_then_resume(whole, tmp_path, workers):
         command(out, "--workers", workers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while not list(parts.glob("boxes-train-*.h5")) and time.monotonic() < deadline:
+    while not list(parts.glob("boxes-train-*.done")) and time.monotonic() < deadline:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not out.exists()
-    finished = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.h5")}
+    finished = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.done")}
     assert finished
     refused = subprocess.run(command(out), capture_output=True, text=True)
     assert refused.returncode == 2
     assert "holds an unfinished run; give --resume to go on" in refused.stderr
-    assert {path.name: path.stat().st_mtime_ns for path in parts.glob("*.h5")} == finished
+    assert {path.name: path.stat().st_mtime_ns for path in parts.glob("*.done")} == finished
     assert run(out, "--workers", workers, "--resume") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5"], "nothing is left beside the shard"
 
@@ -65,7 +65,7 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path):
         process.kill()
         pytest.skip("this system does not list child processes under /proc")
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("x.h5.parts/boxes-train-*.h5")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("x.h5.parts/boxes-train-*.done")) and time.monotonic() < deadline:
         time.sleep(0.005)
     for pid in children.read_text().split():
         if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -84,7 +84,7 @@ def test_ctrl_c_is_130(tmp_path):
         command(out, "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("x.h5.parts/boxes-train-*.h5")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("x.h5.parts/boxes-train-*.done")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)

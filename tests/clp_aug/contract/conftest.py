@@ -20,13 +20,13 @@ class Parts:
     images: np.ndarray
     mattes: np.ndarray
 
-    def write(self, path: Path, compression: str = "none", block: int = 3) -> Path:
+    def write(self, path: Path, block: int = 3) -> Path:
         """Write the shard in blocks of `block` pictures."""
         pictures = {
             "meta/images": (self.images[i : i + block] for i in range(0, len(self.images), block)),
             "look/matte": (self.mattes[i : i + block] for i in range(0, len(self.mattes), block)),
         }
-        write_shard(path, self.header, self.tables, pictures, compression)
+        write_shard(path, self.header, self.tables, pictures)
         return path
 
 

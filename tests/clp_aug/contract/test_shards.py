@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from clp_aug.contract import schema
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.shards import COMPRESSIONS, ShardReader, write_shard, written_beside
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.files import written_beside
+from clp_aug.contract.shards import ShardReader, write_shard
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("block", [1, 5, 100])
-def test_round_trip(parts, tmp_path, compression, block):
-    reader = ShardReader(parts.write(tmp_path / "s.h5", compression, block))
+def test_round_trip(parts, tmp_path, block):
+    reader = ShardReader(parts.write(tmp_path / "s.h5", block))
     assert reader.header == parts.header
     assert reader.shape == parts.images.shape
     assert len(reader) == len(parts.images)
@@ -51,13 +51,11 @@ def test_an_empty_look_and_an_empty_train_are_fine(parts, tmp_path):
     assert reader.tables["train/box"].shape == (0, 4)
 
 
-@pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_same_bytes_at_another_time_and_in_other_blocks(parts, tmp_path, compression):
-    first = parts.write(tmp_path / "a.h5", compression).read_bytes()
-    if compression == "none":
-        time.sleep(1.1)  # HDF5 times count in seconds
+def test_same_bytes_at_another_time_and_in_other_blocks(parts, tmp_path):
+    first = parts.write(tmp_path / "a.h5").read_bytes()
+    time.sleep(1.1)  # HDF5 times count in seconds
     (tmp_path / "elsewhere").mkdir()
-    assert parts.write(tmp_path / "elsewhere" / "b.h5", compression, block=7).read_bytes() == first
+    assert parts.write(tmp_path / "elsewhere" / "b.h5", block=7).read_bytes() == first
 
 
 def test_the_file_holds_no_path(parts, tmp_path):
@@ -109,11 +107,6 @@ def test_a_block_of_another_size_is_not_broadcast(parts, tmp_path):
     blocks = [parts.images[:6], parts.images[6:, :1]]
     with pytest.raises(InputError, match=r"a block of uint8 \(1, 10, 3\) came, expected uint8 \(8, 10, 3\)"):
         write_shard(tmp_path / "s.h5", parts.header, parts.tables, {"meta/images": blocks})
-
-
-def test_unknown_compression(parts, tmp_path):
-    with pytest.raises(UsageError, match="unknown compression 'zip': choose one of gzip, lzf, none"):
-        parts.write(tmp_path / "s.h5", "zip")
 
 
 def test_a_missing_folder_is_one_line(parts, tmp_path):

@@ -1,0 +1,136 @@
+"""A shard laid out at its full size and filled in place, by any number of processes, in any order, as often as needed.
+
+HDF5 writes the structure once, with room for every picture; from then on only bytes at fixed places change. So a
+killed process cannot damage the file, workers need no writer to hand their pictures to, nothing is written twice, and
+the bytes do not depend on who filled what.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from clp_aug.contract import schema
+from clp_aug.contract.files import Disk
+from clp_aug.contract.schema import FIELDS, Header
+
+CHECKSUM_BYTES = 4
+
+
+def fletcher32(data: np.ndarray) -> int:
+    """Return HDF5's checksum of uint8 data, any shape: two sums of its big-endian 16-bit words, modulo 65,535."""
+    flat = np.ascontiguousarray(data).reshape(-1)
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    words = flat.view(">u2").astype(np.uint64)
+    plain = int(words.sum())
+    weighted = int((words * np.arange(len(words), 0, -1, dtype=np.uint64)).sum())
+    # a sum that is a multiple of the modulus stays 65,535: the end-around carry never makes it 0
+    low, high = ((total - 1) % 65535 + 1 if total else 0 for total in (plain, weighted))
+    return high << 16 | low
+
+
+def lay_out(path: Path, header: Header, names: Iterable[str], sizes: dict[str, int]) -> None:
+    """Write a shard of zeros: attributes, and every named data set with all its room.
+
+    sizes: the letters of the contract's shapes, e.g. {"N": 120, "M": 1000, "K": 40, "H": 64, "W": 64}. A full disk
+    shows here, before any work. Raises OSError then.
+    """
+    with Disk(path, "w+") as disk:
+        with h5py.File(disk, "w", libver=("v110", "v110")) as file:
+            _write_attributes(file, header)
+            for name in names:
+                field = FIELDS[name]
+                shape = tuple(sizes[side] if isinstance(side, str) else side for side in field.shape)
+                layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+                layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+                if "H" in field.shape and shape[0]:
+                    file.create_dataset(name, shape, field.dtype, chunks=(1, *shape[1:]), fletcher32=True, dcpl=layout)
+                else:
+                    file.create_dataset(name, shape, field.dtype, dcpl=layout)
+                disk.check()
+        disk.check()
+
+
+def _write_attributes(file: h5py.File, header: Header) -> None:
+    values = dataclasses.asdict(header)
+    for name in schema.INT_ATTRIBUTES:
+        file.attrs[name] = values[name]
+    for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES):
+        value = values[name]
+        text = (json.dumps(value, sort_keys=True) if name in schema.JSON_ATTRIBUTES else value).encode()
+        file.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+
+
+class Blank:
+    """A laid-out shard to fill. Each process makes its own; what it fills is there at once for every other.
+
+    Safe to pickle: the handle and the places of the data stay behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._handle: int | None = None
+        self._places: dict[str, np.ndarray] = {}
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_handle": None, "_places": {}}
+
+    def fill(self, name: str, start: int, values: np.ndarray) -> None:
+        """Put `values` (n, ...) at rows start to start + n of a data set. Raises ValueError when they do not fit."""
+        if self._handle is None:
+            self._handle = os.open(self.path, os.O_RDWR)
+        if name not in self._places:
+            self._places[name] = self._find(name)
+        field, places = FIELDS[name], self._places[name][start : start + len(values)]
+        if len(places) != len(values):
+            raise ValueError(f"{name}: rows {start}..{start + len(values)} of {len(self._places[name])}")
+        if "H" in field.shape:
+            for place, picture in zip(places.tolist(), values, strict=True):
+                self._put(place, picture.tobytes() + fletcher32(picture).to_bytes(CHECKSUM_BYTES, "little"))
+        elif len(values):
+            self._put(int(places[0]), np.ascontiguousarray(values, np.dtype(field.dtype).newbyteorder("<")).tobytes())
+
+    def read(self, name: str) -> np.ndarray:
+        """Return a whole data set as it stands."""
+        with h5py.File(self.path, "r", locking=False) as file:
+            return file[name][...]
+
+    def __enter__(self) -> Blank:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._handle is not None:
+            os.close(self._handle)
+        self._handle, self._places = None, {}
+
+    def _find(self, name: str) -> np.ndarray:
+        """Return the place of every row in the file, int64 (n,)."""
+        with h5py.File(self.path, "r", locking=False) as file:
+            data = file[name]
+            if data.chunks is None:
+                row = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
+                return (data.id.get_offset() or 0) + np.arange(len(data), dtype=np.int64) * row
+            places = np.zeros(len(data), np.int64)
+
+            def note(chunk) -> None:
+                places[chunk.chunk_offset[0]] = chunk.byte_offset
+
+            data.id.chunk_iter(note)
+            return places
+
+    def _put(self, place: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = os.pwrite(self._handle, left, place)
+            left, place = left[written:], place + written

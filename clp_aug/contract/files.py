@@ -1,0 +1,65 @@
+"""Files that appear only when they are complete, and disks that may refuse."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from clp_aug.contract.errors import InputError
+
+
+@contextmanager
+def written_beside(path: Path, synced: bool = True):
+    """Yield a temporary name beside `path`; on success it is synced and renamed, on failure removed.
+
+    Without the sync, which costs milliseconds, the file survives a kill of the process but not a power cut.
+    Raises InputError when the disk refuses (full, read-only, no such folder).
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        if synced:
+            _sync(temporary)
+        os.replace(temporary, path)
+        if synced:
+            _sync(path.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {path} ({error.strerror or error}); free space or choose another") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Disk(io.FileIO):
+    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up."""
+
+    failure: OSError | None = None
+
+    def write(self, data) -> int:
+        left = memoryview(data)
+        try:
+            while left and self.failure is None:  # a nearly full disk takes only a part
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
