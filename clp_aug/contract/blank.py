@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -23,6 +24,12 @@ from clp_aug.contract.schema import FIELDS, Header
 CHECKSUM_BYTES = 4
 
 
+@lru_cache(maxsize=4)
+def _falling(n: int) -> np.ndarray:
+    """Return n, n - 1, ..., 1: how often each word enters the second sum."""
+    return np.arange(n, 0, -1, dtype=np.uint64)
+
+
 def fletcher32(data: np.ndarray) -> int:
     """Return HDF5's checksum of uint8 data, any shape: two sums of its big-endian 16-bit words, modulo 65,535."""
     flat = np.ascontiguousarray(data).reshape(-1)
@@ -30,7 +37,7 @@ def fletcher32(data: np.ndarray) -> int:
         flat = np.append(flat, np.uint8(0))
     words = flat.view(">u2").astype(np.uint64)
     plain = int(words.sum())
-    weighted = int((words * np.arange(len(words), 0, -1, dtype=np.uint64)).sum())
+    weighted = int((words * _falling(len(words))).sum())
     # a sum that is a multiple of the modulus stays 65,535: the end-around carry never makes it 0
     low, high = ((total - 1) % 65535 + 1 if total else 0 for total in (plain, weighted))
     return high << 16 | low

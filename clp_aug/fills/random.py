@@ -31,4 +31,4 @@ def random(scene: Scene, window: Box, rng: np.random.Generator, materials: Mater
     drawn = np.frombuffer(rng.bytes(2 * int(np.prod(shape))), "<u2").reshape(shape)
     values = noise_table().take(drawn)
     values += colour
-    return np.clip(values, 0, 255, out=values).astype(np.uint8)
+    return np.clip(values, 0, 255, out=np.empty(shape, np.uint8), casting="unsafe")
