@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
+TRAINING := --epochs 10 --batch-size 50 --saliency-interval 5
 
 .PHONY: test demo lint clean
 
@@ -19,10 +20,12 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
 demo: $(VENV)/installed
-	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD) --overwrite
+	rm -rf $(DEMO)
+	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD)
 	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
-	$(BIN)/clp-train --meta $(SHARD) --method erm --out $(DEMO)/erm
-	$(BIN)/clp-train --meta $(SHARD) --method clp --out $(DEMO)/clp
+	$(BIN)/clp-train --meta $(SHARD) --method erm $(TRAINING) --out $(DEMO)/erm
+	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --out $(DEMO)/clp
+	@echo "The tables above are ERM and CLP; open $(DEMO)/sheet.html to see what the meta set looks like."
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

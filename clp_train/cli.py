@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from clp_aug import __version__
-from clp_aug.contract.errors import EXIT_INTERRUPTED, ClpError
+from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig
 from clp_train.methods import METHODS
 from clp_train.models import MODELS
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn what the user can act on into one line on stderr and its exit code."""
-    try:
-        yield
-    except ClpError as error:
-        click.echo(f"error: {error}", err=True)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        click.echo("interrupted: no result was written", err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
@@ -69,19 +54,19 @@ def one_line_errors() -> Iterator[None]:
 @click.option("--export", is_flag=True, help="Also write the classifier for clp-augment --f fgsm.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
+@one_line_errors("no result was written")
 def train(
     meta, method, root, model, epochs, batch_size, meta_batch_size, lr, weight_decay, omega_lr, meta_delta,
     saliency_lambda, saliency_target, saliency_interval, seed, out, limit, export, quiet, as_json,
 ):  # fmt: skip
     """Train a classifier on a shard and the data set it was made from; report accuracy a group."""
-    with one_line_errors():
-        config = TrainConfig(
-            meta=meta, method=method, root=root, model=model, epochs=epochs, batch_size=batch_size,
-            meta_batch_size=meta_batch_size, lr=lr, weight_decay=weight_decay, omega_lr=omega_lr,
-            meta_delta=meta_delta, saliency_lambda=saliency_lambda, saliency_target=saliency_target,
-            saliency_interval=saliency_interval, seed=seed, out=out, limit=limit, export=export,
-        )  # fmt: skip
-        result = run(config, quiet)
+    config = TrainConfig(
+        meta=meta, method=method, root=root, model=model, epochs=epochs, batch_size=batch_size,
+        meta_batch_size=meta_batch_size, lr=lr, weight_decay=weight_decay, omega_lr=omega_lr,
+        meta_delta=meta_delta, saliency_lambda=saliency_lambda, saliency_target=saliency_target,
+        saliency_interval=saliency_interval, seed=seed, out=out, limit=limit, export=export,
+    )  # fmt: skip
+    result = run(config, quiet)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -101,12 +86,12 @@ def run(config: TrainConfig, quiet: bool) -> dict:
     from clp_train import data, loop, runs
 
     runs.prepare(config.folder)
-    with progress(quiet) as bar:
+    with progress_bars(quiet) as bar:
         loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
         click.echo(describe(loaded), err=True)
     start = time.perf_counter()
-    with progress(quiet) as bar:
+    with progress_bars(quiet) as bar:
         steps = config.epochs * data.steps_per_epoch(len(loaded.train), config.batch_size)
         task = bar.add_task("TRAIN", total=steps)
 
@@ -128,22 +113,6 @@ def describe(loaded) -> str:
     splits = ", ".join(f"{name} {len(part)}" for name, part in loaded.evaluation.items())
     missing = "" if "val" in loaded.evaluation else "; no val split: nothing is selected, the last epoch counts"
     return f"{loaded.header.dataset}: train {len(loaded.train)}, {splits}; meta set: {kinds}{missing}"
-
-
-def progress(quiet: bool):
-    """Return a rich progress display on stderr with counts, rate and time left; silent when quiet."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-
-    class Rate(ProgressColumn):
-        """Pictures or steps a second."""
-
-        def render(self, task) -> str:
-            speed = task.finished_speed or task.speed
-            return "" if speed is None else f"{speed:.1f}/s"
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=quiet)
 
 
 def show(result: dict) -> None:

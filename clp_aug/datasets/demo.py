@@ -24,7 +24,7 @@ from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
 SIZE = 64
 CLASSES, PLACES = ("ring", "cross"), ("temple", "garden")
 SPURIOUS = 0.95
-COUNTS = {TRAIN: 600, VAL: 100, TEST: 200}  # pictures a class
+COUNTS = {TRAIN: 1500, VAL: 100, TEST: 200}  # pictures a class
 
 
 @lru_cache(maxsize=2)

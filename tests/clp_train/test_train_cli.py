@@ -135,7 +135,7 @@ def test_interrupted(monkeypatch, demo_shard):
     monkeypatch.setattr(cli, "run", stop)
     result = call("--meta", demo_shard)
     assert result.exit_code == 130
-    assert result.stderr == "interrupted: no result was written\n"
+    assert result.stderr == "error: interrupted; no result was written\n"
 
 
 def test_help_needs_no_heavy_import():

@@ -15,7 +15,7 @@ def _folder(root):
 
 # name, maker, pictures by split (train, val, test), classes, groups, size of the first picture
 ROWS = [
-    ("demo", None, (1200, 200, 400), 2, 4, (64, 64)),
+    ("demo", None, (3000, 200, 400), 2, 4, (64, 64)),
     ("folder", _folder, (2, 1, 1), 2, 0, (8, 6)),
     ("waterbirds", make_waterbirds, (12, 12, 12), 2, 4, (8, 6)),
     ("cifar10", make_cifar10, (10, 0, 2), 10, 0, (32, 32)),

@@ -123,8 +123,8 @@ def test_noise_falls_on_training_labels_only_and_has_its_own_seed():
 
 
 def test_limit_spreads_over_groups_and_classes():
-    demo = make_split(Demo(), meta="10/group", limit=100)
-    assert demo.report["train_per_group"] == [30, 20, 20, 30]  # 20 is all that a rare group has left
+    demo = make_split(Demo(), meta="10/group", limit=300)
+    assert demo.report["train_per_group"] == [85, 65, 65, 85]  # 65 is all that a rare group has left
     assert make_split(Table([5, 50, 50]), meta="1/class", limit=31).report["train_per_class"] == [4, 14, 13]
     assert make_split(Table([5, 5]), meta="1/class", limit=1000).report["train"] == 8
     with pytest.raises(UsageError, match=r"limit 3: fewer than one training picture a group; use 4 or more"):
