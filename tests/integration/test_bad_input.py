@@ -154,6 +154,25 @@ def test_one_class_and_mix_rand(tmp_path):
     assert "fill 'mix-rand' takes from another class, but the meta set has one class only" in line
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("img_id,img_filename,y,split\n0,a.jpg,0,0\n", "no column place in the header"),
+        ("img_id,img_filename,y,split,place\n3,a.jpg,0,0,0\n3,b.jpg,1,0,1\n", "3"),
+        ("img_id,img_filename,y,split,place\n0,a.jpg,2,0,0\n", "2"),
+        ("img_id,img_filename,y,split,place\n", "the table is empty"),
+    ],
+    ids=["missing column", "duplicate id", "wrong label", "no rows"],
+)
+def test_tables_that_cannot_be_used(root, table, message):
+    (root / "metadata.csv").write_text(table)
+    for name in ("a.jpg", "b.jpg"):
+        (root / name).write_bytes(JPEG)
+    line = refused(root, dataset="waterbirds")
+    assert "metadata.csv" in line
+    assert message in line
+
+
 def test_too_many_fallbacks(root, tmp_path):
     (root.parent / "masks").mkdir()
     Image.new("L", (24, 24), 0).save(root.parent / "masks" / "unused.png")

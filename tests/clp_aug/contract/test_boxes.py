@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from clp_aug.contract import boxes
+
+
+def slow_iou(a, b, side=12):
+    a, b = boxes.mask(a, side, side), boxes.mask(b, side, side)
+    return (a & b).sum() / (a | b).sum()
+
+
+def random_box(rng, side=12):
+    x0, y0 = rng.integers(side, size=2)
+    return tuple(int(v) for v in (x0, y0, rng.integers(x0 + 1, side + 1), rng.integers(y0 + 1, side + 1)))
+
+
+def test_iou_and_area_count_pixels():
+    rng = np.random.default_rng(0)
+    pairs = [(random_box(rng), random_box(rng)) for _ in range(200)]
+    first, second = (np.array(part) for part in zip(*pairs, strict=True))
+    assert boxes.iou(first, second) == pytest.approx([slow_iou(a, b) for a, b in pairs])
+    assert boxes.area(first).tolist() == [boxes.mask(a, 12, 12).sum() for a, _ in pairs]
+    assert boxes.area(np.array([5, 5, 3, 9])) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "valid"),
+    [((0, 0, 5, 4), True), ((4, 3, 5, 4), True), ((0, 0, 6, 4), False), ((0, 0, 5, 5), False), ((2, 2, 2, 3), False),
+     ((-1, 0, 2, 2), False), ((3, 1, 2, 2), False)],
+)  # fmt: skip
+def test_a_box_holds_a_pixel_and_lies_inside(box, valid):
+    assert boxes.is_valid(box, height=4, width=5) is valid
+
+
+def test_the_centred_box_is_centred_and_never_empty():
+    assert boxes.centred(100, 50) == (10, 20, 40, 80)
+    for height in range(1, 9):
+        for width in range(1, 9):
+            assert boxes.is_valid(boxes.centred(height, width), height, width)
