@@ -125,7 +125,10 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
         if held_out.any():
             evaluation[SPLITS[split]] = read(dataset, np.flatnonzero(held_out), size, fit, watch, SPLITS[split])
     if not evaluation:
-        raise InputError(f"data set {header.dataset}: no val and no test pictures; there is nothing to measure")
+        raise InputError(
+            f"data set {header.dataset}: no val and no test pictures to measure on; put some of each class under"
+            " test/<class>/ beside train/<class>/, and make the shard again"
+        )
     return RunData(header, train, meta, evaluation, tuple(group_names))
 
 

@@ -22,7 +22,7 @@ def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
     classifier = load_classifier(materials.classifier)
     others = [c for c in range(materials.num_classes) if c != scene.label]
     goal = int(rng.choice(others)) if materials.targeted else scene.label
-    pixels = torch.from_numpy(scene.image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
+    pixels = torch.tensor(scene.image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
     try:
         logits = classifier(pixels)
         (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.tensor([goal])), pixels)
