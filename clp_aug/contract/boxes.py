@@ -42,3 +42,15 @@ def centred(height: int, width: int, share: float = 0.6) -> Box:
     w, h = max(1, round(width * share)), max(1, round(height * share))
     x0, y0 = (width - w) // 2, (height - h) // 2
     return x0, y0, x0 + w, y0 + h
+
+
+def largest_strip(box: Box, height: int, width: int) -> Box | None:
+    """Return the largest rectangle that does not touch `box`, or None when the box covers the picture.
+
+    An axis-aligned rectangle disjoint from a box lies wholly above, below, left or right of it, so the largest one
+    is a whole strip. Ties go to the first of top, bottom, left, right. O(1).
+    """
+    x0, y0, x1, y1 = box
+    strips = [(0, 0, width, y0), (0, y1, width, height), (0, 0, x0, height), (x1, 0, width, height)]
+    best = max(strips, key=lambda s: (s[2] - s[0]) * (s[3] - s[1]))
+    return best if (best[2] - best[0]) * (best[3] - best[1]) > 0 else None

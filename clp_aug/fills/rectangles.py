@@ -1,22 +1,12 @@
-"""The largest background rectangle by area: four strips for one box, a histogram sweep for any mask."""
+"""The largest background rectangle by area, of any mask by a histogram sweep; of one box by the contract's strips."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from clp_aug.contract.boxes import Box
+from clp_aug.contract.boxes import Box, largest_strip
 
-
-def largest_strip(box: Box, height: int, width: int) -> Box | None:
-    """Return the largest rectangle that does not touch `box`, or None when the box covers the picture.
-
-    An axis-aligned rectangle disjoint from a box lies wholly above, below, left or right of it, so the largest one
-    is a whole strip. Ties go to the first of top, bottom, left, right. O(1).
-    """
-    x0, y0, x1, y1 = box
-    strips = [(0, 0, width, y0), (0, y1, width, height), (0, 0, x0, height), (x1, 0, width, height)]
-    best = max(strips, key=lambda s: (s[2] - s[0]) * (s[3] - s[1]))
-    return best if (best[2] - best[0]) * (best[3] - best[1]) > 0 else None
+__all__ = ["largest_rectangle", "largest_strip"]
 
 
 def largest_rectangle(free: np.ndarray) -> Box | None:

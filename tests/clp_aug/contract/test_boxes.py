@@ -37,3 +37,16 @@ def test_the_centred_box_is_centred_and_never_empty():
     for height in range(1, 9):
         for width in range(1, 9):
             assert boxes.is_valid(boxes.centred(height, width), height, width)
+
+
+def test_areas_are_compared_not_lengths():
+    # the right strip is wider than the bottom strip is high, but the bottom strip is larger by area
+    assert boxes.largest_strip((0, 0, 70, 20), 40, 100) == (0, 20, 100, 40)
+
+
+def test_ties_go_top_bottom_left_right():
+    assert boxes.largest_strip((2, 2, 4, 4), 6, 6) == (0, 0, 6, 2)
+
+
+def test_a_box_that_covers_the_picture_leaves_no_strip():
+    assert boxes.largest_strip((0, 0, 6, 4), 4, 6) is None
