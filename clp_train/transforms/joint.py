@@ -1,0 +1,57 @@
+"""Random transforms of a batch of pictures and of their box masks, in one go."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SCALE = (0.7, 1.0)  # of the picture's area
+STRETCH = (3 / 4, 4 / 3)  # of the picture's own aspect
+
+
+def none(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return both as they are; draws nothing."""
+    return images, inside
+
+
+def crops(n: int, generator: torch.Generator) -> Tensor:
+    """Return random crops, float64 (n, 4): x0, y0, width, height as shares of the picture's sides, all inside it.
+
+    The area is uniform in SCALE. The aspect, relative to the picture's, is log-uniform in the part of STRETCH that
+    fits: from max(3/4, area) to min(4/3, 1/area). Source: the random resized crop of Szegedy et al. 2015, with the
+    rejection of crops that do not fit replaced by not drawing them (ours).
+    """
+    u = torch.rand((4, n), generator=generator, dtype=torch.float64)
+    area = SCALE[0] + u[0] * (SCALE[1] - SCALE[0])
+    low, high = area.clamp(min=STRETCH[0]).log(), (1 / area).clamp(max=STRETCH[1]).log()
+    stretch = (low + u[1] * (high - low)).exp()
+    size = torch.stack([(area * stretch).sqrt(), (area / stretch).sqrt()]).clamp(max=1)  # a rounding error above 1
+    return torch.cat([u[2:] * (1 - size), size]).T
+
+
+def resize_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut a crop out of each picture, stretch it to the whole, and flip every other one.
+
+    images: uint8 or float (n, 3, H, W), bilinear, and rounded where uint8; inside: bool (n, H, W), each pixel from
+    where its centre falls, so a box stays a box. Crops are never larger than the picture: nothing is reduced, so
+    nothing aliases.
+    """
+    n, _, height, width = images.shape
+    x0, y0, w, h = crops(n, generator).T[..., None]  # each (n, 1)
+    flip = torch.rand((n, 1), generator=generator) < 0.5
+    xs, ys = x0 + w * centres(width), y0 + h * centres(height)  # where to look, as shares of the sides
+    xs = torch.where(flip, xs.flip(1), xs)
+    grid = torch.stack(torch.broadcast_tensors(2 * xs[:, None, :] - 1, 2 * ys[:, :, None] - 1), -1)  # (n, H, W, 2)
+    pixels = images if images.is_floating_point() else images.float()
+    moved = F.grid_sample(pixels, grid.to(pixels.dtype), "bilinear", "border", align_corners=False)
+    moved = moved if images.is_floating_point() else moved.round().to(images.dtype)
+    columns = (xs * width).long().clamp(max=width - 1)
+    rows = (ys * height).long().clamp(max=height - 1)
+    masks = inside[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved, masks
+
+
+def centres(n: int) -> Tensor:
+    """Return the centres of n pixels as shares of the side, float64 (n,)."""
+    return (torch.arange(n, dtype=torch.float64) + 0.5) / n

@@ -1,0 +1,29 @@
+"""Look at a network in training without leaving a trace: evaluation mode, copies of its state, no gradients left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[Callable]:
+    """Yield a function x -> network(x), computed in evaluation mode with gradients to x alone.
+
+    Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
+    also after an error. Works under torch.no_grad too.
+    """
+    modes = {module: module.training for module in network.modules()}
+    state = {name: value.detach() for name, value in network.named_parameters()}
+    state |= {name: value.clone() for name, value in network.named_buffers()}
+    network.eval()
+    try:
+        with torch.enable_grad():
+            yield lambda x: functional_call(network, state, (x,))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
