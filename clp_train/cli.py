@@ -10,7 +10,7 @@ import click
 
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
-from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig
+from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig, parse_settings
 from clp_train.methods import METHODS
 from clp_train.models import MODELS
 
@@ -51,22 +51,25 @@ from clp_train.models import MODELS
 @click.option("--seed", type=int, default=TrainConfig.seed, help="Seed of the run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/SHARD-METHOD-seedN]")
 @click.option("--limit", type=int, help="At most so many training pictures, spread over groups.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. meta_step=lagged.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
 @click.option("--export", is_flag=True, help="Also write the classifier for clp-augment --f fgsm.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
-@one_line_errors("no result was written")
+@one_line_errors("no result was written; go on from the last checkpoint with --resume")
 def train(
     meta, method, root, model, epochs, batch_size, meta_batch_size, lr, weight_decay, omega_lr, meta_delta,
-    saliency_lambda, saliency_target, saliency_interval, seed, out, limit, export, quiet, as_json,
+    saliency_lambda, saliency_target, saliency_interval, seed, out, limit, settings, resume, export, quiet, as_json,
 ):  # fmt: skip
     """Train a classifier on a shard and the data set it was made from; report accuracy a group."""
-    config = TrainConfig(
-        meta=meta, method=method, root=root, model=model, epochs=epochs, batch_size=batch_size,
-        meta_batch_size=meta_batch_size, lr=lr, weight_decay=weight_decay, omega_lr=omega_lr,
-        meta_delta=meta_delta, saliency_lambda=saliency_lambda, saliency_target=saliency_target,
-        saliency_interval=saliency_interval, seed=seed, out=out, limit=limit, export=export,
-    )  # fmt: skip
-    result = run(config, quiet)
+    named = {
+        "meta": meta, "method": method, "root": root, "model": model, "epochs": epochs, "batch_size": batch_size,
+        "meta_batch_size": meta_batch_size, "lr": lr, "weight_decay": weight_decay, "omega_lr": omega_lr,
+        "meta_delta": meta_delta, "saliency_lambda": saliency_lambda, "saliency_target": saliency_target,
+        "saliency_interval": saliency_interval, "seed": seed, "out": out, "limit": limit, "export": export,
+    }  # fmt: skip
+    config = TrainConfig(**named | parse_settings(settings))
+    result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))
         return
@@ -81,11 +84,11 @@ def train(
     click.echo(f"wrote {config.folder}; next: {following}")
 
 
-def run(config: TrainConfig, quiet: bool) -> dict:
+def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
     from clp_train import data, loop, runs
 
-    runs.prepare(config.folder)
+    runs.prepare(config.folder, resume)
     with progress_bars(quiet) as bar:
         loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
@@ -99,7 +102,7 @@ def run(config: TrainConfig, quiet: bool) -> dict:
             meta = "" if losses.meta is None else f", meta {losses.meta:.3f}"
             bar.update(task, advance=1, description=f"TRAIN epoch {epoch}, loss {losses.train:.3f}{meta}")
 
-        trained = loop.train(config, loaded, on_step)
+        trained = loop.train(config, loaded, on_step, runs.checkpoint_of(config, loaded), resume)
     result = runs.result_of(config, loaded, trained, time.perf_counter() - start)
     runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)
     return result

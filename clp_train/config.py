@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,20 @@ from clp_train.models import MODELS
 
 META_DELTAS = ("none", "paper")
 SALIENCY_TARGETS = ("probability", "log-probability", "logit", "logit-gap")
+CHOICES = {
+    "meta_delta": META_DELTAS,
+    "meta_step": ("exact", "lagged"),
+    "meta_scope": ("all", "last-block"),
+    "hypergradient": ("forward", "central", "reference"),
+    "omega_form": ("full", "bounded", "true-class"),
+    "omega_start": ("zero", "log-prior"),
+    "saliency_target": SALIENCY_TARGETS,
+    "saliency_scale": ("mean", "sum"),
+    "saliency_on": ("both", "train", "meta"),
+}
+"""Setting -> its valid values; the first is the paper's or the plainest."""
+KINDS = {"meta": Path, "root": Path, "out": Path, "meta_batch_size": int, "limit": int}
+"""Types of the settings whose default does not tell."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +35,12 @@ class TrainConfig:
 
     meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
     or the whole meta set where that is smaller, when None; limit: at most so many training pictures; omega_lr: the
-    step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written; saliency_lambda:
-    lambda of eq. (6); saliency_interval: the training pictures' saliency is computed every so many steps.
+    step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written; meta_step: "lagged"
+    takes the step itself for the virtual one; meta_scope: which weights the virtual step moves; meta_interval: a meta
+    step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight decay and momentum
+    in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the cross entropy;
+    saliency_on: which batches it is applied to; saliency_interval: on training pictures every so many steps;
+    checkpoint_interval: steps between two full states on disk.
     """
 
     meta: Path
@@ -34,10 +53,21 @@ class TrainConfig:
     lr: float = 0.1
     weight_decay: float = 5e-4
     omega_lr: float = 1e-3
+    omega_form: str = "full"
+    omega_start: str = "zero"
     meta_delta: str = "none"
+    meta_step: str = "exact"
+    meta_scope: str = "all"
+    meta_interval: int = 1
+    hypergradient: str = "forward"
+    virtual_momentum: bool = False
     saliency_lambda: float = 0.2
     saliency_target: str = "probability"
+    saliency_scale: str = "mean"
+    saliency_relative: bool = False
+    saliency_on: str = "both"
     saliency_interval: int = 1
+    checkpoint_interval: int = 100
     seed: int = 0
     out: Path | None = None
     limit: int | None = None
@@ -46,10 +76,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         pick(METHODS, self.method, "method")
         pick(MODELS, self.model, "model")
-        pick(dict.fromkeys(META_DELTAS), self.meta_delta, "--meta-delta")
-        pick(dict.fromkeys(SALIENCY_TARGETS), self.saliency_target, "--saliency-target")
+        for name, valid in CHOICES.items():
+            pick(dict.fromkeys(valid), getattr(self, name), option(name))
+        if self.meta_step == "lagged" and self.hypergradient == "reference":
+            raise UsageError("--meta-step lagged has no reference form; use --hypergradient forward or central")
+        if self.omega_start == "log-prior" and self.omega_form != "full":
+            raise UsageError(f"--omega-start log-prior needs --omega-form full, not {self.omega_form}")
         # batch norm has no statistics of a single picture
         for name, low in (("epochs", 1), ("batch_size", 2), ("meta_batch_size", 2), ("saliency_interval", 1),
+                          ("meta_interval", 1), ("checkpoint_interval", 1),
                           ("seed", 0), ("limit", 2)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < low:
@@ -74,3 +109,18 @@ class TrainConfig:
 def option(name: str) -> str:
     """Return the command line's spelling of a setting."""
     return "--" + name.replace("_", "-")
+
+
+def parse_settings(pairs: Sequence[str]) -> dict:
+    """Read "key=value" texts into settings of their types. Raises UsageError for an unknown key or a wrong value."""
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    settings = {}
+    for pair in pairs:
+        key, _, text = pair.partition("=")
+        pick(fields, key, "setting")
+        kind = type(fields[key].default)
+        try:
+            settings[key] = {"true": True, "false": False}[text] if kind is bool else KINDS.get(key, kind)(text)
+        except (KeyError, ValueError):
+            raise UsageError(f"--set {pair}: expected {'true or false' if kind is bool else kind.__name__}") from None
+    return settings

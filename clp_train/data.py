@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,13 +64,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a run reads. evaluation: the splits that have pictures, "val" and "test", by name."""
+    """All that a run reads. evaluation: the splits that have pictures, "val" and "test", by name; digest: of the
+    shard's tables."""
 
     header: Header
     train: BoxedPictures
     meta: BoxedPictures
     evaluation: dict[str, Pictures]
     group_names: tuple[str, ...]
+    digest: str
 
 
 def unwatched(rows: Iterable, name: str) -> Iterable:
@@ -129,7 +132,8 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
             f"data set {header.dataset}: no val and no test pictures to measure on; put some of each class under"
             " test/<class>/ beside train/<class>/, and make the shard again"
         )
-    return RunData(header, train, meta, evaluation, tuple(group_names))
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
+    return RunData(header, train, meta, evaluation, tuple(group_names), digest)
 
 
 def geometry(shard: ShardReader) -> tuple[int, str]:
@@ -224,11 +228,14 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
     return -(-pictures // batch_size)
 
 
-def train_batches(pictures: BoxedPictures, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
-    """Yield every picture once in the epoch's own order, in batches whose sizes differ by at most one."""
+def train_batches(pictures: BoxedPictures, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+    """Yield every picture once in the epoch's own order, in batches whose sizes differ by at most one.
+
+    start: batches that a resumed run has had already.
+    """
     order = rng_for(seed, epoch, "train order").permutation(len(pictures))
     steps = steps_per_epoch(len(pictures), batch_size)
-    for k, rows in enumerate(np.array_split(order, steps)):
+    for k, rows in list(enumerate(np.array_split(order, steps)))[start:]:
         yield make_batch(pictures, rows, generator_for(seed, epoch * steps + k, "train transform"))
 
 
@@ -240,9 +247,14 @@ def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarra
     return np.concatenate(stream)[start - first * pictures :][:batch_size]
 
 
+def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
+    """Return the meta pictures of some kinds of the contract, in their order."""
+    return meta.take(torch.isin(meta.kind, torch.tensor(kinds, dtype=torch.uint8)).nonzero().squeeze(1))
+
+
 def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig) -> Batch:
     """Return the meta batch of one step, transformed as training pictures are."""
-    size = config.meta_batch_size or min(config.batch_size, len(meta))
+    size = min(config.meta_batch_size or config.batch_size, len(meta))
     rows = meta_rows(step, len(meta), size, config.seed)
     return make_batch(meta, rows, generator_for(config.seed, step, "meta transform"))
 

@@ -1,4 +1,4 @@
-"""Algorithm 1 on one page: CHARACTERISTICS -> PERTURB -> META STEP -> final step, then EVALUATE."""
+"""A run on one page: epochs of steps, EVALUATE after each, a full state on disk every so often."""
 
 from __future__ import annotations
 
@@ -9,37 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from clp_train import data
-from clp_train.characteristics import View
+from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, RunData
-from clp_train.hypergradient import hypergradient, virtual_pass
-from clp_train.losses import check_finite, cross_entropy, meta_losses, saliency
+from clp_train.data import RunData
 from clp_train.methods import build_method
-from clp_train.methods.base import Method
 from clp_train.metrics import Metrics, evaluate
 from clp_train.models import build_model
+from clp_train.step import StepLosses, train_step
 
 MOMENTUM = 0.9
 MILESTONES = (0.6, 0.8)  # of the epochs; the paper's 120 and 160 of 200
 LR_DROP = 0.1
-
-
-@dataclass(frozen=True)
-class StepLosses:
-    """Means over the batch of one step; None for what it did not compute. saliency: eq. (6) with lambda."""
-
-    train: float
-    meta: float | None = None
-    saliency: float | None = None
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A network at the end of one epoch (from 1): its state, detached copies, and its metrics by split."""
-
-    epoch: int
-    state: dict[str, Tensor]
-    metrics: dict[str, Metrics]
 
 
 @dataclass(frozen=True)
@@ -52,10 +32,18 @@ class Trained:
     history: list[dict]
 
 
-def train(config: TrainConfig, run: RunData, on_step: Callable[[int, StepLosses], None] = lambda *_: None) -> Trained:
-    """Train and evaluate one classifier; the same settings give the same weights on a CPU.
+def train(
+    config: TrainConfig,
+    run: RunData,
+    on_step: Callable[[int, StepLosses], None] = lambda *_: None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train and evaluate one classifier; the same settings give the same weights on a CPU, killed and resumed or not.
 
-    on_step: called after each step with its epoch (from 1) and losses. Raises DivergedError when a loss is not finite.
+    on_step: called after each step with its epoch (from 1) and losses; checkpoint: where the full state goes every
+    config.checkpoint_interval steps and after each epoch; resume: go on from it. Raises DivergedError when a loss is
+    not finite, and what `Checkpoint.load` raises.
     """
     classes = len(run.header.class_names)
     train_counts = torch.bincount(run.train.group, minlength=len(run.group_names)).tolist()
@@ -64,99 +52,41 @@ def train(config: TrainConfig, run: RunData, on_step: Callable[[int, StepLosses]
     network = build_model(config.model, classes, *statistics, data.generator_for(config.seed, 0, "network"))
     method = build_method(config, counts, data.generator_for(config.seed, 0, "method"))
     optimiser = torch.optim.SGD(network.parameters(), config.lr, MOMENTUM, weight_decay=config.weight_decay)
+    meta_set = data.meta_of_kinds(run.meta, method.meta_kinds) if method.learned else None
+    at = checkpoint.load(network, optimiser, method) if resume else Position()
 
-    step, history, selected = 0, [], None
-    for epoch in range(config.epochs):
+    steps = data.steps_per_epoch(len(run.train), config.batch_size)
+    metrics: dict[str, Metrics] = {}
+    for epoch in range(at.step // steps, config.epochs):
         lr = learning_rate(config, epoch)
         optimiser.param_groups[0]["lr"] = lr
         network.train()
-        losses = []
-        for batch in data.train_batches(run.train, epoch, config.batch_size, config.seed):
-            meta = data.meta_batch(run.meta, step, config) if method.learned else None
-            losses.append(train_step(network, method, optimiser, batch, meta, config, step))
-            on_step(epoch + 1, losses[-1])
-            step += 1
+        for batch in data.train_batches(run.train, epoch, config.batch_size, config.seed, at.step - epoch * steps):
+            wanted = meta_set is not None and at.step % config.meta_interval == 0
+            meta = data.meta_batch(meta_set, at.step, config) if wanted else None
+            at.losses.append(train_step(network, method, optimiser, batch, meta, config, at.step))
+            at.step += 1
+            on_step(epoch + 1, at.losses[-1])
+            if checkpoint is not None and at.step % config.checkpoint_interval == 0 and at.step % steps:
+                checkpoint.save(network, optimiser, method, at)
         last = epoch + 1 == config.epochs
         splits = run.evaluation if last else {k: v for k, v in run.evaluation.items() if k == "val"}
-        metrics = {name: evaluate(network, part, classes, train_counts) for name, part in splits.items()}
-        history.append({"epoch": epoch + 1, "lr": lr, **means(losses), **val_summary(metrics)})
-        if "val" in metrics and (selected is None or merit(metrics) >= merit(selected.metrics)):
-            selected = Snapshot(epoch + 1, copied(network), metrics)
-    final = Snapshot(config.epochs, copied(network), metrics)
+        metrics = {k: evaluate(network, part, classes, train_counts, method.predict) for k, part in splits.items()}
+        at.history.append({"epoch": epoch + 1, "lr": lr, **means(at.losses), **val_summary(metrics)})
+        at.losses = []
+        if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
+            at.selected = Snapshot(epoch + 1, copied(network), metrics)
+        if checkpoint is not None and not last:
+            checkpoint.save(network, optimiser, method, at)
+    final, selected = Snapshot(config.epochs, copied(network), metrics), at.selected
     if selected is not None:
         network.load_state_dict(selected.state)
-        tested = {name: evaluate(network, part, classes, train_counts) for name, part in run.evaluation.items()}
+        tested = {
+            name: evaluate(network, part, classes, train_counts, method.predict)
+            for name, part in run.evaluation.items()
+        }
         selected = Snapshot(selected.epoch, selected.state, tested)
-    return Trained(network, final, selected, history)
-
-
-def train_step(
-    network: nn.Module,
-    method: Method,
-    optimiser: torch.optim.SGD,
-    batch: Batch,
-    meta: Batch | None,
-    config: TrainConfig,
-    step: int,
-) -> StepLosses:
-    """Do one step of Algorithm 1: changes the network, its batch-norm statistics, the optimiser and the method.
-
-    meta: the meta batch, None for a method that learns nothing. One real forward pass serves the characteristics,
-    the virtual step (8) and the final step (10): all three are at the same weights.
-    """
-    weights, lr = tuple(network.parameters()), optimiser.param_groups[0]["lr"]
-    with_saliency = method.saliency_weight > 0 and step % config.saliency_interval == 0
-    out = network(batch.images.requires_grad_(with_saliency))
-    penalty, penalty_gradient = None, None
-    if with_saliency:  # free of Omega, so its gradient is taken once for (8) and (10)
-        terms = saliency(batch.images, out.logits, batch.inside, batch.label, config.saliency_target)
-        check_finite(terms, batch.sample_id, "training saliency", step)
-        penalty_loss = method.saliency_weight * terms.mean()
-        penalty_gradient = torch.autograd.grad(penalty_loss, weights, retain_graph=True, materialize_grads=True)
-        penalty = penalty_loss.item()
-
-    view = View(out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label)
-    method.observe(view)  # CHARACTERISTICS
-    delta = method.perturb(view)  # PERTURB
-    losses = cross_entropy(out.logits, batch.label, delta)
-    check_finite(losses, batch.sample_id, "training loss", step)
-    meta_loss = None
-    if meta is not None:  # META STEP, eqs. (8) and (9)
-        gradients, value = hypergradient(
-            network,
-            method.learned,
-            losses.mean(),
-            lambda virtual: meta_objective(network, virtual, method, meta, config, step),
-            lr,
-            penalty_gradient,
-        )
-        method.update(gradients)
-        meta_loss = value.item()
-        losses = cross_entropy(out.logits, batch.label, method.perturb(view))
-
-    gradients = torch.autograd.grad(losses.mean(), weights)  # final step, eq. (10)
-    for i, (w, g) in enumerate(zip(weights, gradients, strict=True)):
-        w.grad = g if penalty_gradient is None else g + penalty_gradient[i]
-    optimiser.step()
-    return StepLosses(losses.detach().mean().item(), meta_loss, penalty)
-
-
-def meta_objective(
-    network: nn.Module, weights: dict[str, Tensor], method: Method, meta: Batch, config: TrainConfig, step: int
-) -> Tensor:
-    """Return the bracket of eq. (9) at other weights, a scalar: mean loss by kind plus saliency of the meta batch."""
-    images = meta.images.detach().requires_grad_(method.saliency_weight > 0)
-    out = virtual_pass(network, weights, images)
-    delta = None
-    if config.meta_delta == "paper":
-        head = weights["head.weight"].detach()
-        delta = method.perturb(View(out.logits.detach(), out.features.detach(), head, meta.label))
-    losses = meta_losses(out.logits, meta.label, meta.kind, delta)
-    if method.saliency_weight > 0:
-        terms = saliency(images, out.logits, meta.inside, meta.label, config.saliency_target)
-        losses = losses + method.saliency_weight * terms
-    check_finite(losses, meta.sample_id, "meta loss", step)
-    return losses.mean()
+    return Trained(network, final, selected, at.history)
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:

@@ -65,16 +65,29 @@ SALIENCY_TARGETS = {
 """What eq. (6) differentiates, each of the picture's own label; "probability" is the paper's."""
 
 
-def saliency(images: Tensor, logits: Tensor, inside: Tensor, label: Tensor, target: str) -> Tensor:
+def saliency(images: Tensor, logits: Tensor, inside: Tensor, label: Tensor, target: str, scale: str = "mean") -> Tensor:
     """Return eq. (6) without lambda for each picture, (n,), differentiable: the mean over background pixels of the
     squared gradient of the target, summed over the channels.
 
     images: (n, 3, H, W) in [0, 1], requiring gradients, from which logits (n, C) were computed; inside: bool
-    (n, H, W), True in the box. The logits are unperturbed, so the term does not depend on Omega. A picture without
-    background gives 0. A counterfactual keeps its box and its label y: what stayed there is exactly what must not
-    speak for y. In train mode batch norm ties the pictures of a batch together; each gradient is of the batch's sum.
+    (n, H, W), True in the box; scale: "mean" over the background as the paper writes it, or its "sum". The logits are
+    unperturbed, so the term does not depend on Omega. A picture without background gives 0. A counterfactual keeps its
+    box and its label y: what stayed there is exactly what must not speak for y. In train mode batch norm ties the
+    pictures of a batch together; each gradient is of the batch's sum.
     """
     chosen = SALIENCY_TARGETS[target](logits, label).sum()
     (gradient,) = torch.autograd.grad(chosen, images, create_graph=True)
-    energy = gradient.square().sum(1) * ~inside
-    return energy.sum((1, 2)) / (~inside).sum((1, 2)).clamp(min=1)
+    energy = (gradient.square().sum(1) * ~inside).sum((1, 2))
+    return energy if scale == "sum" else energy / (~inside).sum((1, 2)).clamp(min=1)
+
+
+def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor, label: Tensor) -> float | Tensor:
+    """Return what the mean of eq. (6) is multiplied by: lambda, or, relative, lambda times CE over the mean itself.
+
+    Relative, the term enters as large as lambda times the batch's cross entropy, whatever the network's scale; the
+    factor is held constant. terms: (n,) of `saliency`; logits: (n, C); label: int64 (n,). Source: ours.
+    """
+    if not relative:
+        return weight
+    mean = terms.detach().mean()
+    return weight * cross_entropy(logits.detach(), label).mean() / mean if mean > 0 else 0.0

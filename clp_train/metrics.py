@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,12 +60,23 @@ def measure(predicted: Tensor, label: Tensor, group: Tensor, classes: int, train
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
-    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W); the network is left in evaluation mode."""
+def predict(
+    network: nn.Module, images: Tensor, judged: Callable[[Tensor], Tensor] = Tensor.detach, batch_size: int = 250
+) -> Tensor:
+    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W); the network is left in evaluation mode.
+
+    judged: logits (n, C) -> the logits to judge by, for methods that adjust them afterwards.
+    """
     network.eval()
-    return torch.cat([network(part.float() / 255).logits.argmax(1) for part in images.split(batch_size)])
+    return torch.cat([judged(network(part.float() / 255).logits).argmax(1) for part in images.split(batch_size)])
 
 
-def evaluate(network: nn.Module, pictures: Pictures, classes: int, train_counts: list[int]) -> Metrics:
-    """Return the metrics of a network on one split; the network is left in evaluation mode."""
-    return measure(predict(network, pictures.images), pictures.label, pictures.group, classes, train_counts)
+def evaluate(
+    network: nn.Module,
+    pictures: Pictures,
+    classes: int,
+    train_counts: list[int],
+    judged: Callable[[Tensor], Tensor] = Tensor.detach,
+) -> Metrics:
+    """Return the metrics of a network on one split; the network is left in evaluation mode. judged: as in `predict`."""
+    return measure(predict(network, pictures.images, judged), pictures.label, pictures.group, classes, train_counts)

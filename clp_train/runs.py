@@ -14,21 +14,35 @@ from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.files import written_beside
+from clp_train.checkpoint import CHECKPOINT, Checkpoint, Snapshot
 from clp_train.config import TrainConfig
 from clp_train.data import RunData, kind_counts
-from clp_train.loop import Snapshot, Trained
+from clp_train.loop import Trained
 
 RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
 
 
-def prepare(folder: Path) -> None:
-    """Make the run's folder. Raises UsageError when it holds a result already, InputError when it cannot be made."""
+def prepare(folder: Path, resume: bool = False) -> None:
+    """Make the run's folder.
+
+    Raises UsageError when it holds a result already, or an unfinished run that is not to be resumed, InputError when
+    it cannot be made.
+    """
     if (folder / RESULT).exists():
         raise UsageError(f"{folder} holds a result already; choose another --out or remove that folder")
+    if (folder / CHECKPOINT).exists() and not resume:
+        raise UsageError(f"{folder} holds an unfinished run; give --resume to go on, or another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another --out") from None
+
+
+def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
+    """Return where a run's full state goes, tied to its settings and data."""
+    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "export")}
+    key |= {"fingerprint": run.header.fingerprint, "shard": run.digest, "threads": torch.get_num_threads()}
+    return Checkpoint(config.folder / CHECKPOINT, key)
 
 
 def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: float) -> dict:
@@ -79,6 +93,7 @@ def save(folder: Path, result: dict, trained: Trained, size: int, export: bool) 
             export_classifier(trained.network, size, folder / CLASSIFIER)
         with written_beside(folder / RESULT) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"cannot write into {folder} ({error.strerror or error}); free space or choose --out"

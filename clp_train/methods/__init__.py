@@ -8,6 +8,9 @@ from clp_aug.contract.errors import pick
 
 METHODS = {
     "erm": "clp_train.methods.erm",
+    "logit-adjust": "clp_train.methods.logit_adjust",
+    "mwn": "clp_train.methods.mwn",
+    "meta-lp": "clp_train.methods.clp",
     "clp": "clp_train.methods.clp",
 }
 """Name -> module with `build(config, counts, generator) -> Method`; modules load only when asked for."""

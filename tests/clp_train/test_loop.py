@@ -15,6 +15,7 @@ from clp_train.data import Batch
 from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
 from clp_train.models import build_model
+from clp_train.step import train_step
 
 LR, LAMBDA = 0.2, 3.0
 
@@ -34,9 +35,9 @@ def parts(method, **settings):
     network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).double().train()
     filled = build_method(config, torch.tensor([5.0, 3.0, 2.0]), torch.Generator().manual_seed(1))
     if filled.learned:
-        filled.omega.double()
+        filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
-        torch.nn.init.normal_(filled.omega.last.weight, generator=torch.Generator().manual_seed(2))
+        torch.nn.init.normal_(filled.network.last.weight, generator=torch.Generator().manual_seed(2))
     optimiser = torch.optim.SGD(network.parameters(), LR, loop.MOMENTUM, weight_decay=config.weight_decay)
     return config, network, filled, optimiser
 
@@ -47,7 +48,7 @@ def test_erm_is_plain_sgd():
     plain = torch.optim.SGD(other.parameters(), LR, 0.9, weight_decay=5e-4)
     for step in range(3):
         batch = a_batch(step, 6)
-        losses = loop.train_step(network, method, optimiser, batch, None, config, step)
+        losses = train_step(network, method, optimiser, batch, None, config, step)
         plain.zero_grad()
         expected = F.cross_entropy(other(batch.images).logits, batch.label)
         expected.backward()
@@ -58,13 +59,14 @@ def test_erm_is_plain_sgd():
         torch.testing.assert_close(value, other.state_dict()[name])
 
 
+@pytest.mark.parametrize("mode", ["forward", "reference"])
 @pytest.mark.parametrize("meta_delta", ["none", "paper"])
-def test_clp_step_is_equations_8_to_10(meta_delta):
-    config, network, method, optimiser = parts("clp", meta_delta=meta_delta)
-    net, omega = copy.deepcopy(network), copy.deepcopy(method.omega)
+def test_clp_step_is_equations_8_to_10(meta_delta, mode):
+    config, network, method, optimiser = parts("clp", meta_delta=meta_delta, hypergradient=mode)
+    net, omega = copy.deepcopy(network), copy.deepcopy(method.network)
     batch, meta = a_batch(0, 6), a_batch(1, 6, kind=[0, 1, 2, 0, 1, 2])
 
-    losses = loop.train_step(network, method, optimiser, batch, meta, config, step=0)
+    losses = train_step(network, method, optimiser, batch, meta, config, step=0)
 
     def delta_of(out, head, label, which):  # the statistics after `observe`, as the step itself had them
         return _perturb(method, which, View(out.logits.detach(), out.features.detach(), head.detach(), label))
@@ -91,9 +93,9 @@ def test_clp_step_is_equations_8_to_10(meta_delta):
     assert losses.meta == pytest.approx(terms.mean().item(), rel=1e-10)
     for tensor, gradient in zip(method.learned, expected, strict=True):
         torch.testing.assert_close(tensor.grad, gradient, rtol=1e-8, atol=1e-14)
-    assert not torch.equal(method.omega.last.weight, omega.last.weight)
+    assert not torch.equal(method.network.last.weight, omega.last.weight)
     # eq. (10), with the new Omega; weight decay from torch's own SGD
-    delta = delta_of(out, net.head.weight, batch.label, method.omega)
+    delta = delta_of(out, net.head.weight, batch.label, method.network)
     final = F.cross_entropy(out.logits + delta, batch.label)
     assert losses.train == pytest.approx(final.item(), rel=1e-10)
     assert losses.saliency == pytest.approx(penalty.item(), rel=1e-10)
@@ -106,22 +108,20 @@ def test_clp_step_is_equations_8_to_10(meta_delta):
 
 def _perturb(method, omega, view):
     swapped = copy.copy(method)
-    swapped.omega = omega
-    return swapped.perturb(view)
+    swapped.network = omega
+    return swapped.terms(view).delta
 
 
 def test_the_first_clp_step_starts_from_plain_cross_entropy():
     config = TrainConfig(meta=Path("x.h5"))
     method = build_method(config, torch.tensor([5.0, 3.0]), torch.Generator().manual_seed(0))
     view = View(torch.randn(4, 2), torch.randn(4, 64), torch.randn(2, 64), torch.tensor([0, 1, 0, 1]))
-    assert torch.equal(method.perturb(view), torch.zeros(4, 2))
+    assert torch.equal(method.terms(view).delta, torch.zeros(4, 2))
 
 
 def test_training_saliency_keeps_its_interval():
     config, network, method, optimiser = parts("clp", saliency_interval=2)
-    found = [
-        loop.train_step(network, method, optimiser, a_batch(k, 4), a_batch(9, 4), config, k).saliency for k in range(3)
-    ]
+    found = [train_step(network, method, optimiser, a_batch(k, 4), a_batch(9, 4), config, k).saliency for k in range(3)]
     assert [value is not None for value in found] == [True, False, True]
 
 
@@ -130,7 +130,7 @@ def test_a_broken_picture_stops_the_run_by_name():
     batch = a_batch(0, 4)
     network.head.bias.data[2] = torch.nan
     with pytest.raises(DivergedError, match="step 5: the training loss is nan on samples 100, 101, 102, 103; lower"):
-        loop.train_step(network, method, optimiser, batch, None, config, 5)
+        train_step(network, method, optimiser, batch, None, config, 5)
 
 
 def test_learning_rate_drops_at_60_and_80_percent():

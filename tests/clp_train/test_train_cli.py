@@ -85,7 +85,7 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
     [
         (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
         (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
-        (["--method", "foo"], 2, "'foo' is not one of 'erm', 'clp'"),
+        (["--method", "foo"], 2, "'foo' is not one of 'erm', 'logit-adjust'"),
     ],
     ids=["epochs", "meta batch", "method"],
 )
@@ -129,13 +129,13 @@ def test_a_folder_that_cannot_be_made(demo_shard, tmp_path):
 
 
 def test_interrupted(monkeypatch, demo_shard):
-    def stop(config, quiet):
+    def stop(config, quiet, resume):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run", stop)
     result = call("--meta", demo_shard)
     assert result.exit_code == 130
-    assert result.stderr == "error: interrupted; no result was written\n"
+    assert result.stderr == "error: interrupted; no result was written; go on from the last checkpoint with --resume\n"
 
 
 def test_help_needs_no_heavy_import():

@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_train.config import TrainConfig
+from clp_train.config import TrainConfig, parse_settings
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "foo"}, "unknown method 'foo': choose one of clp, erm"),
-        ({"model": "vgg"}, "unknown model 'vgg': choose one of resnet20, resnet32, resnet8"),
+        ({"method": "foo"}, "unknown method 'foo': choose one of clp, erm, logit-adjust, meta-lp, mwn"),
+        ({"model": "vgg"}, "unknown model 'vgg': choose one of efficientnet-lite0"),
         ({"meta_delta": "x"}, "unknown --meta-delta 'x': choose one of none, paper"),
         ({"saliency_target": "p"}, "unknown --saliency-target 'p': choose one of log-probability, logit, logit-gap"),
+        ({"meta_step": "lagged", "hypergradient": "reference"}, "--meta-step lagged has no reference form; use"),
+        ({"omega_start": "log-prior", "omega_form": "bounded"}, "--omega-start log-prior needs --omega-form full"),
+        ({"meta_scope": "x"}, "unknown --meta-scope 'x': choose one of all, last-block"),
+        ({"meta_interval": 0}, "--meta-interval 0: expected a whole number >= 1"),
         ({"epochs": 0}, "--epochs 0: expected a whole number >= 1"),
         ({"batch_size": 1}, "--batch-size 1: expected a whole number >= 2"),
         ({"meta_batch_size": 1}, "--meta-batch-size 1: expected a whole number >= 2"),
@@ -43,3 +47,22 @@ def test_folder_names_shard_method_and_seed():
 
 def test_json_form_is_plain():
     assert TrainConfig(meta=Path("x.h5")).as_json()["meta"] == "x.h5"
+
+
+def test_settings_by_key():
+    found = parse_settings(["meta_step=lagged", "epochs=7", "virtual_momentum=true", "limit=40", "lr=0.5"])
+    assert found == {"meta_step": "lagged", "epochs": 7, "virtual_momentum": True, "limit": 40, "lr": 0.5}
+    assert TrainConfig(meta=Path("x.h5"), **found).virtual_momentum is True
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("speed=3", "unknown setting 'speed': choose one of batch_size, checkpoint_interval"),
+        ("epochs=many", "--set epochs=many: expected int"),
+        ("virtual_momentum=maybe", "--set virtual_momentum=maybe: expected true or false"),
+    ],
+)
+def test_settings_that_are_refused(pair, message):
+    with pytest.raises(UsageError, match=message):
+        parse_settings([pair])

@@ -1,0 +1,113 @@
+"""The full state of a run in one file, written beside its name and renamed: a killed run goes on bit by bit.
+
+All randomness of a run is keyed by seed, epoch and step, so there is no generator to save: weights, batch-norm
+statistics, momentum, the method's own state, and where the run is, say it all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.files import written_beside
+from clp_train.methods.base import Method
+from clp_train.metrics import Metrics
+from clp_train.step import StepLosses
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network at the end of one epoch (from 1): its state, detached copies, and its metrics by split."""
+
+    epoch: int
+    state: dict[str, Tensor]
+    metrics: dict[str, Metrics]
+
+
+@dataclass
+class Position:
+    """Where a run is. step: steps done; losses: of the epoch under way; history: a line an epoch; selected: by val."""
+
+    step: int = 0
+    losses: list[StepLosses] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)
+    selected: Snapshot | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON."""
+
+    path: Path
+    key: dict
+
+    def save(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position) -> None:
+        """Write the state, atomically."""
+        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+        tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
+        for i, w in enumerate(network.parameters()):
+            buffer = optimiser.state.get(w, {}).get("momentum_buffer")
+            if buffer is not None:
+                tensors[f"momentum.{i}"] = buffer
+        plain = {"step": position.step, "history": position.history, "selected": None}
+        plain["losses"] = [dataclasses.astuple(losses) for losses in position.losses]
+        if position.selected is not None:
+            tensors |= {f"selected.{name}": value for name, value in position.selected.state.items()}
+            metrics = {split: dataclasses.asdict(m) for split, m in position.selected.metrics.items()}
+            plain["selected"] = {"epoch": position.selected.epoch, "metrics": metrics}
+        metadata = {"key": json.dumps(self.key, sort_keys=True), "position": json.dumps(plain)}
+        with written_beside(self.path) as temporary:
+            save_file(
+                {name: value.detach().clone().contiguous() for name, value in tensors.items()}, temporary, metadata
+            )
+
+    def load(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method) -> Position:
+        """Take up the state and return where the run was.
+
+        Raises InputError for a missing or damaged file, UsageError, naming the setting, for one of another run.
+        """
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            found, plain = json.loads(metadata["key"]), json.loads(metadata["position"])
+        except FileNotFoundError:
+            raise InputError(f"{self.path}: no checkpoint to resume from; run without --resume") from None
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.path}: damaged checkpoint ({error}); remove it and start anew") from None
+        wanted = json.loads(json.dumps(self.key))
+        for name in sorted({*found, *wanted}):
+            if found.get(name) != wanted.get(name):
+                raise UsageError(
+                    f"{self.path} is of a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r};"
+                    " use another --out"
+                )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
+
+        network.load_state_dict(part("network"))
+        method.load_state_dict(part("method"))
+        parameters = list(network.parameters())
+        for i, buffer in part("momentum").items():
+            optimiser.state[parameters[int(i)]]["momentum_buffer"] = buffer
+        selected = None
+        if plain["selected"] is not None:
+            metrics = {split: metrics_of(m) for split, m in plain["selected"]["metrics"].items()}
+            selected = Snapshot(plain["selected"]["epoch"], part("selected"), metrics)
+        return Position(plain["step"], [StepLosses(*losses) for losses in plain["losses"]], plain["history"], selected)
+
+
+def metrics_of(plain: dict) -> Metrics:
+    """Return metrics from their plain JSON."""
+    return Metrics(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})

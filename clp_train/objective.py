@@ -1,0 +1,47 @@
+"""The one training objective that carries every method: L = (1/Z) sum_i w_i phi_i l(s (z_i + delta_i), y_i)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from clp_train.losses import cross_entropy
+
+NORMALISERS = ("n", "sum_w")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a method puts into the objective for one batch; the defaults leave plain cross entropy.
+
+    delta: (n, C) added to the logits; weight: (n,); modulator: (own probability (n,), label) -> phi (n,), e.g. focal;
+    scale: s; normaliser: what the sum is divided by, the batch size or the sum of the weights; loss: (logits, label)
+    -> (n,). delta and weight may carry a graph to what the meta step learns.
+    """
+
+    delta: Tensor | None = None
+    weight: Tensor | None = None
+    modulator: Callable[[Tensor, Tensor], Tensor] | None = None
+    scale: float = 1.0
+    normaliser: str = "n"
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+
+
+def sample_losses(logits: Tensor, label: Tensor, terms: Terms) -> Tensor:
+    """Return w_i phi_i l(s (z_i + delta_i), y_i) of each picture: (n,). logits: (n, C); label: int64 (n,)."""
+    z = logits if terms.delta is None else logits + terms.delta
+    z = z if terms.scale == 1.0 else terms.scale * z
+    losses = terms.loss(z, label)
+    if terms.modulator is not None:
+        losses = terms.modulator(z.softmax(1).gather(1, label[:, None]).squeeze(1), label) * losses
+    return losses if terms.weight is None else terms.weight * losses
+
+
+def objective(logits: Tensor, label: Tensor, terms: Terms) -> Tensor:
+    """Return L, a scalar, with graphs to the logits and to whatever the terms carry."""
+    total = sample_losses(logits, label, terms).sum()
+    if terms.normaliser == "sum_w" and terms.weight is not None:
+        return total / terms.weight.sum()
+    return total / len(label)

@@ -1,0 +1,113 @@
+"""A killed run goes on bit by bit; a checkpoint of another run, or a damaged one, is refused in one line."""
+
+import pytest
+import torch
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_train import data, loop, runs
+from clp_train.checkpoint import Checkpoint
+from clp_train.config import TrainConfig
+from clp_train.methods import METHODS
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def config_for(shard, tmp_path, **change):
+    settings = {"epochs": 3, "batch_size": 20, "checkpoint_interval": 1, "saliency_interval": 3, "meta_interval": 2}
+    return TrainConfig(meta=shard, out=tmp_path / "run", **{**settings, **change})
+
+
+def train(config, loaded, kill_at=None, resume=False):
+    runs.prepare(config.folder, resume)
+    seen = 0
+
+    def on_step(epoch, losses):
+        nonlocal seen
+        seen += 1
+        if seen == kill_at:
+            raise Killed
+
+    return loop.train(config, loaded, on_step, runs.checkpoint_of(config, loaded), resume)
+
+
+def assert_same(a, b):
+    assert a.history == b.history
+    assert a.last.metrics == b.last.metrics
+    assert a.selected.epoch == b.selected.epoch
+    for state, other in ((a.last.state, b.last.state), (a.selected.state, b.selected.state)):
+        assert all(torch.equal(value, other[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_after_any_step_and_resumed_it_is_the_same_run(demo_shard, tmp_path, method):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    whole = train(config_for(demo_shard, tmp_path / "whole", method=method), loaded)
+    for kill_at in (2, 4, 5, 9, 11):  # of 12 steps, 4 an epoch: within epochs and at their ends
+        config = config_for(demo_shard, tmp_path / str(kill_at), method=method)
+        with pytest.raises(Killed):
+            train(config, loaded, kill_at)
+        assert_same(train(config, loaded, resume=True), whole)
+
+
+@pytest.mark.parametrize("change", [{"meta_step": "lagged"}, {"hypergradient": "central"}, {"virtual_momentum": True}])
+def test_in_every_form_of_the_meta_step(demo_shard, tmp_path, change):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    whole = train(config_for(demo_shard, tmp_path / "whole", **change), loaded)
+    config = config_for(
+        demo_shard,
+        tmp_path / "killed",
+        **change,
+    )
+    with pytest.raises(Killed):
+        train(config, loaded, 6)
+    assert_same(train(config, loaded, resume=True), whole)
+
+
+def test_killed_twice_with_sparse_checkpoints(demo_shard, tmp_path):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    whole = train(config_for(demo_shard, tmp_path / "whole", checkpoint_interval=3), loaded)
+    config = config_for(demo_shard, tmp_path / "killed", checkpoint_interval=3)
+    with pytest.raises(Killed):
+        train(config, loaded, 6)
+    with pytest.raises(Killed):
+        train(config, loaded, 4, resume=True)
+    assert_same(train(config, loaded, resume=True), whole)
+
+
+def test_what_stands_in_the_way(demo_shard, tmp_path):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    config = config_for(demo_shard, tmp_path)
+    with pytest.raises(Killed):
+        train(config, loaded, 3)
+    with pytest.raises(UsageError, match=r"run holds an unfinished run; give --resume to go on, or another --out"):
+        runs.prepare(config.folder)
+    with pytest.raises(UsageError, match=r"is of a run with lr = 0\.1, now 0\.2; use another --out"):
+        train(config_for(demo_shard, tmp_path, lr=0.2), loaded, resume=True)
+    path = config.folder / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(
+        InputError, match=r"checkpoint\.safetensors: damaged checkpoint \(.*\); remove it and start anew"
+    ):
+        train(config, loaded, resume=True)
+    path.unlink()
+    with pytest.raises(
+        InputError, match=r"checkpoint\.safetensors: no checkpoint to resume from; run without --resume"
+    ):
+        train(config, loaded, resume=True)
+
+
+def test_the_file_is_replaced_atomically(demo_shard, tmp_path, monkeypatch):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    config = config_for(demo_shard, tmp_path)
+    with pytest.raises(Killed):
+        train(config, loaded, 3)
+    before = (config.folder / "checkpoint.safetensors").read_bytes()
+    monkeypatch.setattr(
+        "clp_train.checkpoint.save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
+    with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors \(No space left\)"):
+        train(config, loaded, resume=True)
+    assert (config.folder / "checkpoint.safetensors").read_bytes() == before
+    assert isinstance(runs.checkpoint_of(config, loaded), Checkpoint)
