@@ -1,0 +1,80 @@
+"""Curves over the epochs as numbers that an SVG template can draw: axes, ticks, points."""
+
+from __future__ import annotations
+
+WIDTH, HEIGHT = 420, 230
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34  # margins
+PANELS = (
+    ("Loss", (("train", "train_loss"), ("meta", "meta_loss")), False),
+    ("Saliency, eq. (6) times lambda", (("training pictures", "saliency_loss"),), False),
+    ("Accuracy on val", (("average", "val_average"), ("worst", "val_worst")), True),
+)
+"""Title, series as (name, key of a history line), whether they are shares of 1."""
+
+
+def panels(result: dict) -> list[dict]:
+    """Return the panels that the history has numbers for, in pixels of a WIDTH x HEIGHT drawing.
+
+    result: what `runs.result_of` returns. Each panel has its series with points (x, y, text), the two axes' ticks as
+    (position, text), and the position of the selected epoch or None.
+    """
+    history, selected = result["history"], result["selected"]
+    drawn = []
+    for title, series, share in PANELS:
+        found = {}
+        for name, key in series:
+            values = [(line["epoch"], line[key]) for line in history if line.get(key) is not None]
+            if values:
+                found[name] = values
+        if found:
+            drawn.append(panel(title, found, share, len(history), selected and selected["epoch"]))
+    return drawn
+
+
+def panel(
+    title: str, series: dict[str, list[tuple[int, float]]], share: bool, epochs: int, selected: int | None
+) -> dict:
+    """Lay out one panel. series: name -> [(epoch, value)]; the axis of values starts at 0, and ends at 1 for shares."""
+    highest = max(value for values in series.values() for _, value in values)
+    levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(highest or 1)
+
+    def text(value: float) -> str:
+        return f"{100 * value:.1f} %" if share else f"{value:.4g}"
+
+    def x(epoch: float) -> float:
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * ((epoch - 1) / (epochs - 1) if epochs > 1 else 0.5), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / levels[-1], 1)
+
+    return {
+        "title": title,
+        "series": [
+            {
+                "name": name,
+                "last": text(values[-1][1]),
+                "points": [(x(e), y(v), f"{name}, epoch {e}: {text(v)}") for e, v in values],
+            }
+            for name, values in series.items()
+        ],
+        "levels": [(y(v), f"{100 * v:g} %" if share else f"{v:g}") for v in levels],
+        "epochs": [(x(e), f"{e:g}") for e in epoch_ticks(epochs)],
+        "selected": selected and x(selected),
+        "frame": {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP,
+                  "bottom": HEIGHT - BOTTOM},
+    }  # fmt: skip
+
+
+def ticks(highest: float) -> list[float]:
+    """Return round values from 0 to the first that is not below `highest` > 0."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, highest).tolist()
+
+
+def epoch_ticks(epochs: int) -> list[int]:
+    """Return round epochs in [1, epochs] and the first, none of them closer to it than half a step."""
+    from matplotlib.ticker import MaxNLocator
+
+    found = MaxNLocator(5, integer=True).tick_values(1, epochs).astype(int).tolist()
+    return [1, *(e for e in found if 1 + (found[1] - found[0]) / 2 < e <= epochs)]
