@@ -30,7 +30,7 @@ def boxed(seed, n=6):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_mask_goes_where_the_picture_goes(name, seed):
     """A picture that is white in its box and black elsewhere: halfway between is where the moved box ends."""
     _, inside = boxed(seed)
@@ -39,9 +39,9 @@ def test_the_mask_goes_where_the_picture_goes(name, seed):
     seen = images[:, 0] > 127
     edge = torch.nn.functional.max_pool2d(moved.float()[:, None], 3, 1, 1)[:, 0] > 0
     edge &= torch.nn.functional.max_pool2d((~moved).float()[:, None], 3, 1, 1)[:, 0] > 0
-    assert not ((seen != moved) & ~edge).any()
     for side in (edge[:, 0], edge[:, -1], edge[:, :, 0], edge[:, :, -1]):
         side[:] = True  # the box may end less than a pixel beyond the frame
+    assert not ((seen != moved) & ~edge).any()
     assert (images[moved[:, None].expand_as(images) & ~edge[:, None]] == 255).all()
     assert (images[~moved[:, None].expand_as(images) & ~edge[:, None]] == 0).all()
     assert images.dtype == torch.uint8
