@@ -58,7 +58,7 @@ def test_no_pickle_is_ever_loaded():
         assert not loads.search(path.read_text()), path
 
 
-def test_the_package_data_is_listed():
-    sheets = list((ROOT / "clp_aug" / "inspect").glob("*.html"))
-    assert sheets
-    assert "clp_aug.inspect = *.html" in (ROOT / "setup.cfg").read_text()
+@pytest.mark.parametrize("package", ["clp_aug.inspect", "clp_train.report"])
+def test_the_package_data_is_listed(package):
+    assert list((ROOT / package.replace(".", "/")).glob("*.html"))
+    assert f"{package} = *.html" in (ROOT / "setup.cfg").read_text()

@@ -1,12 +1,10 @@
-"""The largest background rectangle by area, of any mask by a histogram sweep; of one box by the contract's strips."""
+"""The largest background rectangle by area, of any mask; for one box `contract.boxes.largest_strip` is enough."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from clp_aug.contract.boxes import Box, largest_strip
-
-__all__ = ["largest_rectangle", "largest_strip"]
+from clp_aug.contract.boxes import Box
 
 
 def largest_rectangle(free: np.ndarray) -> Box | None:

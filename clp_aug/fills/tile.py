@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clp_aug.contract.boxes import Box
-from clp_aug.fills.rectangles import largest_strip
+from clp_aug.contract.boxes import Box, largest_strip
 from clp_aug.fills.scene import Materials, NoBackground, Scene, crop
 
 MIN_SHARE = 0.05  # of the picture's shorter side: a thinner strip would only give stripes
