@@ -23,6 +23,7 @@ import torch
 
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, generator_for
+from clp_train.memory import keep_freed_memory
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.step import train_step
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as clp-train does
     if arguments.peak_of:
         row = Row(arguments.peak_of, arguments.model, arguments.pictures, False)
         before = resident_megabytes(peak=False)

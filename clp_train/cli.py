@@ -86,8 +86,9 @@ def train(
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
-    from clp_train import data, loop, runs
+    from clp_train import data, loop, memory, runs
 
+    memory.keep_freed_memory()
     runs.prepare(config.folder, resume)
     with progress_bars(quiet) as bar:
         loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
