@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clp_train.models.parts import Normalise, Output
+
 WIDTHS = (16, 32, 64)
-
-
-class Output(NamedTuple):
-    """What a classifier returns. features: (N, A), the head's input; logits: (N, C)."""
-
-    features: Tensor
-    logits: Tensor
 
 
 class Block(nn.Module):
@@ -43,14 +37,12 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """3 x 3 stem, 3 groups of `blocks` blocks, global average pool, linear head; 6 * blocks + 2 layers.
 
-    Takes float (N, 3, H, W) in [0, 1] and normalises inside, so that gradients with respect to the input (eq. 6,
-    FGSM) are in pixel units. Source: He et al. 2016, section 4.2.
+    Float (N, 3, H, W) in [0, 1] -> Output; normalises inside. Source: He et al. 2016, section 4.2.
     """
 
     def __init__(self, blocks: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.normalise = Normalise(mean, std)
         self.stem = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
         self.bn = nn.BatchNorm2d(WIDTHS[0])
         before = (WIDTHS[0], *WIDTHS[:-1])
@@ -58,9 +50,10 @@ class ResNet(nn.Module):
             *(Block(b if i == 0 else w, w) for b, w in zip(before, WIDTHS, strict=True) for i in range(blocks))
         )
         self.head = nn.Linear(WIDTHS[-1], classes)
+        self.tail = (f"groups.{len(self.groups) - 1}.", "head.")
 
     def forward(self, x: Tensor) -> Output:
-        x = F.relu(self.bn(self.stem((x - self.mean) / self.std)))
+        x = F.relu(self.bn(self.stem(self.normalise(x))))
         features = self.groups(x).mean((2, 3))
         return Output(features, self.head(features))
 

@@ -1,0 +1,1 @@
+"""Networks that more than one room uses. Nothing here knows of data sets or of training."""

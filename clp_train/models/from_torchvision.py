@@ -1,0 +1,154 @@
+"""Any classifier of torchvision.models by name, random or with weights out of a local file. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torchvision import models
+from torchvision.ops import StochasticDepth
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_train.models.parts import Normalise, Output
+
+WITH_AUXILIARY_HEADS = {"googlenet": "aux", "inception_v3": "AuxLogits"}  # which only add losses in training
+WITHOUT_LINEAR_HEAD = ("squeezenet1_0", "squeezenet1_1")
+SEQUENCES = (nn.Sequential, nn.ModuleList, models.vision_transformer.Encoder)
+SUFFIX = ".safetensors"
+
+
+class HardSigmoid(nn.Module):
+    """min(max(x + 3, 0), 6) / 6; torch's own has no second derivative, which eq. (6) and the meta step need."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + 3) / 6
+
+
+class Classifier(nn.Module):
+    """A network of torchvision with its last linear layer taken out, and a new one: (N, 3, H, W) in [0, 1] -> Output.
+
+    Dropout and stochastic depth are off: the passes of one step must be of one network.
+    """
+
+    def __init__(self, body: nn.Module, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for place, module in list(body.named_modules()):
+            if isinstance(module, (nn.Dropout, StochasticDepth)):
+                module.p = 0.0
+            if isinstance(module, nn.Hardsigmoid):
+                body.set_submodule(place, HardSigmoid())
+        place, last = linear_head(body)
+        body.set_submodule(place, nn.Identity())
+        self.normalise = Normalise(mean, std)
+        self.body = body
+        self.head = nn.Linear(last.in_features, classes)
+        self.tail = tuple(f"body.{name}" for name in last_of(body, place)) + ("head.",)
+
+    def forward(self, x: Tensor) -> Output:
+        with sdpa_kernel(SDPBackend.MATH):  # the one attention with forward-mode and second derivatives
+            features = self.body(self.normalise(x))
+        return Output(features, self.head(features))
+
+
+def linear_head(body: nn.Module) -> tuple[str, nn.Linear]:
+    """Return the place and the layer that gives the logits: the last linear one."""
+    return [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)][-1]
+
+
+def last_of(body: nn.Module, head: str) -> list[str]:
+    """Return the beginnings of the names of the last block's parameters, and of all that follows it.
+
+    The block is the last child with a layer of weights before the child that holds the head; of a sequence, its last
+    such part. Torchvision registers layers in the order in which they run.
+    """
+    holder = head.split(".")[0]
+    children = list(body.named_children())
+    children = children[: [name for name, _ in children].index(holder)]
+    prefix, after = "", [f"{holder}."]
+    while True:
+        at = max(i for i, (_, child) in enumerate(children) if any(p.ndim > 1 for p in child.parameters()))
+        after += [f"{prefix}{name}." for name, _ in children[at + 1 :]]
+        name, block = children[at]
+        prefix += f"{name}."
+        if type(block) not in SEQUENCES:
+            return [prefix, *after]
+        children = list(block.named_children())
+
+
+def split(text: str) -> tuple[str, Path | None]:
+    """Return name and file of NAME or NAME@FILE."""
+    name, at, file = text.partition("@")
+    return name, Path(file) if at else None
+
+
+def check(text: str) -> None:
+    """Raise UsageError for an unknown or unusable name, InputError when there is no such file of weights."""
+    name, file = split(text)
+    names = models.list_models(module=models)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or ["resnet50", "resnext50_32x4d"]
+        raise UsageError(f"unknown torchvision classifier {name!r}: there are {', '.join(near)} among {len(names)}")
+    if name in WITHOUT_LINEAR_HEAD:
+        raise UsageError(f"torchvision:{name} ends in a convolution; choose a classifier with a linear last layer")
+    if file is not None and file.suffix != SUFFIX:
+        raise UsageError(
+            f"torchvision:{text}: expected weights in a {SUFFIX} file, as safetensors.torch.save_file writes"
+        )
+    if file is not None and not file.is_file():
+        raise InputError(f"torchvision:{text}: no such file; give the path of the weights, nothing is downloaded")
+
+
+def build(
+    text: str, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
+) -> Classifier:
+    """Return the classifier of NAME or NAME@FILE.safetensors under a new head.
+
+    mean, std: used without a file; with one, those of torchvision's preprocessing for that network. What is not
+    loaded starts in torchvision's own way, from a seed that `generator` draws. Raises InputError when the file does
+    not hold this network's tensors; those of its old head, and of auxiliary heads, are ignored.
+    """
+    check(text)
+    name, file = split(text)
+    with torch.random.fork_rng(devices=[]):  # torchvision's start values come from the global generator of the CPU
+        torch.default_generator.manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
+        body = models.get_model_builder(name)(weights=None, **options(name, file is not None))
+        if file is not None:
+            load(body, name, file)
+            preset = models.get_model_weights(name).DEFAULT.transforms()
+            mean, std = preset.mean, preset.std
+        return Classifier(body, classes, mean, std)
+
+
+def options(name: str, pretrained: bool) -> dict[str, bool]:
+    """Return what the constructors with auxiliary heads must be told; their weights bring a second normalisation."""
+    if name not in WITH_AUXILIARY_HEADS:
+        return {}
+    return {"aux_logits": False, "init_weights": not pretrained, "transform_input": pretrained}
+
+
+def load(body: nn.Module, name: str, file: Path) -> None:
+    """Load all but the head from a file, in place."""
+    try:
+        found = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"weights {file}: not a readable {SUFFIX} file ({error}); write it again") from None
+    head = f"{linear_head(body)[0]}."
+    ignored = (head, WITH_AUXILIARY_HEADS.get(name, head))
+    wanted = {k: v for k, v in body.state_dict().items() if not k.startswith(head)}
+    found = {k: v for k, v in found.items() if not k.startswith(ignored)}
+    counters = {k for k in wanted if k.endswith("num_batches_tracked")}  # old files lack them
+    wrong = sorted(k for k in (wanted.keys() | found.keys()) - counters
+                   if k not in wanted or k not in found or wanted[k].shape != found[k].shape)  # fmt: skip
+    if wrong:
+        raise InputError(
+            f"weights {file}: {len(wrong)} tensors do not fit torchvision's {name}, the first is {wrong[0]!r};"
+            f" give weights of {name}"
+        )
+    body.load_state_dict(found, strict=False)

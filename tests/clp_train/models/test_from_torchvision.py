@@ -1,0 +1,142 @@
+"""Names, files of weights, and the place of the head, for every classifier of torchvision."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_train.models import build_model, check_model, from_torchvision
+from clp_train.models.from_torchvision import WITHOUT_LINEAR_HEAD, Classifier, last_of, linear_head
+
+STATISTICS = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+
+
+def build(text, seed=0):
+    return build_model(f"torchvision:{text}", 3, *STATISTICS, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torchvision", r"model 'torchvision': expected torchvision:NAME\[@FILE.safetensors\]"),
+        ("torchvision:", r"model 'torchvision:': expected torchvision:NAME"),
+        ("resnet8:", "model 'resnet8:': expected resnet8"),
+        ("resnet8:x", "model 'resnet8:x': expected resnet8"),
+        ("torchvision:resnet5", "unknown torchvision classifier 'resnet5': there are resnet50, .* among 80"),
+        ("torchvision:zzz", "unknown torchvision classifier 'zzz': there are resnet50, resnext50_32x4d among"),
+        ("torchvision:squeezenet1_0", "torchvision:squeezenet1_0 ends in a convolution; choose"),
+        ("torchvision:resnet18@w.pth", "torchvision:resnet18@w.pth: expected weights in a .safetensors file"),
+        ("torchvision:resnet18@", "torchvision:resnet18@: expected weights in a .safetensors file"),
+    ],
+)
+def test_bad_names(name, message):
+    with pytest.raises(UsageError, match=message):
+        check_model(name)
+    with pytest.raises(UsageError, match=message):
+        build_model(name, 3, *STATISTICS, torch.Generator())
+
+
+def test_missing_file():
+    with pytest.raises(InputError, match=r"resnet18@none.safetensors: no such file; .* nothing is downloaded"):
+        check_model("torchvision:resnet18@none.safetensors")
+
+
+def test_every_classifier_has_a_linear_head_and_a_last_block():
+    names = [
+        n for n in models.list_models(module=models) if not n.startswith("regnet")
+    ]  # those compute at construction
+    for name in names:
+        with torch.device("meta"):
+            body = models.get_model_builder(name)(weights=None, **from_torchvision.options(name, False))
+        if name in WITHOUT_LINEAR_HEAD:
+            assert not any(isinstance(module, nn.Linear) for module in body.modules())
+            continue
+        place, last = linear_head(body)
+        assert last.out_features == 1000, name
+        assert list(body.state_dict())[-1].startswith(place), name
+        tail = tuple(last_of(body, place))
+        share = sum(p.numel() for n, p in body.named_parameters() if n.startswith(tail))
+        assert last.weight.numel() < share < sum(p.numel() for p in body.parameters()), name
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("resnet50", "layer4.2."),
+        ("vgg16", "features.28."),
+        ("densenet121", "features.denseblock4."),
+        ("vit_b_16", "encoder.layers.encoder_layer_11."),
+        ("maxvit_t", "blocks.3."),
+        ("mobilenet_v2", "features.18."),
+    ],
+)
+def test_last_block_of_known_networks(name, first):
+    with torch.device("meta"):
+        body = models.get_model(name, weights=None)
+    assert last_of(body, linear_head(body)[0])[0] == first
+
+
+def test_without_a_file_the_training_set_normalises():
+    network = build("shufflenet_v2_x0_5")
+    assert network.normalise.mean.flatten().tolist() == pytest.approx(STATISTICS[0])
+    assert network.normalise.std.flatten().tolist() == pytest.approx(STATISTICS[1])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A file of torchvision's own tensors, made here, and the network it came from."""
+    network = models.shufflenet_v2_x0_5(weights=None).eval()
+    path = tmp_path_factory.mktemp("weights") / "shuffle.safetensors"
+    save_file(network.state_dict(), path)
+    return network, path
+
+
+def test_weights_of_a_file(trained):
+    original, path = trained
+    network = build(f"shufflenet_v2_x0_5@{path}").eval()
+    assert network.head.weight.shape == (3, 1024)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    original.fc = nn.Identity()
+    with torch.no_grad():
+        torch.testing.assert_close(network(x).features, original((x - mean) / std))
+    other = build(f"shufflenet_v2_x0_5@{path}", seed=1)
+    assert not torch.equal(other.head.weight, network.head.weight)
+
+
+def test_weights_of_another_network(trained, tmp_path):
+    with pytest.raises(
+        InputError, match=r"tensors do not fit torchvision's resnet18, the first is .*weights of resnet18"
+    ):
+        build(f"resnet18@{trained[1]}")
+    state = models.shufflenet_v2_x0_5(weights=None).state_dict()
+    state["conv1.0.weight"] = state["conv1.0.weight"][:, :1].clone()
+    save_file(state, tmp_path / "grey.safetensors")
+    with pytest.raises(InputError, match=r": 1 tensors do not fit .*, the first is 'conv1.0.weight'"):
+        build(f"shufflenet_v2_x0_5@{tmp_path / 'grey.safetensors'}")
+
+
+def test_unreadable_weights(trained, tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(trained[1].read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"not a readable .safetensors file"):
+        build(f"shufflenet_v2_x0_5@{broken}")
+
+
+def test_auxiliary_heads_of_a_file_are_ignored(tmp_path):
+    with torch.device("meta"):
+        shapes = models.googlenet(weights=None, aux_logits=True, init_weights=True).state_dict()
+    save_file({name: torch.zeros(v.shape, dtype=v.dtype) for name, v in shapes.items()}, tmp_path / "g.safetensors")
+    network = build(f"googlenet@{tmp_path / 'g.safetensors'}")
+    assert isinstance(network, Classifier)
+    assert network.body.transform_input
+    assert not any("aux" in name for name, _ in network.named_parameters())
+    assert network.train()(torch.rand(2, 3, 64, 64)).logits.shape == (2, 3)
+
+
+def test_hard_sigmoid_is_torchs():
+    x = torch.linspace(-5, 5, 101)
+    torch.testing.assert_close(from_torchvision.HardSigmoid()(x), nn.functional.hardsigmoid(x))
+    assert not any(isinstance(module, nn.Hardsigmoid) for module in build("mobilenet_v3_small").modules())
