@@ -10,7 +10,7 @@ TRAINING := --epochs 10 --batch-size 50 --saliency-interval 5
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,matting]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,matting,pretrained]'
 	touch $@
 
 test: $(VENV)/installed

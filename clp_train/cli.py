@@ -12,7 +12,7 @@ from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig, parse_settings
 from clp_train.methods import METHODS
-from clp_train.models import MODELS
+from clp_train.models import NAMES
 
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
@@ -22,7 +22,7 @@ from clp_train.models import MODELS
 @click.option(
     "--root", type=click.Path(path_type=Path), help="Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME."
 )
-@click.option("--model", type=click.Choice(list(MODELS)), default=TrainConfig.model, help="Classifier.")
+@click.option("--model", default=TrainConfig.model, help=f"Classifier: {', '.join(NAMES)}.")
 @click.option("--epochs", type=int, default=TrainConfig.epochs, help="Passes over the training pictures.")
 @click.option("--batch-size", type=int, default=TrainConfig.batch_size, help="Training pictures a step.")
 @click.option("--meta-batch-size", type=int, help="Meta pictures a step; as --batch-size or all there are.")

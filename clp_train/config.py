@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clp_aug.contract.errors import UsageError, pick
 from clp_train.methods import METHODS
-from clp_train.models import MODELS
+from clp_train.models import check_model
 
 META_DELTAS = ("none", "paper")
 SALIENCY_TARGETS = ("probability", "log-probability", "logit", "logit-gap")
@@ -75,7 +75,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         pick(METHODS, self.method, "method")
-        pick(MODELS, self.model, "model")
+        check_model(self.model)
         for name, valid in CHOICES.items():
             pick(dict.fromkeys(valid), getattr(self, name), option(name))
         if self.meta_step == "lagged" and self.hypergradient == "reference":
