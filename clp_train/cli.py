@@ -14,6 +14,8 @@ from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig, parse_s
 from clp_train.methods import METHODS
 from clp_train.models import NAMES
 
+PAGE = "page.html"
+
 
 @click.command(context_settings={"show_default": True, "max_content_width": 110})
 @click.version_option(__version__)
@@ -81,12 +83,14 @@ def train(
         )
     else:
         following = f"clp-train --meta {meta} --method {other}" + (f" --root {root}" if root else "")
-    click.echo(f"wrote {config.folder}; next: {following}")
+    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following}")
 
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
     from clp_train import data, loop, memory, runs
+    from clp_train.looking import look_at
+    from clp_train.report.page import write_page
 
     memory.keep_freed_memory()
     runs.prepare(config.folder, resume)
@@ -104,8 +108,11 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
             bar.update(task, advance=1, description=f"TRAIN epoch {epoch}, loss {losses.train:.3f}{meta}")
 
         trained = loop.train(config, loaded, on_step, runs.checkpoint_of(config, loaded), resume)
-    result = runs.result_of(config, loaded, trained, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    attention, looks = look_at(trained.network, loaded.meta)
+    result = runs.result_of(config, loaded, trained, seconds, attention)
     runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)
+    write_page(config.folder, config.folder / PAGE, looks)
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from clp_aug.contract.errors import UsageError, pick
 from clp_train.methods import METHODS
 from clp_train.models import check_model
+from clp_train.transforms import TRANSFORMS
 
 META_DELTAS = ("none", "paper")
 SALIENCY_TARGETS = ("probability", "log-probability", "logit", "logit-gap")
@@ -40,7 +41,8 @@ class TrainConfig:
     step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight decay and momentum
     in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the cross entropy;
     saliency_on: which batches it is applied to; saliency_interval: on training pictures every so many steps;
-    checkpoint_interval: steps between two full states on disk.
+    transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
+    disk.
     """
 
     meta: Path
@@ -67,6 +69,7 @@ class TrainConfig:
     saliency_relative: bool = False
     saliency_on: str = "both"
     saliency_interval: int = 1
+    transform: str = "pad-crop-flip"
     checkpoint_interval: int = 100
     seed: int = 0
     out: Path | None = None
@@ -76,6 +79,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         pick(METHODS, self.method, "method")
         check_model(self.model)
+        pick(TRANSFORMS, self.transform, "--transform")
         for name, valid in CHOICES.items():
             pick(dict.fromkeys(valid), getattr(self, name), option(name))
         if self.meta_step == "lagged" and self.hypergradient == "reference":

@@ -17,6 +17,7 @@ from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import SPLITS, TEST, VAL, Dataset
 from clp_train.config import TrainConfig
+from clp_train.transforms import load_transform
 
 
 @dataclass(frozen=True)
@@ -191,35 +192,15 @@ def masks(box: Tensor, height: int, width: int) -> Tensor:
     return ((ys >= y0) & (ys < y1))[:, :, None] & ((xs >= x0) & (xs < x1))[:, None, :]
 
 
-def reflected(i: Tensor, n: int) -> Tensor:
-    """Fold indices from (-n, 2n - 1) into [0, n) as reflection padding does, the edge not repeated."""
-    return (n - 1) - ((n - 1) - i.abs()).abs()
-
-
-def pad_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Shift each picture by up to an eighth of its side, mirrored at the edges, and flip every other one.
-
-    images: (n, 3, H, W); inside: (n, H, W); both move together. Source: He et al. 2016 (4 of 32 pixels), with
-    reflection in place of zeros, as the meta-learning code for CIFAR has it.
-    """
-    n, _, height, width = images.shape
-    ys = torch.arange(height) + torch.randint(-(height // 8), height // 8 + 1, (n, 1), generator=generator)
-    xs = torch.arange(width) + torch.randint(-(width // 8), width // 8 + 1, (n, 1), generator=generator)
-    xs = torch.where(torch.rand((n, 1), generator=generator) < 0.5, xs.flip(1), xs)
-    at = (torch.arange(n)[:, None, None], reflected(ys, height)[:, :, None], reflected(xs, width)[:, None, :])
-    channels = torch.arange(3)[:, None, None]
-    return images[at[0][:, None], channels, at[1][:, None], at[2][:, None]], inside[at]
-
-
 def generator_for(seed: int, index: int, stage: str) -> torch.Generator:
     """Return the torch generator of one key, as `rng_for` is numpy's."""
     return torch.Generator().manual_seed(int(rng_for(seed, index, stage).integers(1 << 63)))
 
 
-def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator) -> Batch:
-    """Transform some rows, int64 (n,), to a batch."""
+def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
+    """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
     part = pictures.take(torch.from_numpy(rows))
-    images, inside = pad_crop_flip(part.images, masks(part.box, *part.images.shape[2:]), generator)
+    images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
     return Batch(images.float() / 255, inside, part.label, part.kind, part.sample_id)
 
 
@@ -228,15 +209,16 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
     return -(-pictures // batch_size)
 
 
-def train_batches(pictures: BoxedPictures, epoch: int, batch_size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+def train_batches(pictures: BoxedPictures, epoch: int, config: TrainConfig, start: int = 0) -> Iterator[Batch]:
     """Yield every picture once in the epoch's own order, in batches whose sizes differ by at most one.
 
     start: batches that a resumed run has had already.
     """
-    order = rng_for(seed, epoch, "train order").permutation(len(pictures))
-    steps = steps_per_epoch(len(pictures), batch_size)
+    order = rng_for(config.seed, epoch, "train order").permutation(len(pictures))
+    steps = steps_per_epoch(len(pictures), config.batch_size)
     for k, rows in list(enumerate(np.array_split(order, steps)))[start:]:
-        yield make_batch(pictures, rows, generator_for(seed, epoch * steps + k, "train transform"))
+        generator = generator_for(config.seed, epoch * steps + k, "train transform")
+        yield make_batch(pictures, rows, generator, config.transform)
 
 
 def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:
@@ -256,7 +238,7 @@ def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig) -> Batch:
     """Return the meta batch of one step, transformed as training pictures are."""
     size = min(config.meta_batch_size or config.batch_size, len(meta))
     rows = meta_rows(step, len(meta), size, config.seed)
-    return make_batch(meta, rows, generator_for(config.seed, step, "meta transform"))
+    return make_batch(meta, rows, generator_for(config.seed, step, "meta transform"), config.transform)
 
 
 def kind_counts(meta: BoxedPictures) -> dict[str, int]:

@@ -61,7 +61,7 @@ def train(
         lr = learning_rate(config, epoch)
         optimiser.param_groups[0]["lr"] = lr
         network.train()
-        for batch in data.train_batches(run.train, epoch, config.batch_size, config.seed, at.step - epoch * steps):
+        for batch in data.train_batches(run.train, epoch, config, at.step - epoch * steps):
             wanted = meta_set is not None and at.step % config.meta_interval == 0
             meta = data.meta_batch(meta_set, at.step, config) if wanted else None
             at.losses.append(train_step(network, method, optimiser, batch, meta, config, at.step))

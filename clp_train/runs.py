@@ -45,8 +45,10 @@ def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
     return Checkpoint(config.folder / CHECKPOINT, key)
 
 
-def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: float) -> dict:
-    """Return all there is to say about a run as plain JSON. seconds: of training, LOAD left out."""
+def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: float, attention: dict) -> dict:
+    """Return all there is to say about a run as plain JSON. seconds: of training, LOAD left out; attention: where the
+    selected network, else the last, looks on the meta originals.
+    """
     counts = torch.bincount(run.train.group, minlength=len(run.group_names)).tolist()
     return {
         "config": config.as_json(),
@@ -60,6 +62,7 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
         "meta_kinds": kind_counts(run.meta),
         "last": snapshot_json(trained.last),
         "selected": None if trained.selected is None else snapshot_json(trained.selected),
+        "attention": attention,
         "history": trained.history,
         "seconds": round(seconds, 1),
         "versions": {

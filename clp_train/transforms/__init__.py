@@ -11,7 +11,7 @@ import importlib
 from clp_aug.contract.errors import pick
 
 TRANSFORMS = {
-    "pad-crop-flip": "clp_train.data:pad_crop_flip",
+    "pad-crop-flip": "clp_train.transforms.joint:pad_crop_flip",
     "resize-crop-flip": "clp_train.transforms.joint:resize_crop_flip",
     "none": "clp_train.transforms.joint:none",
 }

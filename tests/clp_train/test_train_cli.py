@@ -35,7 +35,8 @@ def test_table_and_last_line(finished):
     ):
         assert text in result.stdout
     assert result.stdout.splitlines()[-1] == (
-        f"wrote {folder}; next: clp-augment --dataset demo --f fgsm --classifier {folder}/classifier.pt2"
+        f"wrote {folder}/page.html and the weights beside it; "
+        f"next: clp-augment --dataset demo --f fgsm --classifier {folder}/classifier.pt2"
     )
     assert "demo: train 80, val 200, test 400; meta set: 8 originals, 8 counterfactuals, 8 factuals" in result.stderr
 
@@ -50,7 +51,7 @@ def test_result_holds_what_the_run_was(finished, demo_shard):
     assert metrics["group_counts"] == [100] * 4
     assert metrics["worst"] == min(metrics["per_group"])
     assert sorted(path.name for path in folder.iterdir()) == [
-        "classifier.pt2", "last.safetensors", "result.json", "selected.safetensors"
+        "classifier.pt2", "last.safetensors", "page.html", "result.json", "selected.safetensors"
     ]  # fmt: skip
 
 

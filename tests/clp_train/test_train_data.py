@@ -1,6 +1,7 @@
 """LOAD and the joint transform."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.datasets import load_dataset
 from clp_train import data
 from clp_train.config import TrainConfig
+from clp_train.transforms import joint
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_masks_are_the_contracts(height, width, draw):
 
 @given(st.integers(2, 12))
 def test_reflected_is_reflection_padding(n):
-    found = data.reflected(torch.arange(-(n - 1), 2 * n - 1), n)
+    found = joint.reflected(torch.arange(-(n - 1), 2 * n - 1), n)
     assert found.tolist() == np.pad(np.arange(n), n - 1, mode="reflect").tolist()
 
 
@@ -113,7 +115,7 @@ def test_transform_moves_picture_and_mask_together(seed, shape):
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(rng.integers(0, 256, (6, 3, *shape), dtype=np.uint8))
     inside = torch.from_numpy(rng.random((6, *shape)) < 0.5)
-    moved, mask = data.pad_crop_flip(images, inside, torch.Generator().manual_seed(seed))
+    moved, mask = joint.pad_crop_flip(images, inside, torch.Generator().manual_seed(seed))
     assert moved.shape == images.shape
     assert moved.dtype == torch.uint8
     # oracle: every shift and flip of the padded picture with its mask as a fourth channel; the result is one of them
@@ -131,17 +133,18 @@ def test_transform_moves_picture_and_mask_together(seed, shape):
 
 def test_transform_uses_every_shift_and_flip():
     images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(400, 3, 8, 8)
-    moved, _ = data.pad_crop_flip(images, torch.zeros(400, 8, 8, dtype=torch.bool), torch.Generator().manual_seed(0))
+    moved, _ = joint.pad_crop_flip(images, torch.zeros(400, 8, 8, dtype=torch.bool), torch.Generator().manual_seed(0))
     assert len(torch.unique(moved.flatten(1), dim=0)) == 3 * 3 * 2
 
 
 def test_an_epoch_holds_every_picture_once_in_even_batches(loaded):
-    batches = list(data.train_batches(loaded.train, 3, 32, seed=0))
+    config = TrainConfig(meta=Path("x.h5"), batch_size=32)
+    batches = list(data.train_batches(loaded.train, 3, config))
     assert sorted(len(b) for b in batches) == [26, 27, 27]
     assert sorted(torch.cat([b.sample_id for b in batches]).tolist()) == sorted(loaded.train.sample_id.tolist())
-    again = next(data.train_batches(loaded.train, 3, 32, seed=0))
+    again = next(data.train_batches(loaded.train, 3, config))
     assert torch.equal(again.images, batches[0].images)
-    other = next(data.train_batches(loaded.train, 4, 32, seed=0))
+    other = next(data.train_batches(loaded.train, 4, config))
     assert not torch.equal(other.sample_id, batches[0].sample_id)
     assert 0 <= again.images.min() <= again.images.max() <= 1
 
