@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train import models
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.hypergradient import Weights, hypergradient, meta_gradient, mixed_term, virtual_pass
 from clp_train.losses import check_finite, meta_losses, saliency, saliency_weight
 from clp_train.methods.base import Method
+from clp_train.models.parts import last_block
 from clp_train.objective import objective, sample_losses
 
 
@@ -54,9 +54,7 @@ def train_step(
     losses = sample_losses(out.logits, batch.label, terms)
     check_finite(losses, batch.sample_id, "training loss", step)
 
-    scope = (
-        {name: weights[name] for name in models.last_block(network)} if config.meta_scope == "last-block" else weights
-    )
+    scope = {name: weights[name] for name in last_block(network)} if config.meta_scope == "last-block" else weights
     lagged = meta is not None and config.meta_step == "lagged"
     meta_loss = cotangent = before = None
     if meta is not None and not lagged:  # META STEP, eqs. (8) and (9)

@@ -51,7 +51,10 @@ def test_killed_after_any_step_and_resumed_it_is_the_same_run(demo_shard, tmp_pa
         assert_same(train(config, loaded, resume=True), whole)
 
 
-@pytest.mark.parametrize("change", [{"meta_step": "lagged"}, {"hypergradient": "central"}, {"virtual_momentum": True}])
+@pytest.mark.parametrize(
+    "change",
+    [{"meta_step": "lagged"}, {"hypergradient": "central"}, {"virtual_momentum": True}, {"meta_scope": "last-block"}],
+)
 def test_in_every_form_of_the_meta_step(demo_shard, tmp_path, change):
     loaded = data.load(TrainConfig(meta=demo_shard))
     whole = train(config_for(demo_shard, tmp_path / "whole", **change), loaded)

@@ -15,7 +15,7 @@ from clp_train.data import Batch
 from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
 from clp_train.models import build_model
-from clp_train.step import train_step
+from clp_train.step import meta_objective, train_step
 
 LR, LAMBDA = 0.2, 3.0
 
@@ -110,6 +110,53 @@ def _perturb(method, omega, view):
     swapped = copy.copy(method)
     swapped.network = omega
     return swapped.terms(view).delta
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"meta_scope": "last-block"}, {"virtual_momentum": True}, {"meta_scope": "last-block", "virtual_momentum": True}],
+    ids=str,
+)
+def test_other_virtual_steps_agree_with_their_double_backward(change):
+    """After a first step, so that there is momentum: Omega's gradient in the forward form and by double backward."""
+    found = []
+    for mode in ("forward", "reference"):
+        config, network, method, optimiser = parts("clp", hypergradient=mode, **change)
+        for step in range(2):
+            train_step(network, method, optimiser, a_batch(step, 6), a_batch(9, 6, [0, 1, 2] * 2), config, step)
+        found.append([tensor.grad.clone() for tensor in method.learned])
+    for a, b in zip(*found, strict=True):
+        assert a.abs().max() > 0
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
+
+
+def test_virtual_momentum_is_the_real_step():
+    """With momentum and decay in it, W_hat is where the real step would go: the meta loss there is the same number."""
+    config, network, method, optimiser = parts("clp", virtual_momentum=True)
+    batch, meta = a_batch(1, 6), a_batch(9, 6, [0, 1, 2] * 2)
+    train_step(network, method, optimiser, a_batch(0, 6), None, config, 0)
+    other = copy.deepcopy((network, method, optimiser))
+    other[2].param_groups[0]["params"] = list(other[0].parameters())
+    before = train_step(network, method, optimiser, batch, meta, config, 1)
+    other_optimiser = torch.optim.SGD(other[0].parameters(), LR, 0.9, weight_decay=config.weight_decay)
+    for mine, theirs in zip(other[0].parameters(), other[2].state.values(), strict=True):
+        other_optimiser.state[mine]["momentum_buffer"] = theirs["momentum_buffer"].clone()
+    train_step(other[0], other[1], other_optimiser, a_batch(1, 6), None, config, 1)
+    weights = dict(other[0].named_parameters())
+    assert before.meta == pytest.approx(meta_objective(other[0], weights, other[1], meta, config, 1).item(), rel=1e-9)
+
+
+def test_lagged_follows_the_step_that_was_taken():
+    """Its gradient is that of the exact form whose virtual step is the real one, at the same start."""
+    gradients = []
+    for change in ({"meta_step": "lagged"}, {"virtual_momentum": True}):
+        config, network, method, optimiser = parts("clp", **change)
+        for step in range(2):
+            meta = a_batch(9, 6, [0, 1, 2] * 2) if step else None
+            train_step(network, method, optimiser, a_batch(step, 6), meta, config, step)
+        gradients.append([tensor.grad for tensor in method.learned])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-13)
 
 
 def test_the_first_clp_step_starts_from_plain_cross_entropy():
