@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
@@ -67,9 +67,8 @@ class Checkpoint:
             plain["selected"] = {"epoch": position.selected.epoch, "metrics": metrics}
         metadata = {"key": json.dumps(self.key, sort_keys=True), "position": json.dumps(plain)}
         with written_beside(self.path) as temporary:
-            save_file(
-                {name: value.detach().clone().contiguous() for name, value in tensors.items()}, temporary, metadata
-            )
+            whole = {name: value.detach().contiguous() for name, value in tensors.items()}
+            temporary.write_bytes(to_bytes(whole, metadata))
 
     def load(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method) -> Position:
         """Take up the state and return where the run was.

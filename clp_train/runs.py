@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
@@ -105,7 +105,7 @@ def save(folder: Path, result: dict, trained: Trained, size: int, export: bool) 
 
 def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
     with written_beside(path) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(to_bytes(state))
 
 
 class Logits(nn.Module):
