@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import warnings
@@ -17,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
 FITS = ("crop", "stretch")
+PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
+JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,15 @@ def read_size(data: bytes, where: str) -> tuple[int, int]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         picture, turned = open_picture(data, where), False  # raises with the reason
     return picture.size[::-1] if turned else picture.size
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large."""
+    buffer = io.BytesIO()
+    if max(picture.shape[:2]) <= PNG_SIDE:
+        kind = "png"
+        Image.fromarray(picture).save(buffer, "PNG")
+    else:
+        kind = "jpeg"
+        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

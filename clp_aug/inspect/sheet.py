@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from clp_aug.contract import schema
 from clp_aug.contract.files import written_beside
+from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
 from clp_aug.inspect.summary import group_name, lines, summarise
-
-PNG_SIDE = 64  # pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
-JPEG_QUALITY = 90
 
 
 def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
@@ -102,18 +97,6 @@ def _picture(reader: ShardReader, i: int) -> dict:
         "source": header.box_sources[tables["meta/box_source"][i]],
         "box": [int(v) for v in tables["meta/box"][i]],
     }
-
-
-def data_uri(picture: np.ndarray) -> str:
-    """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large."""
-    buffer = io.BytesIO()
-    if max(picture.shape[:2]) <= PNG_SIDE:
-        kind = "png"
-        Image.fromarray(picture).save(buffer, "PNG")
-    else:
-        kind = "jpeg"
-        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _filters(reader: ShardReader, chosen: np.ndarray) -> dict[str, list[str]]:

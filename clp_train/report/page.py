@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from importlib import resources
@@ -12,18 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.files import written_beside
+from clp_aug.contract.images import data_uri
 from clp_train.data import masks
 from clp_train.gradcam import attention, inside_share
 from clp_train.report.curves import panels
 from clp_train.report.table import accuracy_table, percent
 
-PNG_SIDE = 64  # pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
-JPEG_QUALITY = 90
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
 
 
@@ -184,15 +180,3 @@ def heated(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     grey = DIMMED * image.mean(2, keepdims=True)
     opacity = OPACITY * strength[..., None]
     return ((1 - opacity) * grey + opacity * colour).round().astype(np.uint8)
-
-
-def data_uri(picture: np.ndarray) -> str:
-    """Encode uint8 (H, W, 3) as a data URI: lossless when small, JPEG at full colour resolution when large."""
-    buffer = io.BytesIO()
-    if max(picture.shape[:2]) <= PNG_SIDE:
-        kind = "png"
-        Image.fromarray(picture).save(buffer, "PNG")
-    else:
-        kind = "jpeg"
-        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -15,9 +15,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from clp_aug.contract.errors import InputError
+from clp_aug.contract.images import data_uri
 from clp_train import cli
 from clp_train.report import curves
-from clp_train.report.page import Look, data_uri, heated, write_page
+from clp_train.report.page import Look, heated, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [
