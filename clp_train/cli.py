@@ -35,7 +35,7 @@ PAGE = "page.html"
     "--meta-delta",
     type=click.Choice(META_DELTAS),
     default=TrainConfig.meta_delta,
-    help="Perturb the meta logits too, as eq. (9) is written (it collapses), or not.",
+    help="Perturb the meta logits too, as eq. (9) is written, or not.",
 )
 @click.option("--saliency-lambda", type=float, default=TrainConfig.saliency_lambda, help="Lambda of eq. (6); 0 = off.")
 @click.option(

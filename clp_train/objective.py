@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from clp_aug.contract.errors import pick
 from clp_train.losses import cross_entropy
 
 NORMALISERS = ("n", "sum_w")
@@ -27,6 +28,9 @@ class Terms:
     scale: float = 1.0
     normaliser: str = "n"
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(NORMALISERS), self.normaliser, "normaliser")
 
 
 def sample_losses(logits: Tensor, label: Tensor, terms: Terms) -> Tensor:

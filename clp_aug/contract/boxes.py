@@ -10,12 +10,6 @@ import numpy as np
 Box = tuple[int, int, int, int]
 
 
-def is_valid(box: Box, height: int, width: int) -> bool:
-    """Tell whether the box holds at least one pixel and lies inside the picture."""
-    x0, y0, x1, y1 = box
-    return 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
-
-
 def mask(box: Box, height: int, width: int) -> np.ndarray:
     """Return r of eq. (2): bool (H, W), True inside the box."""
     x0, y0, x1, y1 = box

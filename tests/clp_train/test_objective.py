@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clp_aug.contract.errors import UsageError
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.losses import cross_entropy, saliency_weight
@@ -45,6 +46,11 @@ def test_the_defaults_are_plain_cross_entropy():
     logits, label = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
     assert torch.equal(sample_losses(logits, label, Terms()), cross_entropy(logits, label))
     torch.testing.assert_close(objective(logits, label, Terms()), F.cross_entropy(logits, label))
+
+
+def test_an_unknown_normaliser_is_refused():
+    with pytest.raises(UsageError, match="unknown normaliser 'mean': choose one of n, sum_w"):
+        Terms(normaliser="mean")
 
 
 def view_of(n=6, classes=3, seed=0):

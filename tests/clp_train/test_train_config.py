@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_train.config import TrainConfig, parse_settings
+from clp_train.config import CHOICES, TrainConfig, parse_settings
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,13 @@ def test_settings_by_key():
 def test_settings_that_are_refused(pair, message):
     with pytest.raises(UsageError, match=message):
         parse_settings([pair])
+
+
+def test_the_choices_are_those_of_the_modules():
+    """They stand in config too, because importing the modules would load torch for every --help."""
+    from clp_train import hypergradient, losses, perturbation
+
+    assert set(CHOICES["hypergradient"]) == set(hypergradient.MODES)
+    assert CHOICES["omega_form"] == perturbation.FORMS
+    assert CHOICES["omega_start"] == perturbation.STARTS
+    assert set(CHOICES["saliency_target"]) == set(losses.SALIENCY_TARGETS)
