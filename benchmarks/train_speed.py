@@ -17,16 +17,18 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
+from clp_train import step
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, generator_for
 from clp_train.memory import keep_freed_memory
 from clp_train.methods import build_method
 from clp_train.models import build_model
-from clp_train.step import train_step
+from clp_train.second_order import input_gradient
 
 CLASSES, SIDE = 10, 32
 ROWS = {  # name -> settings of the run
@@ -39,8 +41,10 @@ ROWS = {  # name -> settings of the run
     "Meta-LP, last block, central": {"method": "meta-lp", "meta_scope": "last-block", "hypergradient": "central"},
     "MWN, exact, forward": {"method": "mwn"},
     "CLP, exact, no saliency": {"method": "clp", "saliency_lambda": 0.0},
-    "CLP, exact, saliency on both": {"method": "clp"},
+    "CLP, exact, forward, saliency on both": {"method": "clp"},
     "CLP, exact, central, saliency on both": {"method": "clp", "hypergradient": "central"},
+    "the same, saliency on a quarter": {"method": "clp", "hypergradient": "central", "saliency_subset": 0.25},
+    "CLP, exact, central, torch's own second derivatives": {"method": "clp", "hypergradient": "central"},
     "Meta-LP, double backward": {"method": "meta-lp", "hypergradient": "reference"},
 }
 
@@ -53,6 +57,12 @@ def batch_of(pictures: int, seed: int, kinds: int = 1) -> Batch:
     label = torch.randint(CLASSES, (pictures,), generator=generator)
     kind = (torch.arange(pictures) % kinds).to(torch.uint8)
     return Batch(torch.rand(pictures, 3, SIDE, SIDE, generator=generator), inside, label, kind, torch.arange(pictures))
+
+
+class PlainSecondOrder(nullcontext):
+    """In place of `second_order`: torch differentiates its own backward passes."""
+
+    input_gradient = staticmethod(input_gradient)
 
 
 class Row:
@@ -68,12 +78,21 @@ class Row:
         self.train, self.meta = batch_of(pictures, 0), batch_of(pictures, 1, 3)
         self.layout, self.steps = layout, 0
 
+        self.second_order = PlainSecondOrder if "torch's own" in name else step.second_order
+
     def step(self) -> float:
         """Do one step and return its seconds."""
+        step.second_order, ours = self.second_order, step.second_order
+        try:
+            return self._step()
+        finally:
+            step.second_order = ours
+
+    def _step(self) -> float:
         train = Batch(**{**vars(self.train), "images": self.train.images.clone().contiguous(memory_format=self.layout)})
         start = time.perf_counter()
         meta = self.meta if self.method.learned else None
-        train_step(self.network, self.method, self.optimiser, train, meta, self.config, self.steps)
+        step.train_step(self.network, self.method, self.optimiser, train, meta, self.config, self.steps)
         self.steps += 1
         return time.perf_counter() - start
 

@@ -24,9 +24,10 @@ CHOICES = {
     "saliency_target": SALIENCY_TARGETS,
     "saliency_scale": ("mean", "sum"),
     "saliency_on": ("both", "train", "meta"),
+    "schedule": ("steps", "constant", "cosine"),
 }
 """Setting -> its valid values; the first is the paper's or the plainest."""
-KINDS = {"meta": Path, "root": Path, "out": Path, "meta_batch_size": int, "limit": int}
+KINDS = {"meta": Path, "root": Path, "out": Path, "meta_batch_size": int, "limit": int, "head_lr": float}
 """Types of the settings whose default does not tell."""
 
 
@@ -35,13 +36,14 @@ class TrainConfig:
     """The settings of one run.
 
     meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
-    or the whole meta set where that is smaller, when None; limit: at most so many training pictures; omega_lr: the
+    or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
+    schedule: of both, "steps" to a tenth at 60 % and 80 % of the run; limit: at most so many training pictures; omega_lr: the
     step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written; meta_step: "lagged"
     takes the step itself for the virtual one; meta_scope: which weights the virtual step moves; meta_interval: a meta
     step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight decay and momentum
     in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the cross entropy;
-    saliency_on: which batches it is applied to; saliency_interval: on training pictures every so many steps;
-    transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
+    saliency_on: which batches it is applied to; saliency_interval: every so many steps; saliency_subset: the share of each batch it
+    looks at; freeze_batch_norm: keep the start's statistics, for pretrained models on small batches; transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
     disk.
     """
 
@@ -53,6 +55,9 @@ class TrainConfig:
     batch_size: int = 100
     meta_batch_size: int | None = None
     lr: float = 0.1
+    head_lr: float | None = None
+    schedule: str = "steps"
+    momentum: float = 0.9
     weight_decay: float = 5e-4
     omega_lr: float = 1e-3
     omega_form: str = "full"
@@ -61,7 +66,7 @@ class TrainConfig:
     meta_step: str = "exact"
     meta_scope: str = "all"
     meta_interval: int = 1
-    hypergradient: str = "forward"
+    hypergradient: str = "central"
     virtual_momentum: bool = False
     saliency_lambda: float = 0.2
     saliency_target: str = "probability"
@@ -69,6 +74,8 @@ class TrainConfig:
     saliency_relative: bool = False
     saliency_on: str = "both"
     saliency_interval: int = 1
+    saliency_subset: float = 1.0
+    freeze_batch_norm: bool = False
     transform: str = "pad-crop-flip"
     checkpoint_interval: int = 100
     seed: int = 0
@@ -93,12 +100,15 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise UsageError(f"{option(name)} {value}: expected a whole number >= {low}")
-        for name in ("lr", "omega_lr"):
-            if not 0 < getattr(self, name) < float("inf"):  # written so that NaN fails too
+        for name in ("lr", "omega_lr", "head_lr"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):  # written so that NaN fails too
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number > 0")
         for name in ("weight_decay", "saliency_lambda"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number >= 0")
+        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number from {low} to {high}")
 
     @property
     def folder(self) -> Path:

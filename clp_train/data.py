@@ -62,6 +62,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.label)
 
+    def first(self, n: int) -> Batch:
+        """Return the first n pictures."""
+        return Batch(*(values[:n] for values in vars(self).values()))
+
 
 @dataclass(frozen=True)
 class RunData:

@@ -3,7 +3,7 @@
 What a method learns (Omega) enters the training loss only behind the logits u(W): L_train = L(u(W), Omega). With
 v = d L_meta / d W_hat and u' = d/de u(W + e v) at e = 0, the chain rule needs no second-order graph:
 
-    d L_meta(W_hat(Omega), Omega) / d Omega  =  direct term  -  lr * d/dOmega < dL/du (u, Omega), u' >
+    d L_meta(W_hat(Omega), Omega) / d Omega  =  direct term  -  rate * d/dOmega < dL/du (u, Omega), u' >
 
 with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation or
 from two plain passes. The double backward of the textbook stays as the reference that tests compare with.
@@ -12,7 +12,8 @@ from two plain passes. The double backward of the textbook stays as the referenc
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 Weights = dict[str, Tensor]
-CENTRAL_STEP = 0.01  # of the norm of v: small beside the weights, large beside float32's rounding
+CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
 
 
 def virtual_pass(network: nn.Module, weights: Weights, x: Tensor):
@@ -43,8 +44,7 @@ def forward_slope(network: nn.Module, weights: Weights, direction: Sequence[Tens
 
 def central_slope(network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor) -> Tensor:
     """Return u' by the central difference of two plain passes; its error falls with the square of the step."""
-    norm = torch.sqrt(sum(v.square().sum() for v in direction)).clamp(min=1e-30)
-    step = CENTRAL_STEP / norm
+    step = CENTRAL_STEP * norm_of(weights.values()) / norm_of(direction).clamp(min=1e-30)
     with torch.no_grad():
         ends = [
             virtual_pass(
@@ -55,8 +55,27 @@ def central_slope(network: nn.Module, weights: Weights, direction: Sequence[Tens
         return (ends[0].logits - ends[1].logits) / (2 * step)
 
 
+def norm_of(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the Euclidean norm of all numbers together, a scalar."""
+    return torch.sqrt(sum(values.square().sum() for values in tensors))
+
+
 SLOPES = {"forward": forward_slope, "central": central_slope}
 MODES = (*SLOPES, "reference")
+
+
+class MetaStep(NamedTuple):
+    """What the exact meta step finds out; all detached.
+
+    gradients: d L_meta(W_hat(Omega), Omega) / d Omega, one tensor for each of Omega; meta_loss: scalar; training: the
+    gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C). The last two let the final step reuse
+    the pass.
+    """
+
+    gradients: tuple[Tensor, ...]
+    meta_loss: Tensor
+    training: tuple[Tensor, ...]
+    cotangent: Tensor
 
 
 def hypergradient(
@@ -67,39 +86,56 @@ def hypergradient(
     behind: Callable[[Tensor], Tensor],
     learned: Sequence[Tensor],
     meta_loss: Callable[[Weights], Tensor],
-    lr: float,
-    constant: Sequence[Tensor] | None = None,
-    mode: str = "forward",
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return d L_meta(W_hat(Omega), Omega) / d Omega for each tensor of Omega, and the meta loss, detached.
+    rates: Sequence[float],
+    penalty: Tensor | None = None,
+    drift: Sequence[Tensor] | None = None,
+    mode: str = "central",
+) -> MetaStep:
+    """Return the gradient of eq. (9) for each tensor of Omega, and what was found on the way.
 
-    W_hat = W - lr * (d L_train / dW + constant) is plain SGD (eq. 8). weights: those that the virtual step moves, by
-    name; logits: u of images with a graph to them, which is kept; behind: logits -> L_train, a scalar with a graph to
-    Omega; learned: Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; constant: the part of the
-    training gradient that is free of Omega. Nothing is changed in place.
+    W_hat = W - rate * (d (L_train + penalty) / dW + drift) is plain SGD (eq. 8). weights: those that the virtual step
+    moves, by name; rates: the step size of each; logits: u of images with a graph to them, which is kept; behind:
+    logits -> L_train, a scalar with a graph to Omega; learned: Omega; meta_loss: weights -> scalar, to be computed with
+    `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay.
+    Nothing is changed in place.
     """
     leaf = logits.detach().requires_grad_()
     (cotangent,) = torch.autograd.grad(behind(leaf), leaf, create_graph=True)  # (n, C), with a graph to Omega
-    reference = mode == "reference"
-    gradients = torch.autograd.grad(
-        behind(logits) if reference else logits, tuple(weights.values()), None if reference else cotangent.detach(),
-        retain_graph=True, create_graph=reference, materialize_grads=True,
-    )  # fmt: skip
-    stepped = virtual_step(weights, gradients, constant, lr)
-    direction, direct, loss = meta_gradient(stepped, learned, meta_loss)
-    if reference:
-        mixed = torch.autograd.grad(gradients, learned, direction, retain_graph=True, materialize_grads=True)
+    if mode == "reference":
+        gradients = gradients_of(weights, behind(logits), create_graph=True)
+        training = gradients if penalty is None else added(gradients, gradients_of(weights, penalty))
     else:
-        mixed = mixed_term(network, weights, images, cotangent, learned, direction, mode)
-    return tuple(d - lr * m for d, m in zip(direct, mixed, strict=True)), loss
+        outputs, seeds = [logits], [cotangent.detach()]
+        if penalty is not None:
+            outputs, seeds = [logits, penalty], [cotangent.detach(), None]
+        training = gradients_of(weights, outputs, seeds)
+    stepped = virtual_step(weights, training if drift is None else added(training, drift), rates)
+    direction, direct, loss = meta_gradient(stepped, learned, meta_loss)
+    scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
+    if mode == "reference":
+        mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
+    else:
+        mixed = mixed_term(network, weights, images, cotangent, learned, scaled, mode)
+    found = tuple(d - m for d, m in zip(direct, mixed, strict=True))
+    return MetaStep(found, loss, tuple(g.detach() for g in training), cotangent.detach())
 
 
-def virtual_step(
-    weights: Weights, gradients: Sequence[Tensor], constant: Sequence[Tensor] | None, lr: float
-) -> Weights:
+def gradients_of(weights: Weights, outputs, seeds=None, create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad; the graph is kept."""
+    return torch.autograd.grad(
+        outputs, tuple(weights.values()), seeds, retain_graph=True, create_graph=create_graph, materialize_grads=True
+    )
+
+
+def added(first: Sequence[Tensor], second: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the sums, tensor by tensor."""
+    return tuple(a + b for a, b in zip(first, second, strict=True))
+
+
+def virtual_step(weights: Weights, gradients: Sequence[Tensor], rates: Sequence[float]) -> Weights:
     """Return W_hat of eq. (8), leaves that require gradients."""
-    shift = gradients if constant is None else [g + c for g, c in zip(gradients, constant, strict=True)]
-    return {n: (w - lr * g).detach().requires_grad_() for (n, w), g in zip(weights.items(), shift, strict=True)}
+    moves = zip(weights.items(), gradients, rates, strict=True)
+    return {n: (w - rate * g).detach().requires_grad_() for (n, w), g, rate in moves}
 
 
 def meta_gradient(
@@ -120,7 +156,8 @@ def mixed_term(
     direction: Sequence[Tensor],
     mode: str,
 ) -> tuple[Tensor, ...]:
-    """Return d/dOmega < cotangent(Omega), u' > for each tensor of Omega. cotangent: dL/du (n, C), graph to Omega."""
+    """Return d/dOmega < cotangent(Omega), u' > for each tensor of Omega. cotangent: dL/du (n, C), graph to Omega;
+    direction: v times the step sizes."""
     slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach())
     return torch.autograd.grad(
         cotangent, learned, slope.expand_as(cotangent), materialize_grads=True, allow_unused=True

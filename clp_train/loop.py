@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,9 +16,9 @@ from clp_train.data import RunData
 from clp_train.methods import build_method
 from clp_train.metrics import Metrics, evaluate
 from clp_train.models import build_model
+from clp_train.models.parts import frozen_batch_norm
 from clp_train.step import StepLosses, train_step
 
-MOMENTUM = 0.9
 MILESTONES = (0.6, 0.8)  # of the epochs; the paper's 120 and 160 of 200
 LR_DROP = 0.1
 
@@ -51,15 +52,18 @@ def train(
     statistics = data.channel_statistics(run.train.images)
     network = build_model(config.model, classes, *statistics, data.generator_for(config.seed, 0, "network"))
     method = build_method(config, counts, data.generator_for(config.seed, 0, "method"))
-    optimiser = torch.optim.SGD(network.parameters(), config.lr, MOMENTUM, weight_decay=config.weight_decay)
+    if config.freeze_batch_norm:
+        frozen_batch_norm(network)
+    optimiser = build_optimiser(network, config)
     meta_set = data.meta_of_kinds(run.meta, method.meta_kinds) if method.learned else None
     at = checkpoint.load(network, optimiser, method) if resume else Position()
 
     steps = data.steps_per_epoch(len(run.train), config.batch_size)
     metrics: dict[str, Metrics] = {}
     for epoch in range(at.step // steps, config.epochs):
-        lr = learning_rate(config, epoch)
-        optimiser.param_groups[0]["lr"] = lr
+        factor = rate_factor(config, epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = factor * group["start"]
         network.train()
         for batch in data.train_batches(run.train, epoch, config, at.step - epoch * steps):
             wanted = meta_set is not None and at.step % config.meta_interval == 0
@@ -72,7 +76,7 @@ def train(
         last = epoch + 1 == config.epochs
         splits = run.evaluation if last else {k: v for k, v in run.evaluation.items() if k == "val"}
         metrics = {k: evaluate(network, part, classes, train_counts, method.predict) for k, part in splits.items()}
-        at.history.append({"epoch": epoch + 1, "lr": lr, **means(at.losses), **val_summary(metrics)})
+        at.history.append({"epoch": epoch + 1, "lr": factor * config.lr, **means(at.losses), **val_summary(metrics)})
         at.losses = []
         if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
             at.selected = Snapshot(epoch + 1, copied(network), metrics)
@@ -89,9 +93,22 @@ def train(
     return Trained(network, final, selected, at.history)
 
 
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Return the step size of an epoch (from 0): a tenth at 60 % and again at 80 % of the run."""
-    return config.lr * LR_DROP ** sum(epoch >= share * config.epochs for share in MILESTONES)
+def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """Return SGD with momentum over the body and the head, each with its step size at the start of the run."""
+    head = [*network.head.parameters()]
+    body = [w for w in network.parameters() if not any(w is own for own in head)]
+    parts = ((body, config.lr), (head, config.head_lr or config.lr))
+    groups = [{"params": weights, "lr": lr, "start": lr} for weights, lr in parts]
+    return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay)
+
+
+def rate_factor(config: TrainConfig, epoch: int) -> float:
+    """Return what the step sizes are multiplied by in an epoch (from 0)."""
+    if config.schedule == "constant":
+        return 1.0
+    if config.schedule == "cosine":
+        return (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    return LR_DROP ** sum(epoch >= share * config.epochs for share in MILESTONES)
 
 
 def merit(metrics: dict[str, Metrics]) -> tuple[float, float]:

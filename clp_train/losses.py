@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import ClpError
 from clp_aug.contract.schema import COUNTERFACTUAL
+from clp_train.second_order import input_gradient
 
 
 class DivergedError(ClpError):
@@ -65,19 +67,27 @@ SALIENCY_TARGETS = {
 """What eq. (6) differentiates, each of the picture's own label; "probability" is the paper's."""
 
 
-def saliency(images: Tensor, logits: Tensor, inside: Tensor, label: Tensor, target: str, scale: str = "mean") -> Tensor:
+def saliency(
+    images: Tensor,
+    logits: Tensor,
+    inside: Tensor,
+    label: Tensor,
+    target: str,
+    scale: str = "mean",
+    gradient: Callable[[Tensor, Tensor], Tensor] = input_gradient,
+) -> Tensor:
     """Return eq. (6) without lambda for each picture, (n,), differentiable: the mean over background pixels of the
     squared gradient of the target, summed over the channels.
 
     images: (n, 3, H, W) in [0, 1], requiring gradients, from which logits (n, C) were computed; inside: bool
-    (n, H, W), True in the box; scale: "mean" over the background as the paper writes it, or its "sum". The logits are
+    (n, H, W), True in the box; scale: "mean" over the background as the paper writes it, or its "sum"; gradient:
+    (scalar, images) -> its gradient with a graph. The logits are
     unperturbed, so the term does not depend on Omega. A picture without background gives 0. A counterfactual keeps its
     box and its label y: what stayed there is exactly what must not speak for y. In train mode batch norm ties the
     pictures of a batch together; each gradient is of the batch's sum.
     """
     chosen = SALIENCY_TARGETS[target](logits, label).sum()
-    (gradient,) = torch.autograd.grad(chosen, images, create_graph=True)
-    energy = (gradient.square().sum(1) * ~inside).sum((1, 2))
+    energy = (gradient(chosen, images).square().sum(1) * ~inside).sum((1, 2))
     return energy if scale == "sum" else energy / (~inside).sum((1, 2)).clamp(min=1)
 
 

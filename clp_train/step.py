@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
-from clp_train.hypergradient import Weights, hypergradient, meta_gradient, mixed_term, virtual_pass
+from clp_train.hypergradient import Weights, added, gradients_of, hypergradient, meta_gradient, mixed_term, virtual_pass
 from clp_train.losses import check_finite, meta_losses, saliency, saliency_weight
 from clp_train.methods.base import Method
-from clp_train.models.parts import last_block
+from clp_train.models.parts import Output, last_block
 from clp_train.objective import objective, sample_losses
+from clp_train.second_order import second_order
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,9 @@ def train_step(
     meta: the meta batch, None for a step without a meta step. One real forward pass serves the characteristics, the
     virtual step (8) and the final step (10): all three are at the same weights. Raises DivergedError.
     """
-    weights, lr = dict(network.named_parameters()), optimiser.param_groups[0]["lr"]
-    with_saliency = on_train(method, config) and step % config.saliency_interval == 0
-    out = network(batch.images.requires_grad_(with_saliency))
-    constant, penalty = (
-        saliency_gradient(out.logits, batch, weights, method, config, step) if with_saliency else (None, None)
-    )
+    weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
+    out, term = batch_and_saliency(network, network, weights, batch, "train", method, config, step)
+    penalty = total(term, method.penalty(out, batch))
 
     view = View(out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label)
     method.observe(view)  # CHARACTERISTICS
@@ -55,92 +53,116 @@ def train_step(
     check_finite(losses, batch.sample_id, "training loss", step)
 
     scope = {name: weights[name] for name in last_block(network)} if config.meta_scope == "last-block" else weights
-    lagged = meta is not None and config.meta_step == "lagged"
-    meta_loss = cotangent = before = None
-    if meta is not None and not lagged:  # META STEP, eqs. (8) and (9)
-        gradients, meta_loss = hypergradient(
+    rates = step_sizes(scope, optimiser)
+
+    def meta_loss_at(virtual: Weights) -> Tensor:
+        return meta_objective(network, virtual, method, meta, config, step)
+
+    found = before = cotangent = None
+    if meta is not None and config.meta_step == "exact":  # META STEP, eqs. (8) and (9)
+        found = hypergradient(
             network, scope, batch.images, out.logits, lambda u: objective(u, batch.label, terms), method.learned,
-            lambda virtual: meta_objective(network, virtual, method, meta, config, step),
-            lr, virtual_constant(scope, constant, optimiser, config), config.hypergradient,
+            meta_loss_at, rates, penalty, drift(scope, optimiser, config), config.hypergradient,
         )  # fmt: skip
-        method.update(gradients)
+        method.update(found.gradients)
         terms = method.terms(view)
-    elif lagged:  # the virtual step is the step: its gradient for Omega follows below
+    elif meta is not None:  # lagged: the virtual step is the step, and its gradient for Omega follows below
         leaf = out.logits.detach().requires_grad_()
         (cotangent,) = torch.autograd.grad(objective(leaf, batch.label, terms), leaf, create_graph=True)
         before = {name: w.detach().clone() for name, w in scope.items()}
 
     loss = objective(out.logits, batch.label, terms)  # final step, eq. (10)
-    gradients = torch.autograd.grad(loss, tuple(weights.values()))
-    for (name, w), gradient in zip(weights.items(), gradients, strict=True):
-        w.grad = gradient if constant is None else gradient + constant[name]
+    if found is not None and penalty is not None and len(scope) == len(weights):
+        # both steps share the penalty's gradient: what changed is the part behind the logits
+        leaf = out.logits.detach().requires_grad_()
+        (now,) = torch.autograd.grad(objective(leaf, batch.label, terms), leaf)
+        gradients = added(found.training, gradients_of(weights, out.logits, now - found.cotangent))
+    else:
+        gradients = gradients_of(weights, total(loss, penalty))
+    for w, gradient in zip(weights.values(), gradients, strict=True):
+        w.grad = gradient
     optimiser.step()
 
-    if lagged:
+    meta_loss = None if found is None else found.meta_loss
+    if before is not None:
         stepped = {name: w.detach().requires_grad_() for name, w in scope.items()}
-        direction, direct, meta_loss = meta_gradient(
-            stepped, method.learned, lambda virtual: meta_objective(network, virtual, method, meta, config, step)
-        )
-        mixed = mixed_term(network, before, batch.images, cotangent, method.learned, direction, config.hypergradient)
-        method.update([d - lr * m for d, m in zip(direct, mixed, strict=True)])
-    return StepLosses(loss.item(), None if meta_loss is None else meta_loss.item(), penalty)
+        direction, direct, meta_loss = meta_gradient(stepped, method.learned, meta_loss_at)
+        scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
+        mixed = mixed_term(network, before, batch.images, cotangent, method.learned, scaled, config.hypergradient)
+        method.update([d - m for d, m in zip(direct, mixed, strict=True)])
+    return StepLosses(loss.item(), *(None if part is None else part.item() for part in (meta_loss, term)))
 
 
-def on_train(method: Method, config: TrainConfig) -> bool:
-    """Tell whether eq. (6) is applied to training pictures."""
-    return method.saliency_weight > 0 and config.saliency_on in ("both", "train")
+def step_sizes(weights: Weights, optimiser: torch.optim.SGD) -> list[float]:
+    """Return the step size of each weight."""
+    of = {w: group["lr"] for group in optimiser.param_groups for w in group["params"]}
+    return [of[w] for w in weights.values()]
 
 
-def saliency_gradient(
-    logits: Tensor, batch: Batch, weights: Weights, method: Method, config: TrainConfig, step: int
-) -> tuple[Weights, float]:
-    """Return the gradient of eq. (6) on the training batch by weight, and its value with its weight.
-
-    The logits are unperturbed, so the term is free of Omega: its gradient is taken once, for (8) and for (10).
-    """
-    terms = saliency(batch.images, logits, batch.inside, batch.label, config.saliency_target, config.saliency_scale)
-    check_finite(terms, batch.sample_id, "training saliency", step)
-    weight = saliency_weight(method.saliency_weight, config.saliency_relative, terms, logits, batch.label)
-    loss = weight * terms.mean()
-    found = torch.autograd.grad(loss, tuple(weights.values()), retain_graph=True, materialize_grads=True)
-    return dict(zip(weights, found, strict=True)), loss.item()
-
-
-def virtual_constant(
-    scope: Weights, constant: Weights | None, optimiser: torch.optim.SGD, config: TrainConfig
-) -> Sequence[Tensor] | None:
-    """Return the part of the virtual step's gradient that is free of Omega, in the scope's order.
-
-    Plain SGD as in eq. (8), or, with `virtual_momentum`, with the weight decay and momentum of the real step.
-    """
+def drift(weights: Weights, optimiser: torch.optim.SGD, config: TrainConfig) -> list[Tensor] | None:
+    """Return what weight decay and momentum add to the virtual step, with `virtual_momentum`; else None, eq. (8)."""
     if not config.virtual_momentum:
-        return None if constant is None else [constant[name] for name in scope]
+        return None
     group = optimiser.param_groups[0]
-    parts = []
-    for name, w in scope.items():
-        part = group["weight_decay"] * w.detach()
-        buffer = optimiser.state.get(w, {}).get("momentum_buffer")
-        part = part if buffer is None else part + group["momentum"] * buffer
-        parts.append(part if constant is None else part + constant[name])
-    return parts
+    parts = [group["weight_decay"] * w.detach() for w in weights.values()]
+    buffers = [optimiser.state.get(w, {}).get("momentum_buffer") for w in weights.values()]
+    return [p if b is None else p + group["momentum"] * b for p, b in zip(parts, buffers, strict=True)]
+
+
+def total(*parts: Tensor | None) -> Tensor | None:
+    """Return the sum of what is there, None for nothing."""
+    there = [part for part in parts if part is not None]
+    return sum(there[1:], there[0]) if there else None
+
+
+def batch_and_saliency(
+    run: Callable[[Tensor], Output],
+    network: nn.Module,
+    weights: Weights,
+    batch: Batch,
+    where: str,
+    method: Method,
+    config: TrainConfig,
+    step: int,
+) -> tuple[Output, Tensor | None]:
+    """Return run(pictures), and eq. (6) times its weight where it is due, a scalar with a graph to the weights.
+
+    run: the pass of the whole batch, which is that of the network at these weights; where: "train" or "meta". The
+    logits are unperturbed, so the term is free of Omega. On a subset the term has a pass of its own.
+    """
+    due = method.saliency_weight > 0 and config.saliency_on in ("both", where) and step % config.saliency_interval == 0
+    if not due:
+        return run(batch.images), None
+    twice = second_order()
+    if config.saliency_subset == 1:
+        part, images = batch, batch.images.detach().requires_grad_()
+        with twice:
+            out = of_part = run(images)
+    else:
+        out, part = run(batch.images), batch.first(max(2, round(config.saliency_subset * len(batch))))
+        images = part.images.detach().requires_grad_()
+        with twice:
+            of_part = virtual_pass(network, weights, images)
+    terms = saliency(
+        images, of_part.logits, part.inside, part.label, config.saliency_target, config.saliency_scale,
+        twice.input_gradient,
+    )  # fmt: skip
+    check_finite(terms, part.sample_id, f"{where} saliency", step)
+    weight = saliency_weight(method.saliency_weight, config.saliency_relative, terms, of_part.logits, part.label)
+    return out, weight * terms.mean()
 
 
 def meta_objective(
     network: nn.Module, weights: Weights, method: Method, meta: Batch, config: TrainConfig, step: int
 ) -> Tensor:
     """Return the bracket of eq. (9) at other weights, a scalar: mean loss by kind plus saliency of the meta batch."""
-    with_saliency = method.saliency_weight > 0 and config.saliency_on in ("both", "meta")
-    images = meta.images.detach().requires_grad_(with_saliency)
-    out = virtual_pass(network, weights, images)
+    out, term = batch_and_saliency(
+        lambda images: virtual_pass(network, weights, images), network, weights, meta, "meta", method, config, step
+    )
     delta = None
     if config.meta_delta == "paper":
         head = weights.get("head.weight", network.head.weight).detach()
         delta = method.terms(View(out.logits.detach(), out.features.detach(), head, meta.label)).delta
     losses = meta_losses(out.logits, meta.label, meta.kind, delta)
     check_finite(losses, meta.sample_id, "meta loss", step)
-    if not with_saliency:
-        return losses.mean()
-    terms = saliency(images, out.logits, meta.inside, meta.label, config.saliency_target, config.saliency_scale)
-    check_finite(terms, meta.sample_id, "meta saliency", step)
-    weight = saliency_weight(method.saliency_weight, config.saliency_relative, terms, out.logits, meta.label)
-    return losses.mean() + weight * terms.mean()
+    return total(losses.mean(), term)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +11,10 @@ from torch import Tensor
 from clp_aug.contract.schema import KINDS
 from clp_train.characteristics import View
 from clp_train.objective import Terms
+
+if TYPE_CHECKING:
+    from clp_train.data import Batch
+    from clp_train.models.parts import Output
 
 
 class Method:
@@ -29,6 +34,10 @@ class Method:
     def terms(self, view: View) -> Terms:
         """Return what goes into the objective for the pictures of a view, with a graph to `learned`."""
         return Terms()
+
+    def penalty(self, out: Output, batch: Batch) -> Tensor | None:
+        """Return what is added to the objective, a scalar with a graph to the network and none to `learned`."""
+        return None
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """Move `learned` along the hypergradient, one tensor each; called after each meta step."""

@@ -38,7 +38,7 @@ def parts(method, **settings):
         filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
         torch.nn.init.normal_(filled.network.last.weight, generator=torch.Generator().manual_seed(2))
-    optimiser = torch.optim.SGD(network.parameters(), LR, loop.MOMENTUM, weight_decay=config.weight_decay)
+    optimiser = loop.build_optimiser(network, config)
     return config, network, filled, optimiser
 
 
@@ -182,7 +182,7 @@ def test_a_broken_picture_stops_the_run_by_name():
 
 def test_learning_rate_drops_at_60_and_80_percent():
     config = TrainConfig(meta=Path("x.h5"), epochs=10, lr=0.1)
-    rates = [loop.learning_rate(config, epoch) for epoch in range(10)]
+    rates = [config.lr * loop.rate_factor(config, epoch) for epoch in range(10)]
     assert rates == pytest.approx([0.1] * 6 + [0.01] * 2 + [0.001] * 2)
 
 
