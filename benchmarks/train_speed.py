@@ -27,6 +27,7 @@ from clp_train.config import TrainConfig
 from clp_train.data import Batch, generator_for
 from clp_train.memory import keep_freed_memory
 from clp_train.methods import build_method
+from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
 from clp_train.second_order import input_gradient
 
@@ -56,7 +57,8 @@ def batch_of(pictures: int, seed: int, kinds: int = 1) -> Batch:
     inside[:, 8:24, 8:24] = True
     label = torch.randint(CLASSES, (pictures,), generator=generator)
     kind = (torch.arange(pictures) % kinds).to(torch.uint8)
-    return Batch(torch.rand(pictures, 3, SIDE, SIDE, generator=generator), inside, label, kind, torch.arange(pictures))
+    images, row = torch.rand(pictures, 3, SIDE, SIDE, generator=generator), torch.arange(pictures)
+    return Batch(images, inside, label, label, kind, row, row)
 
 
 class PlainSecondOrder(nullcontext):
@@ -73,9 +75,11 @@ class Row:
         self.network = build_model(model, CLASSES, [0.5] * 3, [0.25] * 3, generator_for(0, 0, "network")).train()
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = self.network.to(memory_format=layout)
-        self.method = build_method(self.config, torch.full((CLASSES,), 100.0), generator_for(0, 0, "method"))
-        self.optimiser = torch.optim.SGD(self.network.parameters(), 0.1, 0.9, weight_decay=5e-4)
         self.train, self.meta = batch_of(pictures, 0), batch_of(pictures, 1, 3)
+        self.method = build_method(
+            self.config, TrainTable(self.train.label, self.train.label, CLASSES, CLASSES), generator_for(0, 0, "method")
+        )
+        self.optimiser = torch.optim.SGD(self.network.parameters(), 0.1, 0.9, weight_decay=5e-4)
         self.layout, self.steps = layout, 0
 
         self.second_order = PlainSecondOrder if "torch's own" in name else step.second_order

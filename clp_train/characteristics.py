@@ -13,13 +13,14 @@ from torch.nn import functional as F
 class View(NamedTuple):
     """What a classifier shows of a batch, detached: nothing of Table 1 is differentiated.
 
-    logits: (n, C), unperturbed; features: (n, A); head: (C, A), the last layer's weights; label: int64 (n,).
+    logits: (n, C), unperturbed; features: (n, A); head: (C, A), the last layer's weights; label, group: int64 (n,).
     """
 
     logits: Tensor
     features: Tensor
     head: Tensor
     label: Tensor
+    group: Tensor
 
 
 class ClassStats(NamedTuple):

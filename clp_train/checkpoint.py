@@ -36,12 +36,20 @@ class Snapshot:
 
 @dataclass
 class Position:
-    """Where a run is. step: steps done; losses: of the epoch under way; history: a line an epoch; selected: by val."""
+    """Where a run is. step: steps done; losses: of the epoch under way; history: a line an epoch; selected: by val;
+    best: by test, without its state.
+    """
 
     step: int = 0
     losses: list[StepLosses] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
     selected: Snapshot | None = None
+    best: Snapshot | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, from 0."""
+        return len(self.history)
 
 
 @dataclass(frozen=True)
@@ -55,23 +63,26 @@ class Checkpoint:
         """Write the state, atomically."""
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
-        for i, w in enumerate(network.parameters()):
+        for name, w in network.named_parameters():
             buffer = optimiser.state.get(w, {}).get("momentum_buffer")
             if buffer is not None:
-                tensors[f"momentum.{i}"] = buffer
-        plain = {"step": position.step, "history": position.history, "selected": None}
-        plain["losses"] = [dataclasses.astuple(losses) for losses in position.losses]
+                tensors[f"momentum.{name}"] = buffer
         if position.selected is not None:
             tensors |= {f"selected.{name}": value for name, value in position.selected.state.items()}
-            metrics = {split: dataclasses.asdict(m) for split, m in position.selected.metrics.items()}
-            plain["selected"] = {"epoch": position.selected.epoch, "metrics": metrics}
+        plain = {
+            "step": position.step,
+            "losses": [dataclasses.astuple(losses) for losses in position.losses],
+            "history": position.history,
+            "selected": snapshot_json(position.selected),
+            "best": snapshot_json(position.best),
+        }
         metadata = {"key": json.dumps(self.key, sort_keys=True), "position": json.dumps(plain)}
         with written_beside(self.path) as temporary:
             whole = {name: value.detach().contiguous() for name, value in tensors.items()}
             temporary.write_bytes(to_bytes(whole, metadata))
 
-    def load(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method) -> Position:
-        """Take up the state and return where the run was.
+    def load(self, network: nn.Module, method: Method) -> tuple[Position, dict[str, Tensor]]:
+        """Take up the state; return where the run was and the momentum of each parameter by name.
 
         Raises InputError for a missing or damaged file, UsageError, naming the setting, for one of another run.
         """
@@ -97,16 +108,25 @@ class Checkpoint:
 
         network.load_state_dict(part("network"))
         method.load_state_dict(part("method"))
-        parameters = list(network.parameters())
-        for i, buffer in part("momentum").items():
-            optimiser.state[parameters[int(i)]]["momentum_buffer"] = buffer
-        selected = None
-        if plain["selected"] is not None:
-            metrics = {split: metrics_of(m) for split, m in plain["selected"]["metrics"].items()}
-            selected = Snapshot(plain["selected"]["epoch"], part("selected"), metrics)
-        return Position(plain["step"], [StepLosses(*losses) for losses in plain["losses"]], plain["history"], selected)
+        selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
+        losses = [StepLosses(*values) for values in plain["losses"]]
+        return Position(plain["step"], losses, plain["history"], selected, best), part("momentum")
 
 
-def metrics_of(plain: dict) -> Metrics:
-    """Return metrics from their plain JSON."""
-    return Metrics(**{name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()})
+def snapshot_json(snapshot: Snapshot | None) -> dict | None:
+    """Return epoch and metrics of a snapshot as plain JSON, its state left out; None for none."""
+    if snapshot is None:
+        return None
+    return {
+        "epoch": snapshot.epoch,
+        "metrics": {name: dataclasses.asdict(m) for name, m in snapshot.metrics.items()},
+    }
+
+
+def snapshot_of(plain: dict | None, state: dict[str, Tensor]) -> Snapshot | None:
+    """Return the snapshot of what `snapshot_json` gave and a state."""
+    if plain is None:
+        return None
+    metrics = {split: Metrics(**{k: tuple(v) if isinstance(v, list) else v for k, v in m.items()})
+               for split, m in plain["metrics"].items()}  # fmt: skip
+    return Snapshot(plain["epoch"], state, metrics)

@@ -10,74 +10,70 @@ import click
 
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
-from clp_train.config import META_DELTAS, SALIENCY_TARGETS, TrainConfig, parse_settings
+from clp_train.config import CHOICES, SALIENCY_TARGETS, TrainConfig, make_config, parse_settings
 from clp_train.methods import METHODS
 from clp_train.models import NAMES
+from clp_train.presets import names, read_preset
 
 PAGE = "page.html"
 
 
-@click.command(context_settings={"show_default": True, "max_content_width": 110})
+def setting(name: str, help: str, type=None):
+    """Declare the option of a setting; the shown default is the dataclass's, the value None unless it is given."""
+    default = getattr(TrainConfig, name, None)
+    shown = str(default) if default is not None else None
+    return click.option("--" + name.replace("_", "-"), type=type, help=help, show_default=shown)
+
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"max_content_width": 110})
 @click.version_option(__version__)
-@click.option("--meta", required=True, type=click.Path(path_type=Path), help="Shard that clp-augment wrote.")
-@click.option("--method", type=click.Choice(list(METHODS)), default=TrainConfig.method, help="How to train.")
-@click.option(
-    "--root", type=click.Path(path_type=Path), help="Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME."
+@setting("meta", "Shard that clp-augment wrote.  [required]", FILE)
+@setting("method", "How to train.", click.Choice(list(METHODS)))
+@click.option("--preset", metavar="NAME", help=f"Settings to start from: {', '.join(names())}, or a .toml file.")
+@setting("root", "Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME.", FILE)
+@setting("model", f"Classifier: {', '.join(NAMES)}.")
+@setting("epochs", "Passes over the training pictures.", int)
+@setting("batch_size", "Training pictures a step.", int)
+@setting("meta_batch_size", "Meta pictures a step; as --batch-size or all there are.", int)
+@setting("lr", "Step size of the classifier.", float)
+@setting(
+    "schedule", "Of the step size: a tenth at 60 % and 80 % of the run, or as named.", click.Choice(CHOICES["schedule"])
 )
-@click.option("--model", default=TrainConfig.model, help=f"Classifier: {', '.join(NAMES)}.")
-@click.option("--epochs", type=int, default=TrainConfig.epochs, help="Passes over the training pictures.")
-@click.option("--batch-size", type=int, default=TrainConfig.batch_size, help="Training pictures a step.")
-@click.option("--meta-batch-size", type=int, help="Meta pictures a step; as --batch-size or all there are.")
-@click.option("--lr", type=float, default=TrainConfig.lr, help="Step size; a tenth at 60 % and 80 % of the run.")
-@click.option("--weight-decay", type=float, default=TrainConfig.weight_decay, help="Weight decay of the classifier.")
-@click.option("--omega-lr", type=float, default=TrainConfig.omega_lr, help="Step size of the perturbation network.")
-@click.option(
-    "--meta-delta",
-    type=click.Choice(META_DELTAS),
-    default=TrainConfig.meta_delta,
-    help="Perturb the meta logits too, as eq. (9) is written, or not.",
+@setting("weight_decay", "Weight decay of the classifier.", float)
+@setting("omega_lr", "Step size of the perturbation network.", float)
+@setting(
+    "meta_delta", "Perturb the meta logits too, as eq. (9) is written, or not.", click.Choice(CHOICES["meta_delta"])
 )
-@click.option("--saliency-lambda", type=float, default=TrainConfig.saliency_lambda, help="Lambda of eq. (6); 0 = off.")
-@click.option(
-    "--saliency-target",
-    type=click.Choice(SALIENCY_TARGETS),
-    default=TrainConfig.saliency_target,
-    help="What eq. (6) differentiates; probability is the paper's.",
-)
-@click.option(
-    "--saliency-interval",
-    type=int,
-    default=TrainConfig.saliency_interval,
-    help="Saliency of training pictures every so many steps.",
-)
-@click.option("--seed", type=int, default=TrainConfig.seed, help="Seed of the run.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/SHARD-METHOD-seedN]")
-@click.option("--limit", type=int, help="At most so many training pictures, spread over groups.")
+@setting("saliency_lambda", "Lambda of eq. (6); 0 = off.", float)
+@setting("saliency_target", "What eq. (6) differentiates; probability is the paper's.", click.Choice(SALIENCY_TARGETS))
+@setting("saliency_interval", "Saliency every so many steps.", int)
+@setting("seed", "Seed of the run.", int)
+@setting("out", "Folder of the run.  [default: runs/SHARD-METHOD-seedN]", FILE)
+@setting("limit", "At most so many training pictures, spread over groups.", int)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. meta_step=lagged.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
 @click.option("--export", is_flag=True, help="Also write the classifier for clp-augment --f fgsm.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
 @one_line_errors("no result was written; go on from the last checkpoint with --resume")
-def train(
-    meta, method, root, model, epochs, batch_size, meta_batch_size, lr, weight_decay, omega_lr, meta_delta,
-    saliency_lambda, saliency_target, saliency_interval, seed, out, limit, settings, resume, export, quiet, as_json,
-):  # fmt: skip
-    """Train a classifier on a shard and the data set it was made from; report accuracy a group."""
-    named = {
-        "meta": meta, "method": method, "root": root, "model": model, "epochs": epochs, "batch_size": batch_size,
-        "meta_batch_size": meta_batch_size, "lr": lr, "weight_decay": weight_decay, "omega_lr": omega_lr,
-        "meta_delta": meta_delta, "saliency_lambda": saliency_lambda, "saliency_target": saliency_target,
-        "saliency_interval": saliency_interval, "seed": seed, "out": out, "limit": limit, "export": export,
-    }  # fmt: skip
-    config = TrainConfig(**named | parse_settings(settings))
+def train(preset, settings, resume, export, quiet, as_json, **named):
+    """Train a classifier on a shard and the data set it was made from; report accuracy a group.
+
+    clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
+    """
+    given = {name: value for name, value in named.items() if value is not None}
+    config = make_config(read_preset(preset) if preset else {}, given | {"export": export}, parse_settings(settings))
     result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))
         return
     show(result)
     other = next(name for name in METHODS if name != config.method)
-    if export:
+    meta, root = config.meta, config.root
+    if config.export:
         following = (
             f"clp-augment --dataset {result['dataset']} --f fgsm --classifier {config.folder / 'classifier.pt2'}"
         )
@@ -100,14 +96,21 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
         click.echo(describe(loaded), err=True)
     start = time.perf_counter()
     with progress_bars(quiet) as bar:
-        steps = config.epochs * data.steps_per_epoch(len(loaded.train), config.batch_size)
-        task = bar.add_task("TRAIN", total=steps)
+        task = bar.add_task("TRAIN", total=None)
 
-        def on_step(epoch: int, losses: loop.StepLosses) -> None:
-            meta = "" if losses.meta is None else f", meta {losses.meta:.3f}"
-            bar.update(task, advance=1, description=f"TRAIN epoch {epoch}, loss {losses.train:.3f}{meta}")
+        def on_step(done: loop.Done) -> None:
+            meta = "" if done.losses.meta is None else f", meta {done.losses.meta:.3f}"
+            shown = f"TRAIN epoch {done.epoch}, loss {done.losses.train:.3f}{meta}"
+            bar.update(task, completed=done.step, total=done.steps, description=shown)
 
-        trained = loop.train(config, loaded, on_step, runs.checkpoint_of(config, loaded), resume)
+        board = runs.board_of(config.folder)
+
+        def on_epoch(history: list[dict]) -> None:
+            runs.write_metrics(config.folder, history)
+            if board is not None:
+                runs.show_on(board, history[-1])
+
+        trained = loop.train(config, loaded, on_step, on_epoch, runs.checkpoint_of(config, loaded), resume)
     seconds = time.perf_counter() - start
     attention, looks = look_at(trained.network, loaded.meta)
     result = runs.result_of(config, loaded, trained, seconds, attention)

@@ -13,6 +13,7 @@ from clp_train.models import check_model
 from clp_train.transforms import TRANSFORMS
 
 META_DELTAS = ("none", "paper")
+TRAINABLE = ("all", "head")
 SALIENCY_TARGETS = ("probability", "log-probability", "logit", "logit-gap")
 CHOICES = {
     "meta_delta": META_DELTAS,
@@ -24,11 +25,14 @@ CHOICES = {
     "saliency_target": SALIENCY_TARGETS,
     "saliency_scale": ("mean", "sum"),
     "saliency_on": ("both", "train", "meta"),
+    "trainable": TRAINABLE,
+    "online": ("none", "mix-rand", "fgsm"),
     "schedule": ("steps", "constant", "cosine"),
 }
 """Setting -> its valid values; the first is the paper's or the plainest."""
 KINDS = {"meta": Path, "root": Path, "out": Path, "meta_batch_size": int, "limit": int, "head_lr": float}
 """Types of the settings whose default does not tell."""
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,17 @@ class TrainConfig:
 
     meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
     or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
-    schedule: of both, "steps" to a tenth at 60 % and 80 % of the run; limit: at most so many training pictures; omega_lr: the
-    step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written; meta_step: "lagged"
-    takes the step itself for the virtual one; meta_scope: which weights the virtual step moves; meta_interval: a meta
-    step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight decay and momentum
-    in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the cross entropy;
-    saliency_on: which batches it is applied to; saliency_interval: every so many steps; saliency_subset: the share of each batch it
-    looks at; freeze_batch_norm: keep the start's statistics, for pretrained models on small batches; transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
+    schedule: of both, "steps" to a tenth at 60 % and 80 % of the run; limit: at most so many training pictures;
+    omega_lr: the step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written;
+    meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
+    meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight
+    decay and momentum in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the
+    cross entropy; saliency_on: which batches it is applied to; saliency_interval: every so many steps; saliency_subset:
+    the share of each batch it looks at; freeze_batch_norm: keep the start's statistics, for pretrained models on small
+    batches; trainable: "head" for the last layer alone, on the features of untransformed pictures; online: factuals
+    that are made anew in each meta batch, of its originals, beside the stored ones; online_epsilon: radius of "fgsm",
+    in [0, 1] pixel units; watch_test: measure test after each epoch too, and report the best of them, labelled;
+    transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
     disk.
     """
 
@@ -76,6 +84,10 @@ class TrainConfig:
     saliency_interval: int = 1
     saliency_subset: float = 1.0
     freeze_batch_norm: bool = False
+    trainable: str = "all"
+    online: str = "none"
+    online_epsilon: float = 0.5
+    watch_test: bool = False
     transform: str = "pad-crop-flip"
     checkpoint_interval: int = 100
     seed: int = 0
@@ -101,12 +113,13 @@ class TrainConfig:
             if value is not None and value < low:
                 raise UsageError(f"{option(name)} {value}: expected a whole number >= {low}")
         for name in ("lr", "omega_lr", "head_lr"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):  # written so that NaN fails too
-                raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number > 0")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):  # written so that NaN fails too
+                raise UsageError(f"{option(name)} {value}: expected a number > 0")
         for name in ("weight_decay", "saliency_lambda"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number >= 0")
-        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1)):
+        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1), ("online_epsilon", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number from {low} to {high}")
 
@@ -118,6 +131,33 @@ class TrainConfig:
     def as_json(self) -> dict:
         """Return the settings as plain JSON; paths become text."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+
+
+def make_config(*layers: dict) -> TrainConfig:
+    """Return the settings of layers, later ones before earlier ones, the defaults last.
+
+    layers: as from a preset, the command line, `parse_settings`. Raises UsageError for an unknown key, a value of the
+    wrong type, or no shard.
+    """
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    whole = {key: value for layer in layers for key, value in layer.items()}
+    for key, value in whole.items():
+        field = pick(fields, key, "setting")
+        kind = kind_of(field)
+        if kind is float and type(value) is int:
+            whole[key] = float(value)
+        elif kind is Path and type(value) is str:
+            whole[key] = Path(value)
+        elif not ((kind is Path and isinstance(value, Path)) or type(value) is kind or value is field.default):
+            raise UsageError(f"setting {key} = {value!r}: expected {WORDS[kind]}")
+    if "meta" not in whole:
+        raise UsageError("no shard: give --meta FILE, one that clp-augment wrote")
+    return TrainConfig(**whole)
+
+
+def kind_of(field: dataclasses.Field) -> type:
+    """Return the type of a setting's values."""
+    return KINDS.get(field.name, type(field.default))
 
 
 def option(name: str) -> str:
@@ -132,9 +172,9 @@ def parse_settings(pairs: Sequence[str]) -> dict:
     for pair in pairs:
         key, _, text = pair.partition("=")
         pick(fields, key, "setting")
-        kind = type(fields[key].default)
+        kind = kind_of(fields[key])
         try:
-            settings[key] = {"true": True, "false": False}[text] if kind is bool else KINDS.get(key, kind)(text)
+            settings[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
         except (KeyError, ValueError):
-            raise UsageError(f"--set {pair}: expected {'true or false' if kind is bool else kind.__name__}") from None
+            raise UsageError(f"--set {pair}: expected {WORDS[kind]}") from None
     return settings

@@ -17,6 +17,7 @@ from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import SPLITS, TEST, VAL, Dataset
 from clp_train.config import TrainConfig
+from clp_train.samplers import SAMPLERS
 from clp_train.transforms import load_transform
 
 
@@ -51,13 +52,17 @@ class BoxedPictures(Pictures):
 
 @dataclass(frozen=True)
 class Batch:
-    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box."""
+    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box; group, row:
+    int64 (n,), row being the place in the stream. Features of a frozen body come as (n, A), with nothing inside.
+    """
 
     images: Tensor
     inside: Tensor
     label: Tensor
+    group: Tensor
     kind: Tensor
     sample_id: Tensor
+    row: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -201,11 +206,20 @@ def generator_for(seed: int, index: int, stage: str) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng_for(seed, index, stage).integers(1 << 63)))
 
 
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 pictures as float32 in [0, 1]; features, already float, as they are."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
 def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
     """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
-    part = pictures.take(torch.from_numpy(rows))
-    images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
-    return Batch(images.float() / 255, inside, part.label, part.kind, part.sample_id)
+    row = torch.from_numpy(rows)
+    part = pictures.take(row)
+    if part.images.dim() == 2:
+        images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool)
+    else:
+        images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
+    return Batch(as_input(images), inside, part.label, part.group, part.kind, part.sample_id, row)
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:
@@ -213,12 +227,15 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
     return -(-pictures // batch_size)
 
 
-def train_batches(pictures: BoxedPictures, epoch: int, config: TrainConfig, start: int = 0) -> Iterator[Batch]:
-    """Yield every picture once in the epoch's own order, in batches whose sizes differ by at most one.
+def train_batches(
+    pictures: BoxedPictures, epoch: int, config: TrainConfig, sampler: str = "natural", start: int = 0
+) -> Iterator[Batch]:
+    """Yield an epoch's pictures in the sampler's order, in batches whose sizes differ by at most one.
 
-    start: batches that a resumed run has had already.
+    sampler: a name of the registry; start: batches that a resumed run has had already.
     """
-    order = rng_for(config.seed, epoch, "train order").permutation(len(pictures))
+    rng = rng_for(config.seed, epoch, "train order")
+    order = SAMPLERS[sampler](pictures.label.numpy(), pictures.group.numpy(), rng)
     steps = steps_per_epoch(len(pictures), config.batch_size)
     for k, rows in list(enumerate(np.array_split(order, steps)))[start:]:
         generator = generator_for(config.seed, epoch * steps + k, "train transform")
@@ -236,13 +253,6 @@ def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarra
 def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
     """Return the meta pictures of some kinds of the contract, in their order."""
     return meta.take(torch.isin(meta.kind, torch.tensor(kinds, dtype=torch.uint8)).nonzero().squeeze(1))
-
-
-def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig) -> Batch:
-    """Return the meta batch of one step, transformed as training pictures are."""
-    size = min(config.meta_batch_size or config.batch_size, len(meta))
-    rows = meta_rows(step, len(meta), size, config.seed)
-    return make_batch(meta, rows, generator_for(config.seed, step, "meta transform"), config.transform)
 
 
 def kind_counts(meta: BoxedPictures) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train.data import Pictures
+from clp_train.data import Pictures, as_input
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,13 @@ def measure(predicted: Tensor, label: Tensor, group: Tensor, classes: int, train
 def predict(
     network: nn.Module, images: Tensor, judged: Callable[[Tensor], Tensor] = Tensor.detach, batch_size: int = 250
 ) -> Tensor:
-    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W); the network is left in evaluation mode.
+    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
 
-    judged: logits (n, C) -> the logits to judge by, for methods that adjust them afterwards.
+    judged: logits (n, C) -> the logits to judge by, for methods that adjust them afterwards. The network is left in
+    evaluation mode.
     """
     network.eval()
-    return torch.cat([judged(network(part.float() / 255).logits).argmax(1) for part in images.split(batch_size)])
+    return torch.cat([judged(network(as_input(part)).logits).argmax(1) for part in images.split(batch_size)])
 
 
 def evaluate(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.files import written_beside
-from clp_train.checkpoint import CHECKPOINT, Checkpoint, Snapshot
+from clp_train.checkpoint import CHECKPOINT, Checkpoint, snapshot_json
 from clp_train.config import TrainConfig
 from clp_train.data import RunData, kind_counts
 from clp_train.loop import Trained
 
+METRICS = "metrics.jsonl"
 RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
 
 
@@ -61,7 +62,8 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
         "train_group_counts": counts,
         "meta_kinds": kind_counts(run.meta),
         "last": snapshot_json(trained.last),
-        "selected": None if trained.selected is None else snapshot_json(trained.selected),
+        "selected": snapshot_json(trained.selected),
+        "best_on_test": snapshot_json(trained.best_on_test),
         "attention": attention,
         "history": trained.history,
         "seconds": round(seconds, 1),
@@ -75,12 +77,30 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
     }
 
 
-def snapshot_json(snapshot: Snapshot) -> dict:
-    """Return epoch and metrics of a snapshot as plain JSON."""
-    return {
-        "epoch": snapshot.epoch,
-        "metrics": {name: dataclasses.asdict(m) for name, m in snapshot.metrics.items()},
-    }
+def write_metrics(folder: Path, history: list[dict]) -> None:
+    """Write the history so far, a JSON line an epoch; a resumed run writes the same lines again.
+
+    Raises InputError when the disk refuses.
+    """
+    with written_beside(folder / METRICS) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+
+
+def board_of(folder: Path):
+    """Return a TensorBoard writer into the run's folder, None without the extra "track"."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def show_on(board, line: dict) -> None:
+    """Write the numbers of one epoch to TensorBoard."""
+    for name, value in line.items():
+        if name != "epoch" and value is not None:
+            board.add_scalar(name, value, line["epoch"])
+    board.flush()
 
 
 def save(folder: Path, result: dict, trained: Trained, size: int, export: bool) -> None:

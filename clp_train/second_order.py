@@ -20,9 +20,7 @@ class Convolution(Function):
     """torch.conv2d with numeric padding; geometry: stride, padding, dilation, groups; mode: `second_order`'s."""
 
     @staticmethod
-    def forward(
-        ctx, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple, mode: second_order
-    ) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple, mode: second_order) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry, ctx.mode = geometry, mode
         return torch.conv2d(x, weight, bias, *geometry)
@@ -91,8 +89,8 @@ class BatchNorm(Function):
 class BatchNormBackward(Function):
     """gx = J gy, g_gamma = sum(gy x^), g_beta = sum(gy).
 
-    J = gamma r P with P = 1 - (mean over M) - x^ (mean of x^ .) is symmetric, so the gradient of <v, gx> with respect to
-    gy is J v, the same kernel once more, and with respect to x it is
+    J = gamma r P with P = 1 - (mean over M) - x^ (mean of x^ .) is symmetric, so the gradient of <v, gx> with respect
+    to gy is J v, the same kernel once more, and with respect to x it is
 
         -(r / M) (<v, gx> x^ + sum(gy x^) J v + sum(v x^) gx).
     """
@@ -135,7 +133,7 @@ def _sum(total: Tensor | None, part: Tensor) -> Tensor:
     return part if total is None else total + part
 
 
-class second_order(TorchFunctionMode):  # noqa: N801 - used as `with second_order() as twice:`
+class second_order(TorchFunctionMode):
     """Within it, torch.conv2d and F.batch_norm are the functions above: same values, cheaper second derivatives.
 
     Not for forward-mode differentiation. Source: ours; batch norm's second derivative by the symmetry of its first.

@@ -46,7 +46,7 @@ def train_step(
     out, term = batch_and_saliency(network, network, weights, batch, "train", method, config, step)
     penalty = total(term, method.penalty(out, batch))
 
-    view = View(out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label)
+    view = View(out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label, batch.group)
     method.observe(view)  # CHARACTERISTICS
     terms = method.terms(view)  # PERTURB
     losses = sample_losses(out.logits, batch.label, terms)
@@ -162,7 +162,7 @@ def meta_objective(
     delta = None
     if config.meta_delta == "paper":
         head = weights.get("head.weight", network.head.weight).detach()
-        delta = method.terms(View(out.logits.detach(), out.features.detach(), head, meta.label)).delta
+        delta = method.terms(View(out.logits.detach(), out.features.detach(), head, meta.label, meta.group)).delta
     losses = meta_losses(out.logits, meta.label, meta.kind, delta)
     check_finite(losses, meta.sample_id, "meta loss", step)
     return total(losses.mean(), term)

@@ -12,14 +12,18 @@ METHODS = {
     "mwn": "clp_train.methods.mwn",
     "meta-lp": "clp_train.methods.clp",
     "clp": "clp_train.methods.clp",
+    "group-weight": "clp_train.methods.controls",
+    "group-sample": "clp_train.methods.controls",
+    "meta-only": "clp_train.methods.controls",
+    "dfr": "clp_train.methods.controls",
 }
-"""Name -> module with `build(config, counts, generator) -> Method`; modules load only when asked for."""
+"""Name -> module with `build(config, table, generator) -> Method`; modules load only when asked for."""
 
 
-def build_method(config, counts, generator):
+def build_method(config, table, generator):
     """Return the method that config.method names, ready for its first step.
 
-    counts: float32 (C,), training pictures a class; generator: torch.Generator for its start values. Raises
+    table: `base.TrainTable` of the training pictures; generator: torch.Generator for its start values. Raises
     UsageError for an unknown name.
     """
-    return importlib.import_module(pick(METHODS, config.method, "method")).build(config, counts, generator)
+    return importlib.import_module(pick(METHODS, config.method, "method")).build(config, table, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,19 +11,38 @@ from torch import Tensor
 from clp_aug.contract.schema import KINDS
 from clp_train.characteristics import View
 from clp_train.objective import Terms
+from clp_train.stages import Stage
 
 if TYPE_CHECKING:
     from clp_train.data import Batch
     from clp_train.models.parts import Output
 
 
-class Method:
-    """The slots of one training step, all empty: plain cross entropy.
+class TrainTable(NamedTuple):
+    """What a method may know of the training pictures before it starts. label, group: int64 (N,)."""
 
-    saliency_weight: lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds:
-    the kinds of meta pictures that its meta step looks at.
+    label: Tensor
+    group: Tensor
+    classes: int
+    groups: int
+
+    def class_counts(self) -> Tensor:
+        """Return the pictures of each class, float32 (C,)."""
+        return torch.bincount(self.label, minlength=self.classes).float()
+
+    def group_counts(self) -> Tensor:
+        """Return the pictures of each group, float32 (G,)."""
+        return torch.bincount(self.group, minlength=self.groups).float()
+
+
+class Method:
+    """The slots of a run, all empty: plain cross entropy on the training pictures.
+
+    stages: what learns from what, in order; saliency_weight: lambda of eq. (6), 0 for none; learned: what the meta step
+    trains, empty for none; meta_kinds: the kinds of meta pictures that its meta step looks at.
     """
 
+    stages: Sequence[Stage] = (Stage(),)
     saliency_weight: float = 0.0
     learned: Sequence[Tensor] = ()
     meta_kinds: Sequence[int] = tuple(range(len(KINDS)))

@@ -8,7 +8,7 @@ from torch import Tensor
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.characteristics import ClassStats, View, characteristics, standardised
 from clp_train.config import TrainConfig
-from clp_train.methods.base import Learner
+from clp_train.methods.base import Learner, TrainTable
 from clp_train.objective import Terms
 from clp_train.perturbation import Omega
 
@@ -45,6 +45,6 @@ class MetaLp(Clp):
         self.saliency_weight = 0.0
 
 
-def build(config: TrainConfig, counts: Tensor, generator: torch.Generator) -> Clp:
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Clp:
     """Return CLP or Meta-LP before its first step."""
-    return {"clp": Clp, "meta-lp": MetaLp}[config.method](config, counts, generator)
+    return {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table.class_counts(), generator)

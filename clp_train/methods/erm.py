@@ -5,6 +5,6 @@ from __future__ import annotations
 from clp_train.methods.base import Method
 
 
-def build(config, counts, generator) -> Method:
+def build(config, table, generator) -> Method:
     """Return the method with every slot empty."""
     return Method()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.methods.base import Method
+from clp_train.methods.base import Method, TrainTable
 from clp_train.objective import Terms
 
 TAU = 1.0
@@ -23,6 +23,6 @@ class LogitAdjust(Method):
         return Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
 
 
-def build(config: TrainConfig, counts: Tensor, generator: torch.Generator) -> LogitAdjust:
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> LogitAdjust:
     """Return the method."""
-    return LogitAdjust(counts)
+    return LogitAdjust(table.class_counts())

@@ -9,7 +9,7 @@ from clp_aug.contract.schema import ORIGINAL
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.losses import cross_entropy
-from clp_train.methods.base import Learner
+from clp_train.methods.base import Learner, TrainTable
 from clp_train.objective import Terms
 
 WIDTH, DECAY = 100, 1e-4
@@ -42,6 +42,6 @@ class MetaWeightNet(Learner):
         return Terms(weight=self.network(cross_entropy(view.logits, view.label)))
 
 
-def build(config: TrainConfig, counts: Tensor, generator: torch.Generator) -> MetaWeightNet:
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MetaWeightNet:
     """Return the method before its first step."""
     return MetaWeightNet(config, generator)

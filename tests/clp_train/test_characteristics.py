@@ -13,6 +13,7 @@ VIEW = c.View(
     features=torch.tensor([[3.0, 4.0], [1.0, 0.0]]),
     head=torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
     label=torch.tensor([0, 2]),
+    group=torch.tensor([0, 2]),
 )
 CLASSES = c.ClassStats(
     proportion=torch.tensor([0.6, 0.3, 0.1]),
@@ -57,7 +58,7 @@ def test_class_means_start_undecided_and_follow_the_batch():
     start = c.ClassStats.start(torch.tensor([6.0, 3.0, 1.0]))
     torch.testing.assert_close(start.proportion, CLASSES.proportion)
     torch.testing.assert_close(start.mean_loss, torch.full((3,), math.log(3)))
-    view = c.View(LOGITS[[0, 1, 0]], torch.ones(3, 2), VIEW.head, torch.tensor([0, 0, 2]))
+    view = c.View(LOGITS[[0, 1, 0]], torch.ones(3, 2), VIEW.head, torch.tensor([0, 0, 2]), torch.tensor([0, 0, 2]))
     after = start.updated(view, decay=0.75)
     # class 0: losses log 2, log 2; class 1: absent; class 2: log 4
     new = torch.tensor([math.log(2), math.log(3), math.log(4)])

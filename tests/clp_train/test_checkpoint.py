@@ -19,17 +19,17 @@ def config_for(shard, tmp_path, **change):
     return TrainConfig(meta=shard, out=tmp_path / "run", **{**settings, **change})
 
 
-def train(config, loaded, kill_at=None, resume=False):
+def train(config, loaded, kill_at=None, resume=False, steps=None):
+    """Train, or be killed after so many steps; steps: where what was told of each step is kept."""
     runs.prepare(config.folder, resume)
-    seen = 0
+    told = [] if steps is None else steps
 
-    def on_step(epoch, losses):
-        nonlocal seen
-        seen += 1
-        if seen == kill_at:
+    def on_step(done):
+        told.append(done)
+        if len(told) == kill_at:
             raise Killed
 
-    return loop.train(config, loaded, on_step, runs.checkpoint_of(config, loaded), resume)
+    return loop.train(config, loaded, on_step, checkpoint=runs.checkpoint_of(config, loaded), resume=resume)
 
 
 def assert_same(a, b):
@@ -43,8 +43,11 @@ def assert_same(a, b):
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_after_any_step_and_resumed_it_is_the_same_run(demo_shard, tmp_path, method):
     loaded = data.load(TrainConfig(meta=demo_shard))
-    whole = train(config_for(demo_shard, tmp_path / "whole", method=method), loaded)
-    for kill_at in (2, 4, 5, 9, 11):  # of 12 steps, 4 an epoch: within epochs and at their ends
+    steps = []
+    whole = train(config_for(demo_shard, tmp_path / "whole", method=method), loaded, steps=steps)
+    for kill_at in sorted(
+        {2, 3, 4, len(steps) // 2, len(steps) - 3, len(steps) - 1}
+    ):  # within epochs and at their ends
         config = config_for(demo_shard, tmp_path / str(kill_at), method=method)
         with pytest.raises(Killed):
             train(config, loaded, kill_at)

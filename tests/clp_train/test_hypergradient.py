@@ -66,9 +66,7 @@ def solve(net, learned, train, behind, meta_loss, constant, mode, scope=None):
     weights = {name: w for name, w in net.named_parameters() if scope is None or name in scope}
     logits = net(train[0]).logits
     rates = [LR] * len(weights)
-    found = hypergradient(
-        net, weights, train[0], logits, behind, learned, meta_loss, rates, drift=constant, mode=mode
-    )
+    found = hypergradient(net, weights, train[0], logits, behind, learned, meta_loss, rates, drift=constant, mode=mode)
     return found.gradients, found.meta_loss
 
 

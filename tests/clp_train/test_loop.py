@@ -14,10 +14,13 @@ from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
+from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
 from clp_train.step import meta_objective, train_step
 
 LR, LAMBDA = 0.2, 3.0
+LABELS = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
+TABLE = TrainTable(LABELS, LABELS, 3, 3)
 
 
 def a_batch(seed, n, kind=None):
@@ -26,14 +29,15 @@ def a_batch(seed, n, kind=None):
     inside[:, 2:6, 2:6] = True
     kind = torch.zeros(n, dtype=torch.uint8) if kind is None else torch.tensor(kind, dtype=torch.uint8)
     images = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=generator)
-    return Batch(images, inside, torch.arange(n) % 3, kind, torch.arange(100, 100 + n))
+    label = torch.arange(n) % 3
+    return Batch(images, inside, label, label, kind, torch.arange(100, 100 + n), torch.arange(n))
 
 
 def parts(method, **settings):
     """A float64 network, method and optimiser; Omega does not start at zero, so that every path carries a gradient."""
     config = TrainConfig(meta=Path("x.h5"), method=method, saliency_lambda=LAMBDA, lr=LR, **settings)
     network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).double().train()
-    filled = build_method(config, torch.tensor([5.0, 3.0, 2.0]), torch.Generator().manual_seed(1))
+    filled = build_method(config, TABLE, torch.Generator().manual_seed(1))
     if filled.learned:
         filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
@@ -69,7 +73,7 @@ def test_clp_step_is_equations_8_to_10(meta_delta, mode):
     losses = train_step(network, method, optimiser, batch, meta, config, step=0)
 
     def delta_of(out, head, label, which):  # the statistics after `observe`, as the step itself had them
-        return _perturb(method, which, View(out.logits.detach(), out.features.detach(), head.detach(), label))
+        return _perturb(method, which, View(out.logits.detach(), out.features.detach(), head.detach(), label, label))
 
     # eq. (8), with one graph through everything: nothing is split off or held constant here
     weights = dict(net.named_parameters())
@@ -161,8 +165,15 @@ def test_lagged_follows_the_step_that_was_taken():
 
 def test_the_first_clp_step_starts_from_plain_cross_entropy():
     config = TrainConfig(meta=Path("x.h5"))
-    method = build_method(config, torch.tensor([5.0, 3.0]), torch.Generator().manual_seed(0))
-    view = View(torch.randn(4, 2), torch.randn(4, 64), torch.randn(2, 64), torch.tensor([0, 1, 0, 1]))
+    labels = torch.tensor([0] * 5 + [1] * 3)
+    method = build_method(config, TrainTable(labels, labels, 2, 2), torch.Generator().manual_seed(0))
+    view = View(
+        torch.randn(4, 2),
+        torch.randn(4, 64),
+        torch.randn(2, 64),
+        torch.tensor([0, 1, 0, 1]),
+        torch.tensor([0, 1, 0, 1]),
+    )
     assert torch.equal(method.terms(view).delta, torch.zeros(4, 2))
 
 
@@ -182,7 +193,7 @@ def test_a_broken_picture_stops_the_run_by_name():
 
 def test_learning_rate_drops_at_60_and_80_percent():
     config = TrainConfig(meta=Path("x.h5"), epochs=10, lr=0.1)
-    rates = [config.lr * loop.rate_factor(config, epoch) for epoch in range(10)]
+    rates = [config.lr * loop.rate_factor(config, epoch, 10) for epoch in range(10)]
     assert rates == pytest.approx([0.1] * 6 + [0.01] * 2 + [0.001] * 2)
 
 

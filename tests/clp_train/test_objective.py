@@ -12,6 +12,7 @@ from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.losses import cross_entropy, saliency_weight
 from clp_train.methods import METHODS, build_method
+from clp_train.methods.base import TrainTable
 from clp_train.objective import Terms, objective, sample_losses
 from clp_train.perturbation import Omega
 
@@ -57,13 +58,14 @@ def view_of(n=6, classes=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return View(
         torch.randn(n, classes, generator=generator), torch.randn(n, 64, generator=generator),
-        torch.randn(classes, 64, generator=generator), torch.arange(n) % classes,
+        torch.randn(classes, 64, generator=generator), torch.arange(n) % classes, torch.arange(n) % 2,
     )  # fmt: skip
 
 
 def method_of(name, seed=0):
     config = TrainConfig(meta=Path("x.h5"), method=name)
-    return build_method(config, torch.tensor([60.0, 30.0, 10.0]), torch.Generator().manual_seed(seed))
+    label, group = torch.tensor([0] * 60 + [1] * 30 + [2] * 10), (torch.arange(100) % 4 == 3).long()  # 75 and 25
+    return build_method(config, TrainTable(label, group, 3, 2), torch.Generator().manual_seed(seed))
 
 
 ROWS = {  # method -> what its first batch's terms are
@@ -72,6 +74,10 @@ ROWS = {  # method -> what its first batch's terms are
     "meta-lp": lambda terms: torch.equal(terms.delta, torch.zeros(6, 3)),
     "logit-adjust": lambda terms: torch.allclose(terms.delta[4], torch.tensor([0.6, 0.3, 0.1]).log()),
     "mwn": lambda terms: terms.delta is None and terms.weight.shape == (6,) and 0 < terms.weight.min() < 1,
+    "group-weight": lambda terms: terms.weight.tolist() == pytest.approx([100 / (2 * 75), 100 / (2 * 25)] * 3),
+    "group-sample": lambda terms: terms == Terms(),
+    "meta-only": lambda terms: terms == Terms(),
+    "dfr": lambda terms: terms == Terms(),
 }
 
 

@@ -11,7 +11,7 @@ from clp_train.config import CHOICES, TrainConfig, parse_settings
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "foo"}, "unknown method 'foo': choose one of clp, erm, logit-adjust, meta-lp, mwn"),
+        ({"method": "foo"}, "unknown method 'foo': choose one of clp, dfr, erm, group-sample, group-weight, "),
         ({"model": "vgg"}, "unknown model 'vgg': choose one of efficientnet-lite0"),
         ({"meta_delta": "x"}, "unknown --meta-delta 'x': choose one of none, paper"),
         ({"saliency_target": "p"}, "unknown --saliency-target 'p': choose one of log-probability, logit, logit-gap"),
@@ -59,7 +59,7 @@ def test_settings_by_key():
     ("pair", "message"),
     [
         ("speed=3", "unknown setting 'speed': choose one of batch_size, checkpoint_interval"),
-        ("epochs=many", "--set epochs=many: expected int"),
+        ("epochs=many", "--set epochs=many: expected a whole number"),
         ("virtual_momentum=maybe", "--set virtual_momentum=maybe: expected true or false"),
     ],
 )

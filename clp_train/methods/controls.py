@@ -1,0 +1,54 @@
+"""Controls: what group labels, or the meta pictures, are worth without any perturbation.
+
+Group weighting and group sampling know the group of every training picture, which CLP does not; meta-only and DFR
+(Kirichenko et al. 2023) learn from the meta originals, which CLP knows too.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.methods.base import Method, TrainTable
+from clp_train.objective import Terms
+from clp_train.stages import Stage
+
+
+class GroupWeight(Method):
+    """Each picture weighs N / (G n_g), so that all groups count alike and the mean weight is 1."""
+
+    def __init__(self, table: TrainTable) -> None:
+        counts = table.group_counts()
+        self.weight = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
+
+    def terms(self, view: View) -> Terms:
+        return Terms(weight=self.weight.to(view.logits)[view.group])
+
+
+class GroupSample(Method):
+    """All groups come equally often."""
+
+    stages = (Stage(sampler="group"),)
+
+
+class MetaOnly(Method):
+    """Cross entropy on the meta originals alone."""
+
+    stages = (Stage(stream="meta"),)
+
+
+class Dfr(Method):
+    """ERM, then a new head on its frozen features, fitted to the meta originals with all groups alike.
+
+    Half of the epochs each. Source: Kirichenko et al. 2023, with SGD in place of their sparse logistic regression.
+    """
+
+    stages = (Stage(share=0.5), Stage(share=0.5, stream="meta", sampler="group", trainable="head", fresh_head=True))
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
+    """Return the control before its first step."""
+    if config.method == "group-weight":
+        return GroupWeight(table)
+    return {"group-sample": GroupSample, "meta-only": MetaOnly, "dfr": Dfr}[config.method]()

@@ -1,0 +1,50 @@
+"""A run is a list of stages: what learns, from which pictures, in which order. Most methods have one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clp_aug.contract.errors import UsageError, pick
+from clp_train.config import TRAINABLE
+from clp_train.samplers import SAMPLERS
+
+STREAMS = ("train", "meta")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    share: its part of the epochs, in (0, 1]; stream: "train", or "meta" for the meta originals; sampler: a name of the
+    registry; trainable: "all", or "head" for the last layer on the features of a frozen body, which are computed once,
+    in evaluation mode, of pictures that are not transformed; fresh_head: start the last layer anew.
+    """
+
+    share: float = 1.0
+    stream: str = "train"
+    sampler: str = "natural"
+    trainable: str = "all"
+    fresh_head: bool = False
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(STREAMS), self.stream, "stream")
+        pick(SAMPLERS, self.sampler, "sampler")
+        pick(dict.fromkeys(TRAINABLE), self.trainable, "trainable")
+
+
+def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Stage, range]]:
+    """Return each stage with its epochs, numbered from 0 through the run; trainable "head" narrows all of them.
+
+    The shares add up to 1. Raises UsageError when a stage would get no epoch.
+    """
+    found, start, share = [], 0, 0.0
+    for stage in stages:
+        share += stage.share
+        stop = round(share * epochs)
+        if stop <= start:
+            raise UsageError(f"--epochs {epochs}: the method has {len(stages)} stages and one would get none; raise it")
+        narrowed = stage if trainable == "all" else replace(stage, trainable=trainable)
+        found.append((narrowed, range(start, stop)))
+        start = stop
+    return found

@@ -1,0 +1,54 @@
+"""Run a table of `clp-train` commands one after the other, and keep the small results; started again, it goes on.
+
+A run is a folder; one that holds a result is not run again, one that was killed is resumed. After each run the table's
+JSON is written anew, so that whatever is finished is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from clp_aug.contract.files import written_beside
+
+
+def command(name: str, arguments: list[str]) -> None:
+    """Run one of our commands, errors to this terminal. Raises CalledProcessError when it fails."""
+    scripts = Path(sys.executable).parent
+    subprocess.run([scripts / name, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+def train(folder: Path, arguments: list[str]) -> dict:
+    """Return the result of a run, made now unless it is there."""
+    if not (folder / "result.json").exists():
+        resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
+        command("clp-train", [*arguments, "--out", str(folder), "--quiet", *resume])
+    return json.loads((folder / "result.json").read_text())
+
+
+def scores(result: dict) -> dict:
+    """Return what a table needs of a result: accuracies of the last epoch and of the one that val selected."""
+    keep = ("average", "weighted_average", "worst", "per_group")
+    found = {"seconds": result["seconds"], "history": result["history"]}
+    for when in ("last", "selected"):
+        metrics = (result[when] or {"metrics": {}})["metrics"]
+        found[when] = {split: {key: m[key] for key in keep} for split, m in metrics.items()}
+    return found
+
+
+def table(runs: dict[str, list[str]], seeds: list[int], shard_of, work: Path, out: Path, about: dict) -> None:
+    """Run every row for every seed and write {about, rows: {name: {seed: scores}}}. shard_of: seed -> shard."""
+    rows: dict[str, dict] = {}
+    for seed in seeds:
+        for name, arguments in runs.items():
+            shard = ["--meta", str(shard_of(seed)), "--seed", str(seed)]
+            result = train(work / f"{name}-seed{seed}".replace(" ", "_"), [*shard, *arguments])
+            rows.setdefault(name, {})[str(seed)] = scores(result)
+            about |= {"versions": result["versions"], "fingerprint": result["fingerprint"]}
+            with written_beside(out) as temporary:
+                temporary.write_text(json.dumps({**about, "arguments": runs, "rows": rows}, indent=1) + "\n")
+            test = {when: rows[name][str(seed)][when].get("test", {}) for when in ("last", "selected")}
+            shown = " | ".join(f"{w}: worst {m['worst']:.3f}, average {m['average']:.3f}" for w, m in test.items() if m)
+            print(f"{name}, seed {seed}: {shown} ({result['seconds']:.0f} s)", flush=True)
