@@ -30,11 +30,13 @@ def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig, network: nn.
 
 def online_factuals(originals: BoxedPictures, step: int, config: TrainConfig, network: nn.Module) -> BoxedPictures:
     """Return a factual of each original whose background can be replaced; uint8 as they came."""
+    if not len(originals):
+        return originals
     generator = generator_for(config.seed, step, "online")
     images, made = originals.images, torch.ones(len(originals), dtype=torch.bool)
     if config.online == "mix-rand":
         images, made = mix_rand(images, originals.box, originals.label, generator)
-    elif len(originals):
+    else:
         attacked = fgsm(
             network, images.float() / 255, originals.box, originals.label, config.online_epsilon, True, generator
         )

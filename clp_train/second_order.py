@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
+SMALLEST = 1e-12  # |gamma| that may be divided by
 
 
 class Convolution(Function):
@@ -105,6 +106,8 @@ class BatchNormBackward(Function):
 
     @staticmethod
     def backward(ctx, v_x: Tensor | None, v_gamma: Tensor | None, v_beta: Tensor | None) -> tuple:
+        if torch.is_grad_enabled():  # mean and r are constants below
+            raise NotImplementedError("batch norm has no third derivative, here as in torch")
         x, gamma, mean, r, gx, gy_xhat = ctx.saved_tensors
         to_gy = to_x = to_gamma = None
         if v_x is not None:
@@ -155,15 +158,15 @@ class second_order(TorchFunctionMode):
         finally:
             self.inputs_only = False
 
-    def _conv2d(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
-        if isinstance(padding, str):  # "same" pads unevenly at times
-            return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    def _conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+        if isinstance(padding, str) or input.dim() != 4:  # "same" pads unevenly at times
+            return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         pairs = ((n, n) if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))
-        return Convolution.apply(x, weight, bias, (*pairs, groups), self)
+        return Convolution.apply(input, weight, bias, (*pairs, groups), self)
 
 
 def _batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5) -> Tensor:
-    if x.dim() != 4 or weight is None or bias is None:
+    if x.dim() != 4 or weight is None or bias is None or (training and weight.detach().abs().min() < SMALLEST):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     if training:
         return BatchNorm.apply(x, weight, bias, (running_mean, running_var), momentum, eps)

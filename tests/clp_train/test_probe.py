@@ -1,0 +1,142 @@
+"""A head on the features of a frozen body: the head learns, nothing else moves."""
+
+import copy
+
+import pytest
+import torch
+
+from clp_aug.contract.errors import UsageError
+from clp_train import data, loop
+from clp_train.config import TrainConfig
+from clp_train.data import as_input
+from clp_train.models import build_model
+from clp_train.models.parts import last_block
+from clp_train.probe import BATCH, Probe, probe_of
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_shard):
+    return data.load(TrainConfig(meta=demo_shard))
+
+
+def a_network(run, seed=0):
+    """Return the network that a run of this seed starts from."""
+    statistics = data.channel_statistics(run.train.images)
+    return build_model("resnet8", 2, *statistics, data.generator_for(seed, 0, "network"))
+
+
+def body_of(state):
+    return {name: value for name, value in state.items() if not name.startswith("head.")}
+
+
+def assert_equal(a, b):
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert torch.equal(value, b[name]), name
+
+
+def test_features_are_those_of_evaluation_mode(loaded):
+    network = a_network(loaded).train()
+    network.bn.running_mean += 0.3  # so that evaluation mode is something else than training mode
+    before = copy.deepcopy(network.state_dict())
+    _, run = probe_of(network, loaded)
+    assert not network.training
+    assert_equal(network.state_dict(), before)
+    assert len(loaded.evaluation["test"]) > BATCH
+    pairs = [(loaded.train, run.train), (loaded.meta, run.meta)]
+    pairs += [(loaded.evaluation[name], run.evaluation[name]) for name in ("val", "test")]
+    for pictures, vectors in pairs:
+        with torch.no_grad():
+            expected = network(as_input(pictures.images)).features
+        torch.testing.assert_close(vectors.images, expected)
+        assert vectors.images.dtype == torch.float32
+        assert not vectors.images.requires_grad
+        rest = {name: values for name, values in vars(pictures).items() if name != "images"}
+        assert_equal(rest, {name: values for name, values in vars(vectors).items() if name != "images"})
+    assert (run.header, run.group_names, run.digest) == (loaded.header, loaded.group_names, loaded.digest)
+    assert loaded.train.images.dtype == torch.uint8
+
+
+def test_it_shares_the_head(loaded):
+    network = a_network(loaded)
+    probe, run = probe_of(network, loaded)
+    assert isinstance(probe, Probe)
+    assert probe.head is network.head
+    assert last_block(probe) == ("head.weight", "head.bias")
+    out = probe(run.meta.images)
+    assert out.features is run.meta.images
+    torch.testing.assert_close(out.logits, network(as_input(loaded.meta.images)).logits)
+
+
+def test_training_it_changes_the_head_of_the_network_and_nothing_else(loaded):
+    network = a_network(loaded)
+    probe, run = probe_of(network, loaded)
+    before = copy.deepcopy(network.state_dict())
+    optimiser = torch.optim.SGD(probe.parameters(), 0.1)
+    probe.train()
+    torch.nn.functional.cross_entropy(probe(run.train.images).logits, run.train.label).backward()
+    optimiser.step()
+    after = network.state_dict()
+    assert_equal(body_of(after), body_of(before))
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+    assert not torch.equal(after["head.bias"], before["head.bias"])
+    assert all(w.grad is None for name, w in network.named_parameters() if not name.startswith("head."))
+
+
+@pytest.mark.parametrize("method", ["erm", "mwn", "group-sample", "meta-lp", "clp", "meta-only"])
+def test_a_run_of_the_head_leaves_the_body_bit_by_bit(loaded, demo_shard, method):
+    config = TrainConfig(
+        meta=demo_shard, method=method, trainable="head", saliency_lambda=0.0, epochs=2, batch_size=40, lr=0.5
+    )
+    start, trained = a_network(loaded).state_dict(), loop.train(config, loaded)
+    for state in (trained.last.state, trained.selected.state, trained.network.state_dict()):
+        assert_equal(body_of(state), body_of(start))
+    assert not torch.equal(trained.last.state["head.weight"], start["head.weight"])
+    expected = loop.evaluate(trained.network, loaded.evaluation["test"], 2, [20] * 4)
+    assert trained.selected.metrics["test"] == expected  # of features then, of pictures now
+
+
+def test_the_head_learns_as_on_vectors(loaded, demo_shard):
+    """One step of the run by hand: plain SGD of a linear layer on the features, decay and momentum included."""
+    config = TrainConfig(meta=demo_shard, method="erm", trainable="head", epochs=1, batch_size=80, lr=0.3)
+    network = a_network(loaded).eval()
+    with torch.no_grad():
+        features = network(as_input(loaded.train.images)).features
+    optimiser = torch.optim.SGD(network.head.parameters(), 0.3, 0.9, weight_decay=config.weight_decay)
+    torch.nn.functional.cross_entropy(network.head(features), loaded.train.label).backward()
+    optimiser.step()
+    found = loop.train(config, loaded).last.state
+    torch.testing.assert_close(found["head.weight"], network.head.weight.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found["head.bias"], network.head.bias.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_dfr_is_erm_and_then_a_new_head(loaded, demo_shard):
+    settings = {"meta": demo_shard, "batch_size": 40, "schedule": "constant"}
+    erm = loop.train(TrainConfig(method="erm", epochs=1, **settings), loaded)
+    dfr = loop.train(TrainConfig(method="dfr", epochs=2, **settings), loaded)
+    assert_equal(body_of(dfr.last.state), body_of(erm.last.state))
+    assert not torch.equal(dfr.last.state["head.weight"], erm.last.state["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"method": "clp"},
+            "--set trainable=head: eq. (6) acts on the body; give --saliency-lambda 0, or train all of it",
+        ),
+        (
+            {"method": "clp", "saliency_lambda": 0.0, "online": "fgsm"},
+            "--set online=fgsm: a frozen body's features are made once; take --set online=none",
+        ),
+        (
+            {"method": "meta-lp", "online": "mix-rand"},
+            "--set online=mix-rand: a frozen body's features are made once; take --set online=none",
+        ),
+    ],
+    ids=["saliency", "fgsm", "mix-rand"],
+)
+def test_what_a_head_alone_cannot_do(loaded, demo_shard, change, message):
+    with pytest.raises(UsageError) as error:
+        loop.train(TrainConfig(meta=demo_shard, trainable="head", epochs=1, **change), loaded)
+    assert str(error.value) == message
