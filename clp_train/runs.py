@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
+import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +54,7 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
     """
     counts = torch.bincount(run.train.group, minlength=len(run.group_names)).tolist()
     return {
+        "command": shlex.join(["clp-train", *sys.argv[1:]]),
         "config": config.as_json(),
         "dataset": run.header.dataset,
         "fingerprint": run.header.fingerprint,

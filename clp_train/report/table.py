@@ -21,6 +21,7 @@ def accuracy_table(result: dict) -> Table:
         if selected is None
         else f"selected = best val worst group (epoch {selected['epoch']}), never by test"
     )
+    note = "; ".join([note, *remarks(result)])
     settings = result["config"]
     title = f"{settings['method']} on {result['dataset']}: {settings['model']}, seed {settings['seed']}"
     table = Table(title=title, caption=note, caption_justify="left")
@@ -43,3 +44,20 @@ def accuracy_table(result: dict) -> Table:
     ):
         table.add_row(title, str(total) if key == "average" else "", *(percent(m[key]) for m in columns))
     return table
+
+
+def remarks(result: dict) -> list[str]:
+    """Return what has to be said beside the accuracies: how large eq. (6) was, and the best epoch by test."""
+    found = []
+    lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
+    if lines:
+        share = sum(line["saliency_loss"] for line in lines) / max(sum(line["train_loss"] for line in lines), 1e-30)
+        found.append(f"saliency of training pictures, with its weight: {share:.1e} of their cross entropy")
+    best = result.get("best_on_test")
+    if best is not None:
+        test = best["metrics"]["test"]
+        found.append(
+            f"best on test: average {percent(test['average'])}, worst {percent(test['worst'])} (epoch {best['epoch']});"
+            " chosen by test, so no honest figure"
+        )
+    return found

@@ -125,7 +125,8 @@ def test_headline_table_and_settings(written):
         "37.5 % (4)",
         "- (0)",
         "average, weighted as in training",
-        "selected = best val worst group (epoch 2), never by test.",
+        "selected = best val worst group (epoch 2), never by test",
+        "saliency of training pictures, with its weight: ",
         "tile, grey",
         "0123456789ab",
     ):

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from clp_train.report.table import accuracy_table, percent
+from clp_train.report.table import accuracy_table, percent, remarks
 
 
 def text(result):
@@ -28,6 +28,7 @@ RESULT = {
     "train_group_counts": [30, 20, 5],
     "last": {"epoch": 7, "metrics": {"test": METRICS}},
     "selected": None,
+    "history": [],
 }
 
 
@@ -53,3 +54,16 @@ def test_with_val_the_selected_epoch_stands_beside_the_last():
 
 def test_percent():
     assert (percent(None), percent(0.0), percent(0.12345)) == ("-", "0.0 %", "12.3 %")
+
+
+def test_it_says_how_large_the_saliency_was_and_what_was_chosen_by_test():
+    history = [
+        {"epoch": 1, "train_loss": 1.5, "saliency_loss": 3e-5},
+        {"epoch": 2, "train_loss": 0.5, "saliency_loss": 1e-5},
+        {"epoch": 3, "train_loss": 9.0, "saliency_loss": None},
+    ]
+    best = {"epoch": 2, "metrics": {"test": METRICS}}
+    assert remarks(RESULT | {"history": history, "best_on_test": best}) == [
+        "saliency of training pictures, with its weight: 2.0e-05 of their cross entropy",
+        "best on test: average 75.0 %, worst 50.0 % (epoch 2); chosen by test, so no honest figure",
+    ]
