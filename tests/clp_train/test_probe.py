@@ -10,7 +10,7 @@ from clp_train import data, loop
 from clp_train.config import TrainConfig
 from clp_train.data import as_input
 from clp_train.models import build_model
-from clp_train.models.parts import last_block
+from clp_train.models.parts import last_block, start_linear
 from clp_train.probe import BATCH, Probe, probe_of
 
 
@@ -116,6 +116,21 @@ def test_dfr_is_erm_and_then_a_new_head(loaded, demo_shard):
     dfr = loop.train(TrainConfig(method="dfr", epochs=2, **settings), loaded)
     assert_equal(body_of(dfr.last.state), body_of(erm.last.state))
     assert not torch.equal(dfr.last.state["head.weight"], erm.last.state["head.weight"])
+
+
+def test_the_new_head_is_drawn_anew(loaded, demo_shard):
+    config = TrainConfig(meta=demo_shard, method="dfr", epochs=2, batch_size=40, lr=1e-9, seed=3)
+    expected = torch.nn.Linear(64, 2)
+    start_linear(expected, data.generator_for(3, 1, "fresh head"))
+    found = loop.train(config, loaded).last.state
+    torch.testing.assert_close(found["head.weight"], expected.weight.detach())
+    torch.testing.assert_close(found["head.bias"], expected.bias.detach())
+
+
+def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, demo_shard):
+    """Its stage has no meta step, so nothing that acts there concerns it."""
+    config = TrainConfig(meta=demo_shard, method="dfr", epochs=2, batch_size=40, online="fgsm")
+    assert len(loop.train(config, loaded).history) == 2
 
 
 @pytest.mark.parametrize(
