@@ -57,8 +57,8 @@ def batch_of(pictures: int, seed: int, kinds: int = 1) -> Batch:
     inside[:, 8:24, 8:24] = True
     label = torch.randint(CLASSES, (pictures,), generator=generator)
     kind = (torch.arange(pictures) % kinds).to(torch.uint8)
-    images, row = torch.rand(pictures, 3, SIDE, SIDE, generator=generator), torch.arange(pictures)
-    return Batch(images, inside, label, label, kind, row, row)
+    images = torch.rand(pictures, 3, SIDE, SIDE, generator=generator)
+    return Batch(images, inside, label, label, kind, torch.arange(pictures))
 
 
 class PlainSecondOrder(nullcontext):

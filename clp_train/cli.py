@@ -64,8 +64,8 @@ def train(preset, settings, resume, export, quiet, as_json, **named):
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
-    given = {name: value for name, value in named.items() if value is not None}
-    config = make_config(read_preset(preset) if preset else {}, given | {"export": export}, parse_settings(settings))
+    given = {name: value for name, value in named.items() if value is not None} | ({"export": True} if export else {})
+    config = make_config(read_preset(preset) if preset else {}, given, parse_settings(settings))
     result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))

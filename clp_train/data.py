@@ -52,8 +52,8 @@ class BoxedPictures(Pictures):
 
 @dataclass(frozen=True)
 class Batch:
-    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box; group, row:
-    int64 (n,), row being the place in the stream. Features of a frozen body come as (n, A), with nothing inside.
+    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box. Features
+    of a frozen body come as (n, A), with nothing inside.
     """
 
     images: Tensor
@@ -62,7 +62,6 @@ class Batch:
     group: Tensor
     kind: Tensor
     sample_id: Tensor
-    row: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -213,13 +212,12 @@ def as_input(images: Tensor) -> Tensor:
 
 def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
     """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
-    row = torch.from_numpy(rows)
-    part = pictures.take(row)
+    part = pictures.take(torch.from_numpy(rows))
     if part.images.dim() == 2:
         images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool)
     else:
         images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
-    return Batch(as_input(images), inside, part.label, part.group, part.kind, part.sample_id, row)
+    return Batch(as_input(images), inside, part.label, part.group, part.kind, part.sample_id)
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:

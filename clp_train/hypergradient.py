@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
 
+from clp_aug.contract.errors import UsageError
+
 Weights = dict[str, Tensor]
 CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
 
@@ -43,7 +45,12 @@ def forward_slope(network: nn.Module, weights: Weights, direction: Sequence[Tens
 
 
 def central_slope(network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Return u' by the central difference of two plain passes; its error falls with the square of the step."""
+    """Return u' by the central difference of two plain passes; its error falls with the square of the step.
+
+    Raises UsageError for a type whose rounding is larger than the step.
+    """
+    if torch.finfo(x.dtype).eps > CENTRAL_STEP:
+        raise UsageError(f"central differences drown in the rounding of {x.dtype}; give --set hypergradient=forward")
     step = CENTRAL_STEP * norm_of(weights.values()) / norm_of(direction).clamp(min=1e-30)
     with torch.no_grad():
         ends = [

@@ -37,11 +37,13 @@ def counterfactual_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Return eq. (3), -log(1 - p_y), of each picture: (n,) >= 0. logits: (n, C), C >= 2; label: int64 (n,).
 
     Equals logsumexp over all logits minus logsumexp over j != y, written as one log-sigmoid of their gap: exact for
-    tiny p_y, and finite with finite gradients at any gap that the type can hold.
+    tiny p_y, and finite with finite gradients at any gap that the type can hold. The largest of the others is taken off
+    first, so that an offset of all logits costs no digits.
     """
     own = label[:, None]
-    others = logits.scatter(1, own, -math.inf).logsumexp(1)
-    return -F.logsigmoid(others - logits.gather(1, own).squeeze(1))
+    others = logits.scatter(1, own, -math.inf)
+    top = others.amax(1, keepdim=True).detach()
+    return -F.logsigmoid((top - logits.gather(1, own)).squeeze(1) + (others - top).logsumexp(1))
 
 
 def meta_losses(logits: Tensor, label: Tensor, kind: Tensor, delta: Tensor | None = None) -> Tensor:

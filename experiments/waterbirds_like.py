@@ -2,11 +2,11 @@
 
     python experiments/waterbirds_like.py --data DIR --work DIR [--seeds 0 1 2] [--parts probe tuned]
 
-Hypothesis (to be refuted): CLP, from 40 meta pictures and their counterfactuals (tile) and factuals (random), reaches a
-better worst group than ERM, which knows none, and than Meta-LP, which knows the originals alone. DIR of --data holds
-waterbirds_like/ with its masks. Controls: group weights and group sampling, which know the group of each training picture,
-and the meta originals alone. Settings are those of the presets waterbirds-probe (160 px) and waterbirds-cpu (96 px),
-chosen on val. A seed is a meta set and a start.
+Hypothesis (to be refuted): CLP, from 40 meta pictures and their counterfactuals (tile) and factuals (random), reaches
+a better worst group than ERM, which knows none, and than Meta-LP, which knows the originals alone. DIR of --data
+holds waterbirds_like/ with its masks. Controls: group weights and group sampling, which know the group of each
+training picture, and the meta originals alone. Settings are those of the presets waterbirds-probe (160 px) and
+waterbirds-cpu (96 px), chosen on val. A seed is a meta set and a start.
 """
 
 from __future__ import annotations

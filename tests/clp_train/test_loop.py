@@ -30,7 +30,7 @@ def a_batch(seed, n, kind=None):
     kind = torch.zeros(n, dtype=torch.uint8) if kind is None else torch.tensor(kind, dtype=torch.uint8)
     images = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=generator)
     label = torch.arange(n) % 3
-    return Batch(images, inside, label, label, kind, torch.arange(100, 100 + n), torch.arange(n))
+    return Batch(images, inside, label, label, kind, torch.arange(100, 100 + n))
 
 
 def parts(method, **settings):

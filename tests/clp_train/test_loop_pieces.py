@@ -39,7 +39,7 @@ def a_batch(seed, n, kind=(0,)):
     inside[:, 2:6, 2:6] = True
     images = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=generator)
     label, kind = torch.arange(n) % 3, torch.tensor(kind, dtype=torch.uint8).repeat(n)[:n]
-    return Batch(images, inside, label, label, kind, torch.arange(n), torch.arange(n))
+    return Batch(images, inside, label, label, kind, torch.arange(n))
 
 
 def parts(method, **settings):
