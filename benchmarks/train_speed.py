@@ -32,20 +32,21 @@ from clp_train.models import build_model
 from clp_train.second_order import input_gradient
 
 CLASSES, SIDE = 10, 32
-ROWS = {  # name -> settings of the run
+FORWARD, LAGGED = {"hypergradient": "forward"}, {"meta_step": "lagged"}
+ROWS = {  # name -> settings of the run; central differences are the default
     "plain cross entropy": {"method": "erm"},
     "logit adjustment": {"method": "logit-adjust"},
-    "Meta-LP, exact, forward": {"method": "meta-lp"},
-    "Meta-LP, exact, central": {"method": "meta-lp", "hypergradient": "central"},
-    "Meta-LP, lagged, forward": {"method": "meta-lp", "meta_step": "lagged"},
-    "Meta-LP, lagged, central": {"method": "meta-lp", "meta_step": "lagged", "hypergradient": "central"},
-    "Meta-LP, last block, central": {"method": "meta-lp", "meta_scope": "last-block", "hypergradient": "central"},
-    "MWN, exact, forward": {"method": "mwn"},
-    "CLP, exact, no saliency": {"method": "clp", "saliency_lambda": 0.0},
-    "CLP, exact, forward, saliency on both": {"method": "clp"},
-    "CLP, exact, central, saliency on both": {"method": "clp", "hypergradient": "central"},
-    "the same, saliency on a quarter": {"method": "clp", "hypergradient": "central", "saliency_subset": 0.25},
-    "CLP, exact, central, torch's own second derivatives": {"method": "clp", "hypergradient": "central"},
+    "Meta-LP, exact, central": {"method": "meta-lp"},
+    "Meta-LP, exact, forward": {"method": "meta-lp", **FORWARD},
+    "Meta-LP, lagged, central": {"method": "meta-lp", **LAGGED},
+    "Meta-LP, lagged, forward": {"method": "meta-lp", **LAGGED, **FORWARD},
+    "Meta-LP, last block, central": {"method": "meta-lp", "meta_scope": "last-block"},
+    "MWN, exact, central": {"method": "mwn"},
+    "CLP, exact, central, no saliency": {"method": "clp", "saliency_lambda": 0.0},
+    "CLP, exact, central, saliency on both": {"method": "clp"},
+    "CLP, exact, forward, saliency on both": {"method": "clp", **FORWARD},
+    "CLP, exact, central, saliency on a quarter": {"method": "clp", "saliency_subset": 0.25},
+    "CLP, exact, central, torch's own second derivatives": {"method": "clp"},
     "Meta-LP, double backward": {"method": "meta-lp", "hypergradient": "reference"},
 }
 

@@ -128,7 +128,7 @@ def save(folder: Path, result: dict, trained: Trained, size: int, export: bool) 
 
 def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
     with written_beside(path) as temporary:
-        temporary.write_bytes(to_bytes(state))
+        temporary.write_bytes(to_bytes({name: value.contiguous() for name, value in state.items()}))
 
 
 class Logits(nn.Module):
