@@ -59,8 +59,8 @@ class Checkpoint:
     path: Path
     key: dict
 
-    def save(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position) -> None:
-        """Write the state, atomically."""
+    def save(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position) -> str:
+        """Write the state, atomically; return where it is in words."""
         tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
         tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
         for name, w in network.named_parameters():
@@ -80,6 +80,7 @@ class Checkpoint:
         with written_beside(self.path) as temporary:
             whole = {name: value.detach().contiguous() for name, value in tensors.items()}
             temporary.write_bytes(to_bytes(whole, metadata))
+        return f"last good state: {self.path}, step {position.step}"
 
     def load(self, network: nn.Module, method: Method) -> tuple[Position, dict[str, Tensor]]:
         """Take up the state; return where the run was and the momentum of each parameter by name.

@@ -30,7 +30,7 @@ CHOICES = {
     "schedule": ("steps", "constant", "cosine"),
 }
 """Setting -> its valid values; the first is the paper's or the plainest."""
-KINDS = {"meta": Path, "root": Path, "out": Path, "meta_batch_size": int, "limit": int, "head_lr": float}
+KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float}
 """Types of the settings whose default does not tell."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
 
@@ -42,6 +42,7 @@ class TrainConfig:
     meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
     or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
     schedule: of both, "steps" to a tenth at 60 % and 80 % of the run; limit: at most so many training pictures;
+    cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold and for quick starts;
     omega_lr: the step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written;
     meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
     meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight
@@ -92,6 +93,7 @@ class TrainConfig:
     checkpoint_interval: int = 100
     seed: int = 0
     out: Path | None = None
+    cache: Path | None = None
     limit: int | None = None
     export: bool = False
 

@@ -1,16 +1,18 @@
-"""LOAD: a shard and the data set it was made from, in memory as uint8; batches of pictures with their masks."""
+"""LOAD: a shard and the data set it was made from, as uint8 in memory or mapped; batches of pictures with masks."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.files import written_beside
 from clp_aug.contract.schema import KINDS, ORIGINAL, Header
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
@@ -90,7 +92,7 @@ def unwatched(rows: Iterable, name: str) -> Iterable:
 
 
 def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwatched) -> RunData:
-    """Read the shard, find its data set, and hold every picture of the run in memory.
+    """Read the shard, find its data set, and hold every picture of the run in memory, or in `config.cache`.
 
     watch: wraps the rows of each split ("train", "val", "test") while they are read, for a progress bar. Raises
     InputError for a shard or data set that cannot be used or do not belong together, UsageError for a meta batch that
@@ -118,7 +120,8 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
     label = tables.get("train/label", dataset.samples.label[rows])
     chosen = spread(groups(dataset.samples.group[rows], label), config.limit, config.seed)
     train = BoxedPictures(
-        **vars(read(dataset, rows[chosen], size, fit, watch, "train")) | {"label": torch.from_numpy(label[chosen])},
+        **vars(read(dataset, rows[chosen], size, fit, watch, "train", config.cache))
+        | {"label": torch.from_numpy(label[chosen])},
         box=torch.from_numpy(tables["train/box"][chosen]).long(),
         kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
     )
@@ -135,7 +138,9 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
         held_out = dataset.samples.split == split
         held_out &= ~np.isin(dataset.samples.sample_id, tables["meta/sample_id"])
         if held_out.any():
-            evaluation[SPLITS[split]] = read(dataset, np.flatnonzero(held_out), size, fit, watch, SPLITS[split])
+            evaluation[SPLITS[split]] = read(
+                dataset, np.flatnonzero(held_out), size, fit, watch, SPLITS[split], config.cache
+            )
     if not evaluation:
         raise InputError(
             f"data set {header.dataset}: no val and no test pictures to measure on; put some of each class under"
@@ -157,16 +162,50 @@ def geometry(shard: ShardReader) -> tuple[int, str]:
     return size, fit
 
 
-def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str, watch=unwatched, name: str = "") -> Pictures:
-    """Read the pictures of some rows, int64 (n,), through the fixed resize and crop; watch and name as in `load`."""
-    samples = dataset.samples
-    images = np.empty((len(rows), 3, size, size), np.uint8)
-    for i, row in enumerate(watch(rows, name)):
-        images[i] = dataset.image(int(row), size, fit).transpose(2, 0, 1)
+def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str, watch, name: str, cache: Path | None) -> Pictures:
+    """Read the pictures of some rows, int64 (n,), through the fixed resize and crop; watch and name as in `load`.
+
+    cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory.
+    """
+    shape, samples = (len(rows), 3, size, size), dataset.samples
+
+    def fill(images: np.ndarray) -> None:
+        for i, row in enumerate(watch(rows, name)):
+            images[i] = dataset.image(int(row), size, fit).transpose(2, 0, 1)
+
+    if cache is None:
+        images = np.empty(shape, np.uint8)
+        fill(images)
+    else:
+        key = (dataset.fingerprint(), rows.tolist(), size, fit)
+        images = cached(cache / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.npy", shape, fill)
     label = samples.label[rows]
     group = samples.group[rows] if dataset.group_names else label
-    return Pictures(*(torch.from_numpy(np.asarray(v, np.uint8 if v is images else np.int64))
-                      for v in (images, label, group, samples.sample_id[rows])))  # fmt: skip
+    columns = (np.asarray(v, np.int64) for v in (label, group, samples.sample_id[rows]))
+    return Pictures(torch.from_numpy(images), *map(torch.from_numpy, columns))
+
+
+def cached(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> np.ndarray:
+    """Return the uint8 array of a file, mapped into memory, copy on write; make the file with `fill` if need be.
+
+    Raises InputError when the disk refuses, or for a file that is not such an array.
+    """
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make folder {path.parent} ({error.strerror}); choose another --cache") from None
+        with written_beside(path) as temporary:
+            images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            fill(images)
+            images.flush()
+    try:
+        images = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged cache ({error}); remove it") from None
+    if images.shape != shape or images.dtype != np.uint8:
+        raise InputError(f"{path}: damaged cache, {images.dtype} {images.shape}, expected uint8 {shape}; remove it")
+    return images
 
 
 def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:

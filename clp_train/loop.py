@@ -16,6 +16,7 @@ from clp_train import data
 from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.config import TrainConfig
 from clp_train.data import BoxedPictures, RunData
+from clp_train.losses import DivergedError
 from clp_train.meta_stream import meta_batch
 from clp_train.methods import build_method
 from clp_train.methods.base import Method, TrainTable
@@ -95,6 +96,7 @@ def train(
         len(epochs) * data.steps_per_epoch(len(stream_of(stage, run)), config.batch_size) for stage, epochs in stages
     )
     at, momentum = checkpoint.load(network, method) if resume else (Position(), {})
+    saved = f"last good state: {checkpoint.path}, step {at.step}" if resume else "no good state was kept"
 
     def measured(part: Part, splits: dict[str, data.Pictures]) -> dict[str, Metrics]:
         return {k: evaluate(part.learner, v, classes, train_counts, method.predict) for k, v in splits.items()}
@@ -117,11 +119,14 @@ def train(
             for batch in data.train_batches(part.stream, epoch, config, stage.sampler, len(at.losses)):
                 wanted = part.meta is not None and at.step % config.meta_interval == 0
                 meta = meta_batch(part.meta, at.step, config, part.learner) if wanted else None
-                at.losses.append(train_step(part.learner, method, optimiser, batch, meta, config, at.step))
+                try:
+                    at.losses.append(train_step(part.learner, method, optimiser, batch, meta, config, at.step))
+                except DivergedError as error:
+                    raise DivergedError(f"{error}; {saved}") from None
                 at.step += 1
                 on_step(Done(at.step, steps, epoch + 1, at.losses[-1]))
                 if checkpoint is not None and at.step % config.checkpoint_interval == 0:
-                    checkpoint.save(network, optimiser, method, at)
+                    saved = checkpoint.save(network, optimiser, method, at)
             last = epoch + 1 == config.epochs
             watched = ("val", "test") if config.watch_test or last else ("val",)
             metrics = measured(part, {k: v for k, v in part.run.evaluation.items() if k in watched})
@@ -134,7 +139,7 @@ def train(
                 at.best = Snapshot(epoch + 1, {}, metrics)
             on_epoch(at.history)
             if checkpoint is not None and not last:
-                checkpoint.save(network, optimiser, method, at)
+                saved = checkpoint.save(network, optimiser, method, at)
     final, selected = Snapshot(config.epochs, copied(network), metrics), at.selected
     if selected is not None:
         network.load_state_dict(selected.state)

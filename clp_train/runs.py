@@ -43,7 +43,7 @@ def prepare(folder: Path, resume: bool = False) -> None:
 
 def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
     """Return where a run's full state goes, tied to its settings and data."""
-    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "export")}
+    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "cache", "export")}
     key |= {"fingerprint": run.header.fingerprint, "shard": run.digest, "threads": torch.get_num_threads()}
     return Checkpoint(config.folder / CHECKPOINT, key)
 

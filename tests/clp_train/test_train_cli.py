@@ -1,6 +1,7 @@
 """clp-train from the outside: files, table, messages, exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -119,7 +120,16 @@ def test_divergence_is_one_line(demo_shard, tmp_path):
     )
     assert result.exit_code == 3
     assert result.stderr.startswith("error: step ")
-    assert "lower --lr" in result.stderr
+    assert "lower --lr; " in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_divergence_names_the_last_good_state(demo_shard, tmp_path):
+    settings = ("--epochs", 2, "--batch-size", 20, "--set", "checkpoint_interval=1", "--quiet")
+    result = call("--meta", demo_shard, "--lr", 1e5, "--method", "erm", *settings, "--out", tmp_path / "r")
+    assert result.exit_code == 3
+    found = re.search(r"lower --lr; last good state: .*/r/checkpoint\.safetensors, step (\d+)", result.stderr)
+    assert result.stderr.startswith(f"error: step {found[1]}: ")
 
 
 def test_a_folder_that_cannot_be_made(demo_shard, tmp_path):

@@ -163,3 +163,33 @@ def test_channel_statistics_are_those_of_the_pixels(loaded):
     assert mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
     assert std == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
     assert data.channel_statistics(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))[1] == [1e-3] * 3
+
+
+def test_cached_pictures_are_the_same_and_are_decoded_once(demo_shard, tmp_path, monkeypatch):
+    plain = data.load(TrainConfig(meta=demo_shard))
+    first = data.load(TrainConfig(meta=demo_shard, cache=tmp_path / "cache"))
+    files = sorted(tmp_path.glob("cache/*"))
+    assert [path.suffix for path in files] == [".npy"] * 3  # train, val, test; nothing left beside them
+
+    def never(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(data.load_dataset("demo").__class__, "image", never)
+    again = data.load(TrainConfig(meta=demo_shard, cache=tmp_path / "cache"))
+    for run in (first, again):
+        for part, other in ((run.train, plain.train), (run.evaluation["test"], plain.evaluation["test"])):
+            assert all(torch.equal(a, b) for a, b in zip(vars(part).values(), vars(other).values(), strict=True))
+
+
+@pytest.mark.parametrize("bytes_of_it", [b"", b"junk", None])
+def test_a_damaged_cache_is_refused(demo_shard, tmp_path, bytes_of_it):
+    config = TrainConfig(meta=demo_shard, cache=tmp_path / "cache")
+    data.load(config)
+    for path in tmp_path.glob("cache/*"):
+        path.unlink()
+        if bytes_of_it is None:
+            np.save(path, np.zeros((1, 2), np.uint8))
+        else:
+            path.write_bytes(bytes_of_it)
+    with pytest.raises(InputError, match=r"\.npy: damaged cache.*; remove it"):
+        data.load(config)
