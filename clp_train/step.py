@@ -16,6 +16,7 @@ from clp_train.losses import check_finite, meta_losses, saliency, saliency_weigh
 from clp_train.methods.base import Method
 from clp_train.models.parts import Output, last_block
 from clp_train.objective import objective, sample_losses
+from clp_train.optimiser import drift, step_sizes
 from clp_train.second_order import second_order
 
 
@@ -91,22 +92,6 @@ def train_step(
         mixed = mixed_term(network, before, batch.images, cotangent, method.learned, scaled, config.hypergradient)
         method.update([d - m for d, m in zip(direct, mixed, strict=True)])
     return StepLosses(loss.item(), *(None if part is None else part.item() for part in (meta_loss, term)))
-
-
-def step_sizes(weights: Weights, optimiser: torch.optim.SGD) -> list[float]:
-    """Return the step size of each weight."""
-    of = {w: group["lr"] for group in optimiser.param_groups for w in group["params"]}
-    return [of[w] for w in weights.values()]
-
-
-def drift(weights: Weights, optimiser: torch.optim.SGD, config: TrainConfig) -> list[Tensor] | None:
-    """Return what weight decay and momentum add to the virtual step, with `virtual_momentum`; else None, eq. (8)."""
-    if not config.virtual_momentum:
-        return None
-    group = optimiser.param_groups[0]
-    parts = [group["weight_decay"] * w.detach() for w in weights.values()]
-    buffers = [optimiser.state.get(w, {}).get("momentum_buffer") for w in weights.values()]
-    return [p if b is None else p + group["momentum"] * b for p, b in zip(parts, buffers, strict=True)]
 
 
 def total(*parts: Tensor | None) -> Tensor | None:

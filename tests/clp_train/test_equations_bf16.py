@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import loop, losses
+from clp_train import losses
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
+from clp_train.optimiser import build_optimiser
 from clp_train.step import train_step
 
 TYPES = (torch.float32, torch.bfloat16)
@@ -95,7 +96,7 @@ def steps(dtype, count, scale=1.0, **change):
     method.network.last.weight.data = start
     method.network.to(dtype)
     method.classes = type(method.classes)(*(values.to(dtype) for values in method.classes))
-    optimiser = loop.build_optimiser(network, config)
+    optimiser = build_optimiser(network, config)
     meta = a_batch(9, dtype, (0, 1, 2))
     found = [train_step(network, method, optimiser, a_batch(k, dtype), meta, config, k) for k in range(count)]
     return network, method, found

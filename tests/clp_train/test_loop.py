@@ -16,6 +16,7 @@ from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
+from clp_train.optimiser import build_optimiser, rate_factor
 from clp_train.step import meta_objective, train_step
 
 LR, LAMBDA = 0.2, 3.0
@@ -42,7 +43,7 @@ def parts(method, **settings):
         filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
         torch.nn.init.normal_(filled.network.last.weight, generator=torch.Generator().manual_seed(2))
-    optimiser = loop.build_optimiser(network, config)
+    optimiser = build_optimiser(network, config)
     return config, network, filled, optimiser
 
 
@@ -193,7 +194,7 @@ def test_a_broken_picture_stops_the_run_by_name():
 
 def test_learning_rate_drops_at_60_and_80_percent():
     config = TrainConfig(meta=Path("x.h5"), epochs=10, lr=0.1)
-    rates = [config.lr * loop.rate_factor(config, epoch, 10) for epoch in range(10)]
+    rates = [config.lr * rate_factor(config, epoch, 10) for epoch in range(10)]
     assert rates == pytest.approx([0.1] * 6 + [0.01] * 2 + [0.001] * 2)
 
 

@@ -18,7 +18,8 @@ from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.metrics import Metrics
 from clp_train.models import build_model
-from clp_train.step import meta_objective, step_sizes, train_step
+from clp_train.optimiser import build_optimiser, rate_factor, step_sizes
+from clp_train.step import meta_objective, train_step
 
 LAMBDA = 40.0  # so that the term weighs as much as the cross entropy
 LABELS = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
@@ -51,11 +52,11 @@ def parts(method, **settings):
         filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
         torch.nn.init.normal_(filled.network.last.weight, generator=torch.Generator().manual_seed(2))
-    return config, network, filled, loop.build_optimiser(network, config)
+    return config, network, filled, build_optimiser(network, config)
 
 
 def rates_of(network, config):
-    optimiser = loop.build_optimiser(network, config)
+    optimiser = build_optimiser(network, config)
     return dict(
         zip(dict(network.named_parameters()), step_sizes(dict(network.named_parameters()), optimiser), strict=True)
     )
@@ -116,8 +117,8 @@ SCHEDULES = {  # of a stage of five epochs
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules(schedule):
     config = TrainConfig(meta=Path("x.h5"), schedule=schedule)
-    assert [loop.rate_factor(config, epoch, 5) for epoch in range(5)] == pytest.approx(SCHEDULES[schedule])
-    assert loop.rate_factor(config, 0, 1) == 1
+    assert [rate_factor(config, epoch, 5) for epoch in range(5)] == pytest.approx(SCHEDULES[schedule])
+    assert rate_factor(config, 0, 1) == 1
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])

@@ -16,6 +16,7 @@ from clp_train.data import Batch
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.clp import MetaLp
 from clp_train.models import build_model
+from clp_train.optimiser import build_optimiser
 from clp_train.step import train_step
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
@@ -63,8 +64,8 @@ def setup(seed=0):
 def test_a_penalty_is_added_to_the_objective():
     network, batch = setup()
     other, config = copy.deepcopy(network), TrainConfig(meta=Path("x.h5"), method="erm")
-    train_step(network, SmallErm(), loop.build_optimiser(network, config), batch, None, config, 0)
-    out, optimiser = other(batch.images), loop.build_optimiser(other, config)
+    train_step(network, SmallErm(), build_optimiser(network, config), batch, None, config, 0)
+    out, optimiser = other(batch.images), build_optimiser(other, config)
     (F.cross_entropy(out.logits, batch.label) + Small().penalty(out, batch)).backward()
     optimiser.step()
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
@@ -82,7 +83,7 @@ def test_a_penalty_enters_the_virtual_step_and_the_final_one_in_every_mode():
         method.classes = type(method.classes)(*(v.double() for v in method.classes))
         torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(2))
         _, meta = setup(5)
-        train_step(network, method, loop.build_optimiser(network, config), batch, meta, config, 0)
+        train_step(network, method, build_optimiser(network, config), batch, meta, config, 0)
         grads = torch.cat([values.grad.flatten() for values in method.learned])
         results.append((grads, torch.cat([w.detach().flatten() for w in network.parameters()])))
     (grads, weights), *others = results
