@@ -29,9 +29,10 @@ def train(folder: Path, arguments: list[str]) -> dict:
 
 
 def scores(result: dict) -> dict:
-    """Return what a table needs of a result: accuracies of the last epoch and of the one that val selected."""
+    """Return what a table needs of a result: the last losses, accuracies of the last and of the selected epoch."""
     keep = ("average", "weighted_average", "worst", "per_group")
-    found = {"seconds": result["seconds"], "history": result["history"]}
+    last = result["history"][-1]
+    found = {"seconds": result["seconds"], "losses": {k: v for k, v in last.items() if k.endswith("_loss")}}
     for when in ("last", "selected"):
         metrics = (result[when] or {"metrics": {}})["metrics"]
         found[when] = {split: {key: m[key] for key in keep} for split, m in metrics.items()}
