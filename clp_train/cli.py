@@ -10,7 +10,7 @@ import click
 
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
-from clp_train.config import CHOICES, SALIENCY_TARGETS, TrainConfig, make_config, parse_settings
+from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, parse_settings
 from clp_train.methods import METHODS
 from clp_train.models import NAMES
 from clp_train.presets import names, read_preset
@@ -18,11 +18,16 @@ from clp_train.presets import names, read_preset
 PAGE = "page.html"
 
 
-def setting(name: str, help: str, type=None):
-    """Declare the option of a setting; the shown default is the dataclass's, the value None unless it is given."""
+def setting(name: str, help: str, type=str):
+    """Declare the option of a setting: None unless it is given; its default, the dataclass's, is shown in the help."""
     default = getattr(TrainConfig, name, None)
-    shown = str(default) if default is not None else None
-    return click.option("--" + name.replace("_", "-"), type=type, help=help, show_default=shown)
+    shown = f"  [default: {default}]" if default is not None else ""
+    return click.option("--" + name.replace("_", "-"), type=type, help=f"{help}{shown}")
+
+
+def listed(names) -> str:
+    """Return names as text."""
+    return ", ".join(names)
 
 
 FILE = click.Path(path_type=Path)
@@ -31,24 +36,20 @@ FILE = click.Path(path_type=Path)
 @click.command(context_settings={"max_content_width": 110})
 @click.version_option(__version__)
 @setting("meta", "Shard that clp-augment wrote.  [required]", FILE)
-@setting("method", "How to train.", click.Choice(list(METHODS)))
-@click.option("--preset", metavar="NAME", help=f"Settings to start from: {', '.join(names())}, or a .toml file.")
+@setting("method", f"How to train: {listed(METHODS)}.")
+@click.option("--preset", metavar="NAME", help=f"Settings to start from: {listed(names())}, or a .toml file.")
 @setting("root", "Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME.", FILE)
-@setting("model", f"Classifier: {', '.join(NAMES)}.")
+@setting("model", f"Classifier: {listed(NAMES)}.")
 @setting("epochs", "Passes over the training pictures.", int)
 @setting("batch_size", "Training pictures a step.", int)
 @setting("meta_batch_size", "Meta pictures a step; as --batch-size or all there are.", int)
 @setting("lr", "Step size of the classifier.", float)
-@setting(
-    "schedule", "Of the step size: a tenth at 60 % and 80 % of the run, or as named.", click.Choice(CHOICES["schedule"])
-)
+@setting("schedule", "Of the step size: steps (a tenth at 60 % and 80 % of the run), constant or cosine.")
 @setting("weight_decay", "Weight decay of the classifier.", float)
 @setting("omega_lr", "Step size of the perturbation network.", float)
-@setting(
-    "meta_delta", "Perturb the meta logits too, as eq. (9) is written, or not.", click.Choice(CHOICES["meta_delta"])
-)
+@setting("meta_delta", "Perturb the meta logits too, as eq. (9) is written: paper, or none.")
 @setting("saliency_lambda", "Lambda of eq. (6); 0 = off.", float)
-@setting("saliency_target", "What eq. (6) differentiates; probability is the paper's.", click.Choice(SALIENCY_TARGETS))
+@setting("saliency_target", f"What eq. (6) differentiates: {listed(SALIENCY_TARGETS)}.")
 @setting("saliency_interval", "Saliency every so many steps.", int)
 @setting("seed", "Seed of the run.", int)
 @setting("out", "Folder of the run.  [default: runs/SHARD-METHOD-seedN]", FILE)

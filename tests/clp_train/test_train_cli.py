@@ -87,7 +87,7 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
     [
         (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
         (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
-        (["--method", "foo"], 2, "'foo' is not one of 'erm', 'logit-adjust'"),
+        (["--method", "foo"], 2, "error: unknown method 'foo': choose one of clp, dfr, erm, "),
     ],
     ids=["epochs", "meta batch", "method"],
 )
