@@ -1,7 +1,7 @@
 """Convolution and batch norm whose second derivatives cost what counting passes says; exact, for any network.
 
 Eq. (6) differentiates a gradient. torch can do that, but on a CPU it takes the gradient of a convolution's backward
-pass as a convolution with a kernel as large as the picture, and that of batch norm's as some forty elementwise passes.
+pass as a convolution with a kernel as large as the picture, and that of batch norm's as some thirty elementwise passes.
 `second_order()` puts the two functions below in their place while a forward pass runs; nothing else changes.
 """
 
