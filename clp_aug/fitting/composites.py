@@ -1,0 +1,186 @@
+"""Training pairs made on the fly: pictures whose matte is known, since they were put together here.
+
+Item i is a pure function of the seed and i: no order, no state, any number of workers. Source: sizes and shares ours;
+a fresh background for each use of a foreground as in Qiao et al., CVPR 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.seeds import rng_for
+from clp_aug.fitting.shapes import EDGES, OUTLINES, Place, outline, place, soften
+
+NATURAL, CUTOUT, SEVERAL, SHAPE, EMPTY = "natural", "cutout", "several", "shape", "empty"
+SHARES = {NATURAL: 0.40, CUTOUT: 0.25, SEVERAL: 0.10, SHAPE: 0.15, EMPTY: 0.10}
+SMALL = 0.20  # share of items shrunk to SIDES and back: thumbnails look like that
+SIDES = (32, 64)
+ONE, EACH = (0.05, 0.70), (0.05, 0.30)  # of the picture's area: one object's rectangle, each of several
+WINDOW = (0.6, 1.0)  # of a natural picture's sides
+GREY = 0.05  # share of pictures without colour
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+class Truth(NamedTuple):
+    """A picture and what is known of it: uint8 (H, W, 3) RGB, alpha and weight float32 (H, W) in [0, 1].
+
+    weight is 0 where the truth is unknown (the grey band of a trimap), and no loss looks there; 1 elsewhere.
+    """
+
+    picture: np.ndarray
+    alpha: np.ndarray
+    weight: np.ndarray
+
+
+class Plan(NamedTuple):
+    """What item i will be: a kind of SHARES, and the side it is shrunk to on the way, 0 for none."""
+
+    kind: str
+    side: int
+
+
+@dataclass(frozen=True, eq=False)
+class Composites:
+    """Endless training pairs, (size, size) pixels each.
+
+    foregrounds: (picture, alpha) a cut-out, uint8 (h, w, 3) and float32 (h, w); backgrounds: uint8 (h, w, 3) pictures
+    without an object; naturals: Truth of pictures as they were taken. Kinds that lack their material are left out and
+    the others take their share. Raises UsageError without backgrounds.
+    """
+
+    foregrounds: Sequence
+    backgrounds: Sequence
+    naturals: Sequence
+    seed: int
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if not len(self.backgrounds):
+            raise UsageError("0 backgrounds: expected at least 1 picture without an object; add one")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The probability of each kind; they sum to 1."""
+        needs = {NATURAL: self.naturals, CUTOUT: self.foregrounds, SEVERAL: self.foregrounds}
+        kept = {kind: share for kind, share in SHARES.items() if len(needs.get(kind, self.backgrounds))}
+        return {kind: share / sum(kept.values()) for kind, share in kept.items()}
+
+    def plan(self, index: int) -> Plan:
+        """Return what item `index` will be."""
+        rng, shares = rng_for(self.seed, index, "plan"), self.shares
+        kind = str(rng.choice(list(shares), p=list(shares.values())))
+        return Plan(kind, int(rng.integers(SIDES[0], SIDES[1] + 1)) if rng.random() < SMALL else 0)
+
+    def item(self, index: int) -> Truth:
+        """Return one training pair; weight is 1 wherever the picture was put together here."""
+        plan, rng = self.plan(index), rng_for(self.seed, index, "colour")
+        truth = self.compose(index, plan.kind)
+        picture = jitter(truth.picture, rng)
+        return truth._replace(picture=through(picture, plan.side) if plan.side else picture)
+
+    def compose(self, index: int, kind: str) -> Truth:
+        """Return the pair before its colours change and before it is shrunk."""
+        rng = rng_for(self.seed, index, "objects")
+        if kind == NATURAL:
+            return self.natural(rng)
+        picture = self.background(rng_for(self.seed, index, "background"))
+        alpha = np.zeros((self.size, self.size), np.float32)
+        if kind == SHAPE:
+            picture, alpha = self.shape(picture, rng)
+        elif kind != EMPTY:
+            for _ in range(1 if kind == CUTOUT else int(rng.integers(2, 4))):
+                picture, alpha = self.cutout(picture, alpha, ONE if kind == CUTOUT else EACH, rng)
+        return Truth(picture, alpha, np.ones_like(alpha))
+
+    def background(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a square window, half to all of the shorter side, of any background, maybe mirrored."""
+        picture = pick(self.backgrounds, rng)
+        side = max(1, round(min(picture.shape[:2]) * rng.uniform(0.5, 1)))
+        return resized(mirrored(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
+
+    def natural(self, rng: np.random.Generator) -> Truth:
+        """Return a window of any natural picture, maybe mirrored; what blends with the unknown is unknown."""
+        truth = pick(self.naturals, rng)
+        height, width = (max(1, round(n * rng.uniform(*WINDOW))) for n in truth.alpha.shape)
+        cut = mirrored(window(truth.alpha.shape, height, width, rng), rng)
+        picture, alpha, weight = (resized(cut(part), self.size, self.size) for part in truth)
+        return Truth(picture, np.clip(alpha, 0, 1), (weight > 0.999).astype(np.float32))
+
+    def cutout(self, picture, alpha, shares: tuple[float, float], rng: np.random.Generator):
+        """Return picture and alpha with one more foreground, of random size, place and colours."""
+        pixels, cover = pick(self.foregrounds, rng)
+        flip = mirrored(slice(None), rng)
+        where = place(rng.uniform(*shares), cover.shape[1] / cover.shape[0], self.size, rng)
+        return paste(picture, alpha, jitter(flip(pixels), rng), flip(cover), where)
+
+    def shape(self, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return the picture under a procedural shape that shows another background, and its alpha."""
+        where = place(rng.uniform(*ONE), float(np.exp(rng.uniform(-1, 1))), self.size, rng)
+        cover = soften(outline(str(rng.choice(list(OUTLINES))), where, self.size, rng), str(rng.choice(EDGES)), rng)
+        texture = jitter(self.background(rng), rng)
+        return paste(picture, np.zeros_like(cover), texture, cover, (0, 0, self.size, self.size))
+
+
+def pick(things: Sequence, rng: np.random.Generator):
+    """Return one of them."""
+    return things[int(rng.integers(len(things)))]
+
+
+def window(shape: Sequence[int], height: int, width: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Return a random window of that size in a picture of that shape."""
+    top, left = int(rng.integers(shape[0] - height + 1)), int(rng.integers(shape[1] - width + 1))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def mirrored(part, rng: np.random.Generator):
+    """Return a function that takes this part of an array, mirrored left to right in half of all cases."""
+    flip = rng.random() < 0.5
+    return lambda array: array[part][:, ::-1] if flip else array[part]
+
+
+def resized(array: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return (height, width[, 3]) of any array: averaged over areas when both sides shrink, else bilinear."""
+    shrinking = array.shape[0] >= height and array.shape[1] >= width
+    method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=method)
+
+
+def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.ndarray, where: Place):
+    """Return new picture and alpha: C = a F + (1 - a) B at one place, in numbers from 0 to 255.
+
+    picture: uint8 (S, S, 3); alpha: float32 (S, S), of all objects so far; pixels, cover: uint8 (h, w, 3) and float32
+    (h, w) in [0, 1], resized to the place. Colours are resized multiplied with their cover, so that what a cut-out
+    hides does not bleed in. Where the cover is 0 the picture stays bit for bit.
+    """
+    left, top, width, height = where
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, len(picture)), min(top + height, len(picture))
+    seen = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    front = resized(pixels * cover[..., None], width, height)[seen]
+    cover = np.clip(resized(cover, width, height)[seen], 0, 1)
+    picture, alpha, here = picture.copy(), alpha.copy(), (slice(y0, y1), slice(x0, x1))
+    blend = front + picture[here] * (1 - cover[..., None])
+    picture[here] = np.clip(blend, 0, 255).round().astype(np.uint8)
+    alpha[here] = 1 - (1 - alpha[here]) * (1 - cover)
+    return picture, alpha
+
+
+def jitter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (H, W, 3) in other colours: brightness, contrast, saturation and balance change at random."""
+    gain = np.exp(rng.uniform(-0.3, 0.3) + rng.uniform(-0.1, 0.1, 3))  # a channel
+    saturation = 0.0 if rng.random() < GREY else rng.uniform(0.5, 1.4)
+    contrast, middle = rng.uniform(0.7, 1.3), rng.uniform(96, 160)
+    mixed = saturation * np.eye(3) + (1 - saturation) * LUMA
+    matrix = np.concatenate([contrast * gain[:, None] * mixed, np.full((3, 1), (1 - contrast) * middle)], 1)
+    return np.clip(cv2.transform(picture.astype(np.float32), matrix), 0, 255).round().astype(np.uint8)
+
+
+def through(picture: np.ndarray, side: int) -> np.ndarray:
+    """Return uint8 (S, S, 3) as it looks after it was a thumbnail of (side, side)."""
+    size = len(picture)
+    return cv2.resize(resized(picture, side, side), (size, size), interpolation=cv2.INTER_CUBIC)

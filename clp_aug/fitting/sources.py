@@ -1,0 +1,159 @@
+"""Pictures to fit a matte on, from the user's folders.
+
+    DIR/foregrounds/*.png          cut-outs with an alpha channel
+    DIR/backgrounds/*              pictures without an object, at least one
+    DIR/pictures/*, DIR/masks/*    pictures as taken, each with a PNG mask of the same stem and size
+
+Cut-outs or pictures may lack. A mask is white on the object and may be soft; one that holds 0, 128 and 255 alone is a
+trimap, whose grey means unknown.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract import images
+from clp_aug.contract.errors import InputError
+from clp_aug.fitting.composites import Truth
+
+FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS = "foregrounds", "backgrounds", "pictures", "masks"
+LAYOUT = f"{FOREGROUNDS}/ (PNG with alpha), {BACKGROUNDS}/, {PICTURES}/ with {MASKS}/"
+MAX_SIDE = 512  # larger pictures are shrunk when read: items have 224 pixels
+UNKNOWN = 128
+
+
+@dataclass(frozen=True)
+class Files(Sequence):
+    """Pictures that are decoded when somebody looks at them."""
+
+    paths: tuple[Path, ...]
+    read: Callable
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        return self.read(self.paths[i])
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What `Composites` takes, and how many files in those folders are no pictures and were passed over."""
+
+    foregrounds: Files
+    backgrounds: Files
+    naturals: Files
+    ignored: int
+
+
+def read_sources(root: Path) -> Sources:
+    """Return the pictures under `root`; each file is decoded once, so that a broken one does not wait until later.
+
+    Raises InputError for a missing folder, too few pictures, a picture without its mask or a mask without its
+    picture, sizes that differ, a cut-out without transparency, a mask of class numbers, a broken file.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one with {LAYOUT}")
+    listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS)}
+    foregrounds, backgrounds, pictures, masks = (found for found, _ in listed.values())
+    if not backgrounds:
+        raise InputError(f"{root / BACKGROUNDS}: no pictures; add at least one without an object")
+    if not foregrounds and not pictures:
+        raise InputError(f"{root}: neither {FOREGROUNDS}/ nor {PICTURES}/ holds a picture; expected {LAYOUT}")
+    of_picture = matched(root, pictures, masks)
+    sources = Sources(
+        Files(foregrounds, read_cutout),
+        Files(backgrounds, read_picture),
+        Files(pictures, functools.partial(read_natural, of_picture)),
+        sum(ignored for _, ignored in listed.values()),
+    )
+    for files in (sources.foregrounds, sources.backgrounds, sources.naturals):
+        for _ in files:
+            pass
+    return sources
+
+
+def picture_files(folder: Path) -> tuple[tuple[Path, ...], int]:
+    """Return the pictures of a folder in the order of their names, none if it lacks, and how many files are none."""
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    found = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
+    return found, len(files) - len(found)
+
+
+def matched(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...]) -> dict[Path, Path]:
+    """Return the mask of each picture. Raises InputError unless stems match one to one."""
+    by_stem = {mask.stem: mask for mask in masks}
+    seen: dict[str, Path] = {}
+    for picture in pictures:
+        if picture.stem in seen:
+            raise InputError(f"{picture}: {seen[picture.stem].name} has the same stem; rename one, with its mask")
+        if picture.stem not in by_stem:
+            raise InputError(f"{picture}: no mask; expected {root / MASKS / picture.stem}.png")
+        seen[picture.stem] = picture
+    for mask in masks:
+        if mask.suffix.lower() != ".png":
+            raise InputError(f"{mask}: masks are PNG files, which lose nothing; convert it")
+        if mask.stem not in seen:
+            raise InputError(f"{mask}: no picture of this stem in {root / PICTURES}; add it or remove the mask")
+    return {picture: by_stem[stem] for stem, picture in seen.items()}
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Return uint8 (h, w, 3) RGB, at most 512 pixels long."""
+    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    return np.asarray(shrunk(picture))
+
+
+def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return colours, uint8 (h, w, 3), and alpha, float32 (h, w) in [0, 1], of the rectangle that is not transparent.
+
+    Raises InputError for a picture without an alpha channel, and for one that is transparent everywhere.
+    """
+    picture = images.open_picture(path.read_bytes(), str(path))
+    if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
+        raise InputError(
+            f"{path}: no alpha channel; {FOREGROUNDS}/ holds cut-outs, put it into {PICTURES}/ with a mask"
+        )
+    pixels = np.asarray(shrunk(picture.convert("RGBA")))
+    x, y, w, h = cv2.boundingRect(np.ascontiguousarray(pixels[..., 3]))
+    if not w:
+        raise InputError(f"{path}: transparent everywhere; remove it")
+    pixels = pixels[y : y + h, x : x + w]
+    return pixels[..., :3], pixels[..., 3].astype(np.float32) / 255
+
+
+def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
+    """Return a picture with its mask, at most 512 pixels long; weight is 0 on the grey of a trimap.
+
+    Raises InputError when their sizes differ, and for a mask that stays darker than half: class numbers, not alpha.
+    """
+    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    mask = masks[path]
+    alpha = images.read_alpha(mask.read_bytes(), str(mask))
+    if alpha.shape != picture.size[::-1]:
+        size = " x ".join(map(str, alpha.shape[::-1]))
+        raise InputError(f"{mask}: {size} pixels, its picture has {picture.width} x {picture.height}; save it anew")
+    if 0 < alpha.max() < 0.5:
+        raise InputError(f"{mask}: no value above {round(alpha.max() * 255)}; expected 0 to 255, and 128 where unknown")
+    values = np.unique((alpha * 255).round())
+    trimap = UNKNOWN in values and set(values) <= {0, UNKNOWN, 255}
+    weight = (alpha != np.float32(UNKNOWN / 255)) if trimap else np.ones(alpha.shape, bool)
+    small = (np.asarray(shrunk(Image.fromarray(part))) for part in (alpha, weight.astype(np.float32)))
+    return Truth(np.asarray(shrunk(picture)), *small)
+
+
+def shrunk(picture: Image.Image) -> Image.Image:
+    """Return the picture with its longer side at most 512 pixels."""
+    scale = MAX_SIDE / max(picture.size)
+    if scale >= 1:
+        return picture
+    width, height = (max(1, round(n * scale)) for n in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)

@@ -1,0 +1,195 @@
+"""Write the packed pictures that have mattes as the folders that `clp-fit matte --data` reads, with a part held out.
+
+    python experiments/unpack_matting.py --data DIR --out DIR [--seed 0]
+
+DIR of --data holds alpha_cutouts.h5, matting_images.h5, matting_masks.h5, landscapes150.h5 and waterbirds_like/;
+OUT gets train/ and held-out/, each with foregrounds/, backgrounds/, pictures/ and masks/.
+
+What is held out, so that scores there and on waterbirds_like are of things never seen:
+- by source: all bird cut-outs, whichever part of waterbirds_like shows them; of tiny_imagenet100, coco256, birds.h5 and
+  waterbirds_like nothing is written;
+- by kind: a fifth of the other folders of cut-outs (dogs, fish, trees, ...), whole folders, by seed;
+- by picture: a fifth of the pets and of the people, by seed. A picture that is there twice, re-encoded or at another
+  size, is written once: copies would land on both sides;
+- landscapes: those marked as test, and those that stand behind a bird in val or test of waterbirds_like.
+
+Backgrounds must be free of objects. Of pets and people it is the largest rectangle beside the mask, in the part of its
+picture. CIFAR-10 has no boxes and its objects fill the frame; what lies beside a box of tiny_imagenet100 shows another
+object in about a third of all cases (looked at). As backgrounds they would teach that objects are none: left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import zlib
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.seeds import rng_for
+from clp_aug.fills.rectangles import largest_rectangle
+
+TRAIN, HELD_OUT = "train", "held-out"
+FOLDERS = ("foregrounds", "backgrounds", "pictures", "masks")
+BIRDS = "animals/birds"
+SHARE = 0.2
+TRIMAP = np.array([0, 255, 0, 128], np.uint8)  # Oxford's 1 object, 2 background, 3 unknown
+CELL = 4  # pixels: free rectangles are sought on a grid of such cells
+REST = 64  # shortest side of a background cut from beside an object, in pixels
+ALIKE = 0.95  # correlation of two pictures' grey thumbnails: copies have 0.998 and more
+SAME_PLACE = 6.0  # mean difference of two landscapes' thumbnails: the same one has under 2, others over 12
+
+
+class Packed:
+    """One container: row i is the bytes of one JPEG or PNG."""
+
+    def __init__(self, path: Path) -> None:
+        with h5py.File(path) as file:
+            self.columns = {name: file[name][...] for name in file}
+        self.names = [name.decode() for name in self.columns.get("name", [])]
+
+    def __len__(self) -> int:
+        return len(self.columns["offset"]) - 1
+
+    def bytes_of(self, row: int) -> bytes:
+        start, stop = self.columns["offset"][row : row + 2]
+        return self.columns["bytes"][start:stop].tobytes()
+
+    def pixels(self, row: int, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+        """uint8 (H, W[, C]), channels in OpenCV's order."""
+        return cv2.imdecode(self.columns["bytes"][slice(*self.columns["offset"][row : row + 2])], flags)
+
+
+def part_by_key(key: str, seed: int) -> str:
+    """Return where everything of this key goes: a fifth is held out."""
+    return HELD_OUT if rng_for(seed, zlib.crc32(key.encode()), "held out").random() < SHARE else TRAIN
+
+
+def part_of_cutout(name: str, seed: int) -> str:
+    """Return where a cut-out goes: birds are held out, of the rest whole folders."""
+    folder = name.rpartition("/")[0]
+    return HELD_OUT if folder == BIRDS else part_by_key(folder, seed)
+
+
+def thumbnails(packed: Packed, rows, side: int) -> np.ndarray:
+    """Return float32 (n, side, side, 3)."""
+    small = [cv2.resize(packed.pixels(r, cv2.IMREAD_COLOR), (side, side), interpolation=cv2.INTER_AREA) for r in rows]
+    return np.asarray(small, np.float32).reshape(-1, side, side, 3)
+
+
+def first_copies(packed: Packed) -> list[int]:
+    """Return the rows without those whose picture came before, maybe re-encoded or at another size."""
+    grey = thumbnails(packed, range(len(packed)), 16).mean(3).reshape(len(packed), -1)
+    grey -= grey.mean(1, keepdims=True)
+    grey /= np.linalg.norm(grey, axis=1, keepdims=True) + 1e-6
+    copies = np.tril(grey @ grey.T > ALIKE, -1).any(1)
+    return np.flatnonzero(~copies).tolist()
+
+
+def places_behind_tests(landscapes: Packed, waterbirds: Path) -> np.ndarray:
+    """Return which landscapes stand behind a bird in val or test, bool (n,): they differ little outside its mask."""
+    known, seen, done = thumbnails(landscapes, range(len(landscapes)), 32), np.zeros(len(landscapes), bool), set()
+    with open(waterbirds / "metadata.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] != "0"]
+    for row in rows:
+        mask = cv2.imread(str(waterbirds / "masks" / Path(row["img_filename"]).with_suffix(".png").name), 0)
+        picture = cv2.imread(str(waterbirds / row["img_filename"]))
+        free = cv2.resize(cv2.dilate(mask, np.ones((9, 9))), (32, 32), interpolation=cv2.INTER_AREA) < 2
+        if row["place_filename"] in done or free.mean() < 0.2:  # another picture of the place may show more
+            continue
+        done.add(row["place_filename"])
+        small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        seen |= np.abs(known[:, free] - small[free]).mean((1, 2)) < SAME_PLACE
+    return seen
+
+
+def beside(picture: np.ndarray, busy: np.ndarray) -> np.ndarray | None:
+    """Return the largest part of a picture without a busy pixel, or None if it is small. busy: bool (H, W)."""
+    height, width = (n // CELL for n in busy.shape)
+    cells = busy[: height * CELL, : width * CELL].reshape(height, CELL, width, CELL).any((1, 3))
+    found = largest_rectangle(~cells)
+    if found is None or min(found[2] - found[0], found[3] - found[1]) * CELL < REST:
+        return None
+    x0, y0, x1, y1 = (n * CELL for n in found)
+    return picture[y0:y1, x0:x1]
+
+
+def suffix(data: bytes) -> str:
+    """Return the file ending of a JPEG or PNG."""
+    return ".png" if data.startswith(b"\x89P") else ".jpg"
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Encode without loss."""
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def write(out: Path, part: str, folder: str, name: str, data: bytes) -> None:
+    """Write one file; folders in its name become part of it."""
+    (out / part / folder / name.replace("/", "_")).write_bytes(data)
+
+
+def cutouts(data: Path, out: Path, seed: int) -> None:
+    """Write the cut-outs as foregrounds."""
+    packed = Packed(data / "alpha_cutouts.h5")
+    for row, name in enumerate(packed.names):
+        write(out, part_of_cutout(name, seed), "foregrounds", name, packed.bytes_of(row))
+
+
+def naturals(data: Path, out: Path, seed: int) -> None:
+    """Write pets and people with their masks, and what lies beside them as backgrounds."""
+    packed, masks = Packed(data / "matting_images.h5"), Packed(data / "matting_masks.h5")
+    mask_of = {name: row for row, name in enumerate(masks.names)}
+    for row in first_copies(packed):
+        name, encoded = packed.names[row], packed.bytes_of(row)
+        part, mask = part_by_key(name, seed), masks.pixels(mask_of[name], cv2.IMREAD_GRAYSCALE)
+        mask = TRIMAP[mask] if name.startswith("pet/") else mask
+        write(out, part, "pictures", name + suffix(encoded), encoded)
+        write(out, part, "masks", name + ".png", png(mask))
+        rest = beside(packed.pixels(row, cv2.IMREAD_COLOR), mask > 12)
+        if rest is not None:
+            write(out, part, "backgrounds", f"beside/{name}.png", png(rest))
+
+
+def landscapes(data: Path, out: Path) -> None:
+    """Write forests and seas as backgrounds."""
+    packed = Packed(data / "landscapes150.h5")
+    kept_back = packed.columns["is_test"].astype(bool) | places_behind_tests(packed, data / "waterbirds_like")
+    for row, name in enumerate(packed.names):
+        write(out, HELD_OUT if kept_back[row] else TRAIN, "backgrounds", f"landscape/{name}", packed.bytes_of(row))
+
+
+def unpack(data: Path, out: Path, seed: int) -> None:
+    """Write both parts; the folder appears when it is complete. Raises UsageError when it exists already."""
+    if out.exists():
+        raise UsageError(f"{out}: exists already; give a new folder or remove it")
+    beside_out = out.with_name(f"{out.name}.tmp-{os.getpid()}")
+    for part in (TRAIN, HELD_OUT):
+        for folder in FOLDERS:
+            (beside_out / part / folder).mkdir(parents=True)
+    cutouts(data, beside_out, seed)
+    naturals(data, beside_out, seed)
+    landscapes(data, beside_out)
+    os.replace(beside_out, out)
+
+
+def main() -> None:
+    """Unpack, then count what lies where."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    unpack(arguments.data, arguments.out, arguments.seed)
+    for part in (TRAIN, HELD_OUT):
+        counts = {folder: len(list((arguments.out / part / folder).iterdir())) for folder in FOLDERS}
+        print(f"{arguments.out / part}: " + ", ".join(f"{count} {folder}" for folder, count in counts.items()))
+
+
+if __name__ == "__main__":
+    main()
