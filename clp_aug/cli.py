@@ -1,4 +1,4 @@
-"""clp-augment and clp-inspect: parse, build the settings, call, print. Heavy imports wait until a command runs."""
+"""clp-augment, clp-inspect, clp-fit: parse, build the settings, call, print. Heavy imports wait until they run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_aug.datasets import DATASETS
 from clp_aug.fills import CF, FILLS, F
+from clp_aug.fitting.config import MatteFit
 from clp_aug.mattes import MATTES
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
@@ -147,3 +148,41 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
         click.echo(f"{html}; open it in a browser; next: clp-train --meta {shard}")
     else:
         click.echo(f"next: clp-inspect {shard} --html sheet.html, or clp-train --meta {shard}")
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__)
+def fit() -> None:
+    """Fit the networks that come with this package anew, on your own pictures."""
+
+
+@fit.command("matte", context_settings=CONTEXT)
+@click.option("--data", required=True, type=PATH, help="Folder with foregrounds/, backgrounds/, pictures/ and masks/.")
+@click.option("--out", required=True, type=PATH, help="Weights to write (.safetensors); state and curve lie beside.")
+@click.option("--steps", type=int, default=MatteFit.steps, help="Steps of --batch-size pairs.")
+@click.option("--batch-size", type=int, default=MatteFit.batch_size, help="Pairs a step.")
+@click.option("--size", type=int, default=MatteFit.size, help="Side of a pair in pixels.")
+@click.option("--lr", type=float, default=MatteFit.lr, help="Step size of the head.")
+@click.option("--backbone-lr", type=float, default=MatteFit.backbone_lr, help="Step size of the pretrained part.")
+@click.option("--adversarial", type=float, default=MatteFit.adversarial, help="Weight of the adversarial loss.")
+@click.option("--seed", type=int, default=MatteFit.seed, help="Seed of the start and of every pair.")
+@click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@one_line_errors("go on from the last checkpoint with --resume")
+def fit_matte(data, out, steps, batch_size, size, lr, backbone_lr, adversarial, seed, resume, quiet) -> None:
+    """Fit the matting network on cut-outs and pictures with masks."""
+    from clp_aug.contract.memory import keep_freed_memory
+    from clp_aug.fitting.matte import fit as fit_network
+    from clp_aug.fitting.sources import read_sources
+
+    keep_freed_memory()
+    config = MatteFit(data, out, steps, batch_size, size, lr, backbone_lr, adversarial=adversarial, seed=seed)
+    with progress_bars(quiet) as bar:
+        task = bar.add_task("FIT", total=config.steps)
+
+        def on_step(done: int, terms: dict) -> None:
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            bar.update(task, completed=done, description=f"FIT {shown}")
+
+        fit_network(config, read_sources(data), on_step, resume)
+    click.echo(f"{out}; its curve on held-out pictures is {out.with_suffix('.jsonl')}")

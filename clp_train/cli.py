@@ -86,7 +86,8 @@ def train(preset, settings, resume, export, quiet, as_json, **named):
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
-    from clp_train import data, loop, memory, runs
+    from clp_aug.contract import memory
+    from clp_train import data, loop, runs
     from clp_train.looking import look_at
     from clp_train.report.page import write_page
 

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = {"clp-augment": "clp_aug.cli", "clp-inspect": "clp_aug.cli", "clp-train": "clp_train.cli"}
+COMMANDS = {
+    "clp-augment": "clp_aug.cli",
+    "clp-inspect": "clp_aug.cli",
+    "clp-fit": "clp_aug.cli",
+    "clp-train": "clp_train.cli",
+}
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "cv2", "kornia", "matplotlib", "onnxruntime"}
 
 
@@ -33,7 +38,7 @@ def test_ruff(arguments):
 
 @pytest.mark.parametrize(("command", "module"), COMMANDS.items())
 def test_help_loads_nothing_heavy(command, module):
-    name = {"clp-augment": "augment", "clp-inspect": "inspect", "clp-train": "train"}[command]
+    name = command.removeprefix("clp-")
     script = (
         f"import sys; from {module} import {name} as command\n"
         "try: command(['--help'])\nexcept SystemExit: pass\n"
