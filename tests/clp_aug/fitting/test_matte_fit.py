@@ -93,6 +93,10 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
         matte.fit(first, read_sources(folder), kill)
     with pytest.raises(UsageError, match=r"is of a fit with lr = 0.001, now 0.01; use another --out"):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
+    sources = read_sources(folder)
+    fewer = dataclasses.replace(sources, backgrounds=matte.split(sources, 0)[0].backgrounds)
+    with pytest.raises(UsageError, match=r"is of a fit with pictures = .*; use another --out"):
+        matte.fit(first, fewer, resume=True)
     with pytest.raises(
         UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to go on, or another --out"
     ):
