@@ -17,8 +17,8 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fitting.shapes import EDGES, OUTLINES, Place, outline, place, soften
 
-NATURAL, CUTOUT, SEVERAL, SHAPE, EMPTY = "natural", "cutout", "several", "shape", "empty"
-SHARES = {NATURAL: 0.40, CUTOUT: 0.25, SEVERAL: 0.10, SHAPE: 0.15, EMPTY: 0.10}
+NATURAL, MOVED, CUTOUT, SEVERAL, SHAPE, EMPTY = "natural", "moved", "cutout", "several", "shape", "empty"
+SHARES = {NATURAL: 0.30, MOVED: 0.20, CUTOUT: 0.20, SEVERAL: 0.08, SHAPE: 0.12, EMPTY: 0.10}
 SMALL = 0.20  # share of items shrunk to SIDES and back: thumbnails look like that
 SIDES = (32, 64)
 ONE, EACH = (0.05, 0.70), (0.05, 0.30)  # of the picture's area: one object's rectangle, each of several
@@ -67,7 +67,7 @@ class Composites:
     @property
     def shares(self) -> dict[str, float]:
         """The probability of each kind; they sum to 1."""
-        needs = {NATURAL: self.naturals, CUTOUT: self.foregrounds, SEVERAL: self.foregrounds}
+        needs = {NATURAL: self.naturals, MOVED: self.naturals, CUTOUT: self.foregrounds, SEVERAL: self.foregrounds}
         kept = {kind: share for kind, share in SHARES.items() if len(needs.get(kind, self.backgrounds))}
         return {kind: share / sum(kept.values()) for kind, share in kept.items()}
 
@@ -90,6 +90,8 @@ class Composites:
         if kind == NATURAL:
             return self.natural(rng)
         picture = self.background(rng_for(self.seed, index, "background"))
+        if kind == MOVED:
+            return self.moved(picture, rng)
         alpha = np.zeros((self.size, self.size), np.float32)
         if kind == SHAPE:
             picture, alpha = self.shape(picture, rng)
@@ -111,6 +113,20 @@ class Composites:
         cut = mirrored(window(truth.alpha.shape, height, width, rng), rng)
         picture, alpha, weight = (resized(cut(part), self.size, self.size) for part in truth)
         return Truth(picture, np.clip(alpha, 0, 1), (weight > 0.999).astype(np.float32))
+
+    def moved(self, picture: np.ndarray, rng: np.random.Generator) -> Truth:
+        """Return the object of any natural picture over another background; what was unknown of it stays unknown."""
+        truth = pick(self.naturals, rng)
+        x, y, width, height = cv2.boundingRect((truth.alpha > 0).view(np.uint8))
+        nothing = np.zeros((self.size, self.size), np.float32)
+        if not width:
+            return Truth(picture, nothing, np.ones_like(nothing))
+        cut = mirrored((slice(y, y + height), slice(x, x + width)), rng)
+        pixels, cover, known = (cut(part) for part in truth)
+        where = place(rng.uniform(*ONE), width / height, self.size, rng)
+        _, unknown = paste(picture, nothing, pixels, 1 - known, where)
+        picture, alpha = paste(picture, nothing, jitter(pixels, rng), cover, where)
+        return Truth(picture, alpha, (unknown < 1e-3).astype(np.float32))
 
     def cutout(self, picture, alpha, shares: tuple[float, float], rng: np.random.Generator):
         """Return picture and alpha with one more foreground, of random size, place and colours."""

@@ -11,6 +11,7 @@ from clp_aug.fitting import composites
 from clp_aug.fitting.composites import (
     CUTOUT,
     EMPTY,
+    MOVED,
     NATURAL,
     SEVERAL,
     SHAPE,
@@ -94,10 +95,11 @@ def test_shares_are_those_stated():
 
 
 def test_kinds_without_material_are_left_out():
-    assert set(made(foregrounds=0).shares) == {NATURAL, SHAPE, EMPTY}
+    assert set(made(foregrounds=0).shares) == {NATURAL, MOVED, SHAPE, EMPTY}
     assert set(made(naturals=0).shares) == {CUTOUT, SEVERAL, SHAPE, EMPTY}
     shares = made(foregrounds=0, naturals=0).shares
-    assert shares == {SHAPE: pytest.approx(0.6), EMPTY: pytest.approx(0.4)}
+    total = SHARES[SHAPE] + SHARES[EMPTY]
+    assert shares == {kind: pytest.approx(SHARES[kind] / total) for kind in (SHAPE, EMPTY)}
     with pytest.raises(UsageError, match="0 backgrounds: expected at least 1 picture without an object; add one"):
         Composites([], [], [natural(0)], 0)
 
@@ -117,6 +119,28 @@ def test_outside_the_matte_the_background_is_untouched(kind):
         assert changed[found.alpha > 0.9].mean() > 0.9, "inside it, it is another picture"
         assert 0.01 < (found.alpha > 0.5).mean() < 0.8
         assert (found.weight == 1).all()
+
+
+def test_a_moved_object_stands_on_another_background():
+    data, cut = made(size=96), 0
+    for index in range(15):
+        found, background = data.compose(index, MOVED), background_of(data, index)
+        outside = found.alpha == 0
+        assert np.array_equal(found.picture[outside], background[outside])
+        assert (found.picture != background).any(2)[found.alpha > 0.9].mean() > 0.9
+        cut += not found.weight.all()
+        columns = np.flatnonzero((found.weight == 0).any(0))
+        assert len(columns) < 48, "the band that was unknown is, and nothing far from it"
+    assert cut > 10
+
+
+def test_a_natural_picture_without_an_object_moves_nothing():
+    blank = Truth(noise(5, 30, 30), np.zeros((30, 30), np.float32), np.ones((30, 30), np.float32))
+    data = Composites([], [noise(1, 30, 30)], [blank], 0, 32)
+    found = data.compose(3, MOVED)
+    assert np.array_equal(found.picture, background_of(data, 3))
+    assert not found.alpha.any()
+    assert found.weight.all()
 
 
 def test_empties_are_backgrounds():
