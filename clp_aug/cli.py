@@ -13,7 +13,7 @@ from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_aug.datasets import DATASETS
 from clp_aug.fills import CF, FILLS, F
 from clp_aug.fitting.config import MatteFit
-from clp_aug.mattes import MATTES
+from clp_aug.mattes import MATTES, WITH_FILE
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 PATH = click.Path(path_type=Path)
@@ -30,6 +30,10 @@ class NameList(click.ParamType):
 
 
 NAMES = NameList()
+
+
+def _mattes() -> str:
+    return ", ".join(f"{name}:FILE" if name in WITH_FILE else name for name in MATTES)
 
 
 def _fills(kind: int) -> str:
@@ -49,7 +53,7 @@ def _fills(kind: int) -> str:
 @click.option("--noise", help="Label noise in training: uniform:P, flip:P or flip-similar:P.")
 @click.option("--noise-seed", type=int, default=1, help="Seed of the label noise alone.")
 @click.option("--limit", type=int, help="At most so many training pictures, spread over groups, for a quick look.")
-@click.option("--matte", help=f"Source of boxes: {', '.join(MATTES)} (onnx:FILE).  [default: given, else grabcut]")
+@click.option("--matte", help=f"Source of boxes: {_mattes()}.  [default: given, else grabcut]")
 @click.option("--masks", type=PATH, help="Folder of PNG masks named as the pictures, for --matte given.")
 @click.option("--boxes", type=PATH, help="CSV of boxes (file,x0,y0,x1,y1; half-open pixels), for --matte given.")
 @click.option("--pad", type=int, default=0, help="Grow every box by so many pixels.")

@@ -15,9 +15,11 @@ from clp_aug.contract.errors import UsageError, pick
 MATTES = {
     "given": ("clp_aug.mattes.given:Given", "masks or boxes that come with the pictures"),
     "grabcut": ("clp_aug.mattes.grabcut:GrabCut", "GrabCut started from a centred guess; needs no weights"),
+    "hatt": ("clp_aug.mattes.hatt:HattMatte", "hatt:FILE, our matting network with weights of clp-fit matte"),
     "onnx": ("clp_aug.mattes.onnx:OnnxMatte", "onnx:FILE, any U2Net-like network"),
     "centre": ("clp_aug.mattes.centre:Centre", "a centred box of 60 % of each side"),
 }
+WITH_FILE = ("hatt", "onnx")
 FALLBACKS = ("grabcut", "centre")
 
 
@@ -34,8 +36,8 @@ def check_matte(name: str) -> None:
     """Raise UsageError unless the name is a registered back end, with a file where it needs one."""
     kind, _, file = name.partition(":")
     pick(MATTES, kind, "matte")
-    if (kind == "onnx") != bool(file):
-        raise UsageError(f"matte {name!r}: expected {'onnx:FILE' if kind == 'onnx' else kind}")
+    if (kind in WITH_FILE) != bool(file):
+        raise UsageError(f"matte {name!r}: expected {kind}{':FILE' if kind in WITH_FILE else ''}")
 
 
 def make_matte(name: str):

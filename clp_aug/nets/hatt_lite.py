@@ -8,12 +8,17 @@ widths; group norm; attention on the high-level features before they are upsampl
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clp_aug.contract.errors import InputError
 from clp_aug.nets.efficientnet_lite import MEAN, STD, EfficientNetLite0, imagenet_weights
 
 BLOCKS = 11  # the rest of EfficientNet-Lite0, at stride 32, holds four fifths of its parameters
@@ -196,3 +201,33 @@ def folded(network: HattLite) -> HattLite:
                 setattr(module, before, fuse_conv_bn_eval(getattr(module, before), norm))
                 setattr(module, name, nn.Identity())
     return network
+
+
+def load(path: Path) -> tuple[HattLite, str]:
+    """Return the network of a file that `clp-fit matte` wrote, folded, in evaluation mode, and the file's SHA-256.
+
+    Raises InputError for a file that is missing, cut short, or not of this network; nothing in it is executed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"matting weights {path}: cannot read ({error.strerror})") from None
+    try:
+        with safe_open(path, "pt") as file:
+            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"matting weights {path}: damaged ({error}); copy or fit them again") from None
+    network = HattLite(bool(settings.get("distil", True)), bool(settings.get("filter_cues", True)))
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            raise InputError(
+                f"matting weights {path}: {name} is {found.get(name, 'missing')}, expected"
+                f" {wanted.get(name, 'nothing')}; use weights of clp-fit matte"
+            )
+    if not all(value.isfinite().all() for value in state.values()):
+        raise InputError(f"matting weights {path}: NaN or infinity in them; fit them again")
+    network.load_state_dict(state)
+    return folded(network).to(memory_format=torch.channels_last), hashlib.sha256(content).hexdigest()
