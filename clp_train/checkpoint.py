@@ -7,17 +7,13 @@ statistics, momentum, the method's own state, and where the run is, say it all.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
+from clp_aug.nets.state import read_state, write_state
 from clp_train.methods.base import Method
 from clp_train.metrics import Metrics
 from clp_train.step import StepLosses
@@ -76,33 +72,15 @@ class Checkpoint:
             "selected": snapshot_json(position.selected),
             "best": snapshot_json(position.best),
         }
-        metadata = {"key": json.dumps(self.key, sort_keys=True), "position": json.dumps(plain)}
-        with written_beside(self.path) as temporary:
-            whole = {name: value.detach().contiguous() for name, value in tensors.items()}
-            temporary.write_bytes(to_bytes(whole, metadata))
+        write_state(self.path, self.key, plain, tensors)
         return f"last good state: {self.path}, step {position.step}"
 
     def load(self, network: nn.Module, method: Method) -> tuple[Position, dict[str, Tensor]]:
         """Take up the state; return where the run was and the momentum of each parameter by name.
 
-        Raises InputError for a missing or damaged file, UsageError, naming the setting, for one of another run.
+        Raises what `read_state` raises.
         """
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            found, plain = json.loads(metadata["key"]), json.loads(metadata["position"])
-        except FileNotFoundError:
-            raise InputError(f"{self.path}: no checkpoint to resume from; run without --resume") from None
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.path}: damaged checkpoint ({error}); remove it and start anew") from None
-        wanted = json.loads(json.dumps(self.key))
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                raise UsageError(
-                    f"{self.path} is of a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r};"
-                    " use another --out"
-                )
+        plain, tensors = read_state(self.path, self.key)
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
+from clp_aug.nets.state import read_state, write_state
 
 
 @dataclass(frozen=True)
@@ -28,31 +24,11 @@ class Checkpoint:
     def save(self, plain: dict) -> None:
         """Write the state and whatever plain JSON goes with it."""
         tensors = {f"{name}/{key}": v for name, part in self.parts.items() for key, v in tensors_of(part).items()}
-        metadata = {"key": json.dumps(self.key, sort_keys=True), "plain": json.dumps(plain)}
-        with written_beside(self.path) as temporary:
-            temporary.write_bytes(save(tensors, metadata))
+        write_state(self.path, self.key, plain, tensors)
 
     def load(self) -> dict:
-        """Take up the state and return the plain JSON.
-
-        Raises InputError for a missing or damaged file, UsageError, naming the setting, for that of another fit.
-        """
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            found, plain = json.loads(metadata["key"]), json.loads(metadata["plain"])
-        except FileNotFoundError:
-            raise InputError(f"{self.path}: nothing to resume from; run without --resume") from None
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.path}: damaged checkpoint ({error}); remove it and start anew") from None
-        wanted = json.loads(json.dumps(self.key))
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                raise UsageError(
-                    f"{self.path} is of a fit with {name} = {found.get(name)!r}, now {wanted.get(name)!r};"
-                    " use another --out"
-                )
+        """Take up the state and return the plain JSON. Raises what `read_state` raises."""
+        plain, tensors = read_state(self.path, self.key)
         for name, part in self.parts.items():
             own = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
             take_up(part, own)

@@ -109,7 +109,7 @@ def test_the_file_is_replaced_atomically(demo_shard, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         train(config, loaded, 3)
     before = (config.folder / "checkpoint.safetensors").read_bytes()
-    monkeypatch.setattr("clp_train.checkpoint.to_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr("clp_aug.nets.state.to_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(InputError, match=r"cannot write .*checkpoint\.safetensors \(No space left\)"):
         train(config, loaded, resume=True)
     assert (config.folder / "checkpoint.safetensors").read_bytes() == before

@@ -91,11 +91,11 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
 
     with pytest.raises(Killed):
         matte.fit(first, read_sources(folder), kill)
-    with pytest.raises(UsageError, match=r"is of a fit with lr = 0.001, now 0.01; use another --out"):
+    with pytest.raises(UsageError, match=r"is of a run with lr = 0.001, now 0.01; use another --out"):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
     sources = read_sources(folder)
     fewer = dataclasses.replace(sources, backgrounds=matte.split(sources, 0)[0].backgrounds)
-    with pytest.raises(UsageError, match=r"is of a fit with pictures = .*; use another --out"):
+    with pytest.raises(UsageError, match=r"is of a run with pictures = .*; use another --out"):
         matte.fit(first, fewer, resume=True)
     with pytest.raises(
         UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to go on, or another --out"
@@ -104,7 +104,7 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
     first.out.with_suffix(".checkpoint").write_bytes(b"junk")
     with pytest.raises(InputError, match=r"damaged checkpoint .*; remove it and start anew"):
         matte.fit(first, read_sources(folder), resume=True)
-    with pytest.raises(InputError, match=r"nothing to resume from; run without --resume"):
+    with pytest.raises(InputError, match=r"no checkpoint to resume from; run without --resume"):
         matte.fit(config(folder, tmp_path / "other.safetensors"), read_sources(folder), resume=True)
 
 
