@@ -2,13 +2,15 @@
 
     python experiments/unpack_matting.py --data DIR --out DIR [--seed 0]
 
-DIR of --data holds alpha_cutouts.h5, matting_images.h5, matting_masks.h5, landscapes150.h5 and waterbirds_like/;
-OUT gets train/ and held-out/, each with foregrounds/, backgrounds/, pictures/ and masks/.
+DIR of --data holds alpha_cutouts.h5, matting_images.h5, matting_masks.h5, tiny_imagenet100.h5, landscapes150.h5 and
+waterbirds_like/; OUT gets train/ and held-out/, each with foregrounds/, backgrounds/, pictures/, masks/, boxed/ and
+boxed.csv.
 
 What is held out, so that scores there and on waterbirds_like are of things never seen:
-- by source: all bird cut-outs, whichever part of waterbirds_like shows them; of tiny_imagenet100, coco256, birds.h5 and
-  waterbirds_like nothing is written;
-- by kind: a fifth of the other folders of cut-outs (dogs, fish, trees, ...), whole folders, by seed;
+- by source: all bird cut-outs, whichever part of waterbirds_like shows them; of coco256, birds.h5 and waterbirds_like
+  nothing is written;
+- by kind: a fifth of the other folders of cut-outs (dogs, fish, trees, ...), whole folders, by seed, and a fifth of the
+  classes of tiny_imagenet100; of its other classes, the validation pictures;
 - by picture: a fifth of the pets and of the people, by seed. A picture that is there twice, re-encoded or at another
   size, is written once: copies would land on both sides;
 - landscapes: those marked as test, and those that stand behind a bird in val or test of waterbirds_like.
@@ -35,7 +37,8 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.fills.rectangles import largest_rectangle
 
 TRAIN, HELD_OUT = "train", "held-out"
-FOLDERS = ("foregrounds", "backgrounds", "pictures", "masks")
+FOLDERS = ("foregrounds", "backgrounds", "pictures", "masks", "boxed")
+BOX_SHARE = (0.02, 0.90)  # of the picture's area: boxes outside tell little
 BIRDS = "animals/birds"
 SHARE = 0.2
 TRIMAP = np.array([0, 255, 0, 128], np.uint8)  # Oxford's 1 object, 2 background, 3 unknown
@@ -164,6 +167,24 @@ def landscapes(data: Path, out: Path) -> None:
         write(out, HELD_OUT if kept_back[row] else TRAIN, "backgrounds", f"landscape/{name}", packed.bytes_of(row))
 
 
+def boxed(data: Path, out: Path, seed: int) -> None:
+    """Write pictures of Tiny-ImageNet with their drawn boxes."""
+    packed = Packed(data / "tiny_imagenet100.h5")
+    boxes, label, is_val = (packed.columns[name] for name in ("box_xyxy", "label", "is_val"))
+    lines = {part: ["file,x0,y0,x1,y1"] for part in (TRAIN, HELD_OUT)}
+    for row in range(len(packed)):
+        x0, y0, x1, y1 = box = boxes[row].astype(int).tolist()
+        share = max(0, x1 - x0) * max(0, y1 - y0) / 64**2
+        if max(box) > 64 or not BOX_SHARE[0] <= share <= BOX_SHARE[1]:
+            continue
+        part = HELD_OUT if is_val[row] else part_by_key(f"tiny class {label[row]}", seed)
+        name = f"{label[row]:02d}_{row:05d}.jpg"
+        write(out, part, "boxed", name, packed.bytes_of(row))
+        lines[part].append(f"{name},{x0},{y0},{x1},{y1}")
+    for part, rows in lines.items():
+        (out / part / "boxed.csv").write_text("\n".join(rows) + "\n")
+
+
 def unpack(data: Path, out: Path, seed: int) -> None:
     """Write both parts; the folder appears when it is complete. Raises UsageError when it exists already."""
     if out.exists():
@@ -175,6 +196,7 @@ def unpack(data: Path, out: Path, seed: int) -> None:
     cutouts(data, beside_out, seed)
     naturals(data, beside_out, seed)
     landscapes(data, beside_out)
+    boxed(data, beside_out, seed)
     os.replace(beside_out, out)
 
 

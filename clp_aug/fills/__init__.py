@@ -7,6 +7,7 @@ the hole: the box of a counterfactual, the whole picture of a factual. `scene.co
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +18,18 @@ from clp_aug.fills.scene import Materials, NoBackground, Scene, compose
 
 CF, F = COUNTERFACTUAL, FACTUAL
 KIND_OPTIONS = {CF: "--cf", F: "--f"}
+FILES = {
+    "classifier": "attacks a classifier: give one with --classifier FILE.pt2 (clp-train --export writes it)",
+    "lama": "needs LaMa's network as TorchScript: give it with --lama-weights FILE.pt",
+}
+"""What a fill may need from the user, and how to say so."""
 
 
 @dataclass(frozen=True)
 class Fill:
     """One registered fill: where its function is, the kinds it serves, what it needs, and what it is.
 
-    needs: "" or "partner" (a second class) or "classifier"; everywhere: it changes the whole picture;
-    missing: why it cannot run in this version.
+    needs: "" or "partner" (a second class) or one of FILES; everywhere: it changes the whole picture.
     """
 
     function: str
@@ -32,7 +37,6 @@ class Fill:
     summary: str
     needs: str = ""
     everywhere: bool = False
-    missing: str = ""
 
     def load(self):
         """Import and return the fill's function."""
@@ -49,25 +53,23 @@ FILLS = {
     "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background", needs="classifier"),
     "recolour": Fill("clp_aug.fills.recolour:recolour", (F,), "random hue and saturation", everywhere=True),
     "keep-colour": Fill("clp_aug.fills.keep_colour:keep_colour", (CF,), "another class's object", needs="partner"),
-    "cagan": Fill(
-        "", (CF,), "contextual-attention inpainting",
-        missing="its network is not part of this version; use tile, or another of the fills that --help lists",
-    ),
+    "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting"),
+    "telea": Fill("clp_aug.fills.telea:telea", (CF,), "OpenCV's inpainting by fast marching"),
+    "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file", needs="lama"),
 }  # fmt: skip
 
 
-def check_fill(name: str, kind: int, classifier: bool) -> None:
-    """Raise UsageError unless the fill exists, serves the kind and has what it needs, before any picture is read."""
+def check_fill(name: str, kind: int, given: Collection[str]) -> None:
+    """Raise UsageError unless the fill exists, serves the kind and has what it needs, before any picture is read.
+
+    given: the FILES that the user named.
+    """
     option, fill = KIND_OPTIONS[kind], pick(FILLS, name, "fill")
     if kind not in fill.kinds:
         fitting = ", ".join(sorted(n for n, other in FILLS.items() if kind in other.kinds))
         raise UsageError(f"fill {name!r} does not serve {option}: choose one of {fitting}")
-    if fill.missing:
-        raise UsageError(f"fill {name!r} cannot run: {fill.missing}")
-    if fill.needs == "classifier" and not classifier:
-        raise UsageError(
-            f"fill {name!r} attacks a classifier: give one with --classifier FILE.pt2 (clp-train --export writes it)"
-        )
+    if fill.needs in FILES and fill.needs not in given:
+        raise UsageError(f"fill {name!r} {FILES[fill.needs]}")
 
 
 def infill(

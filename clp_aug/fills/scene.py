@@ -46,7 +46,8 @@ class Materials:
 
     partners: generator -> scenes of other classes in a random order, for mix-rand and keep-colour;
     classifier: exported program for fgsm; epsilon: its l_inf radius in [0, 1] pixel units; targeted: towards a
-    random other class, else away from the own one; num_classes: C.
+    random other class, else away from the own one; num_classes: C; cagan_weights, cagan_layout: the inpainting
+    network; lama_weights: LaMa's.
     """
 
     partners: Callable[[int, np.random.Generator], Iterator[Scene]] = no_partners
@@ -54,6 +55,9 @@ class Materials:
     epsilon: float = 0.5
     targeted: bool = True
     num_classes: int = 2
+    cagan_weights: Path | None = None
+    cagan_layout: str = "own"
+    lama_weights: Path | None = None
 
 
 def crop(image: np.ndarray, window: Box) -> np.ndarray:

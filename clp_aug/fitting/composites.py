@@ -17,12 +17,14 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fitting.shapes import EDGES, OUTLINES, Place, outline, place, soften
 
-NATURAL, MOVED, CUTOUT, SEVERAL, SHAPE, EMPTY = "natural", "moved", "cutout", "several", "shape", "empty"
-SHARES = {NATURAL: 0.30, MOVED: 0.20, CUTOUT: 0.20, SEVERAL: 0.08, SHAPE: 0.12, EMPTY: 0.10}
+NATURAL, MOVED, CUTOUT, SEVERAL, SHAPE = "natural", "moved", "cutout", "several", "shape"
+BOXED, EMPTY = "boxed", "empty"
+SHARES = {NATURAL: 0.20, MOVED: 0.18, CUTOUT: 0.22, SEVERAL: 0.06, SHAPE: 0.06, BOXED: 0.16, EMPTY: 0.12}
 SMALL = 0.20  # share of items shrunk to SIDES and back: thumbnails look like that
 SIDES = (32, 64)
 ONE, EACH = (0.05, 0.70), (0.05, 0.30)  # of the picture's area: one object's rectangle, each of several
 WINDOW = (0.6, 1.0)  # of a natural picture's sides
+INSIDE = 0.25  # weight of the inside of a drawn box: most of it is the object, and nobody drew which part
 GREY = 0.05  # share of pictures without colour
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -30,7 +32,8 @@ LUMA = np.array([0.299, 0.587, 0.114])
 class Truth(NamedTuple):
     """A picture and what is known of it: uint8 (H, W, 3) RGB, alpha and weight float32 (H, W) in [0, 1].
 
-    weight is 0 where the truth is unknown (the grey band of a trimap), and no loss looks there; 1 elsewhere.
+    weight is 0 where the truth is unknown (the grey band of a trimap), INSIDE in a drawn box, as items show it, 1
+    elsewhere; losses of pixels count by it.
     """
 
     picture: np.ndarray
@@ -50,8 +53,9 @@ class Composites:
     """Endless training pairs, (size, size) pixels each.
 
     foregrounds: (picture, alpha) a cut-out, uint8 (h, w, 3) and float32 (h, w); backgrounds: uint8 (h, w, 3) pictures
-    without an object; naturals: Truth of pictures as they were taken. Kinds that lack their material are left out and
-    the others take their share. Raises UsageError without backgrounds.
+    without an object; naturals: Truth of pictures as they were taken; boxed: likewise, of pictures of whose object the
+    box alone is known: alpha 1 and weight 0 inside, which items show with weight INSIDE. Kinds that lack their material
+    are left out and the others take their share. Raises UsageError without backgrounds.
     """
 
     foregrounds: Sequence
@@ -59,6 +63,7 @@ class Composites:
     naturals: Sequence
     seed: int
     size: int = 224
+    boxed: Sequence = ()
 
     def __post_init__(self) -> None:
         if not len(self.backgrounds):
@@ -67,7 +72,10 @@ class Composites:
     @property
     def shares(self) -> dict[str, float]:
         """The probability of each kind; they sum to 1."""
-        needs = {NATURAL: self.naturals, MOVED: self.naturals, CUTOUT: self.foregrounds, SEVERAL: self.foregrounds}
+        needs = {
+            NATURAL: self.naturals, MOVED: self.naturals, CUTOUT: self.foregrounds, SEVERAL: self.foregrounds,
+            BOXED: self.boxed,
+        }  # fmt: skip
         kept = {kind: share for kind, share in SHARES.items() if len(needs.get(kind, self.backgrounds))}
         return {kind: share / sum(kept.values()) for kind, share in kept.items()}
 
@@ -87,8 +95,8 @@ class Composites:
     def compose(self, index: int, kind: str) -> Truth:
         """Return the pair before its colours change and before it is shrunk."""
         rng = rng_for(self.seed, index, "objects")
-        if kind == NATURAL:
-            return self.natural(rng)
+        if kind in (NATURAL, BOXED):
+            return self.natural(*((self.naturals, 0) if kind == NATURAL else (self.boxed, INSIDE)), rng)
         picture = self.background(rng_for(self.seed, index, "background"))
         if kind == MOVED:
             return self.moved(picture, rng)
@@ -106,13 +114,16 @@ class Composites:
         side = max(1, round(min(picture.shape[:2]) * rng.uniform(0.5, 1)))
         return resized(mirrored(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
 
-    def natural(self, rng: np.random.Generator) -> Truth:
-        """Return a window of any natural picture, maybe mirrored; what blends with the unknown is unknown."""
-        truth = pick(self.naturals, rng)
+    def natural(self, pictures: Sequence, unknown: float, rng: np.random.Generator) -> Truth:
+        """Return a window of any of the pictures, maybe mirrored; what blends with the unknown is unknown.
+
+        unknown: the weight that it gets.
+        """
+        truth = pick(pictures, rng)
         height, width = (max(1, round(n * rng.uniform(*WINDOW))) for n in truth.alpha.shape)
         cut = mirrored(window(truth.alpha.shape, height, width, rng), rng)
         picture, alpha, weight = (resized(cut(part), self.size, self.size) for part in truth)
-        return Truth(picture, np.clip(alpha, 0, 1), (weight > 0.999).astype(np.float32))
+        return Truth(picture, np.clip(alpha, 0, 1), np.where(weight > 0.999, 1, unknown).astype(np.float32))
 
     def moved(self, picture: np.ndarray, rng: np.random.Generator) -> Truth:
         """Return the object of any natural picture over another background; what was unknown of it stays unknown."""

@@ -1,7 +1,8 @@
 """What a matte is fitted by. Every term is a mean over the pixels whose truth is known.
 
 Alpha, truth and weight: float (N, 1, H, W); truth in [0, 1]; weight 0 where the truth is unknown, else 1. Source: Qiao
-et al., CVPR 2020, L = l1 L_adv + l2 L_MSE + l3 L_SSIM with (0.05, 1, 0.1) at its start; L1 and BCE are ours, for boxes.
+et al., CVPR 2020, L = l1 L_adv + l2 L_MSE + l3 L_SSIM with (0.05, 1, 0.1) at its start; L1, BCE and the projections
+are ours, for boxes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 
 WINDOW = 11  # of SSIM, in pixels (Wang et al. 2004)
+LOW, HIGH = 0.25, 0.75  # what a row's highest alpha says for sure
+UNSEEN = 30.0  # as a negative logit: of pixels that nobody knows
 CRITIC = (32, 64, 128, 256)  # planes; half of the published width
 
 
@@ -27,6 +30,7 @@ class LossWeights:
     ssim: float = 0.1
     l1: float = 0.5
     bce: float = 0.5
+    projection: float = 0.5
     adversarial: float = 0.0
 
     def __post_init__(self) -> None:
@@ -67,6 +71,24 @@ def bce_loss(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Binary cross entropy of being inside, alpha > 0.5, which is what boxes are drawn around. Source: ours."""
     inside = (truth > 0.5).to(logits.dtype)
     return mean_known(F.binary_cross_entropy_with_logits(logits, inside, reduction="none"), weight)
+
+
+def projection_loss(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross entropy of which rows and columns hold the object: those of its box, unless it has gaps.
+
+    A row holds it where its highest alpha is high; where that is neither high nor low nobody knows, and the row counts
+    for nothing. Truth 1 with a low weight is the inside of a drawn box: which pixels are the object's is unknown, not
+    that every row and column of the box holds some. A leg of one pixel weighs as much here as a body, as it does for a
+    box.
+    Source: ours, after the projection term of Tian et al., CVPR 2021, which is a Dice loss.
+    """
+    seen = logits.masked_fill((weight == 0) & (truth < HIGH), -UNSEEN)
+    losses, sure = [], []
+    for axis in (2, 3):
+        goal = truth.amax(axis)
+        losses.append(F.binary_cross_entropy_with_logits(seen.amax(axis), (goal > 0.5).to(logits), reduction="none"))
+        sure.append(((goal <= LOW) | (goal >= HIGH)).to(logits))
+    return mean_known(torch.cat([part.flatten() for part in losses]), torch.cat([part.flatten() for part in sure]))
 
 
 class PatchCritic(nn.Module):
@@ -125,6 +147,7 @@ def matte_loss(
         "ssim": lambda: ssim_loss(alpha, truth, weight),
         "l1": lambda: l1_loss(alpha, truth, weight),
         "bce": lambda: bce_loss(logits, truth, weight),
+        "projection": lambda: projection_loss(logits, truth, weight),
         "adversarial": lambda: adversarial_loss(critic, picture, alpha, truth, weight),
     }
     found = {name: term() for name, term in terms.items() if getattr(weights, name)}

@@ -3,14 +3,16 @@
     DIR/foregrounds/*.png          cut-outs with an alpha channel
     DIR/backgrounds/*              pictures without an object, at least one
     DIR/pictures/*, DIR/masks/*    pictures as taken, each with a PNG mask of the same stem and size
+    DIR/boxed/*, DIR/boxed.csv     pictures of which a box is known alone: file,x0,y0,x1,y1, half-open pixels
 
-Cut-outs or pictures may lack. A mask is white on the object and may be soft; one that holds 0, 128 and 255 alone is a
-trimap, whose grey means unknown.
+Cut-outs or pictures may lack, and boxed ones. A mask is white on the object and may be soft; one that holds 0, 128 and
+255 alone is a trimap, whose grey means unknown.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,17 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotations import read_boxes
 from clp_aug.fitting.composites import Truth
 
 FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS = "foregrounds", "backgrounds", "pictures", "masks"
+BOXED, BOXES = "boxed", "boxed.csv"
 LAYOUT = f"{FOREGROUNDS}/ (PNG with alpha), {BACKGROUNDS}/, {PICTURES}/ with {MASKS}/"
 MAX_SIDE = 512  # larger pictures are shrunk when read: items have 224 pixels
 UNKNOWN = 128
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the file, half open."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Sources:
     foregrounds: Files
     backgrounds: Files
     naturals: Files
+    boxed: Files
     ignored: int
 
 
@@ -62,8 +70,8 @@ def read_sources(root: Path) -> Sources:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with {LAYOUT}")
-    listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS)}
-    foregrounds, backgrounds, pictures, masks = (found for found, _ in listed.values())
+    listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS, BOXED)}
+    foregrounds, backgrounds, pictures, masks, boxed = (found for found, _ in listed.values())
     if not backgrounds:
         raise InputError(f"{root / BACKGROUNDS}: no pictures; add at least one without an object")
     if not foregrounds and not pictures:
@@ -73,9 +81,10 @@ def read_sources(root: Path) -> Sources:
         Files(foregrounds, read_cutout),
         Files(backgrounds, read_picture),
         Files(pictures, functools.partial(read_natural, of_picture)),
+        Files(boxed, functools.partial(read_boxed, boxes_of(root, boxed))),
         sum(ignored for _, ignored in listed.values()),
     )
-    for files in (sources.foregrounds, sources.backgrounds, sources.naturals):
+    for files in (sources.foregrounds, sources.backgrounds, sources.naturals, sources.boxed):
         for _ in files:
             pass
     return sources
@@ -148,6 +157,33 @@ def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
     weight = (alpha != np.float32(UNKNOWN / 255)) if trimap else np.ones(alpha.shape, bool)
     small = (np.asarray(shrunk(Image.fromarray(part))) for part in (alpha, weight.astype(np.float32)))
     return Truth(np.asarray(shrunk(picture)), *small)
+
+
+def boxes_of(root: Path, pictures: tuple[Path, ...]) -> dict[Path, Box]:
+    """Return the box of each boxed picture. Raises InputError for one without a box, and what `read_boxes` raises."""
+    if not pictures:
+        return {}
+    names = [path.name for path in pictures]
+    rows = read_boxes(names, root / BOXES)
+    for row, path in enumerate(pictures):
+        if row not in rows:
+            raise InputError(f"{path}: no box in {root / BOXES}; add its line or remove it")
+    return {pictures[row]: box for row, box in rows.items()}
+
+
+def read_boxed(boxes: dict[Path, Box], path: Path) -> Truth:
+    """Return a picture of which a box is known alone, at most 512 pixels long: alpha 1 and weight 0 inside.
+
+    Raises InputError for a box that holds no whole pixel of the picture.
+    """
+    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    x0, y0, x1, y1 = boxes[path]
+    inside = np.zeros(picture.size[::-1], np.float32)
+    inside[max(0, math.floor(y0)) : math.ceil(y1), max(0, math.floor(x0)) : math.ceil(x1)] = 1
+    if not inside.any():
+        raise InputError(f"{path}: its box {boxes[path]} holds nothing of {picture.width} x {picture.height} pixels")
+    alpha = np.asarray(shrunk(Image.fromarray(inside)))
+    return Truth(np.asarray(shrunk(picture)), alpha, 1 - alpha)
 
 
 def shrunk(picture: Image.Image) -> Image.Image:

@@ -204,7 +204,13 @@ def folded(network: HattLite) -> HattLite:
 
 
 def load(path: Path) -> tuple[HattLite, str]:
-    """Return the network of a file that `clp-fit matte` wrote, folded, in evaluation mode, and the file's SHA-256.
+    """Return the network of a file for inference: as `read`, but folded and in channels-last layout."""
+    network, sha256 = read(path)
+    return folded(network).to(memory_format=torch.channels_last), sha256
+
+
+def read(path: Path) -> tuple[HattLite, str]:
+    """Return the network of a file that `clp-fit matte` wrote, in evaluation mode, and the file's SHA-256.
 
     Raises InputError for a file that is missing, cut short, or not of this network; nothing in it is executed.
     """
@@ -230,4 +236,4 @@ def load(path: Path) -> tuple[HattLite, str]:
     if not all(value.isfinite().all() for value in state.values()):
         raise InputError(f"matting weights {path}: NaN or infinity in them; fit them again")
     network.load_state_dict(state)
-    return folded(network).to(memory_format=torch.channels_last), hashlib.sha256(content).hexdigest()
+    return network.eval(), hashlib.sha256(content).hexdigest()

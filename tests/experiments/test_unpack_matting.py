@@ -65,6 +65,12 @@ def data(tmp_path_factory):
     blobs = [encoded(p, ".jpg") for p in places]
     pack(root / "landscapes150.h5", blobs, name=np.array(names, "S"), is_test=is_test)
 
+    boxes = np.tile(np.array([10, 5, 50, 60], np.int16), (KINDS, 1))
+    boxes[0], boxes[1], boxes[2] = (0, 0, 64, 64), (5, 5, 8, 8), (60, 10, 80, 30)
+    small = [encoded(scene(300 + i, 64, 64), ".jpg") for i in range(KINDS)]
+    is_val = np.arange(KINDS) % 4 == 3
+    pack(root / "tiny_imagenet100.h5", small, box_xyxy=boxes, label=np.arange(KINDS) // 2, is_val=is_val)
+
     birds = root / "waterbirds_like"
     (birds / "images").mkdir(parents=True)
     (birds / "masks").mkdir()
@@ -127,6 +133,20 @@ def test_landscapes_behind_tests_are_held_out(out):
     assert len(stems(out, "train", "backgrounds", "landscape")) == 9
 
 
+def test_drawn_boxes_are_held_out_by_class_and_validation_pictures_with_them(out):
+    for part in ("train", "held-out"):
+        names = [line.partition(",")[0] for line in (out / part / "boxed.csv").read_text().splitlines()[1:]]
+        assert sorted(names) == sorted(path.name for path in (out / part / "boxed").iterdir())
+    train, held_out = (stems(out, part, "boxed") for part in ("train", "held-out"))
+    rows = {int(name[3:]) for name in train | held_out}
+    assert rows == set(range(KINDS)) - {0, 1, 2}, "the whole frame, a few pixels, a box beyond the frame"
+    assert {row for row in rows if row % 4 == 3} <= {int(name[3:]) for name in held_out}
+    classes = [{name[:2] for name in names if int(name[3:]) % 4 != 3} for names in (train, held_out)]
+    assert classes[0]
+    assert classes[1]
+    assert not classes[0] & classes[1]
+
+
 def test_the_folders_are_those_that_fitting_reads(out):
     for part in ("train", "held-out"):
         sources = read_sources(out / part)
@@ -157,7 +177,7 @@ def test_the_command_counts(script, data, tmp_path, monkeypatch, capsys):
     script.main()
     for line, part in zip(capsys.readouterr().out.splitlines(), ("train", "held-out"), strict=True):
         counts = [len(list((tmp_path / "o" / part / folder).iterdir())) for folder in script.FOLDERS]
-        expected = "{} foregrounds, {} backgrounds, {} pictures, {} masks".format(*counts)
+        expected = "{} foregrounds, {} backgrounds, {} pictures, {} masks, {} boxed".format(*counts)
         assert line == f"{tmp_path / 'o' / part}: {expected}"
 
 

@@ -7,7 +7,7 @@ import pytest
 from clp_aug.contract import boxes
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.fills import CF, FILLS, F, check_fill, infill
+from clp_aug.fills import CF, FILES, FILLS, F, check_fill, infill
 from clp_aug.fills.scene import Materials, Scene, compose, crop
 from clp_aug.fills.shuffle import permuted
 from tests.oracles.rectangles import compose as slow_compose
@@ -26,11 +26,11 @@ def with_partners(*partners):
 
 
 MATERIALS = with_partners(scene_of(999, 12, 15, (1, 5, 6, 9), 1))
-ROWS = [  # every fill that runs without a classifier, in every kind it serves
+ROWS = [  # every fill that runs without a file of the user's, in every kind it serves
     pytest.param(name, kind, id=f"{name}-{'cf' if kind == CF else 'f'}")
     for name, fill in FILLS.items()
     for kind in fill.kinds
-    if not fill.missing and fill.needs != "classifier"
+    if fill.needs not in FILES
 ]
 
 
@@ -178,13 +178,13 @@ def test_keep_colour_puts_the_other_object_in_the_own_colours():
     [
         ("gray", CF, "unknown fill 'gray': choose one of cagan, fgsm, grey"),
         ("tile", F, "fill 'tile' does not serve --f: choose one of fgsm, mix-rand, random, recolour, shuffle"),
-        ("cagan", CF, "fill 'cagan' cannot run: its network is not part of this version"),
+        ("lama", CF, "fill 'lama' needs LaMa's network as TorchScript: give it with --lama-weights FILE.pt"),
         ("fgsm", F, "fill 'fgsm' attacks a classifier: give one with --classifier FILE.pt2"),
     ],
 )
 def test_refused_at_the_door(name, kind, message):
     with pytest.raises(UsageError, match=message):
-        check_fill(name, kind, classifier=False)
+        check_fill(name, kind, given=())
 
 
 def test_boxes_helper_agrees_with_the_scene():

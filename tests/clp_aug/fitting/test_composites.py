@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from clp_aug.contract.errors import UsageError
 from clp_aug.fitting import composites
 from clp_aug.fitting.composites import (
+    BOXED,
     CUTOUT,
     EMPTY,
+    INSIDE,
     MOVED,
     NATURAL,
     SEVERAL,
@@ -43,13 +45,21 @@ def natural(seed):
     return Truth(picture, alpha, weight)
 
 
-def made(seed=0, size=64, foregrounds=3, naturals=2):
+def boxed(seed):
+    """All of a box is red and unknown."""
+    alpha = np.zeros((48, 64), np.float32)
+    alpha[10:40, 20:50] = 1
+    return Truth(np.where(alpha[..., None] > 0, (255, 0, 0), (0, 255, 0)).astype(np.uint8), alpha, 1 - alpha)
+
+
+def made(seed=0, size=64, foregrounds=3, naturals=2, boxes=2):
     return Composites(
         [(noise(i, 40 + 10 * i, 50), disc(40 + 10 * i, 50)) for i in range(foregrounds)],
         [noise(10 + i, 50, 70) for i in range(3)],
         [natural(i) for i in range(naturals)],
         seed,
         size,
+        [boxed(i) for i in range(boxes)],
     )
 
 
@@ -77,7 +87,7 @@ def test_types_and_sizes():
             assert truth.alpha.shape == truth.weight.shape == (size, size)
             assert (truth.picture.dtype, truth.alpha.dtype, truth.weight.dtype) == (np.uint8, np.float32, np.float32)
             assert 0 <= truth.alpha.min() <= truth.alpha.max() <= 1
-            assert set(np.unique(truth.weight)) <= {0, 1}
+            assert set(np.unique(truth.weight)) <= {0, np.float32(INSIDE), 1}
     assert Composites([], [noise(0, 9, 9)], [], 0).item(0).picture.shape == (224, 224, 3)
 
 
@@ -85,7 +95,7 @@ def test_shares_are_those_stated():
     data, n = made(), 6000
     plans = [data.plan(i) for i in range(n)]
     assert sum(SHARES.values()) == pytest.approx(1)
-    assert SHARES[EMPTY] == 0.10
+    assert SHARES[EMPTY] == 0.08
     for kind, share in SHARES.items():
         found = sum(plan.kind == kind for plan in plans) / n
         assert found == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n)), kind
@@ -94,10 +104,23 @@ def test_shares_are_those_stated():
     assert set(sides) == {0, *range(32, 65)}
 
 
+def test_the_inside_of_a_drawn_box_counts_little_and_what_blends_with_it_too():
+    data = made(foregrounds=0, naturals=0, size=64)
+    for index in range(40):
+        if data.plan(index).kind == BOXED:
+            truth = data.compose(index, BOXED)
+            assert set(np.unique(truth.weight)) <= {np.float32(INSIDE), np.float32(1)}
+            assert (truth.weight[truth.alpha > 1e-3] == np.float32(INSIDE)).all()
+            assert (truth.alpha[truth.weight == 1] < 1e-3).all()
+            red = truth.picture[..., 0] > truth.picture[..., 1]
+            assert (truth.alpha > 0.6)[red].mean() > 0.9
+
+
 def test_kinds_without_material_are_left_out():
-    assert set(made(foregrounds=0).shares) == {NATURAL, MOVED, SHAPE, EMPTY}
-    assert set(made(naturals=0).shares) == {CUTOUT, SEVERAL, SHAPE, EMPTY}
-    shares = made(foregrounds=0, naturals=0).shares
+    assert set(made(foregrounds=0).shares) == {NATURAL, MOVED, SHAPE, BOXED, EMPTY}
+    assert set(made(naturals=0).shares) == {CUTOUT, SEVERAL, SHAPE, BOXED, EMPTY}
+    assert set(made(boxes=0).shares) == {NATURAL, MOVED, CUTOUT, SEVERAL, SHAPE, EMPTY}
+    shares = made(foregrounds=0, naturals=0, boxes=0).shares
     total = SHARES[SHAPE] + SHARES[EMPTY]
     assert shares == {kind: pytest.approx(SHARES[kind] / total) for kind in (SHAPE, EMPTY)}
     with pytest.raises(UsageError, match="0 backgrounds: expected at least 1 picture without an object; add one"):

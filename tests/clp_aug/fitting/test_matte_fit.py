@@ -14,6 +14,7 @@ from clp_aug import cli
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.fitting import matte
 from clp_aug.fitting.config import MatteFit
+from clp_aug.fitting.loop import set_rates
 from clp_aug.fitting.sources import read_sources
 from clp_aug.nets.hatt_lite import HattLite
 
@@ -45,8 +46,8 @@ def short(monkeypatch):
 
 
 def config(folder, out, **change):
-    settings = {"steps": 4, "batch_size": 2, "size": 48, "checkpoint_interval": 1, "validate_interval": 2}
-    return MatteFit(folder, out, **{**settings, "pretrained": False, **change})
+    settings = {"steps": 4, "batch_size": 2, "sizes": (48,), "checkpoint_interval": 1, "validate_interval": 2}
+    return MatteFit(folder, out, **{**settings, "start": "nothing", **change})
 
 
 @pytest.mark.parametrize("change", [{}, {"adversarial": 0.05}, {"distil": False, "filter_cues": False}], ids=str)
@@ -128,7 +129,7 @@ def test_step_sizes_warm_up_and_end_at_zero(folder, tmp_path):
     optimiser = matte.build_optimiser(matte.build(fitted), fitted)
     rates = []
     for step in (0, 99, 500, 999):
-        matte.set_rates(optimiser, fitted, step)
+        set_rates(optimiser, fitted, step)
         rates.append([group["lr"] for group in optimiser.param_groups])
     backbone, head = zip(*rates, strict=True)
     assert head == pytest.approx([1e-5, 9.76e-4, 5e-4, 2.5e-9], rel=0.02)
@@ -151,3 +152,27 @@ def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     assert result.exit_code in (2, 3)
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
+
+
+def test_a_fit_starts_from_weights_of_another(folder, tmp_path):
+    first, second = config(folder, tmp_path / "first.safetensors"), tmp_path / "second.safetensors"
+    matte.fit(first, read_sources(folder))
+    again = matte.build(config(folder, second, start=str(first.out)))
+    stored = load_file(first.out)
+    assert all(torch.equal(value.half(), stored[name]) for name, value in again.state_dict().items() if value.dim())
+    assert config(folder, second, start=str(first.out)).key()["start"] == "first.safetensors"
+    shipped = matte.build(config(folder, second, start="shipped"))
+    assert not torch.equal(shipped.head.weight, again.head.weight)
+    assert next(shipped.parameters()).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("start", "change", "message"),
+    [
+        ("no.safetensors", {}, r"no\.safetensors: cannot read \(No such file"),
+        ("shipped", {"distil": False}, "--start shipped: a network with other attentions; expected those of the fit"),
+    ],
+)
+def test_a_start_that_cannot_be(folder, tmp_path, start, change, message):
+    with pytest.raises((InputError, UsageError), match=message):
+        matte.build(config(folder, tmp_path / "out.safetensors", start=start, **change))

@@ -21,6 +21,7 @@ from clp_aug.fitting.losses import (
     matte_loss,
     mean_known,
     mse_loss,
+    projection_loss,
     ssim_loss,
 )
 
@@ -111,12 +112,13 @@ def picture_for(truth):
 def test_unknown_pixels_do_not_count():
     """Neither what is predicted there nor what the truth says there; and no gradient goes there."""
     logits, truth, weight = batch(side=32)
+    truth = torch.where(weight > 0, truth, 0.5)  # as in a trimap; 1 would be the inside of a drawn box
     picture, judge = picture_for(truth), critic()
     elsewhere = torch.where(weight > 0, logits, -3 * logits + 1).requires_grad_()
     logits.requires_grad_()
     one, terms = matte_loss(logits, truth, weight, ALL, picture, judge)
     other, others = matte_loss(elsewhere, truth, weight, ALL, picture, judge)
-    assert set(terms) == {"mse", "ssim", "l1", "bce", "adversarial"}
+    assert set(terms) == {"mse", "ssim", "l1", "bce", "projection", "adversarial"}
     for name, term in terms.items():
         torch.testing.assert_close(term, others[name], msg=name)
     one.backward()
@@ -124,14 +126,53 @@ def test_unknown_pixels_do_not_count():
     assert (logits.grad[weight == 0] == 0).all()
     assert (logits.grad[weight > 0] != 0).all()
     torch.testing.assert_close(logits.grad, elsewhere.grad)
-    masked = matte_loss(logits, torch.where(weight > 0, truth, 1 - truth), weight, LossWeights(ssim=0))[0]
-    torch.testing.assert_close(masked, matte_loss(logits, truth, weight, LossWeights(ssim=0))[0])
+    pixels = LossWeights(ssim=0, projection=0)
+    masked = matte_loss(logits, torch.where(weight > 0, truth, 1 - truth), weight, pixels)[0]
+    torch.testing.assert_close(masked, matte_loss(logits, truth, weight, pixels)[0])
 
 
 def test_nothing_known_is_no_loss():
     logits, truth, weight = batch(unknown=1.0)
+    truth = torch.full_like(truth, 0.5)
     assert float(matte_loss(logits, truth, weight, LossWeights())[0]) == 0
     assert float(mean_known(logits, weight)) == 0
+
+
+def slow_projection(logits, truth, weight):
+    """Row by row, column by column."""
+    total, count = 0.0, 0
+    for item in zip(logits[:, 0].numpy(), truth[:, 0].numpy(), weight[:, 0].numpy(), strict=True):
+        for z, t, w in (item, [part.T for part in item]):
+            for i in range(len(z)):
+                if 0.25 < t[i].max() < 0.75:
+                    continue
+                top = max((a for a, b, c in zip(z[i], t[i], w[i], strict=True) if c or b >= 0.75), default=-30.0)
+                total += -math.log(sigmoid(top if t[i].max() > 0.5 else -top))
+                count += 1
+    return total / max(count, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_projection_row_by_row(seed):
+    rng = np.random.default_rng(seed)
+    logits = torch.from_numpy(rng.normal(0, 2, (2, 1, 6, 7)))
+    truth = torch.from_numpy(rng.choice([0, 0.5, 0.6, 1], (2, 1, 6, 7), p=[0.8, 0.1, 0.05, 0.05]))
+    weight = torch.from_numpy((rng.random((2, 1, 6, 7)) > 0.3).astype(float))
+    assert projection_loss(logits, truth, weight).item() == pytest.approx(slow_projection(logits, truth, weight))
+
+
+def test_a_drawn_box_asks_for_something_in_each_of_its_rows_and_nothing_beside_it():
+    truth = torch.zeros(1, 1, 8, 8)
+    truth[..., 2:6, 1:5] = 1
+    cross = torch.full((1, 1, 8, 8), -20.0)
+    cross[..., range(2, 6), range(1, 5)] = 20.0
+    assert projection_loss(cross, truth, 1 - truth).item() < 1e-6
+    wide = cross.clone()
+    wide[..., 2, 7] = 20.0
+    assert projection_loss(wide, truth, 1 - truth).item() == pytest.approx(20 / 16, rel=1e-6)
+    low = cross.clone()
+    low[..., 5, 4] = -20.0
+    assert projection_loss(low, truth, 1 - truth).item() == pytest.approx(2 * 20 / 16, rel=1e-6)
 
 
 def test_sum_of_terms():
@@ -139,8 +180,9 @@ def test_sum_of_terms():
     picture, judge = picture_for(truth), critic()
     total, terms = matte_loss(logits, truth, weight, ALL, picture, judge)
     expected = terms["mse"] + 0.1 * terms["ssim"] + 0.5 * terms["l1"] + 0.5 * terms["bce"] + 0.05 * terms["adversarial"]
+    expected += 0.5 * terms["projection"]
     torch.testing.assert_close(total, expected)
-    assert set(matte_loss(logits, truth, weight, LossWeights())[1]) == {"mse", "ssim", "l1", "bce"}
+    assert set(matte_loss(logits, truth, weight, LossWeights())[1]) == {"mse", "ssim", "l1", "bce", "projection"}
 
 
 def test_gradients_by_differences():

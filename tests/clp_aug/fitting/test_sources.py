@@ -87,6 +87,35 @@ def test_cutouts_or_pictures_may_lack(root):
     assert not len(read_sources(root).naturals)
 
 
+@pytest.fixture
+def with_boxes(root):
+    (root / "boxed").mkdir()
+    for name in ("a.jpg", "b.png"):
+        Image.fromarray(noise(30, 50)).save(root / "boxed" / name)
+    (root / "boxed.csv").write_text("file,x0,y0,x1,y1\na.jpg,10,5,30,25\nb.png,0,0,20.5,40\n")
+    return root
+
+
+def test_a_drawn_box_is_known_outside_and_unknown_inside(with_boxes):
+    one, two = read_sources(with_boxes).boxed
+    inside = np.zeros((30, 50), np.float32)
+    inside[5:25, 10:30] = 1
+    assert np.array_equal(one.alpha, inside)
+    assert np.array_equal(one.weight, 1 - inside)
+    assert one.picture.shape == (30, 50, 3)
+    assert two.alpha[:, :21].all(), "a box that reaches beyond the picture, or part of a pixel, covers those it touches"
+    assert not two.alpha[:, 21:].any()
+
+
+def test_boxed_pictures_of_more_than_512_pixels_are_shrunk(with_boxes):
+    Image.fromarray(noise(300, 1024)).save(with_boxes / "boxed" / "a.jpg")
+    truth = read_sources(with_boxes).boxed[0]
+    assert truth.picture.shape == (150, 512, 3)
+    assert truth.alpha.shape == truth.weight.shape == (150, 512)
+    np.testing.assert_allclose(truth.alpha + truth.weight, 1)
+    assert truth.alpha[4:11, 6:14].min() == 1
+
+
 def test_pictures_go_straight_into_composites(root):
     sources = read_sources(root)
     data = Composites(sources.foregrounds, sources.backgrounds, sources.naturals, 0, 48)
@@ -121,6 +150,11 @@ def broken(what):
             cv2.imwrite(str(root / "foregrounds" / "fox.png"), noise(9, 9))
         elif what == "transparent":
             cv2.imwrite(str(root / "foregrounds" / "fox.png"), np.zeros((9, 9, 4), np.uint8))
+        elif what in BOXES:
+            (root / "boxed").mkdir()
+            for name in ("a.jpg", "b.png"):
+                Image.fromarray(noise(30, 50)).save(root / "boxed" / name)
+            (root / "boxed.csv").write_text(BOXES[what])
         elif what == "truncated":
             whole = (root / "backgrounds" / "a.jpg").read_bytes()
             (root / "backgrounds" / "a.jpg").write_bytes(whole[: len(whole) // 2])
@@ -128,6 +162,10 @@ def broken(what):
     return damage
 
 
+BOXES = {
+    "no box": "file,x0,y0,x1,y1\nb.png,0,0,9,9\n",
+    "box beside the picture": "file,x0,y0,x1,y1\na.jpg,60,0,70,10\nb.png,0,0,9,9\n",
+}
 MESSAGES = {
     "no folder": r"no such folder; expected one with foregrounds/ \(PNG with alpha\), backgrounds/, pictures/ with",
     "no backgrounds": r"backgrounds: no pictures; add at least one without an object",
@@ -140,6 +178,8 @@ MESSAGES = {
     "class numbers": r"masks/soft.png: no value above 3; expected 0 to 255, and 128 where unknown",
     "opaque": r"fox.png: no alpha channel; foregrounds/ holds cut-outs, put it into pictures/ with a mask",
     "transparent": r"fox.png: transparent everywhere; remove it",
+    "no box": r"boxed/a.jpg: no box in \S+boxed.csv; add its line or remove it",
+    "box beside the picture": r"boxed/a.jpg: its box \(60.0, 0.0, 70.0, 10.0\) holds nothing of 50 x 30 pixels",
     "truncated": r"picture \S+a.jpg: broken file",
 }
 

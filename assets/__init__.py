@@ -1,0 +1,1 @@
+"""Weights that come with the package, each with its model card; `clp_aug.nets.shipped` knows what they must be."""

@@ -1,0 +1,60 @@
+"""CAGAN: contextual-attention inpainting. Paper, section 3.2.1, counterfactual 5); Yu et al., CVPR 2018."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from clp_aug.contract.boxes import Box
+from clp_aug.fills.inpainting import fill_by
+from clp_aug.fills.scene import Materials, Scene
+from clp_aug.nets.shipped import SHIPPED, shipped_path
+
+
+def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
+    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture."""
+    return fill_by(load_inpainter(materials.cagan_weights, materials.cagan_layout).fill, scene, window)
+
+
+@lru_cache(maxsize=1)
+def load_inpainter(weights: Path | None, layout: str):
+    """Return the network that comes with the package, or that of a file of `clp-fit inpainter` or of a published one.
+
+    It is loaded once a process. Raises InputError for a file that is neither, or shipped weights that changed.
+    """
+    from clp_aug.nets.contextual_attention import load
+    from clp_aug.nets.published_cagan import load_published
+
+    file = weights_file(weights)
+    return (load_published(file, layout) if is_published_file(file) else load(file))[0]
+
+
+def weights_file(weights: Path | None) -> Path:
+    """Return the file of the weights, the shipped one when none is named. Raises InputError if that changed."""
+    return shipped_path("cagan") if weights is None else weights
+
+
+def terms_of(weights: Path | None) -> str:
+    """Return in one line under which terms weights may be used: the shipped, the published, or the user's own."""
+    if weights is None:
+        return SHIPPED["cagan"].licence
+    from clp_aug.nets.published_cagan import LICENCE
+
+    return LICENCE if is_published_file(weights) else "see the weights' own terms"
+
+
+def is_published_file(weights: Path) -> bool:
+    """Whether a file has the names or the format of published weights; `clp-fit` writes safetensors alone."""
+    from safetensors import SafetensorError, safe_open
+
+    from clp_aug.nets.contextual_attention import is_published
+
+    if weights.suffix.lower() != ".safetensors":
+        return True
+    try:
+        with safe_open(weights, "np") as file:
+            return is_published(file.keys())
+    except (OSError, SafetensorError):
+        return False  # and `load` says what is wrong

@@ -1,0 +1,169 @@
+"""Published weights of the inpainting network from a local file: of the PyTorch port or of the authors' code.
+
+PyTorch: `coarse_generator.conv1.conv.weight`, `fine_generator.pmconv5.conv.bias`, behind any `netG.` and `module.`.
+The authors', TensorFlow, version 1: `inpaint_net/conv1/kernel` (height, width, planes in, planes out), `.../bias`, and
+`inpaint_net/conv13_upsample/conv13_upsample_conv/kernel` for the four layers that double the side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import InputError, pick
+from clp_aug.nets.contextual_attention import (
+    FULL_RATES,
+    FULL_WIDTH,
+    ContextualAttentionNet,
+    check_values,
+    differences,
+    is_published,
+    put,
+    shapes,
+)
+from clp_aug.nets.layouts import LAYOUTS
+
+LICENCE = "CC BY-NC 4.0, not for commercial use: weights published by Yu et al., and those converted from them"
+LARGEST = 64 * 2**20  # bytes; the 84 tensors are 14.4 MB in single precision
+PREFIX = re.compile(r"^(?:netG\.|module\.)+")
+DOUBLED = ("conv13", "conv15")
+REMEDY = "expected the 84 tensors of the published generator"
+
+
+def load_published(path: Path, layout: str = "own") -> tuple[ContextualAttentionNet, str]:
+    """Return the full network with published weights, in evaluation mode, and the file's SHA-256.
+
+    path: .pt, .pth or .p (a state dict; nothing but tensors is unpickled), .npz or .safetensors, names as above.
+    layout: "tf" for the PyTorch port's file that was converted from TensorFlow, "own" for its own training, which the
+    file cannot tell; TensorFlow's names mean "tf" always. Terms: LICENCE. Raises UsageError for an unknown layout,
+    InputError unless every tensor of the generator is there once, in its shape and finite, and nothing else.
+    """
+    pick(LAYOUTS, layout, "layout")
+    what = f"published inpainting weights {path}"
+    content = read(path, what)
+    try:
+        tensors = READERS[path.suffix.lower()](content)
+    except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{what}: cannot be used ({reason[:200]}); {REMEDY}") from None
+    if not is_published(tensors):
+        raise InputError(f"{what}: {foreign(tensors)}; {REMEDY}")
+    tf = any(name.startswith("inpaint_net/") for name in tensors)
+    with torch.device("meta"):
+        network = ContextualAttentionNet(FULL_WIDTH, FULL_RATES, "tf" if tf else layout)
+    state = renamed(tensors, network.state_dict(), tf, what)
+    check_values(tensors, what, REMEDY)
+    put(network, state)
+    return network, hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path, what: str) -> bytes:
+    """Return the bytes of a file with a known ending that is not too large; raises InputError."""
+    if path.suffix.lower() not in READERS:
+        raise InputError(f"{what}: unknown ending {path.suffix!r}, expected one of {', '.join(READERS)}")
+    try:
+        size = path.stat().st_size
+        if size <= LARGEST:
+            return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what}: cannot read ({error.strerror})") from None
+    raise InputError(f"{what}: {size} bytes, at most {LARGEST} can be; {REMEDY}")
+
+
+def check_unpacked(content: bytes) -> None:
+    """Raise ValueError for a zip archive, as a .pt of today and an .npz are, that unpacks to too much."""
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST:
+            raise ValueError(f"unpacks to {size} bytes, at most {LARGEST} can be")
+
+
+def from_pickle(content: bytes) -> dict[str, Tensor]:
+    """Return a state dict that torch.save wrote, today or years ago; raises ValueError for anything else in it."""
+    check_unpacked(content)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # its message tells how to load the file nevertheless
+        raise ValueError("no checkpoint of torch, or one with more than tensors in it") from None
+    if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
+        raise ValueError(f"a {type(state).__name__}, not tensors by name")
+    for name, value in state.items():
+        if type(value) not in (Tensor, nn.Parameter) or value.layout != torch.strided or value.device.type != "cpu":
+            raise ValueError(f"{name[:80]!r} is no plain tensor")
+    return {name: value.detach() for name, value in state.items()}
+
+
+def from_npz(content: bytes) -> dict[str, Tensor]:
+    """Return the arrays of an .npz; `:0` behind a name of TensorFlow's is dropped."""
+    check_unpacked(content)
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return {name.removesuffix(":0"): torch.from_numpy(archive[name]) for name in archive.files}
+
+
+def from_safetensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; `:0` behind a name of TensorFlow's is dropped."""
+    return {name.removesuffix(":0"): value for name, value in safetensors.torch.load(content).items()}
+
+
+READERS = {
+    ".pt": from_pickle,
+    ".pth": from_pickle,
+    ".p": from_pickle,
+    ".npz": from_npz,
+    ".safetensors": from_safetensors,
+}
+
+
+def foreign(tensors: dict[str, Tensor]) -> str:
+    """Return what a file without published names is."""
+    if any(name.startswith("hallucination.") for name in tensors):
+        return "weights of clp-fit inpainter, not published ones"
+    return f"a tensor named {min(tensors)[:80]!r}" if tensors else "no tensor in it"
+
+
+def renamed(tensors: dict[str, Tensor], ours: dict[str, Tensor], tf: bool, what: str) -> dict[str, Tensor]:
+    """Return a file's tensors under our names, and with our order of axes.
+
+    Raises InputError that lists, by the names of the file, what is missing, too much or of another shape.
+    """
+    names = {(tf_name if tf else port_name)(name): name for name in ours}
+    wanted = {name: in_tf_order(ours[own]) if tf else tuple(ours[own].shape) for name, own in names.items()}
+    found = {}
+    for name in sorted(tensors, key=len):  # one that comes again behind a longer prefix is one too many
+        bare = PREFIX.sub("", name)
+        found[bare if bare in wanted and bare not in found else name] = tensors[name]
+    wrong = differences(wanted, shapes(found))
+    if wrong:
+        raise InputError(f"{what}: {wrong}; {REMEDY}")
+    turned = {name: value.permute(3, 2, 0, 1) if tf and value.ndim == 4 else value for name, value in found.items()}
+    return {own: turned[name] for name, own in names.items()}
+
+
+def port_name(name: str) -> str:
+    """Return the PyTorch port's name of our tensor."""
+    part, layer, kind = name.split(".")
+    return f"{'coarse' if part == 'coarse' else 'fine'}_generator.{layer}.conv.{kind}"
+
+
+def tf_name(name: str) -> str:
+    """Return TensorFlow's name of our tensor."""
+    part, layer, kind = name.split(".")
+    layer = f"x{layer}" if part == "hallucination" else layer
+    if layer.endswith(DOUBLED):
+        layer = f"{layer}_upsample/{layer}_upsample_conv"
+    return f"inpaint_net/{layer}/{'kernel' if kind == 'weight' else kind}"
+
+
+def in_tf_order(ours: Tensor) -> tuple[int, ...]:
+    """Return TensorFlow's shape of our tensor: height, width, planes in, planes out."""
+    return tuple(ours.permute(2, 3, 1, 0).shape) if ours.ndim == 4 else tuple(ours.shape)

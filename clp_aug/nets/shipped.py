@@ -1,0 +1,54 @@
+"""Weights that come with the package: where they lie and what they must be. Their model cards lie beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from clp_aug.contract.errors import InputError
+
+FOLDER = "clp_assets"
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One file of weights, the SHA-256 of its bytes, and its terms in a few words."""
+
+    file: str
+    sha256: str
+    licence: str
+
+
+SHIPPED = {
+    "hatt": Shipped(
+        "hatt.safetensors",
+        "411a4d9916c35c6cd627cd0ae00e9d1b60dbf236aaf23c52dfd0b8643ca979db",
+        "terms in its model card, hatt.md",
+    ),
+    "cagan": Shipped(
+        "cagan.safetensors",
+        "8330f737f8ff3ad87cf8fb810142102760fbe4f66cae88e9b1e58d41f5bbbbd5",
+        "terms in its model card, cagan.md",
+    ),
+}
+
+
+def shipped_path(name: str) -> Path:
+    """Return the path of shipped weights, compared with their hash.
+
+    Raises InputError when the file is missing or holds other bytes than those that were released.
+    """
+    known = SHIPPED[name]
+    path = Path(str(resources.files(FOLDER) / known.file))
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"shipped weights {path}: cannot read ({error.strerror}); install the package again") from None
+    if found != known.sha256:
+        raise InputError(
+            f"shipped weights {path}: SHA-256 is {found}, expected {known.sha256}; install the package again, or give"
+            f" your own as {name}:FILE"
+        )
+    return path
