@@ -15,12 +15,12 @@ from clp_aug.contract.errors import UsageError, pick
 MATTES = {
     "given": ("clp_aug.mattes.given:Given", "masks or boxes that come with the pictures"),
     "grabcut": ("clp_aug.mattes.grabcut:GrabCut", "GrabCut started from a centred guess; needs no weights"),
-    "hatt": ("clp_aug.mattes.hatt:HattMatte", "hatt:FILE, our matting network with weights of clp-fit matte"),
+    "hatt": ("clp_aug.mattes.hatt:HattMatte", "our matting network; hatt:FILE, with weights of clp-fit matte"),
     "onnx": ("clp_aug.mattes.onnx:OnnxMatte", "onnx:FILE, any U2Net-like network"),
     "centre": ("clp_aug.mattes.centre:Centre", "a centred box of 60 % of each side"),
 }
-WITH_FILE = ("hatt", "onnx")
-FALLBACKS = ("grabcut", "centre")
+MAY_HAVE_FILE, NEEDS_FILE = ("hatt", "onnx"), ("onnx",)
+FALLBACKS = ("hatt", "grabcut", "centre")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,13 @@ def check_matte(name: str) -> None:
     """Raise UsageError unless the name is a registered back end, with a file where it needs one."""
     kind, _, file = name.partition(":")
     pick(MATTES, kind, "matte")
-    if (kind in WITH_FILE) != bool(file):
-        raise UsageError(f"matte {name!r}: expected {kind}{':FILE' if kind in WITH_FILE else ''}")
+    if (kind in NEEDS_FILE and not file) or (file and kind not in MAY_HAVE_FILE):
+        raise UsageError(f"matte {name!r}: expected {spelling(kind)}")
+
+
+def spelling(kind: str) -> str:
+    """Return how a back end is asked for: with a file, maybe with one, or without."""
+    return f"{kind}:FILE" if kind in NEEDS_FILE else f"{kind}[:FILE]" if kind in MAY_HAVE_FILE else kind
 
 
 def make_matte(name: str):
@@ -50,4 +55,5 @@ def make_matte(name: str):
 
 def make_chain(name: str) -> list:
     """Return the chosen back end and, behind it, those that step in when it finds no usable box."""
-    return [make_matte(name), *(make_matte(other) for other in FALLBACKS if other != name)]
+    kind = name.partition(":")[0]
+    return [make_matte(name), *(make_matte(other) for other in FALLBACKS if other != kind)]

@@ -1,36 +1,50 @@
-"""hatt: our HAttMatting-style network, with weights that clp-fit wrote."""
+"""hatt: our HAttMatting-style network, with the weights that come with the package or the user's own."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from clp_aug.mattes import About
-from clp_aug.nets.hatt_lite import load
+from clp_aug.nets.shipped import SHIPPED, shipped_path
+from clp_aug.nets.threads import one_thread
 
 SIDE = 224  # what it was fitted at
 
 
 class HattMatte:
-    """One file of weights. Pictures are resized to 224 pixels a side for it, small ones too."""
+    """One file of weights. Pictures are resized to 224 pixels a side for it, small ones too.
 
-    def __init__(self, file: str) -> None:
-        path = Path(file)
-        self.network, sha256 = load(path)
-        self.about = About(f"hatt:{path.stem}", sha256, "see the weights' own terms")
+    file: weights that `clp-fit matte` wrote, looked through at once; without it the shipped ones, whose hash is
+    compared at once and which are loaded with the first picture, since a fallback may never see one.
+    """
 
-    @torch.no_grad()
+    def __init__(self, file: str = "") -> None:
+        self.path = Path(file) if file else shipped_path("hatt")
+        if file:
+            from clp_aug.nets.hatt_lite import load
+
+            self.network, sha256 = load(self.path)
+            self.about = About(f"hatt:{self.path.stem}", sha256, "see the weights' own terms")
+        else:
+            self.about = About("hatt", SHIPPED["hatt"].sha256, SHIPPED["hatt"].licence)
+
+    @cached_property
+    def network(self):
+        """The network, in evaluation mode."""
+        from clp_aug.nets.hatt_lite import load
+
+        return load(self.path)[0]
+
     def find(self, view) -> np.ndarray:
         """Return the matte, float32 (224, 224) in [0, 1], not stretched; the same for any number of threads."""
+        import torch
+
         method = cv2.INTER_AREA if view.size > SIDE else cv2.INTER_CUBIC
         picture = cv2.resize(view.image, (SIDE, SIDE), interpolation=method)
         pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             return self.network(pixels)[0, 0].numpy()
-        finally:
-            torch.set_num_threads(threads)

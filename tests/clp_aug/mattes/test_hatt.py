@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from clp_aug.contract.errors import InputError
 from clp_aug.fitting.config import MatteFit
-from clp_aug.fitting.matte import write_weights
+from clp_aug.fitting.loop import write_weights
 from clp_aug.mattes import make_matte
 from clp_aug.nets.hatt_lite import HattLite, load, start
 
