@@ -23,6 +23,9 @@ from clp_aug.datasets.base import Dataset
 from clp_aug.datasets.split import Split, make_split
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
+from clp_aug.fills.cagan import load_inpainter, terms_of, weights_file
+from clp_aug.fills.exported import load_classifier
+from clp_aug.fills.lama import load_lama
 from clp_aug.fills.scene import Materials
 from clp_aug.mattes import make_chain
 from clp_aug.sharding import Staging, check_space, plan_copies
@@ -69,26 +72,40 @@ def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int]
 
 
 def read(config: AugmentConfig) -> Plan:
-    """READ: load the data set, apply the protocol, and settle size, mattes and copies. Decodes no picture."""
+    """READ: load the data set, apply the protocol, and settle size, mattes and copies.
+
+    Decodes no picture but where the protocol looks at some: clusters of meta pictures, flip-similar noise.
+    """
     dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
     split = make_split(
         dataset, meta=config.meta, meta_from=config.meta_from, keep_meta_in_train=config.keep_meta_in_train,
-        imbalance=config.imbalance, noise=config.noise, noise_seed=config.noise_seed, seed=config.seed,
-        limit=config.limit,
+        imbalance=config.imbalance, img_max=config.img_max, noise=config.noise, noise_seed=config.noise_seed,
+        seed=config.seed, limit=config.limit,
     )  # fmt: skip
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
     partnered = [name for name in (*config.cf, *config.f) if FILLS[name].needs == "partner"]
     if partnered and len(np.unique(labels)) < 2:
         raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
-    matte = config.matte or ("given" if dataset.annotated else "grabcut")
+    matte = config.matte or ("given" if dataset.annotated else "hatt")
     if matte == "given" and not dataset.annotated:
         raise UsageError(
             f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
         )
     config = dataclasses.replace(config, matte=matte, size=config.size or default_size(dataset, split.meta))
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
+    load_networks(config)
     fills = tuple(dict.fromkeys((NO_FILL, *config.cf, *config.f, "grey")))  # grey may step in for any
     return Plan(config, dataset, split, copies, fills, make_chain(matte))
+
+
+def load_networks(config: AugmentConfig) -> None:
+    """Load what the fills need, so that a file that is no such network fails before a picture is decoded."""
+    if config.classifier is not None and "fgsm" in config.f:
+        load_classifier(config.classifier)
+    if "cagan" in config.cf:
+        load_inpainter(config.cagan_weights, config.cagan_layout)
+    if "lama" in config.cf:
+        load_lama(config.lama_weights)
 
 
 def default_size(dataset: Dataset, rows: np.ndarray) -> int:
@@ -143,7 +160,8 @@ def stages(plan: Plan, staging: Staging) -> Stages:
     config = plan.config
     materials = Materials(
         classifier=config.classifier, epsilon=config.epsilon, targeted=config.fgsm == "targeted",
-        num_classes=len(plan.dataset.class_names),
+        num_classes=len(plan.dataset.class_names), cagan_weights=config.cagan_weights,
+        cagan_layout=config.cagan_layout, lama_weights=config.lama_weights,
     )  # fmt: skip
     return Stages(plan.dataset, plan.split.meta, plan.split.train, plan.copies, plan.fills, config, materials, staging)
 
@@ -215,12 +233,17 @@ def make_header(plan: Plan) -> Header:
         group_names=plan.dataset.group_names,
         fills=plan.fills,
         box_sources=tuple(matte.about.name for matte in plan.chain),
-        settings={**plan.config.stored(), "matte": plan.chain[0].about.name, **digests(plan)},
+        settings={**plan.config.stored(), "matte": plan.chain[0].about.name, **digests(plan), **clusters(plan)},
         matte=dataclasses.asdict(plan.chain[0].about),
         fingerprint=plan.dataset.fingerprint(),
         seed=plan.config.seed,
         tool_version=clp_aug.__version__,
     )
+
+
+def clusters(plan: Plan) -> dict:
+    """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
+    return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
 
 
 def staging_key(plan: Plan) -> dict:
@@ -233,20 +256,22 @@ def staging_key(plan: Plan) -> dict:
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """Return hashes of the files a run depends on beside the pictures: annotations and classifier."""
-    classifier = plan.config.classifier
-    if classifier is not None and not classifier.is_file():
-        raise InputError(f"classifier {classifier}: no such file; clp-train --export writes one")
-    return {
-        "annotations": plan.dataset.annotations_digest(),
-        "classifier": "" if classifier is None else file_sha256(classifier),
-    }
+    """Return hashes of the files a run depends on beside the pictures: annotations and networks of fills."""
+    config = plan.config
+    cagan = weights_file(config.cagan_weights) if "cagan" in config.cf else config.cagan_weights
+    files = {"classifier": config.classifier, "cagan": cagan, "lama": config.lama_weights}
+    hashes = {name: "" if file is None else file_sha256(file) for name, file in files.items()}
+    terms = {"cagan_terms": terms_of(config.cagan_weights)} if "cagan" in config.cf else {}
+    return {"annotations": plan.dataset.annotations_digest(), **hashes, **terms}
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hexadecimal."""
+    """Return the sha256 of a file's bytes, in hexadecimal. Raises InputError for a file that cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); give the path of the network's file") from None
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import make_chain
 from clp_aug.mattes.chain import locate
+from clp_aug.mattes.refine import refine
 from clp_aug.mattes.view import View
 from clp_aug.sharding import Copy, Staging
 
@@ -88,7 +89,12 @@ class Stages:
         found, columns = self.locate(self.meta[block.start : block.stop])
         for name, values in columns.items():
             self.staging.blank.fill(f"meta/{name}", block.start * self.group, np.repeat(values, self.group, 0))
-        self.staging.blank.fill("look/matte", block.start, np.stack([one.matte for one in found]))
+        mattes = [one.matte for one in found]
+        if self.config.refine:
+            size, fit = self.config.size, self.config.fit
+            rows = self.meta[block.start : block.stop]
+            mattes = [refine(self.dataset.image(row, size, fit), m) for row, m in zip(rows, mattes, strict=True)]
+        self.staging.blank.fill("look/matte", block.start, np.stack(mattes))
 
     @cached_property
     def boxes(self) -> np.ndarray:

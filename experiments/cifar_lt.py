@@ -64,7 +64,7 @@ def main() -> None:
         unpack(arguments.data / "cifar10_jpeg.h5", arguments.work / "unpacking")
         (arguments.work / "unpacking").rename(pictures)
 
-    def shard_of(seed: int) -> Path:
+    def shard_of(seed: int, _row: str) -> Path:
         path = arguments.work / f"cifar10-lt100-seed{seed}.h5"
         if not path.exists():
             runner.command("clp-augment", [

@@ -40,16 +40,18 @@ def scores(result: dict) -> dict:
 
 
 def table(runs: dict[str, list[str]], seeds: list[int], shard_of, work: Path, out: Path, about: dict) -> None:
-    """Run every row for every seed and write {about, rows: {name: {seed: scores}}}. shard_of: seed -> shard."""
+    """Run every row for every seed and write {about, rows: {name: {seed: scores}}}. shard_of: (seed, row) -> shard."""
     rows: dict[str, dict] = {}
     for seed in seeds:
         for name, arguments in runs.items():
-            shard = ["--meta", str(shard_of(seed)), "--seed", str(seed)]
+            shard = ["--meta", str(shard_of(seed, name)), "--seed", str(seed)]
             result = train(work / f"{name}-seed{seed}".replace(" ", "_"), [*shard, *arguments])
             rows.setdefault(name, {})[str(seed)] = scores(result)
             about |= {"versions": result["versions"], "fingerprint": result["fingerprint"]}
             with written_beside(out) as temporary:
                 temporary.write_text(json.dumps({**about, "arguments": runs, "rows": rows}, indent=1) + "\n")
             test = {when: rows[name][str(seed)][when].get("test", {}) for when in ("last", "selected")}
-            shown = " | ".join(f"{w}: worst {m['worst']:.3f}, average {m['average']:.3f}" for w, m in test.items() if m)
+            shown = " | ".join(
+                f"{w}: worst {m['worst']:.3f}, plain average {m['average']:.3f}" for w, m in test.items() if m
+            )
             print(f"{name}, seed {seed}: {shown} ({result['seconds']:.0f} s)", flush=True)

@@ -53,7 +53,7 @@ def main() -> None:
     for part in arguments.parts:
         rows, preset, size = PARTS[part]
 
-        def shard_of(seed: int, size: int = size) -> Path:
+        def shard_of(seed: int, _row: str, size: int = size) -> Path:
             path = arguments.work / f"waterbirds-{size}-seed{seed}.h5"
             if not path.exists():
                 runner.command("clp-augment", [

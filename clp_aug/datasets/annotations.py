@@ -19,13 +19,17 @@ BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 
 def with_annotations(
-    dataset: AnyDataset, masks_dir: Path | str | None = None, boxes_csv: Path | str | None = None
+    dataset: AnyDataset,
+    masks_dir: Path | str | None = None,
+    boxes_csv: Path | str | None = None,
+    of_more: bool = False,
 ) -> AnyDataset:
     """Return the data set with masks from a folder and boxes from a table; what is given replaces what it had.
 
-    masks_dir: PNG files, matched as `match_masks` says; boxes_csv: columns file, x0, y0, x1, y1. Partial coverage is
-    fine: `annotations.masks` and `annotations.boxes` of the result hold what was matched, by row. Raises UsageError
-    for a data set without picture files, InputError when nothing matches or the table is wrong. Source: ours.
+    masks_dir: PNG files, matched as `match_masks` says; boxes_csv: columns file, x0, y0, x1, y1; of_more: the table is
+    of a larger set, and pictures that this one does not have are passed over. Partial coverage is fine:
+    `annotations.masks` and `annotations.boxes` of the result hold what was matched, by row. Raises UsageError for a
+    data set without picture files, InputError when nothing matches or the table is wrong. Source: ours.
     """
     if masks_dir is None and boxes_csv is None:
         return dataset
@@ -35,7 +39,7 @@ def with_annotations(
     if masks_dir is not None:
         masks = match_masks(dataset.samples.name, Path(masks_dir))
     if boxes_csv is not None:
-        boxes = read_boxes(dataset.samples.name, Path(boxes_csv))
+        boxes = read_boxes(dataset.samples.name, Path(boxes_csv), of_more)
     annotated = copy.copy(dataset)
     annotated.annotations = Annotations(masks, boxes)
     return annotated
@@ -77,18 +81,20 @@ def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
     return found
 
 
-def read_boxes(names: Sequence[str], path: Path) -> dict[int, tuple[float, float, float, float]]:
+def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, tuple[float, float, float, float]]:
     """Read boxes in source pixels, half open, from a table with the columns file, x0, y0, x1, y1: row -> box.
 
-    A box without area says that the picture has none, as published tables do: the picture is left out. Raises
-    InputError, naming file and line, for an unknown or repeated picture and for values that are no box, and when no
-    box is left.
+    A box without area says that the picture has none, as published tables do: the picture is left out; with of_more,
+    so is one that is not among the names. Raises InputError, naming file and line, for an unknown or repeated picture
+    and for values that are no box, and when no box is left.
     """
     rows = {name: row for row, name in enumerate(names)}
     boxes: dict[int, tuple[float, float, float, float]] = {}
     seen: dict[str, int] = {}  # picture -> line
     for line, entry in read_table(path, ("file", *BOX_COLUMNS)):
         name = entry["file"]
+        if of_more and name not in rows:
+            continue
         if name not in rows:
             raise InputError(
                 f"{path} line {line}: no picture {name!r} in the data set; expected a path such as {names[0]}"
@@ -101,7 +107,7 @@ def read_boxes(names: Sequence[str], path: Path) -> dict[int, tuple[float, float
         seen[name] = line
         if x0 < x1 and y0 < y1:
             boxes[rows[name]] = x0, y0, x1, y1
-    if not boxes:
+    if not boxes and not of_more:
         raise InputError(f"{path}: all {len(seen)} boxes are empty; expected x0 < x1 and y0 < y1")
     return boxes
 

@@ -16,6 +16,7 @@ from clp_aug.contract.schema import UNKNOWN_GROUP
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
+NONE: Mapping = {}
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Samples:
     """The table of a data set, one entry a row.
 
     sample_id: int64, unique, >= 0; label: int64 in [0, C); group: int32, -1 when unknown; split: uint8, 0 train,
-    1 val, 2 test; name: text for messages and fingerprints, a relative path where there is a file.
+    1 val, 2 test, and above it what other test splits the set has; name: text for messages and fingerprints, a
+    relative path where there is a file.
     """
 
     sample_id: np.ndarray
@@ -53,9 +55,15 @@ class Samples:
 class Dataset:
     """A table of samples with pictures. Sub-classes say where a picture, its mask and its box come from.
 
-    Attributes: name; class_names; group_names (empty without groups); samples (the table). Objects are cheap to
-    pickle: pictures stay on disk, or are made when asked for.
+    Attributes: name; class_names; group_names (empty without groups); samples (the table); splits, by their numbers;
+    protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
+    strata: kind -> (names, index of each row), for reports alone. Objects are cheap to pickle: pictures stay on disk,
+    or are made when asked for.
     """
+
+    splits: tuple[str, ...] = SPLITS
+    protocols: Mapping[str, str] = NONE
+    strata: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = NONE
 
     def __init__(self, name: str, class_names: Sequence[str], samples: Samples, group_names: Sequence[str] = ()):
         self.name, self.samples = name, samples
@@ -74,6 +82,8 @@ class Dataset:
                 f"data set {self.name}: ids from {ids.min()}, labels {label.min()}..{label.max()};"
                 f" expected ids >= 0 and labels 0..{len(self.class_names) - 1}"
             )
+        if self.samples.split.max() >= len(self.splits):
+            raise InputError(f"data set {self.name}: a split is outside 0..{len(self.splits) - 1}")
         if self.group_names and not (group.min() >= 0 and group.max() < len(self.group_names)):
             raise InputError(f"data set {self.name}: a group is outside 0..{len(self.group_names) - 1}")
 
@@ -118,6 +128,8 @@ class Dataset:
         for column in (self.samples.sample_id, self.samples.label, self.samples.group, self.samples.split):
             digest.update(np.ascontiguousarray(column).tobytes())
         digest.update("\n".join(self.samples.name).encode())
+        if self.splits != SPLITS:
+            digest.update(repr(self.splits).encode())
         return digest.hexdigest()
 
 

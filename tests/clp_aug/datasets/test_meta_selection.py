@@ -10,6 +10,7 @@ def test_specs():
     assert parse_meta("10/class") == MetaSpec(10, "class")
     assert parse_meta("3/group") == MetaSpec(3, "group")
     assert parse_meta("1000/balanced") == MetaSpec(1000, "balanced")
+    assert parse_meta("10/cluster") == MetaSpec(10, "cluster")
 
 
 @pytest.mark.parametrize(
@@ -17,16 +18,10 @@ def test_specs():
 )
 def test_wrong_specs(spec):
     with pytest.raises(
-        UsageError, match=rf"meta set '{spec}': expected a count >= 1 and class, group or balanced, such as"
+        UsageError,
+        match=rf"meta set '{spec}': expected a count >= 1 and one of class, group, balanced, cluster, such as 10/class",
     ):
         parse_meta(spec)
-
-
-def test_clusters_come_later():
-    with pytest.raises(
-        UsageError, match=r"meta set '10/cluster': clusters come with the generalised long tail; use 10/class"
-    ):
-        parse_meta("10/cluster")
 
 
 @pytest.mark.parametrize("seed", range(5))

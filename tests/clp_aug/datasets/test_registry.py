@@ -2,10 +2,10 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny_sets import make_cifar10, make_cifar100, make_folder, make_waterbirds
+from tiny_sets import make_cifar10, make_cifar100, make_folder, make_glt, make_waterbirds
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.datasets import DATASETS, DEFAULT_META, find_root, load_dataset
+from clp_aug.datasets import DATASETS, DEFAULT_META, META_FROM_VAL, SHARED_ROOTS, find_root, load_dataset
 from clp_aug.datasets.split import check_meta
 
 
@@ -20,11 +20,20 @@ ROWS = [
     ("waterbirds", make_waterbirds, (12, 12, 12), 2, 4, (8, 6)),
     ("cifar10", make_cifar10, (10, 0, 2), 10, 0, (32, 32)),
     ("cifar100", make_cifar100, (100, 0, 2), 100, 0, (32, 32)),
+    # of the generalised long tail: train, val, then the tests, that of the first protocol first
+    ("imagenet-glt", make_glt, (18, 6, 9, 9, 6), 3, 0, (8, 6)),
+    ("imagenet-cbl", make_glt, (9, 6, 9, 9), 3, 0, (8, 6)),
+    ("mscoco-glt", make_glt, (18, 6, 9, 9, 6), 3, 0, (8, 6)),
+    ("mscoco-cbl", make_glt, (9, 6, 9, 9), 3, 0, (8, 6)),
+    ("generated-glt", make_glt, (18, 6, 9, 9, 6), 3, 0, (8, 6)),
+    ("generated-cbl", make_glt, (9, 6, 9, 9), 3, 0, (8, 6)),
 ]
 
 
 def test_every_registered_data_set_has_a_row_and_a_default_meta_set():
     assert {row[0] for row in ROWS} == set(DATASETS) == set(DEFAULT_META)
+    assert set(META_FROM_VAL) < set(DATASETS)
+    assert SHARED_ROOTS.items() < {(a, b) for a in DATASETS for b in DATASETS}
 
 
 @pytest.mark.parametrize(("name", "make", "splits", "classes", "groups", "size"), ROWS, ids=[row[0] for row in ROWS])
@@ -51,7 +60,9 @@ def test_data_set(tmp_path, name, make, splits, classes, groups, size):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"unknown data set 'cifar': choose one of cifar10, cifar100, demo, folder"):
+    with pytest.raises(
+        UsageError, match=r"unknown data set 'cifar': choose one of cifar10, cifar100, demo, folder, generated-cbl"
+    ):
         load_dataset("cifar")
 
 
@@ -64,3 +75,5 @@ def test_missing_root_lists_the_places(tmp_path, monkeypatch):
     assert find_root("waterbirds", None).as_posix() == "data/waterbirds"
     (tmp_path / "store/waterbirds").mkdir(parents=True)
     assert find_root("waterbirds", None) == tmp_path / "store/waterbirds"
+    (tmp_path / "store/imagenet-glt").mkdir()
+    assert find_root("imagenet-cbl", None) == find_root("imagenet-glt", None) == tmp_path / "store/imagenet-glt"

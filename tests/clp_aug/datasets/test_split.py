@@ -71,6 +71,14 @@ def test_rows_in_another_order_give_the_same_ids():
     np.testing.assert_array_equal(a.train_label, b.train_label)
 
 
+CIFAR_LT = [  # classes, pictures a class, ratio, (first, last, total) without the meta set, and with all
+    (10, 5000, 100, (4990, 49, 12380), (5000, 50, 12406)),
+    (10, 5000, 10, (4990, 499, 20391), (5000, 500, 20431)),
+    (100, 500, 100, (490, 4, 10626), (500, 5, 10847)),
+    (100, 500, 10, (490, 49, 19183), (500, 50, 19573)),
+]
+
+
 def test_cifar_sized_long_tail():
     split = make_split(Table([5000] * 10, test=10), meta="10/class", imbalance=100)
     assert split.report == {
@@ -82,6 +90,45 @@ def test_cifar_sized_long_tail():
         "val": 0,
         "test": 100,
     }
+
+
+@pytest.mark.parametrize(("classes", "size", "ratio", "rest", "whole"), CIFAR_LT)
+def test_both_conventions_of_cifar_lt(classes, size, ratio, rest, whole):
+    dataset = Table([size] * classes)
+    for img_max, (first, last, total) in (("rest", rest), ("all", whole)):
+        split = make_split(dataset, meta="10/class", imbalance=ratio, img_max=img_max)
+        counts = split.report["train_per_class"]
+        assert (counts[0], counts[-1], sum(counts), split.report["train"]) == (first, last, total, total)
+        assert split.report["meta_per_class"] == [10] * classes
+        # the meta pictures are out of training but for those without which a class cannot have its count
+        forced = sum(max(0, n - (size - 10)) for n in counts) if img_max == "all" else 0
+        assert np.isin(split.meta, split.train).sum() == forced == split.report.get("meta_in_train", 0)
+    assert first == size
+
+
+def test_img_max_as_a_number_starts_the_tail_there_and_nests():
+    dataset = Table([60, 60, 60])
+    whole = make_split(dataset, meta="10/class", imbalance=4)
+    short = make_split(dataset, meta="10/class", imbalance=4, img_max="20")
+    large = make_split(dataset, meta="10/class", imbalance=4, img_max="999")
+    assert np.bincount(dataset.samples.label[short.train]).tolist() == [20, 10, 5]
+    assert set(short.train) < set(whole.train)
+    assert np.array_equal(short.meta, whole.meta)
+    assert np.array_equal(large.train, whole.train)
+
+
+def test_img_max_all_keeps_the_meta_set_and_nests():
+    dataset = Table([60, 60, 60])
+    rest, whole, steeper = (
+        make_split(dataset, meta="10/class", imbalance=r, img_max=m) for r, m in ((5, "rest"), (5, "all"), (9, "all"))
+    )
+    np.testing.assert_array_equal(rest.meta, whole.meta)
+    assert whole.report["train_per_class"] == class_counts(60, 3, 5).tolist()
+    assert set(steeper.train) < set(whole.train)
+    val = make_split(Table([60, 60], val=10), meta="10/class", meta_from="val", imbalance=5, img_max="all")
+    assert val.report["train_per_class"] == [60, 12]
+    assert "meta_in_train" not in val.report
+    assert len(val.val) == 0
 
 
 def test_kept_meta_pictures_join_the_same_tail_with_clean_labels():
@@ -147,6 +194,17 @@ WRONG = {
         {"meta_from": "val", "keep_meta_in_train": True},
         r"keep meta in train: the meta set comes from val",
     ),
+    "img max": ({"imbalance": 2, "img_max": "most"}, r"--img-max 'most': choose one of rest, all, or a number of pict"),
+    "img max zero": (
+        {"imbalance": 2, "img_max": "0"},
+        r"--img-max '0': choose one of rest, all, or a number of pictures",
+    ),
+    "img max number without a tail": ({"img_max": "50"}, r"--img-max 50: it says where a long tail starts; give its"),
+    "img max without a tail": ({"img_max": "all"}, r"--img-max all: it says where a long tail starts; give its --imb"),
+    "img max and kept": (
+        {"img_max": "all", "imbalance": 2, "keep_meta_in_train": True},
+        r"--img-max all: its counts are those of .* drop it or --keep-meta-in-train",
+    ),
     "no val": (
         {"meta_from": "val"},
         r"data set table has no val pictures to take the meta set from; use --meta-from train",
@@ -156,7 +214,7 @@ WRONG = {
     "noise seed": ({"noise_seed": 2**32}, r"seed 0, noise seed 4294967296: expected >= 0"),
     "noise": ({"noise": "flip"}, r"noise 'flip': expected one of uniform, flip, flip-similar"),
     "imbalance": ({"imbalance": 0}, r"imbalance 0: expected a ratio >= 1"),
-    "meta": ({"meta": "ten"}, r"meta set 'ten': expected a count >= 1 and class, group or balanced"),
+    "meta": ({"meta": "ten"}, r"meta set 'ten': expected a count >= 1 and one of class, group, balanced, cluster"),
 }
 
 
@@ -175,7 +233,6 @@ def test_data_set_without_training_pictures():
 def test_checks_without_a_data_set():
     check_meta("10/class")
     check_noise("flip-similar:0.4")
-    with pytest.raises(UsageError, match=r"meta set '10/cluster': clusters come with the generalised long tail"):
-        check_meta("10/cluster")
+    check_meta("10/cluster")
     with pytest.raises(UsageError, match=r"noise 'flip:2': expected one of"):
         check_noise("flip:2")

@@ -88,6 +88,74 @@ def test_no_table(tmp_path):
         waterbirds.load(tmp_path)
 
 
+def published_names(count):
+    return [f"{1 + i % 200:03d}.Some_Bird/Some_Bird_{i:04d}_{7 * i}.jpg" for i in range(count)]
+
+
+def write_table(root, names, groups, splits):
+    """Write a table in the published columns and an empty file for each picture."""
+    lines = ["img_id,img_filename,y,split,place,place_filename"]
+    for i, (name, group, split) in enumerate(zip(names, groups, splits, strict=True)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+        lines.append(f"{i + 1},{name},{group // 2},{split},{group % 2},/o/ocean/{i:08d}.jpg")
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+
+
+def published_columns():
+    cells = [
+        (group, split) for split in range(3) for group in range(4) for _ in range(waterbirds.PUBLISHED[split][group])
+    ]
+    return np.array(cells).T
+
+
+def test_the_published_counts_pass(tmp_path):
+    groups, splits = published_columns()
+    assert len(groups) == 4795 + 1199 + 5794
+    write_table(tmp_path, published_names(len(groups)), groups, splits)
+    samples = waterbirds.load(tmp_path).samples
+    train = np.bincount(samples.group[samples.split == 0])
+    np.testing.assert_allclose(train / train.sum(), [0.7295, 0.0384, 0.0117, 0.2204], atol=5e-5)
+
+
+INCOMPLETE = (
+    r"metadata.csv: looks like the published Waterbirds, but {} has {} pictures a group and not {}; unpack the archive"
+    r" again, or, if you made this set otherwise, put a file recipe.json beside the table that says how"
+)
+
+
+@pytest.mark.parametrize(
+    ("lost", "split", "found", "expected"),
+    [
+        (slice(0, 1), "train", "3497, 184, 56, 1057", "3498, 184, 56, 1057"),
+        (slice(4795, 4797), "val", "465, 466, 133, 133", "467, 466, 133, 133"),
+        (slice(-642, None), "test", "2255, 2255, 642, 0", "2255, 2255, 642, 642"),
+    ],
+)
+def test_a_published_table_with_lines_lost(lost, split, found, expected):
+    groups, splits = published_columns()
+    kept = np.delete(np.arange(len(groups)), lost)
+    with pytest.raises(InputError, match=INCOMPLETE.format(split, found, expected)):
+        waterbirds.check_published(Path("metadata.csv"), published_names(len(kept)), groups[kept], splits[kept])
+
+
+def test_as_many_pictures_of_other_names_need_the_published_counts_too():
+    groups, splits = published_columns()
+    names = [f"images/{i}.jpg" for i in range(len(groups))]
+    waterbirds.check_published(Path("metadata.csv"), names, groups, splits)
+    groups[0] = 1
+    with pytest.raises(InputError, match=INCOMPLETE.format("train", "3497, 185, 56, 1057", "3498, 184, 56, 1057")):
+        waterbirds.check_published(Path("metadata.csv"), names, groups, splits)
+
+
+def test_the_first_pictures_of_the_published_set_alone(tmp_path):
+    write_table(tmp_path, published_names(8), [0, 0, 1, 2, 3, 0, 2, 3], [0, 0, 0, 0, 0, 1, 1, 2])
+    with pytest.raises(InputError, match=INCOMPLETE.format("train", "2, 1, 1, 1", "3498, 184, 56, 1057")):
+        waterbirds.load(tmp_path)
+    (tmp_path / "recipe.json").write_text("{}")
+    assert len(waterbirds.load(tmp_path).samples.label) == 8
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs waterbirds_like in ../shared/data beside the repository")
 def test_real_pictures_have_the_counts_of_their_description():
     dataset = load_dataset("waterbirds", REAL)

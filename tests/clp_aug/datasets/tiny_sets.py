@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
@@ -110,6 +111,53 @@ def make_cifar100(root: Path) -> Path:
     names = python2_list([python2_text(f"fine{i}") for i in range(100)])
     coarse = python2_list([python2_text(f"coarse{i}") for i in range(20)])
     (folder / "meta").write_bytes(python2_dict({"fine_label_names": names, "coarse_label_names": coarse}))
+    return root
+
+
+GLT_COUNTS = {  # split -> pictures by class
+    "train": (9, 6, 3), "val": (2, 2, 2), "test_lt": (3, 2, 1), "test_bl": (3, 3, 3), "test_bbl": (3, 3, 3),
+}  # fmt: skip
+CBL_COUNTS = GLT_COUNTS | {"train": (3, 3, 3), "test_lt": ()}
+
+
+def glt_content(counts: dict[str, tuple[int, ...]], of: str, keyed: bool, text_labels: bool) -> tuple[dict, list[str]]:
+    """Return a file of the published form and the paths in it, as on another machine, below `of`.
+
+    keyed: pictures have keys and their paths stand under "path", as of MSCOCO; text_labels: as of ImageNet.
+    """
+    content: dict = {"id2cat": {}, "cat2id": {}}
+    paths = []
+    for c in range(3):
+        content["id2cat"][str(c)] = f"n{c}"
+        content["cat2id"][f"n{c}"] = c
+    for which, per_class in counts.items():
+        part: dict = {"label": {}, "frequency": {}, "attribute": {}} | ({"path": {}} if keyed else {})
+        for c, count in enumerate(per_class):
+            for k in range(count):
+                key = f"{which}{c}{k}"
+                path = f"{of}/images/{key}.jpg" if keyed else f"{of}/train/n{c}/{key}.JPEG"
+                name = key if keyed else path
+                part["label"][name] = str(c) if text_labels else c
+                part["frequency"][name], part["attribute"][name] = c, k % 3
+                if keyed:
+                    part["path"][name] = path
+                paths.append(path)
+        content[which] = part
+    return content, paths
+
+
+def make_glt(root: Path) -> Path:
+    """Write all six benchmark files with their pictures under one root, three classes each."""
+    for counts, kind, short in ((GLT_COUNTS, "glt", "lt"), (CBL_COUNTS, "cbl", "bl")):
+        for file, of, below, keyed in (  # the file, the other machine's folder, where it is here, the form
+            (f"imagenet_sup_intra_lt_inter_{short}.json", "/data4/imagenet/CLS-LOC", "", False),
+            (f"coco_{kind}/annotation.json", f"/data4/coco_{kind}", f"coco_{kind}", True),
+            (f"generated_{kind}.json", ".", "", False),
+        ):
+            content, paths = glt_content(counts, of, keyed, not keyed)
+            for seed, path in enumerate(paths):
+                save_picture(root / below / path.removeprefix(f"{of}/"), seed)
+            (root / file).write_text(json.dumps(content))
     return root
 
 

@@ -1,0 +1,82 @@
+"""Clusters within a class, for want of known attributes, and meta pictures that are spread over them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.base import Dataset
+from clp_aug.datasets.features import default_features, features_of, unwatched
+
+CLUSTERS = 6
+RESTARTS = 4
+
+
+def cluster(features: np.ndarray, clusters: int, seed: int, label: int) -> np.ndarray:
+    """Return the cluster of each picture of one class, int64 (n,), the largest cluster first.
+
+    features: float32 (n, A), n >= 1; label: of the class, which with the seed decides the starts. There are fewer
+    clusters where fewer pictures differ. Source: k-means (Lloyd 1982) by scikit-learn, as Tang et al. 2022 use it.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    state = int(rng_for(seed, label, "clusters").integers(1 << 32))
+    means = KMeans(min(clusters, len(features)), n_init=RESTARTS, random_state=state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different pictures than clusters: as said above
+        found = means.fit_predict(features)
+    sizes = np.bincount(found)
+    by_size = np.argsort(-sizes, kind="stable")
+    rank = np.empty(len(sizes), np.int64)
+    rank[by_size] = np.arange(len(sizes))
+    return rank[found]
+
+
+@dataclass(frozen=True, eq=False)
+class Clustered:
+    """Meta pictures spread over clusters. rows: int64, in the order of their ids; features: what they were clustered
+    by; missing: how many of the pictures asked for each class could not give.
+    """
+
+    rows: np.ndarray
+    features: str
+    missing: list[int]
+
+
+def choose_clustered(
+    dataset: Dataset,
+    count: int,
+    candidates: np.ndarray,
+    seed: int,
+    leave: int = 0,
+    features: str | None = None,
+    watch: Callable[[int], None] = unwatched,
+) -> Clustered:
+    """Draw `count` pictures of each of six clusters of each class, or as many as there are.
+
+    candidates: rows to draw from, in any order; seed: >= 0; leave: how many candidates of each class must remain;
+    features: of `features.FEATURES`, None for the best at hand. Decodes every candidate. What a small cluster lacks is
+    not taken from another one, so the meta set is as balanced over attributes as it can be. Source: section 4.4 of the
+    paper; ours is what happens when there are too few.
+    """
+    name = features or default_features()
+    ordered = dataset.samples.ascending(candidates)
+    seen, labels = features_of(dataset, ordered, name, watch), dataset.samples.label[ordered]
+    chosen, missing = [], []
+    for label in range(len(dataset.class_names)):
+        own = ordered[labels == label]
+        taken: list[int] = []
+        if len(own):
+            found = cluster(seen[labels == label], CLUSTERS, seed, label)
+            rng = rng_for(seed, label, "meta")
+            drawn = [rng.permutation(own[found == k])[:count] for k in range(found.max() + 1)]
+            turns = sorted((turn, k, row) for k, part in enumerate(drawn) for turn, row in enumerate(part.tolist()))
+            taken = [row for _, _, row in turns][: max(len(own) - leave, 0)]  # where some must stay, each gives in turn
+        chosen += taken
+        missing.append(CLUSTERS * count - len(taken))
+    return Clustered(ordered[np.isin(ordered, chosen)], name, missing)

@@ -1,0 +1,199 @@
+"""READ the benchmarks of the generalised long tail: ImageNet-GLT, MSCOCO-GLT (Tang et al. 2022), and our own like them.
+
+A JSON file a training set. Train-GLT is long-tailed in classes and, within them, in attributes; Train-CBL has balanced
+classes. Beside "cat2id" and "id2cat" the file has the splits train, val, test_lt (drawn as train), test_bl (balanced
+classes) and test_bbl (balanced attributes too), each with "label", "frequency" and "attribute" (0 many .. 2 few) of its
+pictures by name; where names are keys, "path" says where the pictures are. Protocols: CLT is Train-GLT measured on
+test_bl, GLT is Train-GLT on test_bbl, ALT is Train-CBL on test_bbl. Attributes are never shown to training: they are
+neither groups nor labels here, only strata of the reports.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets.base import FileDataset, Samples
+
+LONG_TAILED, BALANCED = "Train-GLT", "Train-CBL"
+SPLITS = {
+    LONG_TAILED: ("train", "val", "test_bl", "test_bbl", "test_lt"),
+    BALANCED: ("train", "val", "test_bbl", "test_bl", "test_lt"),
+}
+"""The test split that counts most comes first."""
+PROTOCOLS = {LONG_TAILED: {"test_bl": "CLT", "test_bbl": "GLT"}, BALANCED: {"test_bbl": "ALT"}}
+STRATA = {
+    "frequency": ("many shots", "medium shots", "few shots"),
+    "attribute": ("head attribute", "middle attribute", "tail attribute"),
+}
+TRIED = 50  # pictures looked for before a root is called wrong
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One published file: name of the data set, which training set, where the file may lie below the root."""
+
+    name: str
+    training: str
+    files: tuple[str, ...]
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("imagenet-glt", LONG_TAILED, ("imagenet_sup_intra_lt_inter_lt.json",)),
+        Layout("imagenet-cbl", BALANCED, ("imagenet_sup_intra_lt_inter_bl.json",)),
+        Layout("mscoco-glt", LONG_TAILED, ("coco_glt/annotation.json", "coco_glt/annotations/annotation.json")),
+        Layout("mscoco-cbl", BALANCED, ("coco_cbl/annotation.json", "coco_bl/annotations/annotation.json")),
+        Layout("generated-glt", LONG_TAILED, ("generated_glt.json",)),
+        Layout("generated-cbl", BALANCED, ("generated_cbl.json",)),
+    )
+}
+
+
+class GltDataset(FileDataset):
+    """Pictures with the splits, protocols and strata of one training set."""
+
+    def __init__(self, layout: Layout, root: Path, class_names, samples: Samples, strata) -> None:
+        self.splits, self.protocols = SPLITS[layout.training], PROTOCOLS[layout.training]
+        self.strata = strata
+        super().__init__(layout.name, root, class_names, samples)
+
+
+def load(root: Path, name: str) -> GltDataset:
+    """Return the data set of that name, one of LAYOUTS; ids are positions in the order of its splits.
+
+    Paths in the file are those of the machine that made it: the longest end of them that leads to a picture below
+    `root` counts. ROOT/masks/ and ROOT/boxes.csv may lie beside the pictures and may be of more pictures. Raises
+    InputError for a missing or wrong file, for the file of the other training set, and counts missing pictures.
+    """
+    layout, root = LAYOUTS[name], Path(root)
+    path = next((root / file for file in layout.files if (root / file).is_file()), None)
+    if path is None:
+        raise InputError(
+            f"data set {name}: no {' and no '.join(layout.files)} in {root}; put the published file there"
+            + (", or make one with clp-data glt" if name.startswith("generated") else "")
+        )
+    content = read_json(path)
+    class_names = read_classes(content, path)
+    columns: dict[str, list[int]] = {"label": [], **{kind: [] for kind in STRATA}}
+    paths: list[str] = []
+    split: list[int] = []
+    for number, which in enumerate(SPLITS[layout.training]):
+        keys, found = read_split(content, which, len(class_names), path)
+        paths += keys
+        split += [number] * len(keys)
+        for column, values in found.items():
+            columns[column] += values
+    check_training_set(layout, split, path)
+    names = below(root, paths, path)
+    strata = {kind: (STRATA[kind], np.asarray(columns[kind], np.int64)) for kind in STRATA}
+    dataset = GltDataset(layout, root, class_names, Samples.of(columns["label"], split, names), strata)
+    masks, boxes = root / "masks", root / "boxes.csv"
+    return with_annotations(
+        dataset, masks if masks.is_dir() else None, boxes if boxes.is_file() else None, of_more=True
+    )
+
+
+def read_json(path: Path) -> dict:
+    """Return a JSON file's object. Raises InputError for anything else."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); give the folder that holds it with --root") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); download it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a {type(content).__name__} at the top; expected an object with train, val and tests")
+    return content
+
+
+def read_classes(content: dict, path: Path) -> list[str]:
+    """Return the class names by label, which "id2cat" gives under "0", "1" and so on."""
+    names = content.get("id2cat")
+    if not isinstance(names, dict) or set(names) != {str(c) for c in range(len(names))} or not names:
+        raise InputError(f'{path}: no "id2cat" with a name for each of "0", "1", ...; download it again')
+    return [str(names[str(c)]) for c in range(len(names))]
+
+
+def read_split(content: dict, which: str, classes: int, path: Path) -> tuple[list[str], dict[str, list[int]]]:
+    """Return the pictures' paths as they stand there, and label, frequency and attribute of each.
+
+    Raises InputError for a split that is missing, a picture that lacks one of the three, and values out of range.
+    """
+    part = content.get(which)
+    labels = part.get("label") if isinstance(part, dict) else None
+    if not isinstance(labels, dict):
+        raise InputError(f'{path}: no split "{which}" with "label"; expected {", ".join(SPLITS[LONG_TAILED])}')
+    found = {}
+    for column, top in (("label", classes), *((kind, len(names)) for kind, names in STRATA.items())):
+        values = part.get(column)
+        if not isinstance(values, dict):
+            raise InputError(f'{path}: split "{which}" has no "{column}" by picture; download it again')
+        found[column] = [_whole(values.get(key), column, top, key, which, path) for key in labels]
+    places = part.get("path", {key: key for key in labels})
+    if not isinstance(places, dict) or not all(isinstance(places.get(key), str) for key in labels):
+        raise InputError(f'{path}: split "{which}" has a "path" that lacks some of its pictures; download it again')
+    return [places[key] for key in labels], found
+
+
+def _whole(value: object, column: str, top: int, key: str, which: str, path: Path) -> int:
+    """Return a whole number in [0, top), which published files hold as a number or as text."""
+    text = str(value)
+    number = int(text) if type(value) in (int, str) and text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    if not 0 <= number < top:
+        raise InputError(f'{path}: {column} of {key} in "{which}" is {value!r}; expected 0..{top - 1}')
+    return number
+
+
+def check_training_set(layout: Layout, split: list[int], path: Path) -> None:
+    """Raise InputError unless the file is of the training set that the layout names: only Train-GLT has a test_lt."""
+    has = {SPLITS[layout.training][number] for number in set(split)}
+    if "train" not in has:
+        raise InputError(f'{path}: split "train" has no picture; download it again')
+    if ("test_lt" in has) != (layout.training == LONG_TAILED):
+        other = BALANCED if layout.training == LONG_TAILED else LONG_TAILED
+        raise InputError(
+            f"{path}: {'a' if 'test_lt' in has else 'no'} test_lt, so this is {other}; expected {layout.training}:"
+            " put the other file there, or take the other data set"
+        )
+
+
+def below(root: Path, paths: list[str], path: Path) -> list[str]:
+    """Return the names of the pictures relative to the root, in their order.
+
+    The first picture that is found tells how many first parts of all paths do not count. Raises InputError when none
+    of the first is found, when pictures are missing, and for a picture that stands there twice.
+    """
+    parts = [PurePosixPath(text.replace("\\", "/")).parts for text in paths]
+    dropped = next((n for own in parts[:TRIED] if (n := _dropped(root, own)) is not None), None)
+    if dropped is None:
+        raise InputError(
+            f"{path}: no picture of it below {root}, looked for {'/'.join(parts[0]).replace('//', '/')} and every end"
+            " of it; give the folder that holds the pictures with --root"
+        )
+    names = [PurePosixPath(*own[dropped:]).as_posix() for own in parts]
+    missing = [name for name in names if ".." in PurePosixPath(name).parts or not (root / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root / missing[0]};"
+            " restore them or take them out of the file"
+        )
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{path}: picture {name} stands there twice; no picture may be in two splits")
+        seen.add(name)
+    return names
+
+
+def _dropped(root: Path, parts: tuple[str, ...]) -> int | None:
+    """Return how many first parts of a path to leave out, the fewest, to find it below the root; None if it is not."""
+    start = int(parts[:1] == ("/",))
+    tried = (n for n in range(start, len(parts)) if ".." not in parts[n:])
+    return next((n for n in tried if root.joinpath(*parts[n:]).is_file()), None)

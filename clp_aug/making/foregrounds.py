@@ -1,0 +1,203 @@
+"""Birds to put before other backgrounds: which pictures there are, their class, their split, and whence their mask."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.images import SUFFIXES
+from clp_aug.datasets.annotations import match_masks, read_table
+from clp_aug.datasets.base import SPLITS, TEST
+from clp_aug.datasets.waterbirds import CLASSES, SPECIES_FOLDER
+
+WATER_SPECIES = {
+    *("albatross", "auklet", "cormorant", "frigatebird", "fulmar", "gull", "jaeger", "kittiwake", "pelican", "puffin"),
+    *("tern", "gadwall", "grebe", "mallard", "merganser", "guillemot", "loon"),
+}
+"""Seabirds and waterfowl among the species of Caltech-UCSD Birds (Sagawa et al. 2020, appendix)."""
+ALPHA_MODES = ("RGBA", "LA", "PA")
+CUB_SPLIT, CUB_LIST = "train_test_split.txt", "images.txt"
+GIVEN, ALPHA, MATTE = "given", "alpha", "matte"
+LAYOUTS = "layouts: docs/waterbirds.md"
+
+
+@dataclass(frozen=True)
+class Bird:
+    """One picture of a bird. name: its path below the folder of birds; split: of the contract, None when it is to be
+    drawn; source: of its mask, one of GIVEN (the file `mask`), ALPHA (its own alpha channel), MATTE (to be found).
+    """
+
+    path: Path
+    name: str
+    label: int
+    split: int | None
+    source: str
+    mask: Path | None = None
+
+
+def read_birds(folder: Path, classes: Path | None, masks: Path | None, matte: bool) -> tuple[list[Bird], int]:
+    """Return the birds in the order of their names, and how many pictures were copies of others, byte by byte.
+
+    folder: of pictures at any depth, or CUB_200_2011 with its lists; classes: table with the columns file, class and
+    maybe split, else folders tell the class: landbird/, waterbird/, or CUB's species; masks: PNG files named as the
+    pictures; matte: whether a matte will be found for pictures that have no mask. Raises InputError for a bird without
+    class or mask. Source: ours, after the construction of Sagawa et al. (2020).
+    """
+    folder, lists = cub_layout(folder)
+    if classes is None:
+        names = [path.relative_to(folder).as_posix() for path in pictures_under(folder, "--birds")]
+        label = {name: class_of_folders(name, folder) for name in names}
+        split = {} if lists is None else cub_split(lists)
+        if lists is not None:
+            check_known(names, split, lists / CUB_LIST)
+    else:
+        label, split = read_classes(classes, folder)
+        names = sorted(label)
+    kept = first_copies([folder / name for name in names])
+    given = {} if masks is None else match_masks(names, masks)
+    birds, bare = [], []
+    for row in kept:
+        name, path = names[row], folder / names[row]
+        source = GIVEN if row in given else ALPHA if has_alpha(path) else MATTE
+        birds.append(Bird(path, name, label[name], split.get(name), source, given.get(row)))
+        if source == MATTE and not matte:
+            bare.append(name)
+    if bare:
+        raise InputError(
+            f"{folder}: {len(bare):,} of {len(birds):,} birds have no mask, first {bare[0]}; give --masks DIR (PNG"
+            f" files named as the pictures; for CUB its segmentations), cut-outs with an alpha channel, or --matte"
+            f" hatt; {LAYOUTS}"
+        )
+    return birds, len(names) - len(kept)
+
+
+def pictures_under(folder: Path, option: str) -> list[Path]:
+    """Return the pictures below a folder, hidden ones left out, in the order of their paths.
+
+    Raises InputError for a missing folder or one without pictures.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{option} {folder}: no such folder; {LAYOUTS}")
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise InputError(f"{option} {folder}: no picture in it ({', '.join(SUFFIXES)}); {LAYOUTS}")
+    return found
+
+
+def cub_layout(folder: Path) -> tuple[Path, Path | None]:
+    """Return the folder of the pictures and that of CUB's lists, None for other sets of birds."""
+    for lists, pictures in ((folder, folder / "images"), (folder.parent, folder)):
+        if (lists / CUB_LIST).is_file() and (lists / CUB_SPLIT).is_file() and pictures == lists / "images":
+            return pictures, lists
+    return folder, None
+
+
+def cub_split(lists: Path) -> dict[str, int | None]:
+    """Return picture -> TEST, or None for CUB's training pictures, part of which becomes val.
+
+    Raises InputError for lists that do not fit each other.
+    """
+    columns = {}
+    for file in (CUB_LIST, CUB_SPLIT):
+        lines = bytes_of(lists / file).decode("utf-8", "replace").split("\n")
+        entries = [line.split(" ") for line in lines if line]
+        wrong = [line for line, entry in enumerate(entries, 1) if len(entry) != 2]
+        if wrong:
+            raise InputError(f"{lists / file} line {wrong[0]}: expected a number and a value; unpack CUB again")
+        columns[file] = dict(entries)
+    if columns[CUB_LIST].keys() != columns[CUB_SPLIT].keys():
+        raise InputError(f"{lists / CUB_SPLIT}: does not list the pictures of {CUB_LIST}; unpack CUB again")
+    return {name: None if columns[CUB_SPLIT][i] == "1" else TEST for i, name in columns[CUB_LIST].items()}
+
+
+def check_known(names: Sequence[str], split: dict[str, int | None], path: Path) -> None:
+    """Raise InputError when CUB's list and the pictures there are differ."""
+    lost, strange = sorted(split.keys() - set(names)), sorted(set(names) - split.keys())
+    if lost or strange:
+        raise InputError(
+            f"{path}: {len(lost):,} pictures of the list are missing and {len(strange):,} are not in it, first"
+            f" {(lost + strange)[0]}; unpack CUB again, or give a part of it with --classes FILE.csv"
+        )
+
+
+def class_of_folders(name: str, folder: Path) -> int:
+    """Return the class that the folders of a picture tell. Raises InputError when they tell none."""
+    parts = name.split("/")[:-1]
+    known = [CLASSES.index(part.lower()) for part in parts if part.lower() in CLASSES]
+    if len(known) == 1:
+        return known[0]
+    if not known and SPECIES_FOLDER.fullmatch("/".join(name.split("/")[-2:])):
+        words = re.split(r"[._]", parts[-1].lower())
+        return int(not WATER_SPECIES.isdisjoint(words))
+    raise InputError(
+        f"picture {folder / name}: its folders do not say whether it is a landbird or a waterbird; expected one called"
+        f" {' or '.join(CLASSES)}, a species of CUB (001.Black_footed_Albatross), or --classes FILE.csv; {LAYOUTS}"
+    )
+
+
+def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Read the table of birds: picture -> label, picture -> split where there is such a column.
+
+    Raises InputError, naming file and line, for an unknown class or split, and a picture that is missing or there
+    twice.
+    """
+    label: dict[str, int] = {}
+    split: dict[str, int] = {}
+    for line, entry in read_table(path, ("file", "class")):
+        name = entry["file"]
+        if name in label:
+            raise InputError(f"{path} line {line}: {name} is in the table already; list a picture once")
+        if entry["class"] not in CLASSES:
+            raise InputError(f"{path} line {line}: class is {entry['class']!r}; expected {' or '.join(CLASSES)}")
+        if not (folder / name).is_file():
+            raise InputError(f"{path} line {line}: no picture {folder / name}; paths are relative to --birds")
+        label[name] = CLASSES.index(entry["class"])
+        if "split" in entry:
+            if entry["split"] not in SPLITS:
+                raise InputError(f"{path} line {line}: split is {entry['split']!r}; expected {', '.join(SPLITS)}")
+            split[name] = SPLITS.index(entry["split"])
+    return label, split
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return the bytes of a file. Raises InputError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); restore it or take it out") from None
+
+
+def has_alpha(path: Path) -> bool:
+    """Return whether a picture is a cut-out, from its header. Files that are broken are met when they are decoded."""
+    try:
+        with Image.open(path) as picture:
+            return picture.mode in ALPHA_MODES or "transparency" in picture.info
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def first_copies(paths: Sequence[Path]) -> list[int]:
+    """Return the rows without those whose file holds the bytes of an earlier one: copies could land on both sides."""
+    sizes = [path.stat().st_size for path in paths]
+    common = {size for size, count in Counter(sizes).items() if count > 1}
+    seen: dict[int, set[bytes]] = defaultdict(set)
+    kept = []
+    for row, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        if size in common:
+            digest = hashlib.sha256(bytes_of(path)).digest()
+            if digest in seen[size]:
+                continue
+            seen[size].add(digest)
+        kept.append(row)
+    return kept

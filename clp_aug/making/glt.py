@@ -1,0 +1,239 @@
+"""clp-data glt: a benchmark of the generalised long tail out of any labelled set. It is "generated-GLT", no published
+split.
+
+Within each class, k-means finds clusters; sorted by size and merged in pairs they are three attributes, which stand
+for what is not annotated. Then `glt_splits.divide` gives the pictures away. Two JSON files in the form of the published
+ones say which picture is where; the data sets generated-glt and generated-cbl read them. Source: Tang et al. 2022.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract.errors import InputError, UsageError, pick
+from clp_aug.contract.files import written_beside
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
+from clp_aug.datasets.base import Dataset, FileDataset
+from clp_aug.datasets.clusters import CLUSTERS, cluster
+from clp_aug.datasets.features import FEATURES, default_features, features_of
+from clp_aug.datasets.glt import LAYOUTS
+from clp_aug.making.folder import folder_made_beside
+from clp_aug.making.glt_splits import SHARES, Benchmark, Rows, divide
+
+FILES = {"glt": LAYOUTS["generated-glt"].files[0], "cbl": LAYOUTS["generated-cbl"].files[0]}
+SPLITS = ("train", "val", "test_lt", "test_bl", "test_bbl")
+MANY, MEDIUM = 0.4, 0.85  # of the classes by rank: many-shot up to here, medium-shot up to there, few-shot
+
+
+@dataclass(frozen=True)
+class GltConfig:
+    """The settings of a benchmark.
+
+    source: name of a data set, or a folder of class folders, or the name of one where data sets lie; root: where the
+    data set of that name lies; out: folder to copy the pictures to, None to write beside them; imbalance and
+    per_attribute: as `glt_splits.divide` takes them; features: what to cluster by, the best at hand when None; seed: of
+    clusters, of the order of equally large classes and of every draw.
+    """
+
+    source: str
+    root: Path | None = None
+    out: Path | None = None
+    imbalance: float = 20.0
+    per_attribute: int = 20
+    features: str | None = None
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.imbalance <= 1e6:
+            raise UsageError(f"--imbalance {self.imbalance}: expected a ratio from 1 to 1e6, largest to smallest class")
+        for name, low in (("per_attribute", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a whole number >= {low}")
+        if self.features is not None:
+            pick(FEATURES, self.features, "features")
+        if self.source in LAYOUTS:
+            raise UsageError(f"--from {self.source}: has a generalised long tail already; give another data set")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was made. path: the root of the new data sets; counts: training set -> split -> pictures; smallest, largest:
+    class of Train-GLT; per_attribute: test_bbl pictures of each class and attribute; short: pictures that the long tail
+    asked for and attributes did not have; features: what was clustered by.
+    """
+
+    path: Path
+    counts: dict[str, dict[str, int]]
+    largest: int
+    smallest: int
+    per_attribute: int
+    short: int
+    features: str
+
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+def make(config: GltConfig, progress: Progress) -> Outcome:
+    """Make the benchmark: features, clusters, splits, files; the same settings give the same files on one machine.
+
+    progress: (stage, total) -> context whose value is called with what was done. Raises UsageError for a source that
+    is too small or files that are there already, InputError for a source that cannot be read.
+    """
+    dataset = source_of(config)
+    where = config.out or (dataset.root if isinstance(dataset, FileDataset) else None)
+    if where is None:
+        raise UsageError(f"--from {config.source}: its pictures are no files; give --out DIR to write them to")
+    check_free(config, Path(where))
+    name = config.features or default_features()
+    rows = dataset.samples.ascending(np.arange(len(dataset.samples.label)))
+    with progress("FEATURES", len(rows)) as advance:
+        features = features_of(dataset, rows, name, advance)
+    with progress("CLUSTER", len(dataset.class_names)) as advance:
+        attribute = attributes_of(features, dataset.samples.label[rows], config.seed, advance)
+    order = ranked(dataset, config.seed)
+    pools = shuffled_pools(rows, dataset.samples.label[rows], attribute, order, config.seed)
+    classes = [dataset.class_names[c] for c in order]
+    made = divide(pools, classes, config.imbalance, config.per_attribute, rng_for(config.seed, 0, "glt pool"))
+    about = {
+        "name": "generated-GLT, not a published split",
+        "source": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "seed": config.seed,
+        "imbalance": config.imbalance,
+        "per_attribute": made.per_attribute,
+        "features": name,
+        "clusters": CLUSTERS,
+        "short": made.short,
+    }
+    if config.out is None:
+        write_files(Path(where), made, classes, about, dict(enumerate(dataset.samples.name)))
+    else:
+        with folder_made_beside(config.out) as new, progress("COPY", used(made).size) as advance:
+            names = copy_pictures(dataset, used(made), new, advance)
+            write_files(new, made, classes, about, names)
+    train = [sum(len(rows) for (c, _), rows in made.sets["glt"]["train"].items() if c == k) for k in range(len(order))]
+    counts = {kind: {s: sum(map(len, made.sets[kind][s].values())) for s in SPLITS} for kind in FILES}
+    return Outcome(Path(where), counts, max(train), min(train), made.per_attribute, sum(made.short), name)
+
+
+def source_of(config: GltConfig) -> Dataset:
+    """Return the labelled set to make the benchmark of. Raises InputError that lists the places looked at."""
+    if config.source in DATASETS and config.source != "folder":
+        return load_dataset(config.source, config.root)
+    place = config.root or Path(config.source)
+    place = place if place.is_dir() else find_root(config.source, config.root)
+    return folder.load(place, place.resolve().name)
+
+
+def check_free(config: GltConfig, where: Path) -> None:
+    """Raise UsageError when a benchmark lies there already and is not to be replaced."""
+    there = [where / file for file in FILES.values() if (where / file).exists()]
+    if config.out is None and there and not config.overwrite:
+        raise UsageError(f"{there[0]}: exists already; give --overwrite, or --out DIR for a copy")
+
+
+def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Callable[[int], None]) -> np.ndarray:
+    """Return the attribute of each picture, int64 (n,), 0 the largest of its class: six clusters merged in pairs.
+
+    features: float32 (n, A); label: int64 (n,); watch: called with the classes done. The largest two clusters are
+    attribute 0, the smallest two attribute 2; without so many clusters the last attributes are empty.
+    """
+    found = np.empty(len(label), np.int64)
+    for c in np.unique(label):
+        found[label == c] = cluster(features[label == c], CLUSTERS, seed, int(c)) // (CLUSTERS // len(SHARES))
+        watch(1)
+    return found
+
+
+def ranked(dataset: Dataset, seed: int) -> np.ndarray:
+    """Return the classes, int64 (C,), the one with most pictures first; equally large ones in an order of the seed.
+
+    In label order the head of a set with equal classes would be what its names begin with: animals, say. Source: ours.
+    """
+    counts = np.bincount(dataset.samples.label, minlength=len(dataset.class_names))
+    shuffled = rng_for(seed, 0, "glt classes").permutation(len(counts))
+    return shuffled[np.argsort(-counts[shuffled], kind="stable")]
+
+
+def shuffled_pools(rows: np.ndarray, label: np.ndarray, attribute: np.ndarray, order: np.ndarray, seed: int) -> Rows:
+    """Return the rows of each (rank of class, attribute), shuffled, each cell with its own generator."""
+    cells = {(c, a): rows[(label == old) & (attribute == a)] for c, old in enumerate(order) for a in range(len(SHARES))}
+    return {
+        (c, a): rng_for(seed, int(order[c]) * len(SHARES) + a, "glt rows").permutation(own)
+        for (c, a), own in cells.items()
+    }
+
+
+def used(made: Benchmark) -> np.ndarray:
+    """Return every row that is in some split, ascending."""
+    parts = [rows for splits in made.sets.values() for cells in splits.values() for rows in cells.values()]
+    return np.unique(np.concatenate(parts))
+
+
+def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable[[int], None]) -> dict[int, str]:
+    """Write the pictures below `out`, files as they are, others as PNG, with masks and boxes; return row -> name."""
+    names = {}
+    boxes = ["file,x0,y0,x1,y1"]
+    for row in rows.tolist():
+        label, sample_id = dataset.samples.label[row], dataset.samples.sample_id[row]
+        if isinstance(dataset, FileDataset):
+            names[row] = dataset.samples.name[row]
+            copy(dataset.root / names[row], out / names[row])
+            if row in dataset.annotations.masks:
+                copy(dataset.annotations.masks[row], (out / "masks" / names[row]).with_suffix(".png"))
+            if row in dataset.annotations.boxes:
+                boxes.append(f'"{names[row]}",' + ",".join(map(str, dataset.annotations.boxes[row])))
+        else:
+            names[row] = f"images/{label:04d}/{sample_id:08d}.png"
+            (out / names[row]).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(dataset.image(row)).save(out / names[row])
+        watch(1)
+    if len(boxes) > 1:
+        (out / "boxes.csv").write_text("\n".join(boxes) + "\n", "utf-8")
+    return names
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy one file, making the folder. Raises InputError when the source cannot be read."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; restore it")
+    shutil.copyfile(source, target)
+
+
+def write_files(where: Path, made: Benchmark, classes: list[str], about: dict, names: dict[int, str]) -> None:
+    """Write the files of both training sets, in the published form plus "generator": how they were made.
+
+    classes: names by rank; names: row -> relative path of its picture.
+    """
+    for kind, splits in made.sets.items():
+        content: dict = {
+            "generator": about,
+            "id2cat": {str(i): name for i, name in enumerate(classes)},
+            "cat2id": {name: str(i) for i, name in enumerate(classes)},
+        }
+        for split in SPLITS:
+            listed = [(names[row], c, a) for (c, a), rows in sorted(splits[split].items()) for row in rows.tolist()]
+            content[split] = {
+                "label": {name: str(c) for name, c, _ in listed},
+                "frequency": {name: frequency(c, len(classes)) for name, c, _ in listed},
+                "attribute": {name: a for name, _, a in listed},
+            }
+        with written_beside(where / FILES[kind]) as temporary:
+            temporary.write_text(json.dumps(content), "utf-8")
+
+
+def frequency(rank: int, classes: int) -> int:
+    """Return 0 for a many-shot class, 1 for a medium-shot and 2 for a few-shot one, by its rank among so many."""
+    return int(rank >= MANY * classes) + int(rank >= MEDIUM * classes)

@@ -1,0 +1,268 @@
+"""clp-data waterbirds: birds before land and water, with a spurious background in training. MATTE -> PLAN -> COMPOSE.
+
+The published set is Caltech-UCSD Birds before Places, 95 % of the training birds before the place of their own, val
+and test balanced within each class (Sagawa et al. 2020). This makes the same of any birds and any backgrounds, in the
+layout that `datasets.waterbirds` reads. No bird and no background serves two splits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import clp_aug
+from clp_aug import boxing
+from clp_aug.contract import images
+from clp_aug.contract.errors import InputError, TooManyFallbacks
+from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, OUTCOMES
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.base import SPLITS
+from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLE
+from clp_aug.engines import ENGINES, default_engine
+from clp_aug.making.composing import composite, framed, layer_of, near_the_solid, resized
+from clp_aug.making.folder import folder_made_beside
+from clp_aug.making.foregrounds import ALPHA, GIVEN, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
+from clp_aug.making.shift import Composition, compose, draw_splits
+from clp_aug.making.waterbirds_config import WaterbirdsConfig
+from clp_aug.mattes import make_matte
+from clp_aug.mattes.chain import read_finding
+from clp_aug.pipeline import Progress, no_progress
+
+SQUARE = 224  # side at which a matte sees a bird, whatever its shape
+QUALITY = 95  # JPEG
+COLUMNS = ("img_id", "img_filename", "y", "split", "place", "place_filename", "bird_filename", "seed")
+"""The published columns, and behind them the bird and the seed that a row was made of."""
+PICTURES, FOUND = "images", ".mattes"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was made. groups: pictures a group in train, val and test; outcomes: birds by what became of their mask;
+    copies: birds and backgrounds left out because their file is that of another."""
+
+    path: Path
+    groups: tuple[tuple[int, ...], ...]
+    outcomes: dict[str, int]
+    sources: dict[str, int]
+    copies: int
+
+
+@dataclass(frozen=True)
+class Background:
+    """One background. name: the folder that was given, and the path below it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class SquareView:
+    """A bird as a matte sees it, stretched to a square."""
+
+    image: np.ndarray
+    sample_id: int
+    size: int = SQUARE
+    alpha: None = None
+    box: None = None
+
+
+@dataclass
+class Maker:
+    """The work on one picture: `int` asks for the mask of that bird, a Composition for its files."""
+
+    config: WaterbirdsConfig
+    birds: list[Bird]
+    backgrounds: tuple[list[Background], ...]
+    folder: Path
+
+    def __call__(self, work: int | Composition) -> int:
+        """Return the outcome of a mask, or the number of a picture that was written."""
+        return self.look_at(work) if isinstance(work, int) else self.write(work)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "matte"}
+
+    @cached_property
+    def matte(self):
+        """The matte, loaded once a process."""
+        return make_matte(self.config.matte)
+
+    def found(self, row: int) -> Path:
+        """Return where the matte of a bird lies while the set is made."""
+        return self.folder / FOUND / f"{row:06d}.png"
+
+    def look_at(self, row: int) -> int:
+        """Return what became of a bird's mask; what a matte found is kept for `write`."""
+        bird = self.birds[row]
+        if bird.source != MATTE:
+            alpha = self.alpha_of(row, self.picture_of(bird))
+            return EMPTY if not alpha.any() else FULL if alpha.min() >= 0.5 else OK
+        picture = self.picture_of(bird)
+        squared = np.asarray(Image.fromarray(picture).resize((SQUARE, SQUARE), Image.Resampling.BILINEAR))
+        finding = self.matte.find(SquareView(squared, row))
+        if finding is None:
+            return FALLBACK
+        box, matte = read_finding(finding, SQUARE)
+        outcome = boxing.judge(box, SQUARE, SQUARE)
+        if outcome == OK:
+            Image.fromarray(matte).save(self.found(row))
+        return outcome
+
+    def picture_of(self, bird: Bird) -> np.ndarray:
+        """Return the picture of a bird, uint8 (H, W, 3); of a cut-out, with its colours under what is transparent."""
+        data = bytes_of(bird.path)
+        if bird.source == ALPHA:
+            return np.asarray(images.open_picture(data, str(bird.path)).convert("RGBA"))[..., :3]
+        return images.read_rgb(data, str(bird.path))
+
+    def alpha_of(self, row: int, picture: np.ndarray) -> np.ndarray:
+        """Return the alpha of a bird at the size of its picture: float32 (H, W) in [0, 1]."""
+        bird = self.birds[row]
+        path = {GIVEN: bird.mask, ALPHA: bird.path, MATTE: self.found(row)}[bird.source]
+        alpha = images.read_alpha(bytes_of(path), str(path))
+        if bird.source == MATTE:
+            size = picture.shape[1::-1]
+            return near_the_solid(np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BILINEAR)))
+        if alpha.shape != picture.shape[:2]:
+            raise InputError(
+                f"mask {path}: {alpha.shape[1]} x {alpha.shape[0]} pixels for a picture of {picture.shape[1]} x"
+                f" {picture.shape[0]}; give a mask of the picture's size"
+            )
+        return alpha
+
+    def write(self, one: Composition) -> int:
+        """COMPOSE: write the picture and the mask of one row."""
+        bird, background = self.birds[one.bird], self.backgrounds[one.place][one.background]
+        picture = self.picture_of(bird)
+        layer = layer_of(picture, self.alpha_of(one.bird, picture))
+        if bird.source == ALPHA:
+            layer = framed(layer, rng_for(self.config.seed, one.number, "waterbirds frame"))
+        behind = images.read_rgb(bytes_of(background.path), str(background.path))
+        picture, mask = composite(resized(layer, self.config.size), behind)
+        Image.fromarray(picture).save(self.folder / picture_name(one.number), quality=QUALITY, subsampling=0)
+        Image.fromarray(mask).save(self.folder / MASKS / f"{one.number:06d}.png")
+        return one.number
+
+
+def picture_name(number: int) -> str:
+    """Return the path of a picture below the set's root."""
+    return f"{PICTURES}/{number:06d}.jpg"
+
+
+def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
+    """Make the set in `config.out`, which appears when it is complete. The same bytes for any number of workers.
+
+    Raises InputError, UsageError and TooManyFallbacks, each with what is missing and what to do.
+    """
+    birds, bird_copies = read_birds(config.birds, config.classes, config.masks, config.matte is not None)
+    backgrounds, place_copies = read_backgrounds(config)
+    with folder_made_beside(config.out) as folder:
+        for name in (PICTURES, MASKS, FOUND):
+            (folder / name).mkdir()
+        maker = Maker(config, birds, backgrounds, folder)
+        matte = vars(make_matte(config.matte).about) if config.matte else None
+        with ENGINES[default_engine(config.workers)](maker, config.workers) as work:
+            outcomes = np.fromiter(watched(work(range(len(birds))), "MATTE", len(birds), progress), np.int64)
+            usable = usable_birds(birds, outcomes, config)
+            plan = plan_of(birds, usable, backgrounds, config)
+            for _ in watched(work(plan), "COMPOSE", len(plan), progress):
+                pass
+        for path in sorted((folder / FOUND).iterdir()):
+            path.unlink()
+        (folder / FOUND).rmdir()
+        outcome = Outcome(
+            config.out,
+            group_counts(plan),
+            {OUTCOMES[code]: n for code, n in sorted(Counter(outcomes.tolist()).items())},
+            dict(Counter(birds[row].source for row in usable)),
+            bird_copies + place_copies,
+        )
+        write_tables(folder, maker, plan, outcome, matte)
+    return outcome
+
+
+def watched(results: Iterator[int], stage: str, total: int, progress: Progress) -> Iterator[int]:
+    """Yield results, telling the progress of each."""
+    with progress(stage, total) as advance:
+        for result in results:
+            advance(1)
+            yield result
+
+
+def read_backgrounds(config: WaterbirdsConfig) -> tuple[tuple[list[Background], ...], int]:
+    """Return the backgrounds of each place, and how many were left out as copies.
+
+    Raises InputError for a picture that is given for both places.
+    """
+    found = [
+        (p, Background(path, (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()))
+        for p, place in enumerate(PLACES)
+        for folder in getattr(config, place)
+        for path in pictures_under(folder, f"--{place}")
+    ]
+    both = {b.path.resolve() for p, b in found if p == 0} & {b.path.resolve() for p, b in found if p == 1}
+    if both:
+        raise InputError(f"{min(both)}: given as --land and as --water; give each picture for one place")
+    kept = [found[row] for row in first_copies([background.path for _, background in found])]
+    return tuple([b for p, b in kept if p == place] for place in range(len(PLACES))), len(found) - len(kept)
+
+
+def usable_birds(birds: list[Bird], outcomes: np.ndarray, config: WaterbirdsConfig) -> list[int]:
+    """Return the rows of the birds that have a usable mask.
+
+    outcomes: codes of the contract. Raises TooManyFallbacks when the set would be made of too few.
+    """
+    left_out = np.flatnonzero(outcomes != OK)
+    if len(left_out) > config.max_left_out * len(birds) or len(left_out) == len(birds):
+        why = ", ".join(f"{n} {OUTCOMES[code]}" for code, n in sorted(Counter(outcomes[left_out].tolist()).items()))
+        raise TooManyFallbacks(
+            f"{len(left_out):,} of {len(birds):,} birds have no usable mask ({why}), first {birds[left_out[0]].name},"
+            f" more than --max-left-out {config.max_left_out:g}; give --masks DIR or another --matte"
+        )
+    return np.flatnonzero(outcomes == OK).tolist()
+
+
+def plan_of(birds: list[Bird], usable: list[int], backgrounds, config: WaterbirdsConfig) -> list[Composition]:
+    """Return the pictures to make of the usable birds; `bird` of each is a row of all birds."""
+    label = np.array([birds[row].label for row in usable])
+    split = draw_splits(label, [birds[row].split for row in usable], config.shares, config.seed)
+    plan = compose(label, split, [*map(len, backgrounds)], config.confounding, config.per_bird, config.seed)
+    return [Composition(c.number, usable[c.bird], c.label, c.split, c.place, c.background) for c in plan]
+
+
+def group_counts(plan: list[Composition]) -> tuple[tuple[int, ...], ...]:
+    """Return the pictures of each group in train, val and test."""
+    counts = Counter((c.split, 2 * c.label + c.place) for c in plan)
+    return tuple(tuple(counts[split, group] for group in range(len(GROUPS))) for split in range(len(SPLITS)))
+
+
+def write_tables(folder: Path, maker: Maker, plan: list[Composition], outcome: Outcome, matte: dict | None) -> None:
+    """Write metadata.csv, a row a picture, and recipe.json: settings, counts, the matte's hash, the tool's version."""
+    config = maker.config
+    with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for c in plan:
+            place, bird = maker.backgrounds[c.place][c.background].name, maker.birds[c.bird].name
+            table.writerow((c.number, picture_name(c.number), c.label, c.split, c.place, place, bird, config.seed))
+    recipe = {
+        "made by": f"clp-data waterbirds {clp_aug.__version__}",
+        "is": "made anew, not the published Waterbirds",
+        "settings": {
+            "matte": matte, "confounding": config.confounding, "shares": config.shares,
+            "per_bird": config.per_bird, "size": config.size, "seed": config.seed,
+        },
+        "groups": {SPLITS[s]: dict(zip(GROUPS, counts, strict=True)) for s, counts in enumerate(outcome.groups)},
+        "masks": outcome.sources,
+        "outcomes": outcome.outcomes,
+        "copies left out": outcome.copies,
+    }  # fmt: skip
+    (folder / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n")
