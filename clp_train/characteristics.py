@@ -13,7 +13,9 @@ from torch.nn import functional as F
 class View(NamedTuple):
     """What a classifier shows of a batch, detached: nothing of Table 1 is differentiated.
 
-    logits: (n, C), unperturbed; features: (n, A); head: (C, A), the last layer's weights; label, group: int64 (n,).
+    logits: (n, C), unperturbed; features: (n, A); head: (C, A), the last layer's weights; label, group: int64 (n,);
+    row: int64 (n,), which pictures of the stream these are, None for meta pictures; progress: share of the run's
+    epochs that is done, in [0, 1).
     """
 
     logits: Tensor
@@ -21,6 +23,8 @@ class View(NamedTuple):
     head: Tensor
     label: Tensor
     group: Tensor
+    row: Tensor | None = None
+    progress: float = 0.0
 
 
 class ClassStats(NamedTuple):

@@ -10,7 +10,7 @@ import click
 
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
-from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, parse_settings
+from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config
 from clp_train.methods import METHODS
 from clp_train.models import NAMES
 from clp_train.presets import names, read_preset
@@ -36,7 +36,7 @@ FILE = click.Path(path_type=Path)
 @click.command(context_settings={"max_content_width": 110})
 @click.version_option(__version__)
 @setting("meta", "Shard that clp-augment wrote.  [required]", FILE)
-@setting("method", f"How to train: {listed(METHODS)}.")
+@setting("method", "How to train: a name of --list-methods.")
 @click.option("--preset", metavar="NAME", help=f"Settings to start from: {listed(names())}, or a .toml file.")
 @setting("root", "Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME.", FILE)
 @setting("model", f"Classifier: {listed(NAMES)}.")
@@ -58,16 +58,23 @@ FILE = click.Path(path_type=Path)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. meta_step=lagged.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
 @click.option("--export", is_flag=True, help="Also write the classifier for clp-augment --f fgsm.")
+@click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
+@click.option("--markdown", is_flag=True, help="With --list-methods: as the page of the docs.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
 @one_line_errors("no result was written; go on from the last checkpoint with --resume")
-def train(preset, settings, resume, export, quiet, as_json, **named):
+def train(preset, settings, resume, export, list_methods, markdown, quiet, as_json, **named):
     """Train a classifier on a shard and the data set it was made from; report accuracy a group.
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
+    if list_methods:
+        from clp_train.methods.listing import methods_table
+
+        click.echo(methods_table(markdown))
+        return
     given = {name: value for name, value in named.items() if value is not None} | ({"export": True} if export else {})
-    config = make_config(read_preset(preset) if preset else {}, given, parse_settings(settings))
+    config = make_config(read_preset(preset) if preset else {}, given, texts=settings)
     result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))

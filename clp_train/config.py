@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clp_aug.contract.errors import UsageError, pick
-from clp_train.methods import METHODS
+from clp_train.methods import METHODS, make_options, options_of
 from clp_train.models import check_model
 from clp_train.transforms import TRANSFORMS
 
@@ -30,7 +30,8 @@ CHOICES = {
     "schedule": ("steps", "constant", "cosine"),
 }
 """Setting -> its valid values; the first is the paper's or the plainest."""
-KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float}
+KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float,
+         "noise_rate": float, "preset": str}  # fmt: skip
 """Types of the settings whose default does not tell."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
 
@@ -41,8 +42,9 @@ class TrainConfig:
 
     meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
     or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
-    schedule: of both, "steps" to a tenth at 60 % and 80 % of the run; limit: at most so many training pictures;
-    cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold and for quick starts;
+    schedule: of both, "steps" to a tenth at first_drop and again at second_drop, shares of a stage's epochs; limit: at
+    most so many training pictures; cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold
+    and for quick starts;
     omega_lr: the step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written;
     meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
     meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight
@@ -52,8 +54,9 @@ class TrainConfig:
     batches; trainable: "head" for the last layer alone, on the features of untransformed pictures; online: factuals
     that are made anew in each meta batch, of its originals, beside the stored ones; online_epsilon: radius of "fgsm",
     in [0, 1] pixel units; watch_test: measure test after each epoch too, and report the best of them, labelled;
-    transform: the random joint transform of pictures and boxes; checkpoint_interval: steps between two full states on
-    disk.
+    transform: the random joint transform of pictures and boxes; options: the method's own settings;
+    checkpoint_interval: steps between two full states on disk; preset: what the settings started from, which refuses
+    shards that it is not for.
     """
 
     meta: Path
@@ -66,6 +69,8 @@ class TrainConfig:
     lr: float = 0.1
     head_lr: float | None = None
     schedule: str = "steps"
+    first_drop: float = 0.6
+    second_drop: float = 0.8
     momentum: float = 0.9
     weight_decay: float = 5e-4
     omega_lr: float = 1e-3
@@ -96,9 +101,12 @@ class TrainConfig:
     cache: Path | None = None
     limit: int | None = None
     export: bool = False
+    preset: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pick(METHODS, self.method, "method")
+        make_options(self.method, self.options)
         check_model(self.model)
         pick(TRANSFORMS, self.transform, "--transform")
         for name, valid in CHOICES.items():
@@ -121,7 +129,8 @@ class TrainConfig:
         for name in ("weight_decay", "saliency_lambda"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number >= 0")
-        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1), ("online_epsilon", 0, 1)):
+        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1), ("online_epsilon", 0, 1),
+                                ("first_drop", 0, 1), ("second_drop", self.first_drop, 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number from {low} to {high}")
 
@@ -135,48 +144,52 @@ class TrainConfig:
         return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
 
 
-def make_config(*layers: dict) -> TrainConfig:
+def make_config(*layers: dict, texts: Sequence[str] = ()) -> TrainConfig:
     """Return the settings of layers, later ones before earlier ones, the defaults last.
 
-    layers: as from a preset, the command line, `parse_settings`. Raises UsageError for an unknown key, a value of the
-    wrong type, or no shard.
+    layers: as from a preset or the command line; texts: "key=value", before all of them. A key is a setting of a run or
+    of its method. Raises UsageError for an unknown key, a value of the wrong type, or no shard.
     """
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    whole = {key: value for layer in layers for key, value in layer.items()}
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    whole = {key: value for layer in (*layers, pairs) for key, value in layer.items()}
+    shared = {field.name: field for field in dataclasses.fields(TrainConfig) if field.name != "options"}
+    own = {field.name: field for field in dataclasses.fields(options_of(whole.get("method", TrainConfig.method)))}
+    found: dict[str, object] = {}
     for key, value in whole.items():
-        field = pick(fields, key, "setting")
-        kind = kind_of(field)
-        if kind is float and type(value) is int:
-            whole[key] = float(value)
-        elif kind is Path and type(value) is str:
-            whole[key] = Path(value)
-        elif not ((kind is Path and isinstance(value, Path)) or type(value) is kind or value is field.default):
-            raise UsageError(f"setting {key} = {value!r}: expected {WORDS[kind]}")
-    if "meta" not in whole:
+        known = pick(shared | own, key, "setting")
+        found[key] = read_text(known, value) if key in pairs else checked(known, value)
+    if "meta" not in found:
         raise UsageError("no shard: give --meta FILE, one that clp-augment wrote")
-    return TrainConfig(**whole)
+    options = {key: value for key, value in found.items() if key in own}
+    return TrainConfig(**{key: value for key, value in found.items() if key in shared}, options=options)
 
 
-def kind_of(field: dataclasses.Field) -> type:
+def checked(known: dataclasses.Field, value):
+    """Return a setting's value as its type. Raises UsageError for another type."""
+    kind = kind_of(known)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Path and type(value) is str:
+        return Path(value)
+    if (kind is Path and isinstance(value, Path)) or type(value) is kind or value is known.default:
+        return value
+    raise UsageError(f"setting {known.name} = {value!r}: expected {WORDS[kind]}")
+
+
+def read_text(known: dataclasses.Field, text: str):
+    """Return a setting's value, given as text. Raises UsageError for text that is none."""
+    kind = kind_of(known)
+    try:
+        return {"true": True, "false": False}[text] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"--set {known.name}={text}: expected {WORDS[kind]}") from None
+
+
+def kind_of(known: dataclasses.Field) -> type:
     """Return the type of a setting's values."""
-    return KINDS.get(field.name, type(field.default))
+    return KINDS.get(known.name, type(known.default))
 
 
 def option(name: str) -> str:
     """Return the command line's spelling of a setting."""
     return "--" + name.replace("_", "-")
-
-
-def parse_settings(pairs: Sequence[str]) -> dict:
-    """Read "key=value" texts into settings of their types. Raises UsageError for an unknown key or a wrong value."""
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    settings = {}
-    for pair in pairs:
-        key, _, text = pair.partition("=")
-        pick(fields, key, "setting")
-        kind = kind_of(fields[key])
-        try:
-            settings[key] = {"true": True, "false": False}[text] if kind is bool else kind(text)
-        except (KeyError, ValueError):
-            raise UsageError(f"--set {pair}: expected {WORDS[kind]}") from None
-    return settings

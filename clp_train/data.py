@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from clp_aug.contract.schema import KINDS, ORIGINAL, Header
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
-from clp_aug.datasets.base import SPLITS, TEST, VAL, Dataset
+from clp_aug.datasets.base import TRAIN, VAL, Dataset
 from clp_train.config import TrainConfig
+from clp_train.presets import check_shard
 from clp_train.samplers import SAMPLERS
 from clp_train.transforms import load_transform
 
@@ -51,11 +52,17 @@ class BoxedPictures(Pictures):
         fields = (self.images, self.label, self.group, self.sample_id, self.box, self.kind)
         return BoxedPictures(*(values[rows] for values in fields))
 
+    def followed_by(self, others: BoxedPictures) -> BoxedPictures:
+        """Return these and then the others, in memory."""
+        both = zip(vars(self).values(), vars(others).values(), strict=True)
+        return BoxedPictures(*(torch.cat(pair) for pair in both))
+
 
 @dataclass(frozen=True)
 class Batch:
     """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box. Features
-    of a frozen body come as (n, A), with nothing inside.
+    of a frozen body come as (n, A), with nothing inside. row: int64 (n,), which pictures of the stream these are;
+    target: soft labels (n, C) of mixed pictures; second: as many other pictures, for methods that ask for partners.
     """
 
     images: Tensor
@@ -64,19 +71,25 @@ class Batch:
     group: Tensor
     kind: Tensor
     sample_id: Tensor
+    row: Tensor | None = None
+    target: Tensor | None = None
+    second: Batch | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
     def first(self, n: int) -> Batch:
-        """Return the first n pictures."""
-        return Batch(*(values[:n] for values in vars(self).values()))
+        """Return the first n pictures, without partners."""
+        parts = {name: values[:n] for name, values in vars(self).items() if isinstance(values, Tensor)}
+        return Batch(**parts)
 
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a run reads. evaluation: the splits that have pictures, "val" and "test", by name; digest: of the
-    shard's tables."""
+    """All that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest: of
+    the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
+    name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
+    which training labels are wrong, bool (N,), None if all are right. Reports alone may look at it."""
 
     header: Header
     train: BoxedPictures
@@ -84,6 +97,10 @@ class RunData:
     evaluation: dict[str, Pictures]
     group_names: tuple[str, ...]
     digest: str
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    strata: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
+    wrong: Tensor | None = None
 
 
 def unwatched(rows: Iterable, name: str) -> Iterable:
@@ -94,12 +111,14 @@ def unwatched(rows: Iterable, name: str) -> Iterable:
 def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwatched) -> RunData:
     """Read the shard, find its data set, and hold every picture of the run in memory, or in `config.cache`.
 
-    watch: wraps the rows of each split ("train", "val", "test") while they are read, for a progress bar. Raises
+    watch: wraps the rows of each split ("train", "val", the tests) while they are read, for a progress bar. Raises
     InputError for a shard or data set that cannot be used or do not belong together, UsageError for a meta batch that
-    is larger than the meta set.
+    is larger than the meta set and for a preset that is not for the shard.
     """
     shard = ShardReader(config.meta)
     header, tables = shard.header, shard.tables
+    if config.preset is not None:
+        check_shard(config.preset, header.dataset, header.settings)
     size, fit = geometry(shard)
     dataset = load_dataset(header.dataset, config.root)
     if dataset.fingerprint() != header.fingerprint:
@@ -118,6 +137,7 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
     if len(rows) < 2:
         raise InputError(f"shard {config.meta}: it lists {len(rows)} training pictures, expected at least 2")
     label = tables.get("train/label", dataset.samples.label[rows])
+    wrong = label != dataset.samples.label[rows]
     chosen = spread(groups(dataset.samples.group[rows], label), config.limit, config.seed)
     train = BoxedPictures(
         **vars(read(dataset, rows[chosen], size, fit, watch, "train", config.cache))
@@ -133,21 +153,51 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
         box=torch.from_numpy(tables["meta/box"]).long(),
         kind=torch.from_numpy(tables["meta/kind"]),
     )
-    evaluation = {}
-    for split in (VAL, TEST):
+    evaluation, strata = {}, {}
+    for split, name in list(enumerate(dataset.splits))[VAL:]:
         held_out = dataset.samples.split == split
         held_out &= ~np.isin(dataset.samples.sample_id, tables["meta/sample_id"])
         if held_out.any():
-            evaluation[SPLITS[split]] = read(
-                dataset, np.flatnonzero(held_out), size, fit, watch, SPLITS[split], config.cache
-            )
+            rows = np.flatnonzero(held_out)
+            evaluation[name] = read(dataset, rows, size, fit, watch, name, config.cache)
+            strata[name] = strata_of(dataset, rows)
     if not evaluation:
         raise InputError(
             f"data set {header.dataset}: no val and no test pictures to measure on; put some of each class under"
             " test/<class>/ beside train/<class>/, and make the shard again"
         )
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
-    return RunData(header, train, meta, evaluation, tuple(group_names), digest)
+    weights = group_weights(dataset, tables, header.settings.get("imbalance") is not None)
+    return RunData(
+        header, train, meta, evaluation, tuple(group_names), digest, dataset.protocols, strata, weights,
+        torch.from_numpy(wrong[chosen]) if wrong.any() else None,
+    )  # fmt: skip
+
+
+def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], thinned: bool) -> tuple[int, ...]:
+    """Return the pictures of each group, of each class where there are none, that the weighted average weighs it by.
+
+    Those of the data set's train split, meta pictures and all, so that the average does not hang on the protocol: of
+    Waterbirds 3498, 184, 56 and 1057, as published ones are weighted (Sagawa et al. 2020). thinned: a long tail was
+    made of the split; then those that it left, and the meta pictures.
+    """
+    samples = dataset.samples
+    rows = np.flatnonzero(samples.split == TRAIN)
+    if thinned:
+        ids = np.union1d(tables["train/sample_id"], tables["meta/sample_id"])
+        rows = rows[np.isin(samples.sample_id[rows], ids)]
+    groups, names = (
+        (samples.group, dataset.group_names) if dataset.group_names else (samples.label, dataset.class_names)
+    )
+    return tuple(np.bincount(groups[rows], minlength=len(names)).tolist())
+
+
+def strata_of(dataset: Dataset, rows: np.ndarray) -> dict[str, Tensor]:
+    """Return which of some rows, int64 (n,), are in each stratum: name -> bool (n,)."""
+    found = {}
+    for names, index in dataset.strata.values():
+        found |= {name: torch.from_numpy(index[rows] == k) for k, name in enumerate(names)}
+    return found
 
 
 def geometry(shard: ShardReader) -> tuple[int, str]:
@@ -264,19 +314,19 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
     return -(-pictures // batch_size)
 
 
-def train_batches(
-    pictures: BoxedPictures, epoch: int, config: TrainConfig, sampler: str = "natural", start: int = 0
-) -> Iterator[Batch]:
-    """Yield an epoch's pictures in the sampler's order, in batches whose sizes differ by at most one.
-
-    sampler: a name of the registry; start: batches that a resumed run has had already.
-    """
+def epoch_rows(pictures: BoxedPictures, epoch: int, config: TrainConfig, sampler: str = "natural") -> list[np.ndarray]:
+    """Return the rows of each batch of an epoch in the sampler's order, int64 each; sizes differ by at most one."""
     rng = rng_for(config.seed, epoch, "train order")
     order = SAMPLERS[sampler](pictures.label.numpy(), pictures.group.numpy(), rng)
-    steps = steps_per_epoch(len(pictures), config.batch_size)
-    for k, rows in list(enumerate(np.array_split(order, steps)))[start:]:
-        generator = generator_for(config.seed, epoch * steps + k, "train transform")
-        yield make_batch(pictures, rows, generator, config.transform)
+    return np.array_split(order, steps_per_epoch(len(pictures), config.batch_size))
+
+
+def train_batch(
+    pictures: BoxedPictures, rows: np.ndarray, step: int, config: TrainConfig, name: str = "train"
+) -> Batch:
+    """Return the batch of a step of the run; name: of the stream of random numbers that its transform takes."""
+    batch = make_batch(pictures, rows, generator_for(config.seed, step, f"{name} transform"), config.transform)
+    return replace(batch, row=torch.from_numpy(rows))
 
 
 def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:

@@ -7,13 +7,17 @@ v = d L_meta / d W_hat and u' = d/de u(W + e v) at e = 0, the chain rule needs n
 
 with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation or
 from two plain passes. The double backward of the textbook stays as the reference that tests compare with.
+
+Where the loss follows some weights beside the logits too, L(u(W), W, Omega), such as the head's within ISDA's delta,
+their own gradient joins the bracket: < dL/dW (u, W, Omega), v >, u and W held constant. And where Omega acts before
+the head, u are the features: what is called logits below is what is read of the network's output.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +39,34 @@ def virtual_pass(network: nn.Module, weights: Weights, x: Tensor):
     return functional_call(network, {**weights, **buffers}, (x,))
 
 
-def forward_slope(network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor) -> Tensor:
+def logits_of(out) -> Tensor:
+    """Read the logits of a network's output: u where Omega acts behind them."""
+    return out.logits
+
+
+def features_of(out) -> Tensor:
+    """Read the features of a network's output: u where Omega acts on them."""
+    return out.features
+
+
+Read = Callable[[Any], Tensor]
+"""Output of a network -> u."""
+
+
+def forward_slope(
+    network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
+) -> Tensor:
     """Return u' = d/de u(W + e v) at e = 0, (n, C), by one forward-mode pass. direction: v, in the weights' order."""
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own first use of torch.jit
         duals = {n: forward_ad.make_dual(w, v) for (n, w), v in zip(weights.items(), direction, strict=True)}
-        slope = forward_ad.unpack_dual(virtual_pass(network, duals, x).logits).tangent
+        slope = forward_ad.unpack_dual(read(virtual_pass(network, duals, x))).tangent
     return torch.zeros(()) if slope is None else slope
 
 
-def central_slope(network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor) -> Tensor:
+def central_slope(
+    network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
+) -> Tensor:
     """Return u' by the central difference of two plain passes; its error falls with the square of the step.
 
     Raises UsageError for a type whose rounding is larger than the step.
@@ -59,7 +81,7 @@ def central_slope(network: nn.Module, weights: Weights, direction: Sequence[Tens
             )
             for sign in (1, -1)
         ]
-        return (ends[0].logits - ends[1].logits) / (2 * step)
+        return (read(ends[0]) - read(ends[1])) / (2 * step)
 
 
 def norm_of(tensors: Iterable[Tensor]) -> Tensor:
@@ -75,14 +97,15 @@ class MetaStep(NamedTuple):
     """What the exact meta step finds out; all detached.
 
     gradients: d L_meta(W_hat(Omega), Omega) / d Omega, one tensor for each of Omega; meta_loss: scalar; training: the
-    gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C). The last two let the final step reuse
-    the pass.
+    gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C); beside: whether L_train follows a
+    weight beside the logits. The last three let the final step reuse the pass.
     """
 
     gradients: tuple[Tensor, ...]
     meta_loss: Tensor
     training: tuple[Tensor, ...]
     cotangent: Tensor
+    beside: bool
 
 
 def hypergradient(
@@ -97,17 +120,17 @@ def hypergradient(
     penalty: Tensor | None = None,
     drift: Sequence[Tensor] | None = None,
     mode: str = "central",
+    read: Read = logits_of,
 ) -> MetaStep:
     """Return the gradient of eq. (9) for each tensor of Omega, and what was found on the way.
 
     W_hat = W - rate * (d (L_train + penalty) / dW + drift) is plain SGD (eq. 8). weights: those that the virtual step
     moves, by name; rates: the step size of each; logits: u of images with a graph to them, which is kept; behind:
     logits -> L_train, a scalar with a graph to Omega; learned: Omega; meta_loss: weights -> scalar, to be computed with
-    `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay.
-    Nothing is changed in place.
+    `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay;
+    read: what takes `logits` out of the network's output. Nothing is changed in place.
     """
-    leaf = logits.detach().requires_grad_()
-    (cotangent,) = torch.autograd.grad(behind(leaf), leaf, create_graph=True)  # (n, C), with a graph to Omega
+    cotangent, beside = behind_gradients(weights, logits, behind)
     if mode == "reference":
         gradients = gradients_of(weights, behind(logits), create_graph=True)
         training = gradients if penalty is None else added(gradients, gradients_of(weights, penalty))
@@ -116,15 +139,30 @@ def hypergradient(
         if penalty is not None:
             outputs, seeds = [logits, penalty], [cotangent.detach(), None]
         training = gradients_of(weights, outputs, seeds)
+        training = tuple(g + beside[n].detach() if n in beside else g for n, g in zip(weights, training, strict=True))
     stepped = virtual_step(weights, training if drift is None else added(training, drift), rates)
     direction, direct, loss = meta_gradient(stepped, learned, meta_loss)
     scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
     if mode == "reference":
         mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
     else:
-        mixed = mixed_term(network, weights, images, cotangent, learned, scaled, mode)
+        mixed = mixed_term(network, weights, images, cotangent, beside, learned, scaled, mode, read)
     found = tuple(d - m for d, m in zip(direct, mixed, strict=True))
-    return MetaStep(found, loss, tuple(g.detach() for g in training), cotangent.detach())
+    return MetaStep(found, loss, tuple(g.detach() for g in training), cotangent.detach(), bool(beside))
+
+
+def behind_gradients(
+    weights: Weights, logits: Tensor, behind: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return dL/du, (n, C), and dL/dW at constant u for the weights that L follows beside the logits, by name.
+
+    behind: logits -> L, a scalar. Both have a graph to Omega.
+    """
+    leaf = logits.detach().requires_grad_()
+    cotangent, *found = torch.autograd.grad(
+        behind(leaf), (leaf, *weights.values()), create_graph=True, allow_unused=True
+    )
+    return cotangent, {name: g for name, g in zip(weights, found, strict=True) if g is not None}
 
 
 def gradients_of(weights: Weights, outputs, seeds=None, create_graph: bool = False) -> tuple[Tensor, ...]:
@@ -159,13 +197,17 @@ def mixed_term(
     weights: Weights,
     images: Tensor,
     cotangent: Tensor,
+    beside: dict[str, Tensor],
     learned: Sequence[Tensor],
     direction: Sequence[Tensor],
     mode: str,
+    read: Read = logits_of,
 ) -> tuple[Tensor, ...]:
-    """Return d/dOmega < cotangent(Omega), u' > for each tensor of Omega. cotangent: dL/du (n, C), graph to Omega;
-    direction: v times the step sizes."""
-    slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach())
-    return torch.autograd.grad(
-        cotangent, learned, slope.expand_as(cotangent), materialize_grads=True, allow_unused=True
-    )
+    """Return d/dOmega of < cotangent(Omega), u' > + < beside(Omega), direction > for each tensor of Omega.
+
+    cotangent, beside: what `behind_gradients` gave; direction: v times the step sizes; read: as in `hypergradient`.
+    """
+    slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach(), read)
+    followed = {n: v for n, v in zip(weights, direction, strict=True) if n in beside}
+    outputs, seeds = [cotangent, *(beside[n] for n in followed)], [slope.expand_as(cotangent), *followed.values()]
+    return torch.autograd.grad(outputs, learned, seeds, materialize_grads=True, allow_unused=True)

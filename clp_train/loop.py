@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
+from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.label_noise import parse_noise, wrong_share
 from clp_train import data
 from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.config import TrainConfig
-from clp_train.data import BoxedPictures, RunData
+from clp_train.data import Batch, BoxedPictures, RunData
+from clp_train.loss_changes import raised_losses
 from clp_train.losses import DivergedError
 from clp_train.meta_stream import meta_batch
 from clp_train.methods import build_method
 from clp_train.methods.base import Method, TrainTable
 from clp_train.metrics import Metrics, evaluate
 from clp_train.models import build_model
-from clp_train.models.parts import frozen_batch_norm, start_linear
+from clp_train.models.heads import make_head, start_head
+from clp_train.models.parts import Peers, frozen_batch_norm, heads
 from clp_train.optimiser import build_optimiser, rate_factor, set_rates, take_up
 from clp_train.probe import probe_of
+from clp_train.scoring import Scores, score
 from clp_train.stages import Stage, plan
 from clp_train.step import StepLosses, train_step
-
-BOTH = ("val", "test")
 
 
 @dataclass(frozen=True)
 class Trained:
     """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
-    that with the best test average, with `watch_test` alone: no honest figure, but one that many papers print.
+    that with the best average on the first test split, with `watch_test` alone: no honest figure, but one that many
+    papers print.
     """
 
     network: nn.Module
@@ -79,32 +85,44 @@ def train(
     every config.checkpoint_interval steps and after each epoch; resume: go on from it. Raises DivergedError when a loss
     is not finite, and what `plan`, `check_stages` and `Checkpoint.load` raise.
     """
-    classes, groups = len(run.header.class_names), len(run.group_names)
-    table = TrainTable(run.train.label, run.train.group, classes, groups)
-    network = start_network(config, run, classes)
+    classes = len(run.header.class_names)
+    table = table_of(run)
     method = build_method(config, table, data.generator_for(config.seed, 0, "method"))
+    network = start_network(config, run, classes, method)
     stages = plan(method.stages, config.epochs, config.trainable)
     check_stages(stages, method, config)
     at, momentum = checkpoint.load(network, method) if resume else (Position(), {})
     saved = f"last good state: {checkpoint.path}, step {at.step}" if resume else "no good state was kept"
-    steps = sum(len(epochs) * steps_of(stream_of(stage, run), config) for stage, epochs in stages)
-    counts = [int(n) for n in table.group_counts()]
+    steps = sum(
+        data.steps_per_epoch(method.pictures(epoch) or len(stream_of(stage, run)), config.batch_size)
+        for stage, epochs in stages
+        for epoch in epochs
+    )
+    counts = list(run.weights)
+    everything = tuple(run.evaluation)
 
     def measured(part: Part, splits: tuple[str, ...]) -> dict[str, Metrics]:
         there = {name: part.run.evaluation[name] for name in splits if name in part.run.evaluation}
-        return {name: evaluate(part.learner, v, classes, counts, method.predict) for name, v in there.items()}
+        judged = functools.partial(method.predict, head=network.head)
+        return {
+            name: evaluate(part.learner, v, classes, counts, judged, run.strata.get(name, {}))
+            for name, v in there.items()
+        }
 
-    for stage, epochs in stages:
+    for number, (stage, epochs) in enumerate(stages):
         if at.epoch >= epochs.stop:
             continue
         fresh = at.epoch == epochs.start and not at.losses
-        if fresh and stage.fresh_head:
-            start_linear(network.head, data.generator_for(config.seed, epochs.start, "fresh head"))
+        if fresh:
+            begin_stage(number, stage, network, method, config, run)
+        method.enter(number, network)
         part = part_of(stage, network, run, method)
-        optimiser = build_optimiser(part.learner, config)
+        optimiser = build_optimiser(part.learner, config, stage.rate)
         if not fresh:
             take_up(momentum, network, optimiser)
         for epoch in range(at.epoch, epochs.stop):
+            if not at.losses:
+                method.begin_epoch(epoch, config.epochs, scores_of(part.learner, part.run))
             factor = rate_factor(config, epoch - epochs.start, len(epochs))
             set_rates(optimiser, factor)
             try:
@@ -115,8 +133,11 @@ def train(
             except DivergedError as error:
                 raise DivergedError(f"{error}; {saved}") from None
             last = epoch + 1 == config.epochs
-            metrics = measured(part, BOTH if last or config.watch_test else ("val",))
-            conclude_epoch(at, network, metrics, factor * config.lr, config.watch_test)
+            metrics = measured(part, everything if last or config.watch_test else ("val",))
+            conclude_epoch(at, network, metrics, factor * stage.rate * config.lr, config.watch_test)
+            at.history[-1] |= raised_losses(
+                part.learner, method, part.run.train, run.wrong, config, epoch / config.epochs
+            )
             on_epoch(at.history)
             if checkpoint is not None and not last:
                 saved = checkpoint.save(network, optimiser, method, at)
@@ -125,16 +146,51 @@ def train(
         network.load_state_dict(selected.state)
         if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
             part = part_of(stage, network, run, method)
-        selected = Snapshot(selected.epoch, selected.state, measured(part, BOTH))
-    return Trained(network, final, selected, at.history, at.best)
+        selected = Snapshot(selected.epoch, selected.state, measured(part, everything))
+    return Trained(network.nets[0] if isinstance(network, Peers) else network, final, selected, at.history, at.best)
 
 
-def start_network(config: TrainConfig, run: RunData, classes: int) -> nn.Module:
-    """Return the classifier before its first step."""
+def table_of(run: RunData) -> TrainTable:
+    """Return what a method may know of a run's pictures before it starts."""
+    names, noise = run.header.class_names, run.header.settings.get("noise")
+    wrong = wrong_share(parse_noise(noise), len(names)) if noise else 0.0
+    meta_label = data.meta_of_kinds(run.meta, (ORIGINAL,)).label
+    return TrainTable(run.train.label, run.train.group, len(names), len(run.group_names), names, meta_label, wrong)
+
+
+def start_network(config: TrainConfig, run: RunData, classes: int, method: Method) -> nn.Module:
+    """Return the classifier before its first step, with the method's last layer; two of them for peers."""
     statistics = data.channel_statistics(run.train.images)
-    network = build_model(config.model, classes, *statistics, data.generator_for(config.seed, 0, "network"))
+
+    def start(number: int) -> nn.Module:
+        generator = data.generator_for(config.seed, number, "network")
+        network = build_model(config.model, classes, *statistics, generator)
+        if method.head != "linear":
+            network.head = make_head(method.head, network.head.in_features, classes, generator)
+        return network
+
+    network = start(0) if method.networks == 1 else Peers(*map(start, range(method.networks)))
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU than contiguous pictures
     return frozen_batch_norm(network) if config.freeze_batch_norm else network
+
+
+def begin_stage(
+    number: int, stage: Stage, network: nn.Module, method: Method, config: TrainConfig, run: RunData
+) -> None:
+    """Show the method what the network makes of the pictures, then start anew what the stage starts anew."""
+    method.begin_stage(number, scores_of(network, run))
+    if stage.restart:
+        first = start_network(config, run, len(run.header.class_names), method)
+        network.load_state_dict(first.state_dict())
+    if stage.fresh_head:
+        for i, head in enumerate(heads(network)):
+            start_head(head, data.generator_for(config.seed, number * len(heads(network)) + i, "fresh head"))
+
+
+def scores_of(network: nn.Module, run: RunData) -> Scores:
+    """Return what computes the network's features and logits, as it is when asked, of a stream of the run."""
+    streams = {"train": run.train, "meta": data.meta_of_kinds(run.meta, (ORIGINAL,))}
+    return lambda stream: score(network, streams[stream])
 
 
 def epoch_steps(
@@ -142,12 +198,26 @@ def epoch_steps(
 ) -> Iterator[StepLosses]:
     """Do the steps of an epoch (from 0) that are left, one by one, and yield the losses of each."""
     part.learner.train()
-    for batch in data.train_batches(part.stream, epoch, config, part.stage.sampler, len(at.losses)):
-        wanted = part.meta is not None and at.step % config.meta_interval == 0
+    own = method.batches(epoch, config.batch_size, rng_for(config.seed, epoch, "method order"))
+    if own is None or part.stage.stream != "train":
+        own = data.epoch_rows(part.stream, epoch, config, part.stage.sampler)
+    for rows in own[len(at.losses) :]:
+        batch = composed(part, rows, method, config, at.step)
+        progress = epoch / config.epochs
+        wanted = part.meta is not None and method.learns(progress) and at.step % config.meta_interval == 0
         meta = meta_batch(part.meta, at.step, config, part.learner) if wanted else None
-        at.losses.append(train_step(part.learner, method, optimiser, batch, meta, config, at.step))
+        at.losses.append(train_step(part.learner, method, optimiser, batch, meta, config, at.step, progress))
         at.step += 1
         yield at.losses[-1]
+
+
+def composed(part: Part, rows: np.ndarray, method: Method, config: TrainConfig, step: int) -> Batch:
+    """Return the batch of a step as the method wants it: with partners, mixed."""
+    batch, rng = data.train_batch(part.stream, rows, step, config), rng_for(config.seed, step, "mix")
+    partners = method.partners(batch, rng)
+    if partners is not None:
+        batch = replace(batch, second=data.train_batch(part.stream, partners, step, config, "partner"))
+    return method.mixed(batch, rng)
 
 
 def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics], lr: float, watch_test: bool) -> None:
@@ -157,24 +227,27 @@ def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics]
     at.losses = []
     if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
         at.selected = Snapshot(epoch, copied(network), metrics)
-    test = metrics.get("test") if watch_test else None
-    if test is not None and (at.best is None or test.average > at.best.metrics["test"].average):
+    test = first_test(metrics) if watch_test else None
+    if test is not None and (at.best is None or test.average > first_test(at.best.metrics).average):
         at.best = Snapshot(epoch, {}, metrics)
 
 
-def steps_of(stream: BoxedPictures, config: TrainConfig) -> int:
-    """Return the steps of one epoch."""
-    return data.steps_per_epoch(len(stream), config.batch_size)
+def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
+    """Return the metrics of the first test split, None without any."""
+    return next((m for name, m in metrics.items() if name != "val"), None)
 
 
 def stream_of(stage: Stage, run: RunData) -> BoxedPictures:
     """Return what an epoch of a stage goes through."""
-    return run.train if stage.stream == "train" else data.meta_of_kinds(run.meta, (ORIGINAL,))
+    if stage.stream == "train":
+        return run.train
+    originals = data.meta_of_kinds(run.meta, (ORIGINAL,))
+    return originals if stage.stream == "meta" else run.train.followed_by(originals)
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
     """Raise UsageError for what a head alone cannot do."""
-    if not any(stage.trainable == "head" and stage.stream == "train" for stage, _ in stages):
+    if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
         raise UsageError("--set trainable=head: eq. (6) acts on the body; give --saliency-lambda 0, or train all of it")
@@ -186,8 +259,10 @@ def check_stages(stages: list[tuple[Stage, range]], method: Method, config: Trai
 
 def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method) -> Part:
     """Return what a stage works on; for the head alone this computes all features."""
+    more = method.additions(run.meta)
+    run = run if more is None else replace(run, train=run.train.followed_by(more))
     learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run)
-    with_meta_step = bool(method.learned) and stage.stream == "train"
+    with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = data.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
     return Part(stage, learner, run, stream_of(stage, run), meta)
 
@@ -207,8 +282,9 @@ def means(losses: list[StepLosses]) -> dict[str, float | None]:
 
 
 def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
-    """Return the numbers of a history line, two for each split that was measured."""
-    return {f"{split}_{key}": getattr(m, key) for split, m in metrics.items() for key in ("worst", "average")}
+    """Return the numbers of a history line, three for each split that was measured."""
+    keys = ("worst", "average", "weighted_average")
+    return {f"{split}_{key}": getattr(m, key) for split, m in metrics.items() for key in keys}
 
 
 def copied(network: nn.Module) -> dict[str, Tensor]:

@@ -28,8 +28,15 @@ def check_finite(losses: Tensor, sample_id: Tensor, what: str, step: int) -> Non
     raise DivergedError(f"step {step}: the {what} is {losses[~finite][0]:.0f} on samples {shown}; lower --lr")
 
 
+def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
+    """Return a method's penalty, a scalar or None. Raises DivergedError that names the step unless it is finite."""
+    if penalty is not None and not penalty.isfinite():
+        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; lower --lr")
+    return penalty
+
+
 def cross_entropy(logits: Tensor, label: Tensor, delta: Tensor | None = None) -> Tensor:
-    """Return CE(S(u + delta), y) of each picture: (n,). logits, delta: (n, C); label: int64 (n,)."""
+    """Return CE(S(u + delta), y) of each picture: (n,). logits, delta: (n, C); label: int64 (n,), or soft (n, C)."""
     return F.cross_entropy(logits if delta is None else logits + delta, label, reduction="none")
 
 

@@ -24,7 +24,7 @@ def meta_batch(meta: BoxedPictures, step: int, config: TrainConfig, network: nn.
         return make_batch(meta, rows, generator, config.transform)
     chosen = meta.take(torch.from_numpy(rows))
     made = online_factuals(chosen.take((chosen.kind == ORIGINAL).nonzero().squeeze(1)), step, config, network)
-    whole = BoxedPictures(*(torch.cat(pair) for pair in zip(vars(chosen).values(), vars(made).values(), strict=True)))
+    whole = chosen.followed_by(made)
     return make_batch(whole, np.arange(len(whole)), generator, config.transform)
 
 

@@ -1,14 +1,17 @@
-"""EVALUATE: accuracy over all, per class, per group; the worst group; the average weighted as in training."""
+"""EVALUATE: accuracy over all, per class, per group and stratum; the worst group; the mean precision of classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from clp_train.data import Pictures, as_input
+from clp_train.models.parts import Output
+
+NONE: Mapping = {}
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Metrics:
     """Accuracies in [0, 1] of one split; None where a class or group has no picture.
 
     average: share of all pictures that are right (top-1); weighted_average: groups weighted by their share of the
-    training pictures, as published Waterbirds averages are; worst: the lowest of the non-empty groups.
+    train split, as published Waterbirds averages are; worst: the lowest of the non-empty groups; precision: as
+    `mean_precision` says; strata: accuracy in parts that only reports look at, by name.
     """
 
     average: float
@@ -26,6 +30,8 @@ class Metrics:
     per_group: tuple[float | None, ...]
     class_counts: tuple[int, ...]
     group_counts: tuple[int, ...]
+    precision: float | None = None
+    strata: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def shares(right: Tensor, member: Tensor, parts: int) -> tuple[list[float | None], list[int]]:
@@ -35,11 +41,30 @@ def shares(right: Tensor, member: Tensor, parts: int) -> tuple[list[float | None
     return [h / n if n else None for h, n in zip(hits, counts, strict=True)], counts
 
 
-def measure(predicted: Tensor, label: Tensor, group: Tensor, classes: int, train_counts: list[int]) -> Metrics:
+def mean_precision(predicted: Tensor, label: Tensor, classes: int) -> float:
+    """Return the mean over the classes that have pictures of right / predicted as it, 0 for one never predicted.
+
+    predicted, label: int64 (n,), n >= 1, in [0, classes). Source: the second metric of Tang et al. 2022; macro
+    precision over those classes.
+    """
+    right = torch.bincount(label[predicted == label], minlength=classes).double()
+    taken = torch.bincount(predicted, minlength=classes).double()
+    present = torch.bincount(label, minlength=classes) > 0
+    return float((right / taken.clamp(min=1))[present].mean())
+
+
+def measure(
+    predicted: Tensor,
+    label: Tensor,
+    group: Tensor,
+    classes: int,
+    train_counts: list[int],
+    strata: Mapping[str, Tensor] = NONE,
+) -> Metrics:
     """Return the metrics of predictions. predicted, label, group: int64 (n,), n >= 1.
 
-    train_counts: training pictures of each group. A group without pictures here has no weight; groups that all
-    have none in training weigh the same.
+    train_counts: pictures of each group in the train split. A group without pictures here has no weight; groups that
+    all have none in training weigh the same. strata: name -> which pictures are in it, bool (n,).
     """
     right = predicted == label
     per_class, class_counts = shares(right, label, classes)
@@ -56,20 +81,27 @@ def measure(predicted: Tensor, label: Tensor, group: Tensor, classes: int, train
         per_group=tuple(per_group),
         class_counts=tuple(class_counts),
         group_counts=tuple(group_counts),
+        precision=mean_precision(predicted, label, classes),
+        strata={name: float(right[part].double().mean()) if part.any() else None for name, part in strata.items()},
     )
+
+
+def plain(out: Output) -> Tensor:
+    """Return the logits as they are."""
+    return out.logits
 
 
 @torch.no_grad()
 def predict(
-    network: nn.Module, images: Tensor, judged: Callable[[Tensor], Tensor] = Tensor.detach, batch_size: int = 250
+    network: nn.Module, images: Tensor, judged: Callable[[Output], Tensor] = plain, batch_size: int = 250
 ) -> Tensor:
     """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
 
-    judged: logits (n, C) -> the logits to judge by, for methods that adjust them afterwards. The network is left in
+    judged: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
     evaluation mode.
     """
     network.eval()
-    return torch.cat([judged(network(as_input(part)).logits).argmax(1) for part in images.split(batch_size)])
+    return torch.cat([judged(network(as_input(part))).argmax(1) for part in images.split(batch_size)])
 
 
 def evaluate(
@@ -77,7 +109,12 @@ def evaluate(
     pictures: Pictures,
     classes: int,
     train_counts: list[int],
-    judged: Callable[[Tensor], Tensor] = Tensor.detach,
+    judged: Callable[[Output], Tensor] = plain,
+    strata: Mapping[str, Tensor] = NONE,
 ) -> Metrics:
-    """Return the metrics of a network on one split; the network is left in evaluation mode. judged: as in `predict`."""
-    return measure(predict(network, pictures.images, judged), pictures.label, pictures.group, classes, train_counts)
+    """Return the metrics of a network on one split; the network is left in evaluation mode.
+
+    judged: as in `predict`; strata: as in `measure`.
+    """
+    predicted = predict(network, pictures.images, judged)
+    return measure(predicted, pictures.label, pictures.group, classes, train_counts, strata)

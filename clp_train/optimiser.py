@@ -9,17 +9,21 @@ from torch import Tensor, nn
 
 from clp_train.config import TrainConfig
 from clp_train.hypergradient import Weights
+from clp_train.models.parts import heads
 
-MILESTONES = (0.6, 0.8)  # of the epochs; the paper's 120 and 160 of 200
 LR_DROP = 0.1
 
 
-def build_optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    """Return SGD with momentum over the body and the head, each with its step size at the start of the stage."""
-    head = [*network.head.parameters()]
+def build_optimiser(network: nn.Module, config: TrainConfig, rate: float = 1.0) -> torch.optim.SGD:
+    """Return SGD with momentum over what learns of body and head, each with its step size at the start of the stage.
+
+    rate: of the stage, what the run's step sizes are multiplied by.
+    """
+    head = [w for last in heads(network) for w in last.parameters()]
     body = [w for w in network.parameters() if not any(w is own for own in head)]
-    parts = ((body, config.lr), (head, config.head_lr or config.lr))
-    groups = [{"params": weights, "lr": lr, "start": lr} for weights, lr in parts if weights]
+    parts = ((body, rate * config.lr), (head, rate * (config.head_lr or config.lr)))
+    groups = [{"params": [w for w in part if w.requires_grad], "lr": lr, "start": lr} for part, lr in parts]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.SGD(groups, config.lr, config.momentum, weight_decay=config.weight_decay)
 
 
@@ -42,7 +46,7 @@ def rate_factor(config: TrainConfig, epoch: int, epochs: int) -> float:
         return 1.0
     if config.schedule == "cosine":
         return (1 + math.cos(math.pi * epoch / epochs)) / 2
-    return LR_DROP ** sum(epoch >= share * epochs for share in MILESTONES)
+    return LR_DROP ** sum(epoch >= share * epochs for share in (config.first_drop, config.second_drop))
 
 
 def step_sizes(weights: Weights, optimiser: torch.optim.SGD) -> list[float]:

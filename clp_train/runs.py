@@ -43,7 +43,7 @@ def prepare(folder: Path, resume: bool = False) -> None:
 
 def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
     """Return where a run's full state goes, tied to its settings and data."""
-    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "cache", "export")}
+    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "cache", "export", "preset")}
     key |= {"fingerprint": run.header.fingerprint, "shard": run.digest, "threads": torch.get_num_threads()}
     return Checkpoint(config.folder / CHECKPOINT, key)
 
@@ -63,6 +63,8 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
         "group_names": list(run.group_names),
         "class_names": list(run.header.class_names),
         "train_group_counts": counts,
+        "average_weights": list(run.weights),
+        "protocols": dict(run.protocols),
         "meta_kinds": kind_counts(run.meta),
         "last": snapshot_json(trained.last),
         "selected": snapshot_json(trained.selected),

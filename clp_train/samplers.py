@@ -29,4 +29,25 @@ def evenly(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.choice(len(part), len(part), p=1 / (len(counts) * counts[where]))
 
 
+def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the batches of an epoch in which every part, int64 (N,), has as many pictures, or one more or less.
+
+    N rows in all, in as few batches as a pass over the pictures takes, int64 each. The pictures of a part come in
+    random order, all of them before any comes again.
+    """
+    _, where = np.unique(part, return_inverse=True)
+    turn = rng.permutation(where.max() + 1)[np.arange(len(part)) % (where.max() + 1)]
+    rows = np.empty(len(part), np.int64)
+    for p in range(where.max() + 1):
+        places = np.flatnonzero(turn == p)
+        rows[places] = repeated(np.flatnonzero(where == p), len(places), rng)
+    return np.array_split(rows, -(-len(part) // batch_size))
+
+
+def repeated(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return so many of the rows, int64 (count,), in random order: all of them before any comes again."""
+    passes = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate([rows[:0], *passes])[:count]
+
+
 SAMPLERS = {"natural": natural, "class": balanced_by_class, "group": balanced_by_group}

@@ -9,23 +9,27 @@ from clp_aug.contract.errors import UsageError, pick
 from clp_train.config import TRAINABLE
 from clp_train.samplers import SAMPLERS
 
-STREAMS = ("train", "meta")
+STREAMS = ("train", "meta", "both")
 
 
 @dataclass(frozen=True)
 class Stage:
     """One stage of a run.
 
-    share: its part of the epochs, in (0, 1]; stream: "train", or "meta" for the meta originals; sampler: a name of the
-    registry; trainable: "all", or "head" for the last layer on the features of a frozen body, which are computed once,
-    in evaluation mode, of pictures that are not transformed; fresh_head: start the last layer anew.
+    share: its part of the epochs, in (0, 1]; stream: "train", "meta" for the meta originals, or "both", these behind
+    the training pictures; sampler: a name of the registry; trainable: "all", or "head" for the last layer on the
+    features of a frozen body, which are computed once, in evaluation mode, of pictures that are not transformed; rate:
+    its step sizes, in those of the run; fresh_head: start the last layer anew; restart: the whole network, from the
+    run's first weights.
     """
 
     share: float = 1.0
     stream: str = "train"
     sampler: str = "natural"
     trainable: str = "all"
+    rate: float = 1.0
     fresh_head: bool = False
+    restart: bool = False
 
     def __post_init__(self) -> None:
         pick(dict.fromkeys(STREAMS), self.stream, "stream")

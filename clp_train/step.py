@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,22 @@ from torch import Tensor, nn
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
-from clp_train.hypergradient import Weights, added, gradients_of, hypergradient, meta_gradient, mixed_term, virtual_pass
-from clp_train.losses import check_finite, meta_losses, saliency, saliency_weight
+from clp_train.hypergradient import (
+    Weights,
+    added,
+    behind_gradients,
+    features_of,
+    gradients_of,
+    hypergradient,
+    logits_of,
+    meta_gradient,
+    mixed_term,
+    virtual_pass,
+)
+from clp_train.losses import check_finite, check_penalty, meta_losses, saliency, saliency_weight
 from clp_train.methods.base import Method
 from clp_train.models.parts import Output, last_block
-from clp_train.objective import objective, sample_losses
+from clp_train.objective import Terms, logits_from, objective, sample_losses
 from clp_train.optimiser import drift, step_sizes
 from clp_train.second_order import second_order
 
@@ -37,20 +48,30 @@ def train_step(
     meta: Batch | None,
     config: TrainConfig,
     step: int,
+    progress: float = 0.0,
 ) -> StepLosses:
     """Do one step: changes the network, its batch-norm statistics, the optimiser and the method.
 
-    meta: the meta batch, None for a step without a meta step. One real forward pass serves the characteristics, the
-    virtual step (8) and the final step (10): all three are at the same weights. Raises DivergedError.
+    meta: the meta batch, None for a step without a meta step; progress: share of the run's epochs that is done. One
+    real forward pass serves the characteristics, the virtual step (8) and the final step (10): all three are at the
+    same weights. Raises DivergedError.
     """
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
     out, term = batch_and_saliency(network, network, weights, batch, "train", method, config, step)
-    penalty = total(term, method.penalty(out, batch))
-
-    view = View(out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label, batch.group)
+    view = View(
+        out.logits.detach(), out.features.detach(), network.head.weight.detach(), batch.label, batch.group, batch.row,
+        progress,
+    )  # fmt: skip
     method.observe(view)  # CHARACTERISTICS
-    terms = method.terms(view)  # PERTURB
-    losses = sample_losses(out.logits, batch.label, terms)
+    penalty = total(term, check_penalty(method.penalty(out, batch, network), step))
+    terms = terms_of(method, view, batch)  # PERTURB
+    read = logits_of if terms.gate is None else features_of
+    u = read(out)  # what Omega acts behind
+
+    def loss_behind(u: Tensor) -> Tensor:
+        return objective(logits_from(u, network.head, terms), batch.label, terms)
+
+    losses = sample_losses(logits_from(u, network.head, terms), batch.label, terms)
     check_finite(losses, batch.sample_id, "training loss", step)
 
     scope = {name: weights[name] for name in last_block(network)} if config.meta_scope == "last-block" else weights
@@ -59,25 +80,24 @@ def train_step(
     def meta_loss_at(virtual: Weights) -> Tensor:
         return meta_objective(network, virtual, method, meta, config, step)
 
-    found = before = cotangent = None
+    found = before = cotangent = beside = None
     if meta is not None and config.meta_step == "exact":  # META STEP, eqs. (8) and (9)
         found = hypergradient(
-            network, scope, batch.images, out.logits, lambda u: objective(u, batch.label, terms), method.learned,
-            meta_loss_at, rates, penalty, drift(scope, optimiser, config), config.hypergradient,
+            network, scope, batch.images, u, loss_behind, method.learned, meta_loss_at, rates, penalty,
+            drift(scope, optimiser, config), config.hypergradient, read,
         )  # fmt: skip
         method.update(found.gradients)
-        terms = method.terms(view)
+        terms = terms_of(method, view, batch)
     elif meta is not None:  # lagged: the virtual step is the step, and its gradient for Omega follows below
-        leaf = out.logits.detach().requires_grad_()
-        (cotangent,) = torch.autograd.grad(objective(leaf, batch.label, terms), leaf, create_graph=True)
+        cotangent, beside = behind_gradients(scope, u, loss_behind)
         before = {name: w.detach().clone() for name, w in scope.items()}
 
-    loss = objective(out.logits, batch.label, terms)  # final step, eq. (10)
-    if found is not None and penalty is not None and len(scope) == len(weights):
+    loss = loss_behind(u)  # final step, eq. (10)
+    if found is not None and penalty is not None and len(scope) == len(weights) and not found.beside:
         # both steps share the penalty's gradient: what changed is the part behind the logits
-        leaf = out.logits.detach().requires_grad_()
-        (now,) = torch.autograd.grad(objective(leaf, batch.label, terms), leaf)
-        gradients = added(found.training, gradients_of(weights, out.logits, now - found.cotangent))
+        leaf = u.detach().requires_grad_()
+        (now,) = torch.autograd.grad(loss_behind(leaf), leaf)
+        gradients = added(found.training, gradients_of(weights, u, now - found.cotangent))
     else:
         gradients = gradients_of(weights, total(loss, penalty))
     for w, gradient in zip(weights.values(), gradients, strict=True):
@@ -89,9 +109,17 @@ def train_step(
         stepped = {name: w.detach().requires_grad_() for name, w in scope.items()}
         direction, direct, meta_loss = meta_gradient(stepped, method.learned, meta_loss_at)
         scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
-        mixed = mixed_term(network, before, batch.images, cotangent, method.learned, scaled, config.hypergradient)
+        mixed = mixed_term(
+            network, before, batch.images, cotangent, beside, method.learned, scaled, config.hypergradient, read
+        )
         method.update([d - m for d, m in zip(direct, mixed, strict=True)])
     return StepLosses(loss.item(), *(None if part is None else part.item() for part in (meta_loss, term)))
+
+
+def terms_of(method: Method, view: View, batch: Batch) -> Terms:
+    """Return the method's terms, with the soft labels of a mixed batch."""
+    terms = method.terms(view)
+    return terms if batch.target is None else replace(terms, target=batch.target)
 
 
 def total(*parts: Tensor | None) -> Tensor | None:

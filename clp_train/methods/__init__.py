@@ -1,23 +1,112 @@
-"""The registry of methods. Each fills in the slots of `base.Method`; a new one is one file and one line here."""
+"""The registry of methods. Each fills in the slots of `base.Method`; a new one is one file and one line here.
+
+A method's module has `build(config, table, generator) -> Method` and, if it has settings of its own, a frozen dataclass
+`Options`, or one a method in a dictionary `OPTIONS`; `--set` and presets name them beside those of `TrainConfig`.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 from clp_aug.contract.errors import pick
 
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered method.
+
+    module: where it is; source: the paper; family: what it changes; needs: of "meta" (clean meta pictures), "groups"
+    (labels of every training picture) and "stages" (more than one); cost: of a run, in that of plain cross entropy, by
+    counting passes.
+    """
+
+    module: str
+    source: str
+    family: str
+    needs: tuple[str, ...] = ()
+    cost: str = "1"
+
+
 METHODS = {
-    "erm": "clp_train.methods.erm",
-    "logit-adjust": "clp_train.methods.logit_adjust",
-    "mwn": "clp_train.methods.mwn",
-    "meta-lp": "clp_train.methods.clp",
-    "clp": "clp_train.methods.clp",
-    "group-weight": "clp_train.methods.controls",
-    "group-sample": "clp_train.methods.controls",
-    "meta-only": "clp_train.methods.controls",
-    "dfr": "clp_train.methods.controls",
+    "erm": Entry("erm", "plain cross entropy", "reference"),
+    "cb-ce": Entry("class_balanced", "Cui et al. 2019", "weights"),
+    "focal": Entry("focal", "Lin et al. 2017", "losses"),
+    "cb-focal": Entry("focal", "Cui et al. 2019", "losses"),
+    "ldam": Entry("margins", "Cao et al. 2019", "logits"),
+    "ldam-drw": Entry("margins", "Cao et al. 2019", "logits"),
+    "ala": Entry("margins", "Zhao et al. 2022", "logits"),
+    "logit-adjust": Entry("logit_adjust", "Menon et al. 2021", "logits"),
+    "la-posthoc": Entry("logit_adjust", "Menon et al. 2021", "prediction"),
+    "balanced-softmax": Entry("logit_adjust", "Ren et al. 2020", "logits"),
+    "lpl": Entry("lpl", "Li et al. 2022", "logits"),
+    "crt": Entry("decoupled", "Kang et al. 2020", "stages", ("stages",), "0.9"),
+    "lws": Entry("decoupled", "Kang et al. 2020", "stages", ("stages",), "0.9"),
+    "cb-fine-tune": Entry("decoupled", "Cui et al. 2018", "stages", ("stages",)),
+    "tde": Entry("tde", "Tang et al. 2020", "prediction"),
+    "rand-aug": Entry("rand_aug", "Cubuk et al. 2020, in the form of Tang et al. 2022", "pictures"),
+    "isda": Entry("isda", "Wang et al. 2019", "logits"),
+    "metasaug": Entry("metasaug", "Li et al. 2021", "logits", ("meta",), "1.5"),
+    "risda": Entry("risda", "Chen et al. 2022", "logits"),
+    "ifl": Entry("ifl", "Tang et al. 2022", "environments"),
+    "csa": Entry("csa", "Shi et al. 2023", "mixing", cost="2.3"),
+    "mwn": Entry("mwn", "Shu et al. 2019", "weights", ("meta",), "3.3"),
+    "meta-lp": Entry("clp", "section 4 of the paper", "logits", ("meta",), "3.3"),
+    "clp": Entry("clp", "Algorithm 1 of the paper", "logits", ("meta",), "6"),
+    "apl": Entry("apl", "Ma et al. 2020", "losses"),
+    "co-teaching": Entry("peers", "Han et al. 2018", "peers", cost="2"),
+    "jocor": Entry("peers", "Wei et al. 2020", "peers", cost="2"),
+    "l2rw": Entry("l2rw", "Ren et al. 2018", "weights", ("meta",), "3.3"),
+    "glc": Entry("glc", "Hendrycks et al. 2018", "losses", ("meta", "stages"), "1"),
+    "l-dmi": Entry("dmi", "Xu et al. 2019", "losses", ("stages",)),
+    "mentornet": Entry("mentornet", "Jiang et al. 2018", "weights"),
+    "mfrw-mes": Entry("mfrw", "Ricci et al. 2023, MES in our reading", "features", ("meta",), "3.3"),
+    "group-weight": Entry("controls", "control", "weights", ("groups",)),
+    "group-sample": Entry("controls", "control", "sampling", ("groups",)),
+    "irm": Entry("environment_penalties", "Arjovsky et al. 2019", "penalties", ("groups",)),
+    "ib-irm": Entry("environment_penalties", "Ahuja et al. 2021", "penalties", ("groups",)),
+    "v-rex": Entry("environment_penalties", "Krueger et al. 2021", "penalties", ("groups",)),
+    "coral": Entry("environment_penalties", "Sun and Saenko 2016", "penalties", ("groups",)),
+    "uw": Entry("controls", "Sagawa et al. 2020, as a loss", "weights", ("groups",)),
+    "uw-sample": Entry("controls", "Sagawa et al. 2020", "sampling", ("groups",)),
+    "group-dro": Entry("group_dro", "Sagawa et al. 2020", "weights", ("groups",)),
+    "domain-mix": Entry("selective_mixing", "Xu et al. 2020; our definition", "mixing", ("groups",)),
+    "lisa": Entry("selective_mixing", "Yao et al. 2022", "mixing", ("groups",)),
+    "cnc": Entry("cnc", "Zhang et al. 2022", "stages", ("stages",)),
+    "pde": Entry("pde", "Deng et al. 2023", "stages", ("groups", "stages"), "0.05"),
+    "ace": Entry("ace", "after Singla et al. 2023: ACE-lite, ours", "stages", ("meta", "stages")),
+    "meta-only": Entry("controls", "control", "sampling", ("meta",)),
+    "dfr": Entry("controls", "Kirichenko et al. 2023", "stages", ("meta", "groups", "stages")),
 }
-"""Name -> module with `build(config, table, generator) -> Method`; modules load only when asked for."""
+"""Modules lie beside this file and load only when asked for."""
+
+
+def module_of(name: str):
+    """Return the module of a method. Raises UsageError for an unknown name."""
+    return importlib.import_module(f"{__name__}.{pick(METHODS, name, 'method').module}")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A method without settings of its own."""
+
+
+def options_of(name: str) -> type:
+    """Return the dataclass of a method's own settings. Raises UsageError for an unknown name."""
+    module = module_of(name)
+    return getattr(module, "OPTIONS", {}).get(name) or getattr(module, "Options", NoOptions)
+
+
+def make_options(name: str, given: Mapping[str, object]):
+    """Return a method's own settings, the defaults for what is not given.
+
+    Raises UsageError for one that it does not have, and what the dataclass refuses.
+    """
+    kind = options_of(name)
+    for key in given:
+        pick({field.name: field for field in fields(kind)}, key, f"setting of method {name}")
+    return kind(**given)
 
 
 def build_method(config, table, generator):
@@ -26,4 +115,4 @@ def build_method(config, table, generator):
     table: `base.TrainTable` of the training pictures; generator: torch.Generator for its start values. Raises
     UsageError for an unknown name.
     """
-    return importlib.import_module(pick(METHODS, config.method, "method")).build(config, table, generator)
+    return module_of(config.method).build(config, table, generator)

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import ClassStats, View, characteristics, standardised
+from clp_train.characteristics import CHARACTERISTICS, ClassStats, View, characteristics, standardised
 from clp_train.config import TrainConfig
+from clp_train.methods import make_options
 from clp_train.methods.base import Learner, TrainTable
 from clp_train.objective import Terms
 from clp_train.perturbation import Omega
 
 
+@dataclass(frozen=True)
+class Options:
+    """leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none. Source: Fig. 9."""
+
+    leave_out: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.leave_out <= len(CHARACTERISTICS):
+            raise UsageError(f"--set leave_out={self.leave_out}: expected 1 to {len(CHARACTERISTICS)}, or 0 for none")
+
+
 class Clp(Learner):
     """Omega, its Adam, and the running class means. Source: Algorithm 1 of the paper; Adam is the authors'."""
+
+    perturbs = True
 
     def __init__(self, config: TrainConfig, counts: Tensor, generator: torch.Generator) -> None:
         super().__init__(Omega(counts, config.omega_form, config.omega_start, generator), config.omega_lr)
         self.saliency_weight = config.saliency_lambda
         self.classes = ClassStats.start(counts)
+        self.kept = torch.ones(len(CHARACTERISTICS))
+        left_out = make_options(config.method, config.options).leave_out
+        if left_out:
+            self.kept[left_out - 1] = 0
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)
 
     def terms(self, view: View) -> Terms:
-        return Terms(delta=self.network(standardised(characteristics(view, self.classes)), view.label))
+        g = standardised(characteristics(view, self.classes))
+        return Terms(delta=self.network(g * self.kept.to(g), view.label))
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {f"classes.{name}": v for name, v in self.classes._asdict().items()}

@@ -1,7 +1,7 @@
 """Controls: what group labels, or the meta pictures, are worth without any perturbation.
 
-Group weighting and group sampling know the group of every training picture, which CLP does not; meta-only and DFR
-(Kirichenko et al. 2023) learn from the meta originals, which CLP knows too.
+Group weighting and group sampling, which Sagawa et al. 2020 call upweighting, know the group of every training picture,
+which CLP does not; meta-only and DFR (Kirichenko et al. 2023) learn from the meta originals, which CLP knows too.
 """
 
 from __future__ import annotations
@@ -47,8 +47,16 @@ class Dfr(Method):
     stages = (Stage(share=0.5), Stage(share=0.5, stream="meta", sampler="group", trainable="head", fresh_head=True))
 
 
+KINDS = {
+    "group-weight": GroupWeight,
+    "uw": GroupWeight,
+    "group-sample": lambda table: GroupSample(),
+    "uw-sample": lambda table: GroupSample(),
+    "meta-only": lambda table: MetaOnly(),
+    "dfr": lambda table: Dfr(),
+}
+
+
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
     """Return the control before its first step."""
-    if config.method == "group-weight":
-        return GroupWeight(table)
-    return {"group-sample": GroupSample, "meta-only": MetaOnly, "dfr": Dfr}[config.method]()
+    return KINDS[config.method](table)

@@ -1,28 +1,73 @@
-"""Logit adjustment as a loss (Menon et al. 2021): delta = tau log(class prior), for every picture the same."""
+"""Logit adjustment (Menon et al. 2021): tau log(class prior), added within the loss or taken off afterwards.
+
+Balanced softmax (Ren et al. 2020) is the loss with tau = 1: log n and log prior differ by the same number everywhere.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
+from clp_train.methods import NoOptions, make_options
 from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
 from clp_train.objective import Terms
 
-TAU = 1.0
+if TYPE_CHECKING:
+    from clp_train.models.parts import Output
+
+
+@dataclass(frozen=True)
+class Options:
+    """tau: what the log prior is multiplied by; 0 for plain cross entropy. Source: theirs without tuning."""
+
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_within("tau", self.tau, 0)
+
+
+OPTIONS = {"logit-adjust": Options, "la-posthoc": Options, "balanced-softmax": NoOptions}
+
+
+def adjustment(counts: Tensor, tau: float) -> Tensor:
+    """Return tau log(prior) of each class, float64 (C,); -inf for a class without pictures, unless tau is 0."""
+    prior = counts.double() / counts.sum()
+    return tau * prior.log() if tau else torch.zeros_like(prior)
 
 
 class LogitAdjust(Method):
-    """delta: (C,), from the training counts; a class without training pictures has the prior 0 and -inf."""
+    """delta: (C,), for every picture the same; a class without training pictures has the prior 0 and -inf."""
 
-    def __init__(self, counts: Tensor) -> None:
-        self.delta = TAU * (counts / counts.sum()).log()
+    def __init__(self, counts: Tensor, tau: float) -> None:
+        self.delta = adjustment(counts, tau)
 
     def terms(self, view: View) -> Terms:
         return Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> LogitAdjust:
-    """Return the method."""
-    return LogitAdjust(table.class_counts())
+class PostHoc(Method):
+    """Plain cross entropy; pictures are judged by logits less tau log(prior)."""
+
+    def __init__(self, counts: Tensor, tau: float) -> None:
+        self.delta = adjustment(counts, tau)
+
+    def predict(self, out: Output, head: nn.Linear) -> Tensor:
+        return out.logits - self.delta.to(out.logits)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
+    """Return the method. Raises UsageError for a class without pictures where it would always be predicted."""
+    counts = table.class_counts()
+    if config.method == "balanced-softmax":
+        return LogitAdjust(counts, 1.0)
+    options = make_options(config.method, config.options)
+    if config.method == "logit-adjust":
+        return LogitAdjust(counts, options.tau)
+    table.require_all_classes(config.method)
+    return PostHoc(counts, options.tau)

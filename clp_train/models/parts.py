@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 
 class Output(NamedTuple):
-    """What a classifier returns. features: (N, A), the head's input; logits: (N, C)."""
+    """What a classifier returns. features: (N, A), the head's input; logits: (N, C); other: of its peer, if any."""
 
     features: Tensor
     logits: Tensor
+    other: Output | None = None
 
 
 class Normalise(nn.Module):
@@ -32,8 +33,32 @@ class Normalise(nn.Module):
 def start_linear(linear: nn.Linear, generator: torch.Generator) -> None:
     """Start weight and bias uniformly in +-1 / sqrt(inputs), torch's own way, from `generator` alone."""
     bound = 1 / math.sqrt(linear.in_features)
-    for parameter in linear.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    for values in (linear.weight, linear.bias):
+        if values is not None:
+            nn.init.uniform_(values, -bound, bound, generator=generator)
+
+
+class Peers(nn.Module):
+    """Two classifiers that learn from the same pictures, each from its own start; judged by the first."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList([first, second])
+        self.tail = tuple(f"nets.{i}.{name}" for i, net in enumerate(self.nets) for name in net.tail)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer of the first."""
+        return self.nets[0].head
+
+    def forward(self, x: Tensor) -> Output:
+        first, second = (net(x) for net in self.nets)
+        return Output(first.features, first.logits, second)
+
+
+def heads(network: nn.Module) -> list[nn.Linear]:
+    """Return the last layer of a classifier, or those of both peers."""
+    return [net.head for net in network.nets] if isinstance(network, Peers) else [network.head]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+RIGHT_UP, WRONG_UP = "raised_right", "raised_wrong"  # of a history line: Fig. 5
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34  # margins
 PANELS = (
     ("Loss", (("train", "train_loss"), ("meta", "meta_loss")), False),
     ("Saliency, eq. (6) times lambda", (("training pictures", "saliency_loss"),), False),
     ("Accuracy on val", (("average", "val_average"), ("worst", "val_worst")), True),
+    ("Losses raised by the perturbation", (("right labels", RIGHT_UP), ("wrong labels", WRONG_UP)), True),
 )
 """Title, series as (name, key of a history line), whether they are shares of 1."""
 

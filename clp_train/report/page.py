@@ -85,11 +85,22 @@ def lead(result: dict) -> str:
 
 
 def tiles(result: dict) -> list[tuple[str, str, str]]:
-    """Return the headline, (name, value, what it is of): test where there is a test split, else val."""
+    """Return the headline, (name, value, what it is of): test where there is a test split, else val.
+
+    Of a data set with protocols: accuracy and mean precision of each.
+    """
     snapshot = result["selected"] or result["last"]
-    split = "test" if "test" in snapshot["metrics"] else "val"
+    when = f"{'selected' if result['selected'] else 'last'} epoch {snapshot['epoch']}"
+    protocols = {s: name for s, name in result.get("protocols", {}).items() if s in snapshot["metrics"]}
+    if protocols:
+        return [
+            (f"{name}, {what}", percent(snapshot["metrics"][split][key]), f"{split}, {when}")
+            for split, name in protocols.items()
+            for what, key in (("accuracy", "average"), ("mean precision", "precision"))
+        ]
+    split = next((name for name in snapshot["metrics"] if name != "val"), "val")
     metrics = snapshot["metrics"][split]
-    of = f"{split}, {'selected' if result['selected'] else 'last'} epoch {snapshot['epoch']}"
+    of = f"{split}, {when}"
     worst = "worst group" if result["has_groups"] else "worst class"
     return [
         (worst, percent(metrics["worst"]), of),
@@ -102,10 +113,10 @@ def table_cells(result: dict) -> dict:
     """Return head, rows and note of the table that the command line prints."""
     table = accuracy_table(result)
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
-    groups = len(result["group_names"])
+    parts = next((i + 1 for i, row in enumerate(table.rows) if row.end_section), 0)
     return {
         "head": [column.header for column in table.columns],
-        "sections": [rows[:groups], rows[groups:]],
+        "sections": [rows[:parts], rows[parts:]],
         "note": table.caption,
     }
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from clp_train.report.curves import RIGHT_UP, WRONG_UP
+
+MOST_GROUPS = 30  # more rows than that nobody reads; result.json has them
+
 
 def percent(share: float | None) -> str:
     """Return a share in [0, 1] as text with one decimal, a dash for None."""
@@ -11,9 +15,10 @@ def percent(share: float | None) -> str:
 
 
 def accuracy_table(result: dict) -> Table:
-    """Lay out the metrics of a result: a row a group, then worst group and the two averages.
+    """Lay out the metrics of a result: a row a group, or a stratum, then worst group and the two averages.
 
     result: what `runs.result_of` returns. The last epoch comes first, then the selected one where there is a val split.
+    Of a data set with protocols, test splits are called by them and the mean precision of the classes is a row too.
     """
     selected = result["selected"]
     note = (
@@ -21,6 +26,8 @@ def accuracy_table(result: dict) -> Table:
         if selected is None
         else f"selected = best val worst group (epoch {selected['epoch']}), never by test"
     )
+    if len(result["group_names"]) > MOST_GROUPS:
+        note += f"; {len(result['group_names'])} rows of single ones: result.json"
     note = "; ".join([note, *remarks(result)])
     settings = result["config"]
     title = f"{settings['method']} on {result['dataset']}: {settings['model']}, seed {settings['seed']}"
@@ -30,32 +37,53 @@ def accuracy_table(result: dict) -> Table:
     columns = []
     for title, snapshot in ((f"last ({result['last']['epoch']})", result["last"]), ("selected", selected)):
         for split, metrics in (snapshot or {"metrics": {}})["metrics"].items():
-            table.add_column(f"{split}, {title}", justify="right")
+            table.add_column(f"{called(split, result)}, {title}", justify="right")
             columns.append(metrics)
-    rows = zip(result["group_names"], result["train_group_counts"], strict=True)
-    for g, (name, count) in enumerate(rows):
-        cells = [f"{percent(m['per_group'][g])} ({m['group_counts'][g]})" for m in columns]
-        table.add_row(name, str(count), *cells, end_section=g + 1 == len(result["group_names"]))
+    rows = part_rows(result, columns)
+    for i, row in enumerate(rows):
+        table.add_row(*row, end_section=i + 1 == len(rows))
     total = sum(result["train_group_counts"])
-    for title, key in (
-        ("worst", "worst"),
-        ("average (top-1)", "average"),
-        ("average, weighted as in training", "weighted_average"),
-    ):
+    averages = [("worst", "worst"), ("average (top-1)", "average")]
+    averages += [("mean precision", "precision")] if result.get("protocols") else []
+    for title, key in (*averages, ("average, weighted as in training", "weighted_average")):
         table.add_row(title, str(total) if key == "average" else "", *(percent(m[key]) for m in columns))
     return table
 
 
+def called(split: str, result: dict) -> str:
+    """Return the name of a split in a report, with that of its protocol where it has one."""
+    protocol = result.get("protocols", {}).get(split)
+    return f"{split} = {protocol}" if protocol else split
+
+
+def part_rows(result: dict, columns: list[dict]) -> list[list[str]]:
+    """Return a row of text a group, unless there are too many, and one a stratum. columns: metrics by column."""
+    rows = []
+    if len(result["group_names"]) <= MOST_GROUPS:
+        for g, (name, count) in enumerate(zip(result["group_names"], result["train_group_counts"], strict=True)):
+            rows.append(
+                [name, str(count), *(f"{percent(m['per_group'][g])} ({m['group_counts'][g]})" for m in columns)]
+            )
+    strata = dict.fromkeys(name for m in columns for name in m.get("strata", {}))
+    return rows + [[name, "", *(percent(m.get("strata", {}).get(name)) for m in columns)] for name in strata]
+
+
 def remarks(result: dict) -> list[str]:
-    """Return what has to be said beside the accuracies: how large eq. (6) was, and the best epoch by test."""
+    """Return what has to be said beside the accuracies: how large eq. (6) was, whose losses rose, the best by test."""
     found = []
     lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
     if lines:
         share = sum(line["saliency_loss"] for line in lines) / max(sum(line["train_loss"] for line in lines), 1e-30)
         found.append(f"saliency of training pictures, with its weight: {share:.1e} of their cross entropy")
+    last = result["history"][-1] if result["history"] else {}
+    if RIGHT_UP in last:
+        found.append(
+            f"in the last epoch the perturbation raised the losses of {percent(last[RIGHT_UP])} of the right labels,"
+            f" {percent(last[WRONG_UP])} of the wrong ones"
+        )
     best = result.get("best_on_test")
     if best is not None:
-        test = best["metrics"]["test"]
+        test = next(m for split, m in best["metrics"].items() if split != "val")
         found.append(
             f"best on test: average {percent(test['average'])}, worst {percent(test['worst'])} (epoch {best['epoch']});"
             " chosen by test, so no honest figure"

@@ -13,6 +13,8 @@ from clp_aug.contract.errors import pick
 TRANSFORMS = {
     "pad-crop-flip": "clp_train.transforms.joint:pad_crop_flip",
     "resize-crop-flip": "clp_train.transforms.joint:resize_crop_flip",
+    "wide-crop-flip": "clp_train.transforms.joint:wide_crop_flip",
+    "half-crop-flip": "clp_train.transforms.joint:half_crop_flip",
     "none": "clp_train.transforms.joint:none",
 }
 """Name -> module:function; loaded on request."""

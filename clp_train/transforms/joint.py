@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SCALE = (0.7, 1.0)  # of the picture's area
+WIDE, HALF = (0.08, 1.0), (0.5, 1.0)
 STRETCH = (3 / 4, 4 / 3)  # of the picture's own aspect
 
 
@@ -15,30 +16,32 @@ def none(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Te
     return images, inside
 
 
-def crops(n: int, generator: torch.Generator) -> Tensor:
+def crops(n: int, generator: torch.Generator, scale: tuple[float, float] = SCALE) -> Tensor:
     """Return random crops, float64 (n, 4): x0, y0, width, height as shares of the picture's sides, all inside it.
 
-    The area is uniform in SCALE. The aspect, relative to the picture's, is log-uniform in the part of STRETCH that
+    The area is uniform in `scale`. The aspect, relative to the picture's, is log-uniform in the part of STRETCH that
     fits: from max(3/4, area) to min(4/3, 1/area). Source: the random resized crop of Szegedy et al. 2015, with the
     rejection of crops that do not fit replaced by not drawing them (ours).
     """
     u = torch.rand((4, n), generator=generator, dtype=torch.float64)
-    area = SCALE[0] + u[0] * (SCALE[1] - SCALE[0])
+    area = scale[0] + u[0] * (scale[1] - scale[0])
     low, high = area.clamp(min=STRETCH[0]).log(), (1 / area).clamp(max=STRETCH[1]).log()
     stretch = (low + u[1] * (high - low)).exp()
     size = torch.stack([(area * stretch).sqrt(), (area / stretch).sqrt()]).clamp(max=1)  # a rounding error above 1
     return torch.cat([u[2:] * (1 - size), size]).T
 
 
-def resize_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def resize_crop_flip(
+    images: Tensor, inside: Tensor, generator: torch.Generator, scale: tuple[float, float] = SCALE
+) -> tuple[Tensor, Tensor]:
     """Cut a crop out of each picture, stretch it to the whole, and flip every other one.
 
-    images: uint8 or float (n, 3, H, W), bilinear, and rounded where uint8; inside: bool (n, H, W), each pixel from
-    where its centre falls, so a box stays a box. Crops are never larger than the picture: nothing is reduced, so
-    nothing aliases.
+    scale: of a crop's area, in the picture's; images: uint8 or float (n, 3, H, W), bilinear, and rounded where uint8;
+    inside: bool (n, H, W), each pixel from where its centre falls, so a box stays a box. Crops are never larger than
+    the picture: nothing is reduced, so nothing aliases.
     """
     n, _, height, width = images.shape
-    x0, y0, w, h = crops(n, generator).T[..., None]  # each (n, 1)
+    x0, y0, w, h = crops(n, generator, scale).T[..., None]  # each (n, 1)
     flip = torch.rand((n, 1), generator=generator) < 0.5
     xs, ys = x0 + w * centres(width), y0 + h * centres(height)  # where to look, as shares of the sides
     xs = torch.where(flip, xs.flip(1), xs)
@@ -50,6 +53,16 @@ def resize_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator)
     rows = (ys * height).long().clamp(max=height - 1)
     masks = inside[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved, masks
+
+
+def wide_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As `resize_crop_flip`, crops from 8 % of the area on: the usual ones for ImageNet (Szegedy et al. 2015)."""
+    return resize_crop_flip(images, inside, generator, WIDE)
+
+
+def half_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """As `resize_crop_flip`, crops from half of the area on: those of MSCOCO-GLT (Tang et al. 2022)."""
+    return resize_crop_flip(images, inside, generator, HALF)
 
 
 def centres(n: int) -> Tensor:

@@ -40,7 +40,7 @@ def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, split=0, no
     """Write a shard: `per_group` originals a group out of one split, a counterfactual and a factual of each.
 
     train: how many training pictures to list, the same from each group; None for all the others. noisy: every label
-    is trained on as the other class.
+    is trained on as the other class, with "half" every other one.
     """
     dataset = load_dataset("demo")
     samples = dataset.samples
@@ -74,7 +74,8 @@ def make_demo_shard(path, size=64, per_group=10, train=None, seed=0, split=0, no
         "train/box": np.array([box_of(dataset.alpha(row, size)) for row in trained]).reshape(-1, 4),
     } | {name: np.zeros(n) for name, n in zeros.items()}
     if noisy:
-        tables["train/label"] = 1 - samples.label[trained]
+        wrong = np.arange(len(trained)) % 2 == 0 if noisy == "half" else True
+        tables["train/label"] = np.where(wrong, 1 - samples.label[trained], samples.label[trained])
     values = {
         "dataset": "demo",
         "class_names": dataset.class_names,

@@ -132,6 +132,44 @@ def test_forward_equals_the_double_backward_to_1e_6(what, scope):
         torch.testing.assert_close(x, y, rtol=1e-6, atol=1e-6 * scale.item())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_loss_that_follows_weights_beside_the_logits(mode):
+    """delta = W_head S is of the head's weights and of S, which is learned."""
+    net, _, train, meta, _, _ = problem()
+    s = torch.randn(36, 8, dtype=torch.float64).requires_grad_()
+
+    def training(network, u):
+        return cross_entropy(u, train[1], (network[-1].weight @ s).T).mean()
+
+    def virtual_loss(values):
+        stepped = copy.deepcopy(net)
+        u = stepped(train[0]).logits
+        F.cross_entropy(u + (stepped[-1].weight @ values).T, train[1]).backward()
+        with torch.no_grad():
+            for w in stepped.parameters():
+                w -= LR * w.grad
+        return meta_losses(stepped(meta[0]).logits, meta[1], KIND).mean().item()
+
+    def meta_loss(weights):
+        return meta_losses(virtual_pass(net, weights, meta[0]).logits, meta[1], KIND).mean()
+
+    weights, logits = dict(net.named_parameters()), net(train[0]).logits
+    rates = [LR] * len(weights)
+    found = hypergradient(net, weights, train[0], logits, lambda u: training(net, u), (s,), meta_loss, rates, mode=mode)
+    assert found.beside
+    plain = torch.autograd.grad(training(net, net(train[0]).logits), tuple(weights.values()))
+    for g, expected in zip(found.training, plain, strict=True):
+        torch.testing.assert_close(g, expected)
+    assert found.meta_loss.item() == pytest.approx(virtual_loss(s.detach()), rel=1e-12)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(6):
+        direction, step = torch.randn(s.shape, generator=generator, dtype=torch.float64), 1e-5
+        ends = [virtual_loss(s.detach() + sign * step * direction) for sign in (1, -1)]
+        expected = (ends[0] - ends[1]) / (2 * step)
+        assert abs(expected) > 1e-4
+        assert (found.gradients[0] * direction).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_central_difference_converges_with_the_square_of_its_step(monkeypatch):
     from clp_train import hypergradient as module
 

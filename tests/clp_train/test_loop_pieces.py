@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
 from clp_train import data, loop, runs
+from clp_train.checkpoint import Position
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.losses import meta_losses, saliency
@@ -126,7 +128,7 @@ def test_a_run_follows_its_schedule(loaded, demo_shard, schedule, monkeypatch):
     """Both step sizes, each epoch; a stage starts the schedule anew."""
     used = []
 
-    def note(network, method, optimiser, batch, meta, config, step):
+    def note(network, method, optimiser, batch, meta, config, step, progress):
         used.append(set(step_sizes(dict(network.named_parameters()), optimiser)))
         return train_step(network, method, optimiser, batch, meta, config, step)
 
@@ -174,7 +176,7 @@ def test_watching_test_gives_its_best_epoch(loaded, demo_shard):
 def test_of_equal_epochs_the_first_is_best_on_test_and_the_last_is_selected(loaded, demo_shard, monkeypatch):
     done = []
 
-    def scripted(network, pictures, classes, train_counts, judged):
+    def scripted(network, pictures, classes, train_counts, judged, strata):
         value = [0.5, 0.7, 0.7, 0.6, 0.0][len(done)]
         return Metrics(value, value, value, (), (), (), ())
 
@@ -214,7 +216,7 @@ def test_metrics_are_a_line_an_epoch_killed_or_not(loaded, demo_shard, tmp_path)
     assert whole.endswith("}\n")
     assert [json.loads(line)["epoch"] for line in whole.splitlines()] == [1, 2, 3]
     keys = {"epoch", "lr", "train_loss", "meta_loss", "saliency_loss"}
-    keys |= {f"{split}_{key}" for split in ("val", "test") for key in ("worst", "average")}
+    keys |= {f"{split}_{key}" for split in ("val", "test") for key in ("worst", "average", "weighted_average")}
     assert set(json.loads(whole.splitlines()[0])) == keys
     for kill_at, lines in ((2, 0), (3, 1), (4, 1), ("epoch 2", 2)):
         config = config_for(f"killed {kill_at}")
@@ -304,3 +306,39 @@ def test_saliency_on_a_subset_of_the_meta_batch(share, k):
     pairs = (torch.autograd.grad(value, tuple(weights.values())) for value in (found, expected))
     for a, b in zip(*pairs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def measured_as(worst, average, weighted):
+    return Metrics(average, weighted, worst, (average,), (worst, average), (2,), (1, 1))
+
+
+SELECTIONS = {  # (worst, average, weighted average) of val in four epochs -> the one that is kept, from 1
+    "the worst group decides": ([(0.2, 0.9, 0.9), (0.5, 0.6, 0.6), (0.4, 0.9, 0.9), (0.1, 1, 1)], 2),
+    "then the plain average": ([(0.5, 0.6, 0.9), (0.5, 0.8, 0.6), (0.5, 0.7, 0.9), (0.4, 1, 1)], 2),
+    "then the later epoch": ([(0.5, 0.6, 0.9), (0.5, 0.6, 0.6), (0.4, 0.9, 0.9), (0.4, 1, 1)], 2),
+    "the weighted average never": ([(0.5, 0.7, 0.1), (0.5, 0.6, 0.9), (0.5, 0.6, 1), (0.4, 1, 1)], 1),
+}
+
+
+@pytest.mark.parametrize(("val", "kept"), SELECTIONS.values(), ids=SELECTIONS)
+def test_selection_is_by_the_worst_group_of_val_for_every_method(val, kept):
+    network, at = torch.nn.Linear(2, 2), Position()
+    for epoch, numbers in enumerate(val):
+        torch.nn.init.constant_(network.bias, epoch + 1)
+        test = measured_as(0.1 * epoch, 0.1 * epoch, 0.1 * epoch)  # the last is the best by test, and is not kept
+        loop.conclude_epoch(at, network, {"val": measured_as(*numbers), "test": test}, 0.1, watch_test=True)
+    assert at.selected.epoch == kept
+    assert at.selected.state["bias"].tolist() == [kept, kept]
+    assert at.best.epoch == 4
+    for line, (worst, average, weighted) in zip(at.history, val, strict=True):
+        assert (line["val_worst"], line["val_average"], line["val_weighted_average"]) == (worst, average, weighted)
+
+
+def test_what_is_reported_names_its_average(loaded, demo_shard):
+    config = TrainConfig(meta=demo_shard, method="erm", epochs=1, batch_size=40)
+    result = runs.result_of(config, loaded, loop.train(config, loaded), 1.0, {})
+    assert result["average_weights"] == list(loaded.weights) == [1425, 75, 75, 1425]
+    test = result["last"]["metrics"]["test"]
+    assert {"average", "weighted_average", "worst"} < set(test)
+    weighted = np.average(test["per_group"], weights=result["average_weights"])
+    assert test["weighted_average"] == pytest.approx(weighted)

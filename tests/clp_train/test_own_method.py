@@ -26,10 +26,11 @@ LABELS = torch.arange(12) % 3
 def test_the_shown_method_trains(demo_shard, monkeypatch):
     block = textwrap.dedent(re.search(r"halving\.py`, complete:\n\n((?:    .*\n|\n)+)", TEXT)[1])
     assert len([line for line in block.splitlines() if line.strip()]) <= 15
-    module = types.ModuleType("halving_of_contributing")
+    module = types.ModuleType("clp_train.methods.halving")
     exec(block, module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(methods.METHODS, "halving", module.__name__)
+    entry = re.search(r'Add `"halving": (.*?)` to', TEXT, re.S)[1]
+    monkeypatch.setitem(methods.METHODS, "halving", eval(entry, {"Entry": methods.Entry}))
     config = TrainConfig(meta=demo_shard, method="halving", epochs=2, batch_size=20)
     trained = loop.train(config, data.load(config))
     plain = loop.train(TrainConfig(meta=demo_shard, method="erm", epochs=2, batch_size=20), data.load(config))
@@ -40,7 +41,7 @@ def test_the_shown_method_trains(demo_shard, monkeypatch):
 class Small:
     """The slot `penalty`, filled with the mean square of logits and features."""
 
-    def penalty(self, out, batch):
+    def penalty(self, out, batch, network):
         return 0.3 * out.logits.square().mean() + 0.1 * out.features.square().mean()
 
 
@@ -66,7 +67,7 @@ def test_a_penalty_is_added_to_the_objective():
     other, config = copy.deepcopy(network), TrainConfig(meta=Path("x.h5"), method="erm")
     train_step(network, SmallErm(), build_optimiser(network, config), batch, None, config, 0)
     out, optimiser = other(batch.images), build_optimiser(other, config)
-    (F.cross_entropy(out.logits, batch.label) + Small().penalty(out, batch)).backward()
+    (F.cross_entropy(out.logits, batch.label) + Small().penalty(out, batch, network)).backward()
     optimiser.step()
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b)

@@ -1,5 +1,6 @@
 """Named settings: those that ship are valid, a broken file is one line, and what is typed later counts more."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,17 @@ from click.testing import CliRunner
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train import cli
 from clp_train.config import TrainConfig, make_config
-from clp_train.presets import names, read_preset
+from clp_train.data import steps_per_epoch
+from clp_train.optimiser import rate_factor
+from clp_train.presets import check_shard, fits, load_preset, names, read_preset
 
 SHARD = {"meta": Path("x.h5")}
+COLUMNS = {  # one a column of tables 2, 7 and 8: what its shard is made of
+    **{f"table2-{name}-{ratio}": (name, {"imbalance": float(ratio)})
+       for name in ("cifar10", "cifar100") for ratio in (100, 10)},
+    "table7-clt": ("imagenet-glt", {}), "table7-glt": ("imagenet-glt", {}), "table7-alt": ("imagenet-cbl", {}),
+    "table8-clt": ("mscoco-glt", {}), "table8-glt": ("mscoco-glt", {}), "table8-alt": ("mscoco-cbl", {}),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -43,7 +52,10 @@ def preset(folder, text):
 
 
 def test_the_presets_that_ship():
-    assert names() == ("cifar-lt", "cifar-lt-cpu", "waterbirds", "waterbirds-cpu", "waterbirds-probe")
+    noise = ("table5-flip", "table5-flip-cpu", "table5-uniform", "table5-uniform-cpu")
+    birds = ("waterbirds", "waterbirds-cpu", "waterbirds-lisa", "waterbirds-probe")
+    assert {"cifar-lt", "cifar-lt-cpu", "glt", "glt-cpu", *noise, *birds, *COLUMNS} <= set(names())
+    assert {f"{name}-cpu" for name in COLUMNS} < set(names()), "every column has one for two cores"
 
 
 @pytest.mark.parametrize("name", names())
@@ -69,6 +81,40 @@ def test_the_papers_settings(without_weights):
     assert make_config(read_preset("waterbirds-probe"), SHARD).saliency_lambda == 0
 
 
+LENGTHS = {  # pictures, steps, shares of them after which step sizes drop
+    "table5-flip": (49_000, 30_000, (2 / 3, 5 / 6)),
+    "table5-uniform": (49_000, 20_000, (0.9, 0.95)),
+    "waterbirds": (4_795, 90_000, (1, 1)),
+    "waterbirds-lisa": (4_795, 1_200, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_lengths_are_those_of_the_sources_in_steps(name, without_weights):
+    pictures, steps, drops = LENGTHS[name]
+    config = make_config(read_preset(name), SHARD)
+    each = steps_per_epoch(pictures, config.batch_size)
+    assert config.epochs * each == pytest.approx(steps, rel=0.01)
+    rates = [rate_factor(config, epoch, config.epochs) for epoch in range(config.epochs)]
+    first, second = rates.count(1.0), config.epochs - sum(rate < 0.05 for rate in rates)
+    assert (first / config.epochs, second / config.epochs) == pytest.approx(drops, abs=0.02)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_papers_settings_of_noise(without_weights):
+    flip, uniform = (make_config(read_preset(f"table5-{name}"), SHARD) for name in ("flip", "uniform"))
+    assert (flip.model, flip.lr, flip.batch_size, flip.weight_decay) == ("resnet32", 0.1, 128, 1e-4)
+    assert (uniform.model, uniform.lr, uniform.batch_size, uniform.weight_decay) == ("wrn-28-10", 0.1, 128, 5e-4)
+
+
+@pytest.mark.parametrize("name", ["table5-flip", "table5-uniform", "waterbirds", "cifar-lt"])
+def test_what_the_cpu_presets_cut(name, without_weights):
+    paper, cpu = (make_config(read_preset(which), SHARD) for which in (name, f"{name}-cpu"))
+    assert cpu.epochs <= paper.epochs / 3
+    assert (cpu.batch_size, cpu.weight_decay, cpu.lr) == (paper.batch_size, paper.weight_decay, paper.lr)
+    assert cpu.model != paper.model
+
+
 def test_a_file_of_the_users(tmp_path):
     path = preset(tmp_path, '# of ours\n[settings]\nepochs = 3\nlr = 1\nwatch_test = true\nroot = "birds"\nlimit = 9\n')
     config = make_config(read_preset(str(path)), SHARD)
@@ -79,10 +125,9 @@ def test_a_file_of_the_users(tmp_path):
 def test_an_unknown_name_lists_the_valid_ones():
     with pytest.raises(UsageError) as error:
         read_preset("cifar")
-    assert str(error.value) == (
-        "unknown preset 'cifar': choose one of cifar-lt, cifar-lt-cpu, waterbirds, waterbirds-cpu, waterbirds-probe,"
-        " or a file that ends in .toml"
-    )
+    listed = ", ".join(names())
+    assert "cifar-lt, cifar-lt-cpu, glt, " in listed
+    assert str(error.value) == f"unknown preset 'cifar': choose one of {listed}, or a file that ends in .toml"
 
 
 @pytest.mark.parametrize("name", ["", "../presets/cifar-lt", "waterbirds/", "Waterbirds"])
@@ -113,6 +158,23 @@ BROKEN = {
         "error: unknown setting 'speed': choose one of batch_size, cache, checkpoint",
     ),
     "out of range": ("[settings]\nepochs = 0\n", 2, "error: --epochs 0: expected a whole number >= 1"),
+    "data": (
+        "[settings]\n[data]\nimbalance = 3\n",
+        3,
+        "error: preset {path}: expected a table [data] with dataset = [",
+    ),
+    "data set": ("data = 3\n[settings]\n", 3, "error: preset {path}: expected a table [data] with dataset = ["),
+    "names": (
+        '[settings]\n[data]\ndataset = "cifar10"\n',
+        3,
+        "error: preset {path}: expected a table [data] with data",
+    ),
+    "extends": (
+        'extends = "mine"\n',
+        3,
+        "error: preset {path}: extends 'mine'; expected a shipped preset that extends n",
+    ),
+    "extends twice": ('extends = "table7-alt"\n', 3, "error: preset {path}: extends 'table7-alt'; expected a shipped"),
     "unknown choice": (
         '[settings]\nschedule = "x"\n',
         2,
@@ -177,3 +239,59 @@ def test_the_shard_may_stand_in_the_preset_and_must_stand_somewhere(tmp_path, to
     assert (result.exit_code, result.stderr) == (
         2, "error: no shard: give --meta FILE, one that clp-augment wrote\n"
     )  # fmt: skip
+
+
+def test_presets_of_the_generalised_long_tail(without_weights):
+    for name in ("table7-clt", "table7-glt", "table7-alt", "table8-clt", "table8-glt", "table8-alt"):
+        config = make_config(read_preset(name), SHARD)
+        assert (config.model, config.epochs, config.batch_size) == ("torchvision:resnext50_32x4d", 100, 256)
+        assert (config.lr, config.momentum, config.weight_decay, config.schedule) == (0.1, 0.9, 5e-4, "cosine")
+        assert config.transform == {"7": "wide-crop-flip", "8": "half-crop-flip"}[name[5]]
+    assert rate_factor(config, 50, 100) == pytest.approx(0.5)
+
+
+def test_a_preset_has_the_settings_of_what_it_extends_and_its_own(tmp_path):
+    assert read_preset("table2-cifar10-10") == read_preset("cifar-lt") | {"preset": "table2-cifar10-10"}
+    path = preset(tmp_path, 'extends = "cifar-lt"\n[settings]\nepochs = 7\n')
+    assert read_preset(str(path)) == read_preset("cifar-lt") | {"epochs": 7, "preset": str(path)}
+    assert load_preset(str(path)).data == load_preset("cifar-lt").data
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_is_for_its_own_shards_alone(name):
+    for other, (dataset, settings) in COLUMNS.items():
+        if (dataset, settings) == COLUMNS[name]:
+            check_shard(name, dataset, settings | {"size": 32})
+            continue
+        with pytest.raises(UsageError) as error:
+            check_shard(name, dataset, settings)
+        assert str(error.value).startswith(f"preset {name}: it is for {COLUMNS[name][0]}")
+        assert other in str(error.value), "it names one that fits"
+        assert "\n" not in str(error.value)
+
+
+def test_every_column_for_two_cores_fits_something_that_two_cores_hold():
+    for name in COLUMNS:
+        found = [d for d in ("cifar10", "cifar100", "generated-glt", "generated-cbl")
+                 if fits(load_preset(f"{name}-cpu").data, d, COLUMNS[name][1])]  # fmt: skip
+        assert found == ([COLUMNS[name][0]] if "cifar" in name else [f"generated-{COLUMNS[name][0][-3:]}"])
+
+
+def test_another_data_set_is_refused_in_one_line(demo_shard, tmp_path):
+    result = call("--meta", demo_shard, "--preset", "table2-cifar10-100-cpu", "--out", tmp_path / "r", "--quiet")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: preset table2-cifar10-100-cpu: it is for cifar10, imbalance 100; the shard is of demo, imbalance None:"
+        " there is none for this one; give the settings themselves\n"
+    )
+
+
+def test_a_preset_of_the_users_that_is_for_any_shard_runs_and_is_noted(demo_shard, tmp_path):
+    path = preset(tmp_path, "[settings]\nepochs = 1\nbatch_size = 40\n")
+    out = tmp_path / "r"
+    result = call("--meta", demo_shard, "--preset", path, "--method", "erm", "--out", out, "--quiet", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["config"]["preset"] == str(path)
+    path.write_text('[settings]\nepochs = 1\n[data]\ndataset = ["waterbirds"]\n')
+    refused = call("--meta", demo_shard, "--preset", path, "--method", "erm", "--out", tmp_path / "s", "--quiet")
+    assert refused.stderr.startswith(f"error: preset {path}: it is for waterbirds; the shard is of demo: there is none")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.seeds import rng_for
-from clp_train.samplers import SAMPLERS, evenly
+from clp_train.samplers import SAMPLERS, even_batches, evenly
 
 
 def parts(seed):
@@ -65,3 +65,21 @@ def test_rare_parts_come_as_often_as_common_ones(name, of):
 
 def test_the_registry():
     assert list(SAMPLERS) == ["natural", "class", "group"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_even_batches_hold_every_part_and_every_picture_as_often(seed):
+    _, part = parts(seed)
+    size = 2 + seed % 9
+    batches = even_batches(part, size, rng_for(seed, 3, "order"))
+    assert [len(rows) for rows in batches] == [len(b) for b in np.array_split(part, -(-len(part) // size))]
+    for rows in batches:
+        assert rows.dtype == np.int64
+        counts = [int((part[rows] == p).sum()) for p in set(part.tolist())]
+        assert max(counts) - min(counts) <= 1
+    often = np.bincount(np.concatenate(batches), minlength=len(part))
+    assert often.sum() == len(part)
+    for p in set(part.tolist()):  # all of a part's pictures before any comes again
+        assert often[part == p].max() - often[part == p].min() <= 1
+    again = even_batches(part, size, rng_for(seed, 3, "order"))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))

@@ -54,7 +54,7 @@ def test_a_head_alone_narrows_every_stage():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"stream": "val"}, "unknown stream 'val': choose one of meta, train"),
+        ({"stream": "val"}, "unknown stream 'val': choose one of both, meta, train"),
         ({"sampler": "random"}, "unknown sampler 'random': choose one of class, group, natural"),
         ({"trainable": "tail"}, "unknown trainable 'tail': choose one of all, head"),
     ],

@@ -52,6 +52,27 @@ def test_with_val_the_selected_epoch_stands_beside_the_last():
         assert part in text(result)
 
 
+def test_protocols_strata_and_more_classes_than_rows():
+    metrics = METRICS | {"precision": 0.4321, "strata": {"tail attributes": 0.125, "few-shot classes": None}}
+    many = [f"class{c}" for c in range(31)]
+    result = RESULT | {
+        "group_names": many,
+        "train_group_counts": [2] * 31,
+        "protocols": {"test_bl": "CLT", "test_bbl": "GLT"},
+        "last": {"epoch": 7, "metrics": {"val": METRICS | {"precision": 0.5}, "test_bl": metrics, "test_bbl": metrics}},
+    }
+    lines = text(result).splitlines()
+    cells = [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines]
+    assert ["class", "train n", "val, last (7)", "test_bl = CLT, last (7)", "test_bbl = GLT, last (7)"] in cells
+    assert ["tail attributes", "", "-", "12.5 %", "12.5 %"] in cells
+    assert ["few-shot classes", "", "-", "-", "-"] in cells
+    assert ["mean precision", "", "50.0 %", "43.2 %", "43.2 %"] in cells
+    assert ["average (top-1)", "62", "75.0 %", "75.0 %", "75.0 %"] in cells
+    assert not any("class7" in line for line in lines)
+    assert "31 rows of single ones: result.json" in text(result)
+    assert "mean precision" not in text(RESULT)
+
+
 def test_percent():
     assert (percent(None), percent(0.0), percent(0.12345)) == ("-", "0.0 %", "12.3 %")
 

@@ -12,6 +12,7 @@ from conftest import make_demo_shard
 from safetensors.torch import load_file
 
 from clp_train import cli
+from clp_train.methods import METHODS
 
 
 def call(*arguments):
@@ -87,7 +88,7 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
     [
         (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
         (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
-        (["--method", "foo"], 2, "error: unknown method 'foo': choose one of clp, dfr, erm, "),
+        (["--method", "foo"], 2, f"error: unknown method 'foo': choose one of {', '.join(sorted(METHODS))}"),
     ],
     ids=["epochs", "meta batch", "method"],
 )

@@ -1,17 +1,19 @@
 """Every setting that cannot be meant is refused with value, expectation and option."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_train.config import CHOICES, TrainConfig, parse_settings
+from clp_train.config import CHOICES, TrainConfig, make_config
+from clp_train.methods import METHODS, erm, make_options
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "foo"}, "unknown method 'foo': choose one of clp, dfr, erm, group-sample, group-weight, "),
+        ({"method": "foo"}, f"unknown method 'foo': choose one of {', '.join(sorted(METHODS))}$"),
         ({"model": "vgg"}, "unknown model 'vgg': choose one of efficientnet-lite0"),
         ({"meta_delta": "x"}, "unknown --meta-delta 'x': choose one of none, paper"),
         ({"saliency_target": "p"}, "unknown --saliency-target 'p': choose one of log-probability, logit, logit-gap"),
@@ -28,6 +30,9 @@ from clp_train.config import CHOICES, TrainConfig, parse_settings
         ({"lr": 0.0}, "--lr 0.0: expected a number > 0"),
         ({"lr": float("nan")}, "--lr nan: expected a number > 0"),
         ({"omega_lr": float("inf")}, "--omega-lr inf: expected a number > 0"),
+        ({"first_drop": -0.1}, "--first-drop -0.1: expected a number from 0 to 1"),
+        ({"first_drop": float("nan")}, "--first-drop nan: expected a number from 0 to 1"),
+        ({"first_drop": 0.9, "second_drop": 0.8}, "--second-drop 0.8: expected a number from 0.9 to 1"),
         ({"weight_decay": -1.0}, "--weight-decay -1.0: expected a number >= 0"),
         ({"saliency_lambda": float("nan")}, "--saliency-lambda nan: expected a number >= 0"),
     ],
@@ -50,9 +55,34 @@ def test_json_form_is_plain():
 
 
 def test_settings_by_key():
-    found = parse_settings(["meta_step=lagged", "epochs=7", "virtual_momentum=true", "limit=40", "lr=0.5"])
-    assert found == {"meta_step": "lagged", "epochs": 7, "virtual_momentum": True, "limit": 40, "lr": 0.5}
-    assert TrainConfig(meta=Path("x.h5"), **found).virtual_momentum is True
+    texts = ["meta_step=lagged", "epochs=7", "virtual_momentum=true", "limit=40", "lr=0.5"]
+    found = make_config({"meta": Path("x.h5"), "epochs": 3}, texts=texts)
+    expected = {"meta_step": "lagged", "epochs": 7, "virtual_momentum": True, "limit": 40, "lr": 0.5}
+    assert found == TrainConfig(meta=Path("x.h5"), **expected)
+
+
+@dataclass(frozen=True)
+class Own:
+    """Settings of a made-up method."""
+
+    gamma: float = 2.0
+    soft: bool = False
+
+
+def test_a_methods_own_settings_stand_beside_the_others(monkeypatch):
+    monkeypatch.setattr(erm, "Options", Own, raising=False)
+    meta = {"meta": Path("x.h5"), "method": "erm"}
+    assert make_config(meta).options == {}
+    config = make_config({**meta, "gamma": 1}, texts=["soft=true", "lr=0.5"])
+    assert (config.options, config.lr) == ({"gamma": 1.0, "soft": True}, 0.5)
+    assert make_options("erm", config.options) == Own(1.0, True)
+    assert config.as_json()["options"] == {"gamma": 1.0, "soft": True}
+    with pytest.raises(UsageError, match="--set gamma=big: expected a number"):
+        make_config(meta, texts=["gamma=big"])
+    with pytest.raises(UsageError, match="unknown setting 'gamma': choose one of batch_size"):
+        make_config({**meta, "method": "clp"}, texts=["gamma=2"])
+    with pytest.raises(UsageError, match="unknown setting of method erm 'beta': choose one of gamma, soft"):
+        TrainConfig(meta=Path("x.h5"), method="erm", options={"beta": 1})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +95,7 @@ def test_settings_by_key():
 )
 def test_settings_that_are_refused(pair, message):
     with pytest.raises(UsageError, match=message):
-        parse_settings([pair])
+        make_config({"meta": Path("x.h5")}, texts=[pair])
 
 
 def test_the_choices_are_those_of_the_modules():

@@ -139,12 +139,17 @@ def test_transform_uses_every_shift_and_flip():
 
 def test_an_epoch_holds_every_picture_once_in_even_batches(loaded):
     config = TrainConfig(meta=Path("x.h5"), batch_size=32)
-    batches = list(data.train_batches(loaded.train, 3, config))
+    rows = data.epoch_rows(loaded.train, 3, config)
+    batches = [data.train_batch(loaded.train, part, 9 + k, config) for k, part in enumerate(rows)]
+    assert all(torch.equal(b.row, torch.from_numpy(part)) for b, part in zip(batches, rows, strict=True))
     assert sorted(len(b) for b in batches) == [26, 27, 27]
     assert sorted(torch.cat([b.sample_id for b in batches]).tolist()) == sorted(loaded.train.sample_id.tolist())
-    again = next(data.train_batches(loaded.train, 3, config))
+    again = data.train_batch(loaded.train, data.epoch_rows(loaded.train, 3, config)[0], 9, config)
     assert torch.equal(again.images, batches[0].images)
-    other = next(data.train_batches(loaded.train, 4, config))
+    partner = data.train_batch(loaded.train, rows[0], 9, config, "partner")
+    assert torch.equal(partner.sample_id, batches[0].sample_id)
+    assert not torch.equal(partner.images, batches[0].images), "a partner is transformed by draws of its own"
+    other = data.train_batch(loaded.train, data.epoch_rows(loaded.train, 4, config)[0], 9, config)
     assert not torch.equal(other.sample_id, batches[0].sample_id)
     assert 0 <= again.images.min() <= again.images.max() <= 1
 
@@ -193,3 +198,24 @@ def test_a_damaged_cache_is_refused(demo_shard, tmp_path, bytes_of_it):
             path.write_bytes(bytes_of_it)
     with pytest.raises(InputError, match=r"\.npy: damaged cache.*; remove it"):
         data.load(config)
+
+
+DEMO_TRAIN = (1425, 75, 75, 1425)  # ring before temple, ring before garden, cross before temple, cross before garden
+
+
+def test_averages_are_weighted_as_the_train_split_whatever_the_run_takes_of_it(loaded, demo_shard, tmp_path):
+    """80 pictures are trained on and 8 are meta originals; --limit takes fewer still."""
+    assert loaded.weights == DEMO_TRAIN
+    assert data.load(TrainConfig(meta=demo_shard, limit=8)).weights == DEMO_TRAIN
+    out_of_val = make_demo_shard(tmp_path / "val.h5", size=8, per_group=2, train=8, split=1)
+    assert data.load(TrainConfig(meta=out_of_val)).weights == DEMO_TRAIN
+
+
+def test_averages_of_a_long_tail_are_weighted_as_it_and_the_meta_originals_are(tmp_path):
+    tail = make_demo_shard(tmp_path / "tail.h5", size=8, per_group=2, train=80, settings={"imbalance": 10.0})
+    run = data.load(TrainConfig(meta=tail))
+    originals = run.meta.group[run.meta.kind == 0]
+    expected = torch.bincount(run.train.group) + torch.bincount(originals)
+    assert run.weights == tuple(expected.tolist()) == (22, 22, 22, 22)
+    out_of_val = make_demo_shard(tmp_path / "val.h5", size=8, split=1, train=80, settings={"imbalance": 10.0})
+    assert data.load(TrainConfig(meta=out_of_val)).weights == (20, 20, 20, 20), "val pictures weigh nothing"

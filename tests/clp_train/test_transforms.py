@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from clp_aug.contract.errors import UsageError
 from clp_train.data import masks
 from clp_train.transforms import TRANSFORMS, load_transform
-from clp_train.transforms.joint import SCALE, STRETCH, crops, resize_crop_flip
+from clp_train.transforms.joint import (
+    HALF,
+    SCALE,
+    STRETCH,
+    WIDE,
+    crops,
+    half_crop_flip,
+    resize_crop_flip,
+    wide_crop_flip,
+)
 
 NAMES = sorted(TRANSFORMS)
 
@@ -42,6 +51,8 @@ def test_the_mask_goes_where_the_picture_goes(name, seed):
     for side in (edge[:, 0], edge[:, -1], edge[:, :, 0], edge[:, :, -1]):
         side[:] = True  # the box may end less than a pixel beyond the frame
     assert not ((seen != moved) & ~edge).any()
+    if name == "wide-crop-flip":  # enlarged four times at most: an edge is that much softer
+        edge = torch.nn.functional.max_pool2d(edge.float()[:, None], 5, 1, 2)[:, 0] > 0
     assert (images[moved[:, None].expand_as(images) & ~edge[:, None]] == 255).all()
     assert (images[~moved[:, None].expand_as(images) & ~edge[:, None]] == 0).all()
     assert images.dtype == torch.uint8
@@ -82,19 +93,20 @@ def test_pictures_of_a_batch_move_on_their_own():
         assert 0.3 < rising < 0.7  # about every other one is flipped
 
 
-def test_crops_keep_their_ranges_and_reach_them():
-    x0, y0, width, height = crops(20_000, generator(0)).T
+@pytest.mark.parametrize("scale", [SCALE, HALF, WIDE])
+def test_crops_keep_their_ranges_and_reach_them(scale):
+    x0, y0, width, height = crops(20_000, generator(0), scale).T
     area, stretch = width * height, width / height
     assert min(x0.min(), y0.min()) >= 0
     assert max((x0 + width).max(), (y0 + height).max()) <= 1 + 1e-12
-    assert area.min() >= SCALE[0] - 1e-12
+    assert area.min() >= scale[0] - 1e-12
     assert stretch.min() >= STRETCH[0] - 1e-12
     assert stretch.max() <= STRETCH[1] + 1e-12
-    assert area.min() < SCALE[0] + 0.001
-    assert area.max() > SCALE[1] - 0.001
+    assert area.min() < scale[0] + 0.001
+    assert area.max() > scale[1] - 0.001
     assert stretch.min() < STRETCH[0] + 0.01
     assert stretch.max() > STRETCH[1] - 0.01
-    assert area.mean().item() == pytest.approx(0.85, abs=0.005)  # uniform
+    assert area.mean().item() == pytest.approx(sum(scale) / 2, abs=0.01)  # uniform
     assert stretch.log().mean().item() == pytest.approx(0, abs=0.005)  # no more wide than tall ones
 
 
@@ -110,13 +122,16 @@ def test_boxes_stay_boxes():
             assert ((line.int().diff(dim=1) == 1).sum(1) <= 1).all()
 
 
-def test_resize_crop_against_one_picture_at_a_time():
+@pytest.mark.parametrize(
+    ("transform", "scale"), [(resize_crop_flip, SCALE), (half_crop_flip, HALF), (wide_crop_flip, WIDE)]
+)
+def test_resize_crop_against_one_picture_at_a_time(transform, scale):
     """Oracle: cut, stretch and flip by a loop over pixels in plain arithmetic."""
     images, inside = boxed(3, n=4)
     n, _, height, width = images.shape
-    moved, mask = resize_crop_flip(images, inside, generator(5))
+    moved, mask = transform(images, inside, generator(5))
     g = generator(5)
-    where, flips = crops(n, g).tolist(), (torch.rand((n, 1), generator=g) < 0.5)[:, 0].tolist()
+    where, flips = crops(n, g, scale).tolist(), (torch.rand((n, 1), generator=g) < 0.5)[:, 0].tolist()
     assert len(set(flips)) == 2
     for i in range(n):
         x0, y0, w, h = where[i]
@@ -141,5 +156,5 @@ def test_none_gives_back_what_it_got():
 
 
 def test_an_unknown_transform_lists_the_known():
-    with pytest.raises(UsageError, match=r"^unknown transform 'spin': choose one of none, pad-crop-flip, resize-crop"):
+    with pytest.raises(UsageError, match=r"^unknown transform 'spin': choose one of half-crop-flip, none, pad-"):
         load_transform("spin")

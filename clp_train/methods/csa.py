@@ -1,0 +1,147 @@
+"""CSA, context-shift augmentation (Shi et al. 2023): rare classes in front of what lies around frequent ones.
+
+Two heads share the body. The first learns from the training pictures; where it is sure, what its Grad-CAM leaves out is
+the picture's context and goes to a bank. The second learns from pictures drawn evenly over the classes, each blended
+with the context of another: x~ = a M x_bank + (1 - a M) x, M = (1 - CAM)^2, a uniform in [0, 1), one a step.
+
+Other than the authors' code: a picture is sure by its probability in the step itself, so only the sure ones cost a
+Grad-CAM; these are bilinear; a flat one is no context; a step takes contexts of the steps before it; and the blended
+pictures leave the running statistics of batch norm alone, since pictures are judged as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import UsageError, pick
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.data import Batch
+from clp_train.gradcam import gradcam
+from clp_train.hypergradient import virtual_pass
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.models.heads import DualHead
+from clp_train.models.parts import Output
+from clp_train.scoring import Scores
+
+JUDGES = ("first", "second", "mean")
+
+
+@dataclass(frozen=True)
+class Options:
+    """start: share of the run's epochs before contexts are blended in; confidence: probability of the own class from
+    which a picture's context goes to the bank; judge: the head that pictures are judged by, or the mean of both.
+
+    Source: the authors' settings for CIFAR (start: epoch 10 of 200); judge: ours, they keep the best of the first.
+    """
+
+    start: float = 0.05
+    confidence: float = 0.8
+    judge: str = "first"
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(JUDGES), self.judge, "judge")
+        require_within("start", self.start, 0, 1)
+        require_within("confidence", self.confidence, 0, 1)
+
+
+class Csa(Method):
+    """images: (k, 3, H, W), masks: (k, 1, H, W) in [0, 1], the latest contexts of the epoch, oldest first, `size` at
+    most; None for none.
+    """
+
+    head = "dual"
+
+    def __init__(self, options: Options, label: Tensor, size: int) -> None:
+        self.options, self.size = options, size
+        self.members = [(label == c).nonzero().squeeze(1).numpy() for c in label.unique()]
+        self.images: Tensor | None = None
+        self.masks: Tensor | None = None
+        self.progress = 0.0
+
+    def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
+        self.images = self.masks = None
+
+    def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray | None:
+        if self.images is None or len(self.images) < len(batch):
+            return None
+        drawn = rng.integers(len(self.members), size=len(batch))
+        return np.array([rng.choice(self.members[c]) for c in drawn])
+
+    def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        if batch.second is None:
+            return batch
+        chosen = torch.from_numpy(rng.permutation(len(self.images))[: len(batch)])
+        part = rng.uniform() * self.masks[chosen]
+        blended = part * self.images[chosen] + (1 - part) * batch.second.images
+        return replace(batch, second=replace(batch.second, images=blended))
+
+    def observe(self, view: View) -> None:
+        self.progress = view.progress
+
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+        loss = None
+        if batch.second is not None:
+            features = virtual_pass(network, {}, batch.second.images).features
+            loss = F.cross_entropy(network.head.second(features), batch.second.label)
+        if self.progress >= self.options.start:
+            self.keep(batch, out.logits.detach(), network)
+        return loss
+
+    def keep(self, batch: Batch, logits: Tensor, network: nn.Module) -> None:
+        """Put the contexts of the pictures that the first head is sure about into the bank."""
+        sure = logits.softmax(1).gather(1, batch.label[:, None]).squeeze(1) >= self.options.confidence
+        if not sure.any():
+            return
+        images, label = batch.images[sure], batch.label[sure]
+        masks, peaked = context_masks(gradcam(network, images, label).to(images))
+        if peaked.any():
+            self.images = latest(self.images, images[peaked], self.size)
+            self.masks = latest(self.masks, masks[peaked], self.size)
+
+    def predict(self, out: Output, head: DualHead) -> Tensor:
+        if self.options.judge == "first":
+            return out.logits
+        second = head.second(out.features)
+        return second if self.options.judge == "second" else (out.logits + second) / 2
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.images is None else {"images": self.images, "masks": self.masks}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state:
+            self.images, self.masks = state["images"], state["masks"]
+
+
+def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (1 - CAM)^2, (n, 1, H, W) in [0, 1], CAM being each map scaled to [0, 1], and which are not flat, (n,).
+
+    maps: float (n, H, W). A flat one gives 1 throughout.
+    """
+    low = maps.amin((1, 2), keepdim=True)
+    span = maps.amax((1, 2), keepdim=True) - low
+    scaled = (maps - low) / torch.where(span > 0, span, 1)
+    return (1 - scaled).square()[:, None], (span > 0)[:, 0, 0]
+
+
+def latest(old: Tensor | None, new: Tensor, size: int) -> Tensor:
+    """Return the last `size` rows of the old ones, None for none, followed by the new ones."""
+    rows = new if old is None else torch.cat([old, new])
+    return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Csa:
+    """Return the method before its first step. Raises UsageError where there are no pictures to look at."""
+    if config.trainable == "head":
+        raise UsageError(
+            f"--set trainable=head: method {config.method} blends pictures, and a frozen body's features are made once;"
+            " take --set trainable=all"
+        )
+    return Csa(make_options(config.method, config.options), table.label, config.batch_size)

@@ -1,0 +1,94 @@
+"""L_DMI (Xu et al. 2019): a network trained with cross entropy goes on with a loss that label noise only shifts.
+
+The loss is of a batch, not of a picture, and exists where every class is in the batch: so the second stage takes
+batches that cover the classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import UsageError
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.losses import DivergedError
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.noisy_losses import determinant_loss
+from clp_train.objective import Terms
+from clp_train.stages import Stage
+
+
+@dataclass(frozen=True)
+class Options:
+    """start: share of the epochs with cross entropy; rate: step size after it, in that of the run.
+
+    Source: the authors' code for CIFAR-10, 120 of 220 epochs and 1e-6 after 0.1.
+    """
+
+    start: float = 0.55
+    rate: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require_within("start", self.start, 0.01, 0.99)
+        require_within("rate", self.rate, 0)
+
+
+def covering_batches(label: np.ndarray, steps: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the rows of so many batches, int64, each with every class; sizes as those of a plain epoch.
+
+    label: int64 (N,). Every picture comes once if each class has as many pictures as there are batches; a rarer one
+    repeats its own, and as many others stay out. Needs batches no smaller than the number of classes.
+    """
+    shuffled = rng.permutation(len(label))
+    members = [shuffled[label[shuffled] == c] for c in np.unique(label)]
+    cover = np.stack([np.resize(own, steps) for own in members], 1)  # (steps, C)
+    rest = rng.permutation(np.setdiff1d(shuffled, cover))
+    sizes = [len(part) - len(members) for part in np.array_split(shuffled, steps)]
+    parts = np.split(rest[: sum(sizes)], np.cumsum(sizes)[:-1])
+    return [rng.permutation(np.concatenate(pair)) for pair in zip(cover, parts, strict=True)]
+
+
+class Dmi(Method):
+    """Cross entropy, then -log |det U|."""
+
+    def __init__(self, options: Options, label: Tensor) -> None:
+        self.stages = (Stage(share=options.start), Stage(share=1 - options.start, rate=options.rate))
+        self.label, self.tuning = label.numpy(), False
+
+    def enter(self, stage: int, network: nn.Module) -> None:
+        self.tuning = stage == 1
+
+    def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
+        return covering_batches(self.label, -(-len(self.label) // batch_size), rng) if self.tuning else None
+
+    def terms(self, view: View) -> Terms:
+        return Terms(loss=self.loss) if self.tuning else Terms()
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Return the batch's loss for each of its pictures, (n,). Raises DivergedError where it does not exist."""
+        value = determinant_loss(logits, label)
+        if value.isinf():
+            raise DivergedError(
+                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise --batch-size, or the share"
+                " of cross entropy with --set start"
+            )
+        return value.expand(len(label))
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Dmi:
+    """Return the method. Raises UsageError where its loss is void: a class or a batch that is too small."""
+    table.require_all_classes(config.method)
+    pictures = len(table.label)
+    smallest = pictures // -(-pictures // config.batch_size)
+    if smallest < table.classes:
+        raise UsageError(
+            f"--batch-size {config.batch_size}: method {config.method} would get {smallest} pictures in a batch,"
+            f" expected at least its {table.classes} classes, or the determinant is 0; raise it"
+        )
+    return Dmi(make_options(config.method, config.options), table.label)

@@ -1,0 +1,91 @@
+"""Focal loss (Lin et al. 2017), and with class weights (Cui et al. 2019): pictures that are right count less.
+
+Two forms: "softmax" modulates the cross entropy, "sigmoid" the logistic loss of each class against the rest, which is
+how both papers wrote it. Both work with logarithms: the slope of (1 - p)^gamma is infinite at p = 1 for gamma < 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import pick
+from clp_train.characteristics import View
+from clp_train.class_weights import effective_weights
+from clp_train.config import TrainConfig
+from clp_train.losses import counterfactual_loss, cross_entropy
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.objective import Terms
+
+
+def softmax_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
+    """Return (1 - p_y)^gamma times -log p_y of each picture, (n,), p of the softmax. logits: (n, C); label: (n,)."""
+    return (-gamma * counterfactual_loss(logits, label)).exp() * cross_entropy(logits, label)
+
+
+def sigmoid_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
+    """Return the sum over classes of (1 - q_c)^gamma times -log q_c, (n,), q_c the probability of what is true.
+
+    q_c is sigmoid(z_c) for the own class and 1 - sigmoid(z_c) for each other. logits: (n, C); label: int64 (n,).
+    """
+    signed = torch.where(F.one_hot(label, logits.shape[1]).bool(), logits, -logits)
+    return -((gamma * F.logsigmoid(-signed)).exp() * F.logsigmoid(signed)).sum(1)
+
+
+FORMS = {"softmax": softmax_focal, "sigmoid": sigmoid_focal}
+
+
+@dataclass(frozen=True)
+class Options:
+    """gamma: 0 for the plain loss, their best is 2; form: "softmax" or "sigmoid"."""
+
+    gamma: float = 2.0
+    form: str = "softmax"
+
+    def __post_init__(self) -> None:
+        pick(FORMS, self.form, "form")
+        require_within("gamma", self.gamma, 0)
+
+
+@dataclass(frozen=True)
+class BalancedOptions(Options):
+    """As those of focal; beta: of the class weights. Source: theirs for CIFAR-10-LT."""
+
+    gamma: float = 1.0
+    beta: float = 0.9999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("beta", self.beta, 0, 1, below=True)
+
+
+OPTIONS = {"focal": Options, "cb-focal": BalancedOptions}
+
+
+class Focal(Method):
+    """The loss, weighted by class or not, its sum divided by n. weights: (C,), or None."""
+
+    def __init__(self, options: Options, weights: Tensor | None = None) -> None:
+        self.loss = functools.partial(FORMS[options.form], gamma=options.gamma)
+        self.weights = weights
+        if options.form == "sigmoid":
+            self.head = "sigmoid"
+
+    def terms(self, view: View) -> Terms:
+        weight = None if self.weights is None else self.weights.to(view.logits)[view.label]
+        return Terms(weight=weight, loss=self.loss)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Focal:
+    """Return the method. Raises UsageError for a class without pictures where classes are weighted."""
+    options = make_options(config.method, config.options)
+    if config.method == "focal":
+        return Focal(options)
+    table.require_all_classes(config.method)
+    return Focal(options, effective_weights(table.class_counts(), options.beta))

@@ -1,0 +1,145 @@
+"""IFL, invariant feature learning (Tang et al. 2022): what a class's features share between two environments.
+
+The first environment is the training set as it is, the second one prefers, within each class, the pictures that the
+classifier finds hard. Every other picture comes from each, drawn with replacement, and the features of both are pulled
+to one centre a class. Other than the authors' code: an epoch draws as many pictures as there are, not twice as many;
+hardness is that of pictures as they are, in evaluation mode; centres start at the class means, not at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import UsageError, pick
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.data import Batch, steps_per_epoch
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.logit_adjust import adjustment
+from clp_train.methods.ranges import require_within
+from clp_train.models.parts import Output
+from clp_train.moments import class_means
+from clp_train.objective import Terms
+from clp_train.scoring import Scores
+
+LOSSES = ("cross-entropy", "balanced-softmax")
+FEW = 5  # pictures of a class, below which all weigh the same
+TARGET = 4.0  # about how many times the others' mean weight that of the hardest fifth is to be
+
+
+@dataclass(frozen=True)
+class Options:
+    """first, second: shares of the run's epochs at which the second environment is made, and made anew; first_pull,
+    second_pull: weights of the centre loss from then on, 0 before; centre_rate: step size of the centres; loss:
+    "cross-entropy" or "balanced-softmax". Source: the authors' settings, epochs 60 and 80 of 100.
+    """
+
+    first: float = 0.6
+    second: float = 0.8
+    first_pull: float = 0.001
+    second_pull: float = 0.005
+    centre_rate: float = 0.5
+    loss: str = "cross-entropy"
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(LOSSES), self.loss, "loss")
+        for name, high in (("first", 1), ("second", 1), ("centre_rate", 1)):
+            require_within(name, getattr(self, name), 0, high)
+        for name in ("first_pull", "second_pull"):
+            require_within(name, getattr(self, name), 0)
+        if self.second < self.first:
+            raise UsageError(f"--set second={self.second}: expected a share of the epochs >= first, {self.first}")
+
+
+class Ifl(Method):
+    """weights: float64 (N,), of the second environment, and centres: (C, A), both None until it is made."""
+
+    def __init__(self, options: Options, table: TrainTable) -> None:
+        self.options, self.label, self.classes = options, table.label, table.classes
+        self.delta = adjustment(table.class_counts(), 1.0) if options.loss == "balanced-softmax" else None
+        self.weights: Tensor | None = None
+        self.centres: Tensor | None = None
+        self.pull = 0.0
+
+    def environments_made(self, progress: float) -> int:
+        """Return how often the second environment is made up to this share of the epochs: 0, 1 or 2."""
+        return (progress >= self.options.first) + (progress >= self.options.second)
+
+    def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
+        if self.environments_made(epoch / epochs) == self.environments_made((epoch - 1) / epochs):
+            return
+        seen = scores("train")
+        label = self.label.to(seen.logits.device)
+        own = seen.logits.double().softmax(1).gather(1, label[:, None]).squeeze(1)
+        self.weights = environment_weights(own, label, self.classes).cpu()
+        if self.centres is None:
+            self.centres = class_means(seen.features, label, self.classes)
+
+    def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+        n = len(self.label)
+        second = None if self.weights is None else (self.weights / self.weights.sum()).numpy()
+        rows = np.empty(n, np.int64)
+        rows[::2] = rng.choice(n, len(rows[::2]))
+        rows[1::2] = rng.choice(n, len(rows[1::2]), p=second)
+        return np.array_split(rows, steps_per_epoch(n, batch_size))
+
+    def observe(self, view: View) -> None:
+        self.pull = (0.0, self.options.first_pull, self.options.second_pull)[self.environments_made(view.progress)]
+        self.here = self.centres
+        if self.pull > 0:
+            self.centres = moved(self.centres, view.features, view.label, self.options.centre_rate)
+
+    def terms(self, view: View) -> Terms:
+        return Terms() if self.delta is None else Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
+
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+        if self.pull == 0:
+            return None
+        centres = self.here.to(out.features)[batch.label]  # of before this batch, as the features are
+        return self.pull * (out.features - centres).square().sum(1).mean()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.weights is None else {"weights": self.weights, "centres": self.centres}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state:
+            self.weights, self.centres = state["weights"], state["centres"]
+
+
+def environment_weights(probability: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Return what each picture weighs in the second environment, float64 (N,), of sum 1 in each class.
+
+    probability: float64 (N,), of the own class; label: int64 (N,). Within a class hardness is d = 1 - p, p scaled to
+    [0, 1]; weights go as d^e, e in [1, 10] with r^e = 4, r being the mean hardness of the hardest fifth over that of
+    the other four. Source: the authors' code; so are the offsets, which keep all weights above 0.
+    """
+    weights = torch.zeros_like(probability)
+    for c in range(classes):
+        rows = (label == c).nonzero().squeeze(1)
+        n, p = len(rows), probability[rows]
+        if n < FEW or p.max() == p.min():
+            weights[rows] = 1 / max(n, 1)
+            continue
+        hardness = 1 - (p - p.min()) / (p.max() - p.min()) + 1e-5
+        ordered = hardness.sort().values
+        ratio = ordered[-int(0.2 * n) :].mean() / ordered[: int(0.8 * n)].mean() + 1e-5
+        exponent = (torch.tensor(TARGET).log() / ratio.log()).clamp(1, 10)
+        raw = hardness**exponent + 1e-12
+        weights[rows] = raw / raw.sum()
+    return weights
+
+
+def moved(centres: Tensor, features: Tensor, label: Tensor, rate: float) -> Tensor:
+    """Return the centres, (C, A), after a step down the mean squared distance of features, (n, A), to their own."""
+    gaps = (features.to(centres) - centres[label]) / len(label)
+    return centres + 2 * rate * torch.zeros_like(centres).index_add_(0, label, gaps)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Ifl:
+    """Return the method before its first step."""
+    return Ifl(make_options(config.method, config.options), table)

@@ -1,0 +1,88 @@
+"""ISDA (Wang et al. 2019): the loss of infinitely many features drawn around each picture's own, bounded from above.
+
+The step follows the head's weights within delta too, as the paper does, so `terms` takes those of the network itself,
+with their graph, and not those of the view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import pick
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.moments import FORMS, Moments, isda_delta
+from clp_train.objective import Terms
+
+
+@dataclass(frozen=True)
+class Options:
+    """strength: lambda_0, which lambda_t nears at the end of the run, from 0 at its start; covariance: "full", or
+    "diag" for wide features. Source: 0.5 for CIFAR; for ImageNet 7.5 with "diag".
+    """
+
+    strength: float = 0.5
+    covariance: str = "full"
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(FORMS), self.covariance, "covariance")
+        require_within("strength", self.strength, 0)
+
+
+class Isda(Method):
+    """delta_j = lambda_t / 2 (w_j - w_y)^T Sigma_y (w_j - w_y); lambda_t = lambda_0 times the share of epochs done.
+
+    start: that share before which the loss is plain cross entropy and nothing is observed; moments: of the classes,
+    the batch's own features taken up before its delta.
+    """
+
+    start = 0.0
+
+    def __init__(self, strength: float, covariance: str) -> None:
+        self.strength, self.covariance = strength, covariance
+        self.moments: Moments | None = None
+        self.progress = 0.0
+
+    def enter(self, stage: int, network: nn.Module) -> None:
+        self.last = network.head
+        moments = self.moments or Moments.start(self.last.weight, self.covariance)
+        self.moments = moments.to(self.last.weight.device)
+
+    @property
+    def started(self) -> bool:
+        """Whether the part of the run with plain cross entropy is over."""
+        return self.progress >= self.start
+
+    def observe(self, view: View) -> None:
+        self.progress = view.progress
+        if self.started:
+            self.moments.update(view.features, view.label)
+
+    def terms(self, view: View) -> Terms:
+        return Terms(self.delta(view)) if self.started else Terms()
+
+    def delta(self, view: View) -> Tensor:
+        """Return what is added to the logits, (n, C)."""
+        return isda_delta(self.weight(view), self.moments.covariance, view.label, self.strength * self.progress)
+
+    def weight(self, view: View) -> Tensor:
+        """Return the head's weights, (C, A): with a graph to them for training pictures, those of a meta view else."""
+        return view.head if view.row is None else self.last.weight
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {f"moments.{name}": value for name, value in self.moments.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.moments = Moments(*(state[f"moments.{name}"].clone() for name in ("count", "mean", "covariance")))
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Isda:
+    """Return the method before its first step."""
+    options = make_options(config.method, config.options)
+    return Isda(options.strength, options.covariance)

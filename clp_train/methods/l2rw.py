@@ -1,0 +1,66 @@
+"""Learning to reweight (Ren et al. 2018): a picture weighs what a step on it alone would take off the meta loss.
+
+The weights eps_i start at 0, so the virtual step is no step and -dL_meta/deps_i is the step size times the product of
+the picture's gradient with the meta gradient. What is negative becomes 0, and the rest is scaled to a sum of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.schema import ORIGINAL
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.methods.base import Method, TrainTable
+from clp_train.objective import Terms
+
+
+class L2rw(Method):
+    """learned: eps of this step's pictures, zeros; weight: what the meta step made of them, (n,), mean 1 or all 0.
+
+    A batch that the meta loss wants nothing of weighs 0 as a whole; without a meta step all pictures weigh 1.
+    """
+
+    meta_kinds = (ORIGINAL,)
+
+    def __init__(self, interval: int) -> None:
+        self.interval, self.steps = interval, 0
+        self.learned: Sequence[Tensor] = (torch.zeros(1),)
+        self.weight: Tensor | None = None
+
+    def observe(self, view: View) -> None:
+        due = self.steps % self.interval == 0  # as the loop counts
+        self.steps += 1
+        start = torch.zeros_like(view.logits[:, 0])
+        self.learned = (start.requires_grad_(),)
+        self.weight = None if due else torch.ones_like(start)
+
+    def terms(self, view: View) -> Terms:
+        if view.row is None:  # meta pictures count as they are
+            return Terms()
+        return Terms(weight=self.learned[0] if self.weight is None else self.weight)
+
+    def update(self, gradients: Sequence[Tensor]) -> None:
+        useful = (-gradients[0]).clamp(min=0)
+        total = useful.sum()
+        self.weight = useful * (len(useful) / total) if total > 0 else useful
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"steps": torch.tensor(self.steps)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.steps = int(state["steps"])
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> L2rw:
+    """Return the method. Raises UsageError for a meta step behind the step: its weights would come too late."""
+    if config.meta_step == "lagged":
+        raise UsageError(
+            f"--set meta_step=lagged: method {config.method} weighs the pictures of the step itself; take --set"
+            " meta_step=exact"
+        )
+    return L2rw(config.meta_interval)

@@ -1,0 +1,36 @@
+"""The registry of methods as a table, for `clp-train --list-methods` and docs/methods.md."""
+
+from __future__ import annotations
+
+from clp_train.methods import METHODS, Entry
+
+COLUMNS = ("method", "paper", "family: what it changes", "needs", "cost")
+NEEDS = {"meta": "meta set", "groups": "group labels", "stages": "stages"}
+INTRODUCTION = """# Methods
+
+Every name that `clp-train --method` takes, by what a method changes. Needs: a clean meta set, a group label for every
+training picture, more than one stage. Cost: of a run, in that of plain cross entropy, by counting passes. The settings
+of a method: `clp-train --method NAME --set x=1` lists them. This page is `make methods`.
+"""
+
+
+def methods_table(markdown: bool = False) -> str:
+    """Return a line a registered method, the methods of a family together, with a head; or the page of the docs."""
+    rows = [COLUMNS, *(row(name, METHODS[name]) for name in by_family())]
+    if markdown:
+        lines = [f"| {' | '.join(cells)} |" for cells in ((f"`{name}`", *rest) for name, *rest in rows[1:])]
+        head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        return "\n".join([INTRODUCTION, *head, *lines])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)
+
+
+def by_family() -> list[str]:
+    """Return the names, the reference first, then by family and name."""
+    return sorted(METHODS, key=lambda name: (METHODS[name].family != "reference", METHODS[name].family, name))
+
+
+def row(name: str, entry: Entry) -> tuple[str, ...]:
+    """Return the cells of one method as text."""
+    needs = ", ".join(NEEDS[need] for need in entry.needs) or "-"
+    return name, entry.source, entry.family, needs, entry.cost

@@ -1,0 +1,87 @@
+"""LPL (Li et al. 2022): in each batch, a perturbation of the logits of each class, found by steps along its own loss.
+
+Steps lower the loss of head classes and raise that of tail classes, which spreads them as augmentation would. How many
+steps a class takes follows from its pictures: most for the most frequent and for the rarest class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.objective import Terms
+
+
+@dataclass(frozen=True)
+class Options:
+    """head: share of the classes that are lowered, the most frequent; steps: of the rarest class; head_steps: of the
+    most frequent one, in those of the rarest; rate: length of a step.
+
+    Source: the authors' code for CIFAR-10-LT. For CIFAR-100-LT of ratio 100 it has 0.27, 50, 0.2, 0.2.
+    """
+
+    head: float = 0.4
+    steps: int = 10
+    head_steps: float = 0.6
+    rate: float = 0.15
+
+    def __post_init__(self) -> None:
+        require_within("head", self.head, 0, 1)
+        require_within("head_steps", self.head_steps, 0)
+        require_within("steps", self.steps, 0)
+        require_within("rate", self.rate, 0)
+
+
+def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
+    """Return the sign of each class's steps, -1 for the head, and their number: float64 (C,), int64 (C,).
+
+    A head class takes head_steps * steps * n_c / n_max, a tail class steps * n_min / n_c, rounded, none at 0. Classes
+    with as many pictures as the last of the head are head too, so that names of classes decide nothing.
+    """
+    n = counts.double()
+    size = round(options.head * len(n))
+    least = n.sort(descending=True).values[size - 1] if size else n.max() + 1
+    head = n >= least
+    steps = torch.where(head, options.head_steps * options.steps * n / n.max(), options.steps * n.min() / n)
+    return torch.where(head, -1.0, 1.0).double(), (steps + 0.5).floor().long()
+
+
+def class_perturbations(logits: Tensor, label: Tensor, signs: Tensor, steps: Tensor, rate: float) -> Tensor:
+    """Return delta of each class, (C, C), from 0 by steps along the direction of its batch-mean gradient; no graph.
+
+    logits: (n, C); label: int64 (n,); signs: (C,); steps: int64 (C,). A class that is not in the batch stays at 0.
+    """
+    classes = logits.shape[1]
+    own = F.one_hot(label, classes).to(logits)
+    there = own.any(0)
+    delta = torch.zeros(classes, classes, dtype=logits.dtype, device=logits.device)
+    for k in range(int(steps[there].max())):
+        slope = own.T @ ((logits + delta[label]).softmax(1) - own)  # row c: the sum over class c, along its mean
+        delta += (rate * signs * (steps > k))[:, None] * F.normalize(slope, dim=1, eps=torch.finfo(slope.dtype).tiny)
+    return delta
+
+
+class Lpl(Method):
+    """delta of the own class; what it was found from is held constant."""
+
+    def __init__(self, counts: Tensor, options: Options) -> None:
+        self.signs, self.steps = signs_and_steps(counts, options)
+        self.rate = options.rate
+
+    def terms(self, view: View) -> Terms:
+        signs, steps = self.signs.to(view.logits), self.steps.to(view.label)
+        return Terms(delta=class_perturbations(view.logits, view.label, signs, steps, self.rate)[view.label])
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Lpl:
+    """Return the method. Raises UsageError for a class without pictures."""
+    table.require_all_classes(config.method)
+    return Lpl(table.class_counts(), make_options(config.method, config.options))

@@ -1,0 +1,161 @@
+"""MentorNet (Jiang et al. 2018): a curriculum of weights v for pictures, by how their losses compare with others'.
+
+"pd", the predefined curriculum, is the closed form of the weights that their network is trained to repeat. "dd", the
+data-driven one, fits a small network to clean pictures, the meta originals, whose labels are made wrong as the noise
+makes them; how (one fit, labels drawn from the matrix of Hendrycks et al. 2018) is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import pick
+from clp_aug.contract.seeds import rng_for
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.losses import cross_entropy
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.models.parts import start_linear
+from clp_train.noisy_losses import estimated_transition
+from clp_train.objective import Terms
+from clp_train.scoring import Scores
+from clp_train.stages import Stage
+
+CURRICULA = ("pd", "dd")
+WIDTH, FIT_STEPS, FIT_LR = 20, 500, 0.01  # of the data-driven network; its width is theirs
+
+
+@dataclass(frozen=True)
+class Options:
+    """curriculum: "pd" or "dd"; percentile: of a batch's losses, what they are compared with; decay: of its moving
+    average; burn_in: share of the run in which all weigh 1; soft_from: share after which "pd" falls off gradually, over
+    `gamma` units of loss; early_dropout, dropout: share of a batch left out at random, before and after `early`.
+
+    Source: the authors' code; they take percentile 0.75 for 20 and 40 % noise, 0.5 for 80 %.
+    """
+
+    curriculum: str = "pd"
+    percentile: float = 0.75
+    decay: float = 0.5
+    burn_in: float = 0.18
+    soft_from: float = 0.9
+    gamma: float = 1.0
+    early: float = 0.17
+    early_dropout: float = 0.5
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(CURRICULA), self.curriculum, "curriculum")
+        for name in ("percentile", "soft_from", "early"):
+            require_within(name, getattr(self, name), 0, 1)
+        for name in ("decay", "early_dropout", "dropout"):
+            require_within(name, getattr(self, name), 0, 1, below=True)
+        require_within("burn_in", self.burn_in, 0.01 if self.curriculum == "dd" else 0, 0.99)
+        require_within("gamma", self.gamma, 0)
+
+
+def predefined(apart: Tensor, gamma: float) -> Tensor:
+    """Return v in [0, 1] that minimises v l + gamma v^2 / 2 - (lambda + gamma) v, for apart = l - lambda: (n,).
+
+    1 where l <= lambda, then down to 0 over gamma; with gamma = 0 at once. Source: their eqs. (5) and (6).
+    """
+    return (1 - apart / gamma).clamp(0, 1) if gamma > 0 else (apart <= 0).to(apart)
+
+
+class MentorNet(Method):
+    """The predefined curriculum. typical: moving average of the percentile of the losses, NaN before the first."""
+
+    def __init__(self, options: Options, seed: int) -> None:
+        self.options, self.seed = options, seed
+        self.steps, self.typical = 0, math.nan
+        self.kept = torch.ones(0)
+
+    def observe(self, view: View) -> None:
+        options = self.options
+        now = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
+        self.typical = now if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * now
+        left_out = options.early_dropout if view.progress < options.early else options.dropout
+        n = len(view.label)
+        order = rng_for(self.seed, self.steps, "mentornet dropout").permutation(n)
+        self.kept = torch.ones_like(view.logits[:, 0])
+        self.kept[torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.kept.device)] = 0
+        self.steps += 1
+
+    def terms(self, view: View) -> Terms:
+        losses = cross_entropy(view.logits, view.label)
+        return Terms(weight=self.kept * self.weights(losses, losses - self.typical, view.progress))
+
+    def weights(self, losses: Tensor, apart: Tensor, progress: float) -> Tensor:
+        """Return v of each picture, (n,) in [0, 1]. apart: losses minus the typical one."""
+        if progress < self.options.burn_in:
+            return torch.ones_like(losses)
+        return predefined(apart, self.options.gamma if progress >= self.options.soft_from else 0.0)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"steps": torch.tensor(self.steps), "typical": torch.tensor(self.typical, dtype=torch.float64)}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.steps, self.typical = int(state["steps"]), state["typical"].item()
+
+
+class DataDriven(MentorNet):
+    """v from a perceptron 2 -> 20 -> 1 of the loss and how far it is apart, fitted when the burn-in ends."""
+
+    def __init__(self, options: Options, seed: int, table: TrainTable, generator: torch.Generator) -> None:
+        super().__init__(options, seed)
+        self.stages = (Stage(share=options.burn_in), Stage(share=1 - options.burn_in))
+        self.clean_label, self.classes, self.generator = table.meta_label, table.classes, generator
+        self.mentor = nn.Sequential(nn.Linear(2, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1))
+        for layer in (self.mentor[0], self.mentor[2]):
+            start_linear(layer, generator)
+        self.fitted = False
+
+    def enter(self, stage: int, network: nn.Module) -> None:
+        self.fitted = stage == 1
+
+    def begin_stage(self, stage: int, scores: Scores) -> None:
+        if stage == 1:
+            self.fit(scores("meta").logits)
+
+    def fit(self, logits: Tensor) -> None:
+        """Fit the perceptron to tell right labels from wrong ones. logits: (K, C), of the clean pictures."""
+        likely = estimated_transition(logits.softmax(1), self.clean_label, self.classes)
+        noisy = torch.multinomial(likely[self.clean_label], 1, generator=self.generator).squeeze(1)
+        losses = cross_entropy(logits, noisy)
+        seen = torch.stack([losses, losses - torch.quantile(losses, self.options.percentile)], 1).float()
+        right = (noisy == self.clean_label).float()
+        optimiser = torch.optim.Adam(self.mentor.parameters(), lr=FIT_LR)
+        for _ in range(FIT_STEPS):
+            optimiser.zero_grad()
+            F.binary_cross_entropy_with_logits(self.mentor(seen).squeeze(1), right).backward()
+            optimiser.step()
+
+    @torch.no_grad()
+    def weights(self, losses: Tensor, apart: Tensor, progress: float) -> Tensor:
+        if not self.fitted:
+            return torch.ones_like(losses)
+        return self.mentor(torch.stack([losses, apart], 1).float()).sigmoid().squeeze(1).to(losses)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return super().state_dict() | {f"mentor.{name}": value for name, value in self.mentor.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        own = {name.removeprefix("mentor."): v for name, v in state.items() if name.startswith("mentor.")}
+        self.mentor.load_state_dict(own)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MentorNet:
+    """Return the method. Raises UsageError for "dd" and a class without clean pictures."""
+    options = make_options(config.method, config.options)
+    if options.curriculum == "pd":
+        return MentorNet(options, config.seed)
+    table.require_meta_of_all_classes(config.method)
+    return DataDriven(options, config.seed, table, generator)

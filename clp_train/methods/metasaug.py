@@ -1,0 +1,90 @@
+"""MetaSAug (Li et al. 2021): ISDA late in the run, its covariances corrected by each meta step, classes balanced.
+
+Plain cross entropy first. Then, each step: Sigma~ = Sigma - rate * gradient of the meta loss at the virtual weights,
+used for this step and thrown away; what stays is the running covariance of the features, as in the authors' code.
+Nothing keeps Sigma~ positive semi-definite, there or here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import UsageError
+from clp_aug.contract.schema import ORIGINAL
+from clp_train.characteristics import View
+from clp_train.class_weights import effective_weights
+from clp_train.config import TrainConfig
+from clp_train.methods import isda, make_options
+from clp_train.methods.base import TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.moments import isda_delta
+from clp_train.objective import Terms
+
+
+@dataclass(frozen=True)
+class Options(isda.Options):
+    """As ISDA's; start: share of the run's epochs with plain cross entropy; rate: step size of the covariances; beta:
+    of the class weights. Source: the authors' code (start: 160 of 200 epochs).
+    """
+
+    start: float = 0.8
+    rate: float = 0.1
+    beta: float = 0.9999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("start", self.start, 0, 1)
+        require_within("rate", self.rate, 0)
+        require_within("beta", self.beta, 0, 1, below=True)
+
+
+class MetaSaug(isda.Isda):
+    """learned: the covariances of this step, from before its batch was taken up; weights: of the classes, (C,)."""
+
+    meta_kinds = (ORIGINAL,)
+
+    def __init__(self, options: Options, counts: Tensor) -> None:
+        super().__init__(options.strength, options.covariance)
+        self.start, self.rate = options.start, options.rate
+        self.weights = effective_weights(counts, options.beta)
+
+    def enter(self, stage: int, network: nn.Module) -> None:
+        super().enter(stage, network)
+        self.take_leaf()
+
+    def take_leaf(self) -> None:
+        """Take the running covariances for those that the meta step moves."""
+        self.learned = (self.moments.covariance.clone().requires_grad_(),)
+
+    def learns(self, progress: float) -> bool:
+        return progress >= self.start
+
+    def observe(self, view: View) -> None:
+        self.take_leaf()
+        super().observe(view)
+
+    def terms(self, view: View) -> Terms:
+        if not self.started:
+            return Terms()
+        return Terms(self.delta(view), self.weights.to(view.logits)[view.label], normaliser="sum_w")
+
+    def delta(self, view: View) -> Tensor:
+        return isda_delta(self.weight(view), self.learned[0], view.label, self.strength * self.progress)
+
+    def update(self, gradients: Sequence[Tensor]) -> None:
+        self.learned = tuple(s.detach() - self.rate * g for s, g in zip(self.learned, gradients, strict=True))
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MetaSaug:
+    """Return the method. Raises UsageError for a class without pictures, and for a meta step that follows the step."""
+    table.require_all_classes(config.method)
+    if config.meta_step == "lagged":
+        raise UsageError(
+            f"--set meta_step=lagged: method {config.method} corrects the covariances of the step itself; take --set"
+            " meta_step=exact"
+        )
+    return MetaSaug(make_options(config.method, config.options), table.class_counts())

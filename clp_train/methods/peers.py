@@ -1,0 +1,114 @@
+"""Two classifiers that teach each other what to believe: co-teaching (Han et al. 2018), JoCoR (Wei et al. 2020).
+
+Both learn from the pictures with the smallest losses of each batch. Co-teaching: each from those that its peer finds
+easy; JoCoR: both from those with a small joint loss, part of which is how far they disagree. The first classifier's
+share of the objective goes through `terms`, the rest is the penalty; SGD moves each classifier by itself, so one
+optimiser over both is two of the same settings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import UsageError
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.data import Batch
+from clp_train.losses import cross_entropy
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.models.parts import Output
+from clp_train.noisy_losses import smallest, symmetric_divergence
+from clp_train.objective import Terms
+
+
+@dataclass(frozen=True)
+class Options:
+    """noise_rate: tau, the true share of wrong labels, that of the shard's label noise when None; ramp: T_k, epochs
+    until tau is left out; exponent: c of the schedule. Source: Han et al. 2018.
+    """
+
+    noise_rate: float | None = None
+    ramp: int = 10
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.noise_rate is not None:
+            require_within("noise_rate", self.noise_rate, 0, 1, below=True)
+        require_within("ramp", self.ramp, 1)
+        require_within("exponent", self.exponent, 0)
+
+
+@dataclass(frozen=True)
+class JointOptions(Options):
+    """As co-teaching's; agreement: lambda, the share of the disagreement in the loss. Source: theirs for CIFAR-10."""
+
+    agreement: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("agreement", self.agreement, 0, 1)
+
+
+OPTIONS = {"co-teaching": Options, "jocor": JointOptions}
+
+
+def kept_share(epoch: int, noise_rate: float, ramp: int, exponent: float) -> float:
+    """Return R = 1 - tau min(t^c / T_k, 1), the share of a batch that is kept in epoch t, from 0."""
+    return 1 - noise_rate * min(epoch**exponent / ramp, 1) if epoch else 1.0
+
+
+def kept_count(share: float, pictures: int) -> int:
+    """Return how many of so many pictures are kept: rounded down, 1 at least."""
+    return max(math.floor(share * pictures + 1e-9), 1)  # 0.7 * 10 is 7, not 6.999
+
+
+class CoTeaching(Method):
+    """Each classifier's mean loss over the pictures whose loss is small for the other one."""
+
+    networks = 2
+
+    def __init__(self, options: Options, epochs: int, wrong: float) -> None:
+        self.options, self.epochs = options, epochs
+        self.rate = wrong if options.noise_rate is None else options.noise_rate
+        self.share = 1.0
+        self.weight = torch.ones(0)  # of the pictures of this step, for the first classifier
+
+    def observe(self, view: View) -> None:
+        epoch = round(view.progress * self.epochs)
+        self.share = kept_share(epoch, self.rate, self.options.ramp, self.options.exponent)
+
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+        first, second = (cross_entropy(part.logits, batch.label) for part in (out, out.other))
+        count = kept_count(self.share, len(batch))
+        self.weight = smallest(second, count) * len(batch)
+        return smallest(first, count) @ second
+
+    def terms(self, view: View) -> Terms:
+        return Terms(weight=self.weight)
+
+
+class JoCoR(CoTeaching):
+    """(1 - lambda) (CE_1 + CE_2) + lambda (KL(p_1 || p_2) + KL(p_2 || p_1)), mean of its smallest."""
+
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+        share = self.options.agreement
+        first, second = (cross_entropy(part.logits, batch.label) for part in (out, out.other))
+        apart = symmetric_divergence(out.logits, out.other.logits)
+        joint = (1 - share) * (first + second) + share * apart
+        picked = smallest(joint, kept_count(self.share, len(batch)))
+        self.weight = (1 - share) * picked * len(batch)
+        return picked @ ((1 - share) * second + share * apart)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> CoTeaching:
+    """Return the method. Raises UsageError for a head alone: two heads on one body's features are no peers."""
+    if config.trainable == "head":
+        raise UsageError(f"--set trainable=head: method {config.method} needs two whole networks; take trainable=all")
+    kind = {"co-teaching": CoTeaching, "jocor": JoCoR}[config.method]
+    return kind(make_options(config.method, config.options), config.epochs, table.wrong)

@@ -1,0 +1,32 @@
+"""Cross entropy on pictures that two random operations have changed; see `transforms.rand_augment`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from clp_aug.contract.errors import UsageError
+from clp_train.config import TrainConfig
+from clp_train.data import Batch, as_input
+from clp_train.methods.base import Method, TrainTable
+from clp_train.transforms.rand_augment import rand_augment
+
+
+class RandAug(Method):
+    """The operations come after the run's own transform, on training pictures alone."""
+
+    def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        images, inside = rand_augment((batch.images * 255).round().to(torch.uint8), batch.inside, rng)
+        return replace(batch, images=as_input(images), inside=inside)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> RandAug:
+    """Return the method. Raises UsageError for a frozen body, whose features are made once."""
+    if config.trainable == "head":
+        raise UsageError(
+            f"--set trainable=head: method {config.method} changes pictures, and a frozen body's features are made"
+            " once; train all of it"
+        )
+    return RandAug()

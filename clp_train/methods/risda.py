@@ -1,0 +1,120 @@
+"""RISDA (Chen et al. 2022): ISDA late in the run, with what rare classes borrow from those they are taken for.
+
+Plain cross entropy first. When it ends, the classifier looks at the training pictures once: the shares in which class c
+is taken for each class k, K, give a shift D_c = sum_k K_ck mu_k - mu_c of the class means mu. From then on
+
+    delta_j = beta_t / 2 (w_j - w_y)^T Sigma'_y (w_j - w_y) + alpha_t (w_j - w_y)^T D_y,
+
+Sigma'_c being sum_k K_ck Sigma_k for tail classes and Sigma_c for head classes, alpha_t and beta_t their values times
+the share of epochs done, classes weighed by their effective numbers. Other than the authors' code, which shifts the
+features too and so shifts twice, and which puts Sigma' back for Sigma each step; K here is of pictures as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clp_train.characteristics import View
+from clp_train.class_weights import effective_weights
+from clp_train.config import TrainConfig
+from clp_train.methods import isda, make_options
+from clp_train.methods.base import TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.moments import class_means, isda_delta
+from clp_train.objective import Terms
+from clp_train.scoring import Scores
+
+
+@dataclass(frozen=True)
+class Options(isda.Options):
+    """strength: beta; covariance: as ISDA's; shift: alpha; start: share of the run's epochs with plain cross entropy;
+    head: share of the classes, the largest, that borrow no covariance, one class at least; beta: of the class weights.
+
+    Source: the authors' settings for CIFAR-100-LT of ratio 100; for ImageNet-LT strength 7.5 and shift 0, "diag".
+    """
+
+    strength: float = 0.75
+    shift: float = 0.5
+    start: float = 0.8
+    head: float = 0.2
+    beta: float = 0.9999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("shift", self.shift, 0)
+        require_within("start", self.start, 0, 1)
+        require_within("head", self.head, 0, 1)
+        require_within("beta", self.beta, 0, 1, below=True)
+
+
+class Risda(isda.Isda):
+    """label: int64 (N,), of the training pictures; tail: bool (C,); confusion: K, (C, C), displacement: D, (C, A), None
+    until the classifier has looked.
+    """
+
+    def __init__(self, options: Options, label: Tensor, counts: Tensor) -> None:
+        super().__init__(options.strength, options.covariance)
+        self.start, self.shift, self.label = options.start, options.shift, label
+        self.weights = effective_weights(counts, options.beta)
+        self.tail = ~largest(counts, options.head)
+        self.confusion: Tensor | None = None
+        self.displacement: Tensor | None = None
+
+    def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
+        if self.confusion is not None or epoch / epochs < self.start:
+            return
+        seen, label = scores("train"), self.label
+        self.confusion = confusion(seen.logits, label.to(seen.logits.device))
+        means = class_means(seen.features, label.to(seen.features.device), len(self.tail))
+        self.displacement = self.confusion @ means - means
+
+    def terms(self, view: View) -> Terms:
+        if not self.started:
+            return Terms()
+        return Terms(self.delta(view), self.weights.to(view.logits)[view.label], normaliser="sum_w")
+
+    def delta(self, view: View) -> Tensor:
+        weight, spread = self.weight(view), self.moments.covariance
+        tail = self.tail.to(self.confusion.device)[:, None]
+        mixing = torch.where(tail, self.confusion, torch.eye(len(tail)).to(self.confusion))
+        widened = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
+        moved = self.displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
+        return widened + self.shift * self.progress * (moved - moved.gather(1, view.label[:, None]))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = super().state_dict()
+        if self.confusion is not None:
+            state |= {"confusion": self.confusion, "displacement": self.displacement}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        if "confusion" in state:
+            self.confusion, self.displacement = state["confusion"], state["displacement"]
+
+
+def largest(counts: Tensor, share: float) -> Tensor:
+    """Tell of each class whether it is among the largest, as many as the share of classes, 1 or more: bool (C,).
+
+    Of equal classes the first come first.
+    """
+    order = counts.argsort(descending=True, stable=True)
+    return torch.zeros(len(counts), dtype=torch.bool).index_fill_(0, order[: max(1, round(share * len(counts)))], True)
+
+
+def confusion(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the share of class c's pictures that are taken for class k, (C, C), rows of sum 1.
+
+    logits: (N, C); label: int64 (N,), no class without pictures.
+    """
+    return class_means(F.one_hot(logits.argmax(1), logits.shape[1]).to(logits), label, logits.shape[1])
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Risda:
+    """Return the method before its first step. Raises UsageError for a class without pictures."""
+    table.require_all_classes(config.method)
+    return Risda(make_options(config.method, config.options), table.label, table.class_counts())

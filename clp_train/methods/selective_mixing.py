@@ -1,0 +1,118 @@
+"""LISA (Yao et al. 2022) and DomainMix: every picture is mixed with one of another environment, or of another label.
+
+An environment is what groups share across classes, the place of a bird for instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_train.config import TrainConfig
+from clp_train.data import Batch
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.mixing import interpolated
+from clp_train.samplers import even_batches
+
+
+@dataclass(frozen=True)
+class DomainMixOptions:
+    """alpha: a picture's share in its mixture is from Beta(alpha, alpha).
+
+    Source: ours, that of LISA; no public text says what DomainMix took.
+    """
+
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_within("alpha", self.alpha, 0.001)
+
+
+@dataclass(frozen=True)
+class LisaOptions(DomainMixOptions):
+    """alpha: as in DomainMix; within_label: the chance that a batch mixes within labels, across environments, rather
+    than within environments, across labels. Source: 2 and 0.5 of the authors' runs on Waterbirds.
+    """
+
+    within_label: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_within("within_label", self.within_label, 0, 1)
+
+
+OPTIONS = {"domain-mix": DomainMixOptions, "lisa": LisaOptions}
+
+
+class DomainMix(Method):
+    """A partner from another environment, whatever its label; each of its pictures is equally likely.
+
+    Source: ours, after what Yao et al. 2022 say of their baseline, named after Xu et al. 2020, who adapt to a domain
+    without labels instead. A cell is a label in an environment: a group, unless labels are wrong. of_group: environment
+    of each group; cell: of each picture, label * places + environment; members: rows of each cell.
+    """
+
+    def __init__(self, options: DomainMixOptions, table: TrainTable) -> None:
+        self.options, self.table = options, table
+        self.of_group = table.environments()
+        self.places = int(self.of_group.max()) + 1
+        self.cell = self.cells(table.label, table.group)
+        self.members = [np.flatnonzero(self.cell == k) for k in range(table.classes * self.places)]
+        self.label_of, self.env_of = np.divmod(np.arange(len(self.members)), self.places)
+
+    def cells(self, label: Tensor, group: Tensor) -> np.ndarray:
+        """Return the cell of pictures, int64 (n,)."""
+        return (label * self.places + self.of_group[group]).numpy()
+
+    def drawn(self, batch: Batch, fits: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a partner for each picture out of the cells that fit its own; its own row where none does.
+
+        fits: bool (K, K); sizes: (K,), what the chance of a cell with pictures is proportional to.
+        """
+        there = np.array([len(rows) > 0 for rows in self.members])
+        found = batch.row.numpy().copy()
+        for i, own in enumerate(self.cells(batch.label, batch.group)):
+            cells = np.flatnonzero(fits[own] & there)
+            if len(cells):
+                rows = self.members[rng.choice(cells, p=sizes[cells] / sizes[cells].sum())]
+                found[i] = rng.choice(rows)
+        return found
+
+    def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray:
+        sizes = np.array([len(rows) for rows in self.members])
+        return self.drawn(batch, self.env_of[:, None] != self.env_of, sizes, rng)
+
+    def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        share = torch.from_numpy(rng.beta(self.options.alpha, self.options.alpha, len(batch)))
+        alone = batch.second.row == batch.row
+        return interpolated(batch, share.masked_fill(alone, 1.0), self.table.classes)
+
+
+class Lisa(DomainMix):
+    """A partner of the same label from another environment, or, in other batches, of another label from the same one.
+
+    Every cell that fits is equally likely. Cells come equally often, as in the authors' runs, where each step takes as
+    many pictures of each. A picture that no cell fits stays as it is: ours.
+    """
+
+    def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+        return even_batches(self.cell, batch_size, rng)
+
+    def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray:
+        same_label = self.label_of[:, None] == self.label_of
+        same_env = self.env_of[:, None] == self.env_of
+        within_label = rng.random() < self.options.within_label
+        fits = same_label & ~same_env if within_label else same_env & ~same_label
+        return self.drawn(batch, fits, np.ones(len(self.members)), rng)
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> DomainMix:
+    """Return the method before its first step. Raises UsageError for a data set without groups."""
+    table.require_groups(config.method)
+    kind = {"domain-mix": DomainMix, "lisa": Lisa}[config.method]
+    return kind(make_options(config.method, config.options), table)

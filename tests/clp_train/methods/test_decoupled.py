@@ -1,0 +1,189 @@
+"""Second stages against the same steps done by hand; what is frozen stays as it is, bit by bit."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import UsageError
+from clp_train import data, loop
+from clp_train.config import TrainConfig
+from clp_train.models import build_model
+from clp_train.models.heads import make_head, start_head
+from clp_train.stages import plan
+from tests.clp_train.methods import longtail_cases as cases
+
+ORACLES = ("crt", "lws", "cb-fine-tune")
+EPOCHS, FIRST = 4, 2
+
+
+class Run:
+    """A short run on a set of two classes, one of them rare. entered: the network's state as each stage begins;
+    labels: of each batch, by epoch.
+    """
+
+    def __init__(self, shard, method, monkeypatch, **settings):
+        options = {"share": 1 - FIRST / EPOCHS}
+        self.config = TrainConfig(
+            meta=shard,
+            method=method,
+            epochs=EPOCHS,
+            batch_size=20,
+            lr=0.05,
+            schedule="cosine",
+            options=options,
+            **settings,
+        )
+        loaded = data.load(self.config)
+        rows = torch.cat([(loaded.train.label == 0).nonzero()[:, 0], (loaded.train.label == 1).nonzero()[:6, 0]])
+        self.run = data.RunData(**{**vars(loaded), "train": loaded.train.take(rows)})
+        self.entered, self.labels = {}, {epoch: [] for epoch in range(EPOCHS)}
+        build = loop.build_method
+
+        def watched(config, table, generator):
+            method = build(config, table, generator)
+            enter = method.enter
+
+            def recording(stage, network):
+                enter(stage, network)
+                self.entered[stage] = loop.copied(network)
+
+            method.enter = recording
+            method.observe = lambda view: self.labels[round(view.progress * EPOCHS)].append(view.label)
+            return method
+
+        monkeypatch.setattr(loop, "build_method", watched)
+        self.trained = loop.train(self.config, self.run)
+        self.last = self.trained.last.state
+
+    def network(self, state, head="linear"):
+        """Return a network with such a state."""
+        network = build_model("resnet8", 2, [0.5] * 3, [0.5] * 3, torch.Generator().manual_seed(0))
+        network.head = make_head(head, network.head.in_features, 2, torch.Generator().manual_seed(0))
+        network.load_state_dict(state)
+        return network.to(memory_format=torch.channels_last)
+
+    def second_stage(self):
+        """Yield (step size in those of the run, rows) of each step of the second stage."""
+        for epoch in range(FIRST, EPOCHS):
+            factor = (1 + math.cos(math.pi * (epoch - FIRST) / (EPOCHS - FIRST))) / 2
+            for rows in data.epoch_rows(self.run.train, epoch, self.config, "class"):
+                yield factor, torch.from_numpy(rows)
+
+
+def descend(values, velocity, slope, rate):
+    """One step of SGD with momentum 0.9 and weight decay 5e-4."""
+    velocity = 0.9 * velocity + slope + 5e-4 * values
+    return values - rate * velocity, velocity
+
+
+def features_of(run, state, head):
+    network = run.network(state, head).eval()
+    with torch.no_grad():
+        return network(run.run.train.images.float() / 255).features
+
+
+def test_crt_by_hand(demo_shard, monkeypatch):
+    run = Run(demo_shard, "crt", monkeypatch)
+    start = run.entered[1]
+    fresh = nn.Linear(start["head.weight"].shape[1], 2)
+    start_head(fresh, data.generator_for(run.config.seed, 1, "fresh head"))
+    assert torch.equal(start["head.weight"], fresh.weight)
+    assert torch.equal(start["head.bias"], fresh.bias)
+    weight, bias = start["head.weight"], start["head.bias"]
+    moving, moving_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    features = features_of(run, start, "linear")
+    for factor, rows in run.second_stage():
+        f, y = features[rows], run.run.train.label[rows]
+        wrong = (f @ weight.T + bias).softmax(1) - F.one_hot(y, 2)
+        weight, moving = descend(weight, moving, wrong.T @ f / len(y), 0.05 * factor)
+        bias, moving_bias = descend(bias, moving_bias, wrong.mean(0), 0.05 * factor)
+    torch.testing.assert_close(run.last["head.weight"], weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(run.last["head.bias"], bias, rtol=1e-4, atol=1e-5)
+    assert (weight - start["head.weight"]).abs().max() > 1e-3
+
+
+def test_lws_by_hand(demo_shard, monkeypatch):
+    run = Run(demo_shard, "lws", monkeypatch)
+    start = run.entered[1]
+    scale, moving = start["head.scale"], torch.zeros(2)
+    assert torch.equal(scale, torch.ones(2))
+    features = features_of(run, start, "scaled")
+    for factor, rows in run.second_stage():
+        y, z = run.run.train.label[rows], features[rows] @ start["head.weight"].T + start["head.bias"]
+        wrong = (z * scale).softmax(1) - F.one_hot(y, 2)
+        scale, moving = descend(scale, moving, (wrong * z).mean(0), 0.05 * factor)
+    torch.testing.assert_close(run.last["head.scale"], scale, rtol=1e-4, atol=1e-5)
+    assert (scale - 1).abs().max() > 1e-3
+
+
+def test_fine_tuning_by_hand(demo_shard, monkeypatch):
+    run = Run(demo_shard, "cb-fine-tune", monkeypatch)
+    network = run.network(run.entered[1]).train()
+    velocity = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
+    first_step = FIRST * data.steps_per_epoch(len(run.run.train), 20)
+    for step, (factor, rows) in enumerate(run.second_stage(), first_step):
+        batch = data.train_batch(run.run.train, rows.numpy(), step, run.config)
+        network.zero_grad()
+        F.cross_entropy(network(batch.images).logits, batch.label).backward()
+        with torch.no_grad():
+            for name, w in network.named_parameters():
+                moved, velocity[name] = descend(w, velocity[name], w.grad, 0.1 * 0.05 * factor)  # a tenth of the rate
+                w.copy_(moved)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(run.last[name], value, rtol=1e-3, atol=1e-5)
+    assert any("running" in name and not torch.equal(v, run.last[name]) for name, v in run.entered[1].items())
+
+
+@pytest.mark.parametrize("name", ["crt", "lws"])
+def test_a_frozen_body_stays_bit_by_bit_with_its_batch_norm(name, demo_shard, monkeypatch):
+    run = Run(demo_shard, name, monkeypatch)
+    start, last = run.entered[1], run.last
+    learned = {"crt": {"head.weight", "head.bias"}, "lws": {"head.scale"}}[name]
+    assert {key for key in start if not torch.equal(start[key], last[key])} == learned
+    assert any("running_mean" in key for key in start)
+    before = run.entered[0]
+    assert not torch.equal(before["stem.weight"], start["stem.weight"])
+    if name == "lws":
+        assert torch.equal(before["head.scale"], start["head.scale"])
+        assert not torch.equal(before["head.weight"], start["head.weight"])
+        network = run.network(start, "scaled").eval()
+        images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            out = network(images)
+        assert torch.equal(out.logits, F.linear(out.features, start["head.weight"], start["head.bias"]))
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_classes_come_as_they_are_and_then_equally_often(name, demo_shard, monkeypatch):
+    run = Run(demo_shard, name, monkeypatch)
+    rare = [torch.cat(labels).float().mean().item() for labels in run.labels.values()]
+    share = run.run.train.label.float().mean().item()
+    assert share < 0.25
+    assert rare[:FIRST] == pytest.approx([share] * FIRST)
+    n = len(run.run.train)
+    assert all(abs(part - 0.5) < 3 / math.sqrt(4 * n) for part in rare[FIRST:])
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_shares_and_rates(name, demo_shard, monkeypatch):
+    found = plan(cases.method_of(name, [3, 2]).stages, 100, "all")
+    assert [epochs for _, epochs in found] == [range(90), range(90, 100)]
+    assert [stage.sampler for stage, _ in found] == ["natural", "class"]
+    rate = 0.1 if name == "cb-fine-tune" else 1.0
+    assert found[1][0].rate == rate
+    assert cases.method_of(name, [3, 2], rate=0.3).stages[1].rate == 0.3
+    assert [line["lr"] for line in Run(demo_shard, name, monkeypatch).trained.history] == pytest.approx(
+        [0.05, 0.025, 0.05 * rate, 0.025 * rate]
+    )
+
+
+def test_what_is_refused():
+    for name in ORACLES:
+        for share in (0.0, 1.0, math.nan):
+            cases.assert_refused(name, f"--set share={share}: expected a number > 0 and < 1", share=share)
+        cases.assert_refused(name, "--set rate=-1.0: expected a number >= 0", rate=-1.0)
+        with pytest.raises(UsageError, match=r"^--epochs 3: the method has 2 stages and one would get none; raise it$"):
+            plan(cases.method_of(name, [3, 2]).stages, 3, "all")

@@ -1,0 +1,132 @@
+"""Progressive data expansion: its set, epoch by epoch, by hand and by a loop; a run's steps and step sizes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from clp_aug.contract.seeds import rng_for
+from clp_train import loop
+from clp_train.config import TrainConfig
+from clp_train.methods import build_method
+from clp_train.objective import Terms
+from clp_train.stages import Stage
+from tests.clp_train.methods.subpop_cases import (
+    assert_needs_groups,
+    assert_refused,
+    config_of,
+    method_of,
+    random_table,
+    seen,
+    small_run,
+    table_of,
+)
+
+ORACLES = ("pde",)
+
+
+def set_of(method, epoch, batch_size=7, seed=0):
+    """Return the rows of an epoch, and its batches."""
+    batches = method.batches(epoch, batch_size, rng_for(seed, epoch, "order"))
+    return [int(row) for rows in batches for row in rows], batches
+
+
+def test_waterbirds_by_hand():
+    """56 of each group for 140 epochs, and 10 more at 140, 150, ..., 290: 224 to 384 pictures."""
+    table = table_of([3498, 184, 56, 1057])
+    method = method_of("pde", table, epochs=300)
+    sizes = [method.pictures(epoch) for epoch in range(300)]
+    assert sizes[:140] == [224] * 140
+    assert sizes[140:] == [224 + 10 * k for k in range(1, 17) for _ in range(10)]
+    rows, batches = set_of(method, 139, 64)
+    assert [len(b) for b in batches] == [56, 56, 56, 56]
+    assert Counter(table.group[rows].tolist()) == {0: 56, 1: 56, 2: 56, 3: 56}
+    rows, _ = set_of(method, 299, 64)
+    assert len(set(rows)) == len(rows) == 384
+    assert Counter(table.group[rows].tolist())[2] == 56  # all of them were there already
+    assert method.stages == (Stage(share=140 / 300), Stage(share=160 / 300, rate=0.01))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_set_grows_as_the_schedule_says(seed):
+    table, _ = random_table(seed)
+    epochs, interval, added = 3 + seed, 1 + seed % 4, 1 + seed % 5
+    warm_up = [0.1, 0.5, 0.9][seed % 3]
+    options = {"warm_up": warm_up, "interval": interval, "added": added}
+    method = method_of("pde", table, options, epochs=epochs)
+    smallest = min(Counter(table.group.tolist()).values())
+    known, since = None, 0
+    for epoch in range(epochs):
+        rows, batches = set_of(method, epoch)
+        assert len(rows) == len(set(rows)) == method.pictures(epoch)
+        assert len(batches) == -(-len(rows) // 7)
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+        if known is None:
+            known = set(rows) if epoch < round(warm_up * epochs) else set(method.order[: method.balanced].tolist())
+            assert Counter(table.group[sorted(known)].tolist()) == dict.fromkeys(set(table.group.tolist()), smallest)
+        if epoch >= round(warm_up * epochs):
+            if since % interval == 0:
+                new = set(rows) - known
+                assert len(new) == min(added, len(table.group) - len(known))
+                assert set(rows) >= known
+                known |= new
+            since += 1
+        assert set(rows) == known
+
+
+def test_nothing_is_added_once_all_are_there():
+    table = table_of([3, 2, 2, 4])
+    method = method_of("pde", table, {"added": 2, "interval": 1, "warm_up": 0.1}, epochs=10)
+    assert [method.pictures(epoch) for epoch in range(10)] == [8, 10, 11, 11, 11, 11, 11, 11, 11, 11]
+    assert sorted(set_of(method, 9)[0]) == list(range(11))
+
+
+def test_a_group_without_pictures_and_one_with_a_single_one():
+    method = method_of("pde", table_of([3, 1, 0, 4]), epochs=4)
+    assert method.balanced == 3
+    assert sorted(method.order.tolist()) == list(range(8))
+
+
+def test_every_picture_is_as_likely_to_be_in_the_set():
+    table, often = table_of([20, 2, 2, 2]), np.zeros(26)
+    for seed in range(600):
+        method = build_method(config_of("pde"), table, torch.Generator().manual_seed(seed))
+        often[method.order[: method.balanced]] += 1
+    assert np.abs(often[:20] - 60).max() < 5 * (600 * 0.1 * 0.9) ** 0.5
+    assert (often[20:] == 600).all()
+
+
+def test_the_set_and_its_order_are_those_of_the_seed():
+    table, _ = random_table(1)
+    method, same = (method_of("pde", table, epochs=20) for _ in range(2))
+    other = build_method(config_of("pde", epochs=20), table, torch.Generator().manual_seed(1))
+    assert set_of(method, 12)[0] == set_of(same, 12)[0] != set_of(other, 12)[0]
+    assert set_of(method, 12)[0] != set_of(method, 12, seed=1)[0]
+    assert method.state_dict() == {}
+    assert method.terms(seen(table, 1)[2]) == Terms()
+
+
+def test_a_run_has_the_steps_it_tells_of_and_small_ones_at_the_end(demo_shard):
+    config = TrainConfig(
+        meta=demo_shard, method="pde", epochs=6, batch_size=20, schedule="constant",
+        options={"warm_up": 0.5, "interval": 2, "added": 25, "decay": 0.1},
+    )  # fmt: skip
+    run, told = small_run(config), []
+    counts = torch.bincount(run.train.group).tolist()
+    balanced = 4 * min(counts)
+    trained = loop.train(config, run, on_step=told.append)
+    sizes = [balanced] * 3 + [min(balanced + 25, sum(counts))] * 2 + [min(balanced + 50, sum(counts))]
+    expected = sum(-(-size // 20) for size in sizes)
+    assert len(told) == expected
+    assert {done.steps for done in told} == {expected}
+    assert told[-1].step == expected
+    assert [line["lr"] for line in trained.history] == pytest.approx([0.1] * 3 + [0.01] * 3)
+
+
+def test_refusals():
+    assert_needs_groups("pde")
+    assert_refused("pde", "--set warm_up=1.0: expected a number from 0.01 to 0.99", warm_up=1.0)
+    assert_refused("pde", "--set interval=0: expected a number >= 1", interval=0)
+    assert_refused("pde", "--set added=0: expected a number >= 1", added=0)
+    assert_refused("pde", "--set decay=nan: expected a number from 1e-06 to 1", decay=float("nan"))
