@@ -1,0 +1,106 @@
+"""clp-bench: read a table, work off its runs, write it. Heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from clp_aug import __version__
+from clp_aug.contract.errors import ClpError, UsageError
+from clp_aug.contract.terminal import one_line_errors, progress_bars
+from clp_train.bench.spec import SCALES, names, read_table
+
+ALL = "all"
+PATH = click.Path(path_type=Path)
+
+
+class RunsFailed(ClpError):
+    """Some runs failed; the rest is done (exit code 3)."""
+
+
+def words(text: str) -> list[str]:
+    """Return the parts of a comma list."""
+    return [word for word in text.split(",") if word]
+
+
+def seeds_of(text: str) -> list[int]:
+    """Return seeds from "3" (0, 1, 2) or "0,4,5". Raises UsageError for text that is neither."""
+    try:
+        found = [int(word) for word in words(text)]
+    except ValueError:
+        found = []
+    if "," not in text and len(found) == 1:
+        found = list(range(found[0]))
+    if not found or min(found) < 0 or len(set(found)) < len(found):
+        raise UsageError(f"--seeds {text}: expected how many, or different seeds with commas between them, 0,1,2")
+    return found
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.version_option(__version__)
+@click.argument("table")
+@click.option("--scale", default="cpu", help=f"Settings: {' or '.join(SCALES)}.  [default: cpu]")
+@click.option("--seeds", default="3", help="How many seeds, or which: 0,1,2.  [default: 3]")
+@click.option("--methods", default="", help="Rows, with commas; all without it.")
+@click.option("--columns", default="", help="Columns, with commas; all without it.")
+@click.option("--work", type=PATH, default=Path("bench"), help="Folder of shards and runs.  [default: bench]")
+@click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
+@click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core]")
+@click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
+@click.option("--dry-run", is_flag=True, help="Say what would be run.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@one_line_errors("what is finished stays; give the same command again to go on")
+def bench(table, scale, seeds, methods, columns, work, out, workers, threads, dry_run, quiet):
+    """Make a table or a figure of the paper, or all of them; killed, it goes on where it was.
+
+    clp-bench table2 --seeds 1 --methods ce,meta-lp,clp
+    """
+    from clp_train.bench.jobs import plan
+    from clp_train.bench.queue import jobs_of
+
+    wanted = names() if table == ALL else (table,)
+    tables = [read_table(name) for name in wanted]
+    chosen = [plan(one, scale, seeds_of(seeds), work, words(methods), words(columns)) for one in tables]
+    jobs = jobs_of([run for runs in chosen for run in runs])
+    if dry_run:
+        for job in jobs:
+            click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
+        click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
+        return
+    failed = work_off_with_bar(jobs, workers, threads, quiet)
+    for one, runs in zip(tables, chosen, strict=True):
+        click.echo(f"wrote {finished(one, scale, runs, out)}")
+    if failed:
+        for made, reason in failed.items():
+            click.echo(f"{made}: {reason}", err=True)
+        raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
+
+
+def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> dict[str, str]:
+    """Work the jobs off under a bar that says what is left; return what failed, and why."""
+    from clp_train.bench.queue import cores, seconds_left, work_off
+
+    count = workers or max(1, cores() // threads)
+    with progress_bars(quiet) as bar:
+        task = bar.add_task("BENCH", total=len(jobs))
+
+        def on_change(progress) -> None:
+            left = seconds_left(jobs, progress, count)
+            shown = "" if left is None else f", {left / 3600:.1f} h left"
+            failed = f", {len(progress.failed)} failed" if progress.failed else ""
+            bar.update(task, completed=progress.done, description=f"BENCH{failed}{shown}")
+
+        return work_off(jobs, count, threads, on_change).failed
+
+
+def finished(table, scale: str, runs, out: Path) -> Path:
+    """Write a table of the runs that are done, and its figure if it has one; return its Markdown."""
+    from clp_train.bench.figures import write_figure
+    from clp_train.bench.scores import collect
+    from clp_train.bench.write import write_table
+
+    results, folder = collect(runs), out / f"{table.name}-{scale}"
+    written = write_table(table, scale, results, folder)[1]
+    write_figure(table, results, folder)
+    return written

@@ -1,0 +1,140 @@
+"""The paper's figures from finished runs, as SVG and PNG. The same runs give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from clp_aug.contract.errors import pick
+from clp_aug.contract.files import written_beside
+from clp_train.bench.jobs import COMMON
+from clp_train.bench.scores import Cell, cells
+from clp_train.bench.spec import Table
+from clp_train.report.curves import RIGHT_UP, WRONG_UP
+
+PANEL = (4.6, 3.4)  # inches
+SETTINGS = {"svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
+
+
+def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Path]:
+    """Write figure.svg and figure.png into a folder and return their paths; nothing for a table without a figure.
+
+    Raises UsageError for an unknown drawing.
+    """
+    if not table.draw:
+        return []
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    draw = pick(DRAWINGS, table.draw, "drawing")
+    with mpl.rc_context(SETTINGS):
+        count = len(table.columns)
+        columns = min(count, 2)
+        rows = -(-count // columns)
+        figure = Figure((PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+        found = cells(table, results, "last")
+        for i, name in enumerate(table.columns):
+            axes = figure.add_subplot(rows, columns, i + 1)
+            axes.set_title(table.columns[name].title)
+            draw(axes, table, name, found, results)
+        paths = []
+        for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+            content = io.BytesIO()
+            figure.savefig(content, format=ending, dpi=150, metadata=metadata)
+            paths.append(folder / f"figure.{ending}")
+            with written_beside(paths[-1]) as temporary:
+                temporary.write_bytes(content.getvalue())
+    return paths
+
+
+def bars(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
+    """Draw a bar a row, with the spread over seeds. Figs. 7 and 9."""
+    shown = [(table.rows[row].title, columns[column]) for row, columns in found.items() if columns[column].values]
+    means, spreads = [cell.mean for _, cell in shown], [cell.sd or 0 for _, cell in shown]
+    axes.bar(range(len(shown)), means, yerr=spreads, color=COLOURS[: len(shown)] or None, capsize=3)
+    axes.set_xticks(range(len(shown)), [title for title, _ in shown], rotation=30, ha="right")
+    axes.set_ylabel(table.columns[column].measure + ", %")
+    if means:
+        low, high = min(means), max(means)
+        room = max(high - low, 1.0)
+        axes.set_ylim(max(0, low - room), high + room)
+
+
+def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
+    """Draw the rows' means over their x, with the spread over seeds. Fig. 8."""
+    points = sorted(
+        (table.rows[row].x, cells[column].mean, cells[column].sd or 0)
+        for row, cells in found.items()
+        if cells[column].values and table.rows[row].x is not None
+    )
+    if points:
+        x, means, spreads = zip(*points, strict=True)
+        axes.errorbar(x, means, spreads, marker="o", capsize=3, color=COLOURS[0])
+    axes.set_xlabel(table.axis)
+    axes.set_ylabel(table.columns[column].measure + ", %")
+
+
+def classes(axes, table: Table, column: str, found, results) -> None:
+    """Draw each row's accuracy a class, from the rarest to the commonest in training. Fig. 4."""
+    width = 0.8 / max(len(table.rows), 1)
+    for i, row in enumerate(table.rows):
+        accuracies = per_class(runs_of(table, results, row, column), table.columns[column].split)
+        ranks = range(len(accuracies))
+        axes.bar([r + i * width for r in ranks], accuracies, width, label=table.rows[row].title, color=COLOURS[i % 10])
+    axes.set_xlabel("classes, rarest first")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(frameon=False)
+
+
+def per_class(runs: Sequence[dict], split: str) -> list[float]:
+    """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's."""
+    parts = [run["metrics"]["last"][split]["per_class"] for run in runs]
+    return [100 * statistics.fmean(values) for values in list(zip(*parts, strict=True))[::-1]] if parts else []
+
+
+def raised(axes, table: Table, column: str, found, results) -> None:
+    """Draw over the epochs of which share of pictures the perturbation raises the loss, by their labels. Fig. 5."""
+    for i, row in enumerate(table.rows):
+        for key, style, name in ((RIGHT_UP, "-", "right labels"), (WRONG_UP, "--", "wrong labels")):
+            curves = [[line.get(key) for line in run["history"]] for run in runs_of(table, results, row, column)]
+            curves = [curve for curve in curves if curve and None not in curve]
+            if curves:
+                mean = [100 * statistics.fmean(values) for values in zip(*curves, strict=True)]
+                label = f"{table.rows[row].title}, {name}"
+                axes.plot(range(1, len(mean) + 1), mean, style, color=COLOURS[i % 10], label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("losses raised, %")
+    axes.legend(frameon=False)
+
+
+def attention(axes, table: Table, column: str, found, results) -> None:
+    """Draw which share of Grad-CAM lies inside the boxes, beside the share of the picture that they take. Fig. 6."""
+    shown = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
+    shown = [
+        (title, [r["attention"] for r in runs if r["attention"] and r["attention"]["inside"] is not None])
+        for title, runs in shown
+    ]
+    shown = [(title, looks) for title, looks in shown if looks]
+    inside = [100 * statistics.fmean(look["inside"] for look in looks) for _, looks in shown]
+    axes.bar(range(len(shown)), inside, color=COLOURS[: len(shown)] or None)
+    if shown:
+        area = 100 * statistics.fmean(look["area"] for _, looks in shown for look in looks)
+        axes.axhline(area, color="#555", linestyle=":", label="share of the picture")
+        axes.legend(frameon=False)
+    axes.set_xticks(range(len(shown)), [title for title, _ in shown])
+    axes.set_ylabel("Grad-CAM inside the boxes, %")
+
+
+DRAWINGS: dict[str, Callable] = {
+    "bars": bars, "lines": lines, "classes": classes, "raised": raised, "attention": attention
+}  # fmt: skip
+
+
+def runs_of(table: Table, results: Sequence[dict], row: str, column: str) -> list[dict]:
+    """Return the runs of one cell on the common protocol, by seed."""
+    source = table.columns[column].shared or column
+    runs = [r for r in results if (r["row"], r["column"], r["protocol"]) == (row, source, COMMON)]
+    return sorted(runs, key=lambda run: run["seed"])

@@ -1,0 +1,100 @@
+"""What must be run for a table: shards, and trainings on them, each a command and a folder named by its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from clp_aug.contract.errors import UsageError, pick
+from clp_train.bench.spec import SCALES, Column, Row, Scale, Table
+
+COMMON, OWN = "common", "own"
+APART = ("bench", "report", "inspect", "fitting", "making")  # rooms that no run depends on
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One `clp-augment` run: the arguments without --out, and the file it writes."""
+
+    arguments: tuple[str, ...]
+    path: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `clp-train` run: what it stands for, its shard, its arguments without --out, its folder."""
+
+    row: str
+    column: str
+    seed: int
+    protocol: str
+    shard: Shard
+    arguments: tuple[str, ...]
+    folder: Path
+
+
+def plan(
+    table: Table, scale: str, seeds: Sequence[int], work: Path, rows: Sequence[str] = (), columns: Sequence[str] = ()
+) -> list[Run]:
+    """Return the runs of a table, seed by seed, so that what is finished early is a whole table of fewer seeds.
+
+    rows, columns: names, all when empty. Raises UsageError for an unknown name, or a column that the scale lacks.
+    """
+    pick(dict.fromkeys(SCALES), scale, "scale")
+    chosen = [pick(dict.fromkeys(table.rows), row, "row") or row for row in rows] or list(table.rows)
+    wanted = [pick(dict.fromkeys(table.columns), name, "column") or name for name in columns] or list(table.columns)
+    sources = dict.fromkeys(table.columns[name].shared or name for name in wanted)
+    runs = []
+    for seed in seeds:
+        for name in sources:
+            how = scale_of(table.columns[name], name, scale)
+            for row in chosen:
+                for protocol in (COMMON, OWN) if table.rows[row].own else (COMMON,):
+                    runs.append(run_of(name, how, row, table.rows[row], seed, protocol, work))
+    return runs
+
+
+def scale_of(column: Column, name: str, scale: str) -> Scale:
+    """Return how a column is run. Raises UsageError if the scale has no settings."""
+    found = getattr(column, scale)
+    if found is None:
+        raise UsageError(f"column {name} has no settings of scale {scale}; leave it out with --columns")
+    return found
+
+
+def run_of(name: str, how: Scale, row_name: str, row: Row, seed: int, protocol: str, work: Path) -> Run:
+    """Return one run; its folder's name tells what it is, and ends in a digest of settings, shard and code."""
+    shard = shard_of(how, row, seed, work)
+    own = row.own if protocol == OWN else ()
+    arguments = ("--method", row.method, *how.train, *row.train, *own, "--seed", str(seed))
+    digest = digest_of([arguments, shard.path.name, code_version()])
+    folder = work / "runs" / f"{row_name}-{name}-{protocol}-seed{seed}-{digest}"
+    return Run(row_name, name, seed, protocol, shard, arguments, folder)
+
+
+def shard_of(how: Scale, row: Row, seed: int, work: Path) -> Shard:
+    """Return the shard of a row's fills, shared by all rows that have the same."""
+    fills = [word for option, value in (("--cf", row.cf), ("--f", row.f)) if value for word in (option, value)]
+    arguments = (*how.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
+    return Shard(arguments, work / "shards" / f"{digest_of([arguments, code_version()])}.h5")
+
+
+def digest_of(what) -> str:
+    """Return twelve hexadecimal digits of plain JSON."""
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Return a digest of the sources and weights that runs depend on."""
+    root = Path(__file__).parents[2]
+    whole = hashlib.sha256()
+    for package in ("clp_aug", "clp_train"):
+        for path in sorted((root / package).rglob("*.py")):
+            if path.relative_to(root / package).parts[0] not in APART:
+                whole.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()[:12]

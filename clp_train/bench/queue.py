@@ -1,0 +1,214 @@
+"""The queue: shards, then runs, each a command of ours in a process of its own; killed at any moment it goes on.
+
+What is done is on disk: a shard has its name only when it is complete, a run's folder has a result. A lock beside each
+belongs to the process that makes it, and outlives a killed queue as long as that process lives, so nothing is made by
+two at once. Every process has the same number of threads, or results would depend on how many run side by side.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from clp_train.bench.jobs import Run, Shard
+from clp_train.checkpoint import CHECKPOINT
+from clp_train.runs import RESULT
+
+PAUSE = 0.2  # seconds between two looks at the processes
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+OnChange = Callable[["Progress"], None]
+
+
+@dataclass
+class Progress:
+    """Where the queue is. seconds: of finished jobs, by row; failed: their last lines, by folder or shard."""
+
+    total: int
+    done: int = 0
+    running: list[str] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process to run. needs: files that must be there before; makes: the file that says it is done."""
+
+    row: str
+    command: tuple[str, ...]
+    makes: Path
+    log: Path
+    needs: tuple[Path, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether what it makes is there."""
+        return self.makes.exists()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def jobs_of(runs: Sequence[Run]) -> list[Job]:
+    """Return the jobs of runs, shards first where they are needed first; each once."""
+    jobs: dict[Path, Job] = {}
+    for run in runs:
+        for job in (shard_job(run.shard), run_job(run)):
+            jobs.setdefault(job.makes, job)
+    return list(jobs.values())
+
+
+def shard_job(shard: Shard) -> Job:
+    """Return the job that makes a shard; one that was killed leaves a staging file, which is taken up."""
+    command = (
+        script("clp-augment"),
+        *shard.arguments,
+        "--out",
+        str(shard.path),
+        "--workers",
+        "1",
+        "--quiet",
+        "--resume",
+    )
+    return Job("shards", command, shard.path, shard.path.with_suffix(".log"))
+
+
+def run_job(run: Run) -> Job:
+    """Return the job that does a run."""
+    command = (script("clp-train"), "--meta", str(run.shard.path), *run.arguments, "--out", str(run.folder), "--quiet")
+    return Job(run.row, command, run.folder / RESULT, run.folder.with_suffix(".log"), (run.shard.path,))
+
+
+def script(name: str) -> str:
+    """Return the path of one of our commands, beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+@dataclass
+class Running:
+    """A job in its process."""
+
+    job: Job
+    process: subprocess.Popen
+    lock: IO
+    start: float
+
+
+def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChange = lambda progress: None) -> Progress:
+    """Do all jobs that are not done yet, several at once; return how it went. A failed job does not stop the others.
+
+    Interrupted, it stops its processes, which can all go on later.
+    """
+    waiting = [job for job in jobs if not job.done]
+    progress = Progress(len(jobs), len(jobs) - len(waiting))
+    running: list[Running] = []
+    on_change(progress)
+    try:
+        while waiting or running:
+            for job in list(ready(waiting))[: workers - len(running)]:
+                started = start(job, threads)
+                if started is not None:
+                    waiting.remove(job)
+                    running.append(started)
+            ended = [one for one in running if one.process.poll() is not None]
+            for one in ended:
+                running.remove(one)
+                finish(one, progress)
+            waiting = [job for job in waiting if not gone(job, progress)]
+            progress.running = [one.job.makes.parent.name for one in running]
+            if ended:
+                on_change(progress)
+            time.sleep(PAUSE)
+    finally:
+        for one in running:
+            one.process.terminate()
+        for one in running:
+            one.process.wait()
+            one.lock.close()
+    return progress
+
+
+def ready(waiting: Sequence[Job]) -> Iterator[Job]:
+    """Yield the jobs whose needs are there."""
+    return (job for job in waiting if all(path.exists() for path in job.needs))
+
+
+def gone(job: Job, progress: Progress) -> bool:
+    """Whether a waiting job must not be started any more: another queue did it, or what it needs could not be made."""
+    if job.done:
+        progress.done += 1
+        return True
+    lacking = [path for path in job.needs if str(path) in progress.failed]
+    if lacking:
+        progress.failed[str(job.makes)] = f"needs {lacking[0].name}, which failed"
+    return bool(lacking)
+
+
+def start(job: Job, threads: int) -> Running | None:
+    """Start a job's process, None while another process has its lock. What it prints goes into its log."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(job.log.with_suffix(".lock"), "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    if job.done:
+        lock.close()
+        return None
+    command = [*job.command, *resumption(job)]
+    environment = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads))
+    with open(job.log, "w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )  # fmt: skip
+    return Running(job, process, lock, time.monotonic())
+
+
+def resumption(job: Job) -> list[str]:
+    """Return --resume for a run that was killed; a folder without a state is made anew."""
+    folder = job.makes.parent
+    if job.makes.name != RESULT or not folder.exists():
+        return []
+    if (folder / CHECKPOINT).exists():
+        return ["--resume"]
+    shutil.rmtree(folder)
+    return []
+
+
+def finish(one: Running, progress: Progress) -> None:
+    """Take note of a process that ended."""
+    one.lock.close()
+    if one.process.returncode == 0 and one.job.done:
+        progress.done += 1
+        progress.seconds.setdefault(one.job.row, []).append(time.monotonic() - one.start)
+        one.job.log.unlink()
+        one.job.log.with_suffix(".lock").unlink()
+        return
+    lines = one.job.log.read_text(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "it printed nothing"
+    progress.failed[str(one.job.makes)] = f"exit code {one.process.returncode}: {last}"
+
+
+def seconds_left(jobs: Sequence[Job], progress: Progress, workers: int) -> float | None:
+    """Return the time that the open jobs will take: a row's as long as its others, else as the mean of all; None
+    before anything is known.
+    """
+    known = [s for times in progress.seconds.values() for s in times]
+    if not known:
+        return None
+    mean = sum(known) / len(known)
+    open_jobs = [job for job in jobs if not job.done and str(job.makes) not in progress.failed]
+    times = [progress.seconds.get(job.row, [mean]) for job in open_jobs]
+    return sum(sum(t) / len(t) for t in times) / workers

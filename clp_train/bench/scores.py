@@ -1,0 +1,163 @@
+"""What a table's cells say: the runs' figures, their mean and spread, tests against the best other method, ranks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.stats import ttest_rel
+
+from clp_train.bench.jobs import COMMON, OWN, Run
+from clp_train.bench.spec import Table
+from clp_train.report.curves import RIGHT_UP, WRONG_UP
+from clp_train.runs import RESULT
+
+WHENS = ("last", "selected", "best_on_test")
+LOWER = ("error",)
+"""Measures that are better when they are lower."""
+KEPT = ("average", "weighted_average", "worst", "per_class", "per_group", "precision")
+CURVES = (RIGHT_UP, WRONG_UP)
+"""What is kept of every epoch."""
+OWN_METHOD = "clp"
+
+
+def collect(runs: Sequence[Run]) -> list[dict]:
+    """Return the small result of each run that is done, plain JSON."""
+    return [small(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()]
+
+
+def small(run: Run, result: dict) -> dict:
+    """Return what a table needs of a run's result, and where it came from; no path."""
+    metrics = {}
+    for when in WHENS:
+        found = (result.get(when) or {"metrics": {}})["metrics"]
+        metrics[when] = {split: {key: m[key] for key in KEPT if key in m} for split, m in found.items()}
+    history = [{key: line[key] for key in CURVES if key in line} for line in result["history"]]
+    return {
+        "row": run.row, "column": run.column, "seed": run.seed, "protocol": run.protocol,
+        "augment": list(run.shard.arguments), "train": list(run.arguments), "metrics": metrics, "history": history,
+        "attention": result.get("attention"), "seconds": result["seconds"], "epochs": len(result["history"]),
+        "fingerprint": result["fingerprint"], "versions": result["versions"],
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. values: seed -> figure in percent; p: Holm's, of the project's method against the best other one."""
+
+    values: Mapping[int, float]
+    own: Mapping[int, float]
+    quoted: float | None
+    rank: int | None = None
+    p: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Over the seeds."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Over the seeds, None of fewer than two."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+
+def cells(table: Table, results: Sequence[dict], when: str) -> dict[str, dict[str, Cell]]:
+    """Return row -> column -> cell at one moment of the runs, a moment of WHENS.
+
+    A run whose data have no validation pictures has nothing selected: its last epoch counts.
+    """
+    found: dict[str, dict[str, Cell]] = {row: {} for row in table.rows}
+    for name, column in table.columns.items():
+        source = column.shared or name
+        by_row: dict[str, dict[str, dict[int, float]]] = {row: {COMMON: {}, OWN: {}} for row in table.rows}
+        for result in results:
+            if result["column"] == source and result["row"] in by_row:
+                value = figure(result, column.measure, column.split, when)
+                if value is not None:
+                    by_row[result["row"]][result["protocol"]][result["seed"]] = value
+        ranks = ranked({row: parts[COMMON] for row, parts in by_row.items()}, column.measure)
+        for row, parts in by_row.items():
+            found[row][name] = Cell(parts[COMMON], parts[OWN], table.rows[row].quoted.get(name), ranks.get(row))
+    return tested(table, found)
+
+
+def figure(result: dict, measure: str, split: str, when: str) -> float | None:
+    """Return one figure of a run in percent, None if it has none."""
+    metrics = result["metrics"].get(when, {}).get(split)
+    if metrics is None and when == "selected":
+        metrics = result["metrics"]["last"].get(split)
+    if metrics is None:
+        return None
+    if measure == "error":
+        return 100 * (1 - metrics["average"])
+    key = {"accuracy": "average", "weighted": "weighted_average"}.get(measure, measure)
+    return None if metrics.get(key) is None else 100 * metrics[key]
+
+
+def ranked(values: Mapping[str, Mapping[int, float]], measure: str) -> dict[str, int]:
+    """Return the rank of each row that has figures, 1 for the best mean; equal means share one."""
+    sign = 1 if measure in LOWER else -1
+    means = {row: sign * statistics.fmean(found.values()) for row, found in values.items() if found}
+    return {row: 1 + sum(other < mean for other in means.values()) for row, mean in means.items()}
+
+
+def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[str, Cell]]:
+    """Put into the cells of the project's own method the p of a paired t test against the best other method.
+
+    Over the seeds that both have, two at least, two-sided; corrected over the columns after Holm.
+    """
+    ours = next((row for row, spec in table.rows.items() if spec.method == OWN_METHOD), None)
+    if ours is None:
+        return found
+    raw: dict[str, float] = {}
+    for column in table.columns:
+        other = best_other(found, column, ours)
+        if other is None:
+            continue
+        mine, theirs = found[ours][column].values, found[other][column].values
+        seeds = sorted(mine.keys() & theirs.keys())
+        pairs = [(mine[seed], theirs[seed]) for seed in seeds]
+        if len(pairs) > 1 and len({round(a - b, 9) for a, b in pairs}) > 1:
+            raw[column] = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
+    for column, p in zip(raw, holm(raw.values()), strict=True):
+        cell = found[ours][column]
+        found[ours][column] = Cell(cell.values, cell.own, cell.quoted, cell.rank, p)
+    return found
+
+
+def best_other(found: Mapping[str, Mapping[str, Cell]], column: str, ours: str) -> str | None:
+    """Return the row with the best rank besides ours, None if there is none."""
+    ranks = {row: parts[column].rank for row, parts in found.items() if row != ours and parts[column].rank}
+    return min(ranks, key=ranks.get) if ranks else None
+
+
+def holm(values: Iterable[float]) -> list[float]:
+    """Return p values corrected for how many there are, in their order. Source: Holm 1979."""
+    values = list(values)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    corrected, highest = [0.0] * len(values), 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(values) - place) * values[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def costs(table: Table, results: Sequence[dict]) -> dict[str, float]:
+    """Return each row's seconds an epoch over plain cross entropy's, of the same column and seed: the median ratio."""
+    plain = next((row for row, spec in table.rows.items() if spec.method == "erm"), None)
+    rate = {(r["row"], r["column"], r["seed"]): r["seconds"] / max(1, r["epochs"]) for r in results
+            if r["protocol"] == COMMON}  # fmt: skip
+    ratios: dict[str, list[float]] = {}
+    for (row, column, seed), seconds in rate.items():
+        if (plain, column, seed) in rate:
+            ratios.setdefault(row, []).append(seconds / rate[plain, column, seed])
+    return {row: statistics.median(values) for row, values in ratios.items()}
+
+
+def read_results(path: Path) -> list[dict]:
+    """Return the results that `write.write_json` wrote."""
+    return json.loads(path.read_text())["runs"]

@@ -1,0 +1,167 @@
+"""What a table is: rows, columns, settings and quoted figures, read from a TOML file beside this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+from clp_aug.contract.errors import InputError, UsageError, pick
+from clp_train.methods import METHODS
+
+FOLDER = Path(__file__).parent / "tables"
+SCALES = ("cpu", "paper")
+MEASURES = {
+    "error": "top-1 error in percent, the lower the better",
+    "accuracy": "top-1 accuracy in percent, the higher the better",
+    "worst": "accuracy of the worst group in percent, the higher the better",
+    "average": "share of all pictures that are right, in percent, the higher the better",
+    "weighted": "average accuracy, groups weighted as in training, in percent, the higher the better",
+    "precision": "macro precision in percent, the higher the better",
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a column is run at one scale: arguments of clp-augment and of clp-train; cut: what is less than the paper."""
+
+    augment: tuple[str, ...]
+    train: tuple[str, ...]
+    cut: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One setting: data set and protocol. measure: of MEASURES; shared: whose runs it takes, its own ones if empty."""
+
+    title: str
+    measure: str = "accuracy"
+    cpu: Scale | None = None
+    paper: Scale | None = None
+    shared: str = ""
+    split: str = "test"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. train: further arguments; cf, f: fills of its meta set; ratio: augmented over original pictures; own:
+    arguments of its own protocol, empty where that is the common one; quoted: column -> the paper's figure in percent;
+    reference: a row that the paper does not have; x: where it stands on the axis of a figure of lines.
+    """
+
+    title: str
+    method: str
+    train: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    cf: str = "tile"
+    f: str = "random"
+    ratio: int = 2
+    quoted: Mapping[str, float] = field(default_factory=dict)
+    reference: bool = False
+    x: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table or figure of the paper.
+
+    notes: where its quoted figures come from; draw: of `figures.DRAWINGS`, "" for none; axis: the name of x.
+    """
+
+    name: str
+    title: str
+    columns: Mapping[str, Column]
+    rows: Mapping[str, Row]
+    notes: tuple[str, ...] = ()
+    draw: str = ""
+    axis: str = ""
+
+
+def names() -> tuple[str, ...]:
+    """Return the tables and figures that there are, as the paper orders them."""
+    found = [path.stem for path in FOLDER.glob("*.toml")]
+    return tuple(sorted(found, key=lambda name: (name[:3] == "fig", name)))
+
+
+def read_table(name: str) -> Table:
+    """Return a table by its name, or from a path that ends in .toml.
+
+    Raises UsageError for an unknown name, InputError for a file that is no such table, saying where.
+    """
+    own = not name.endswith(".toml")
+    if own:
+        pick(dict.fromkeys(names()), name, "table")
+    path = FOLDER / f"{name}.toml" if own else Path(name)
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        found = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"cannot read table {path} ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"table {path}: not TOML ({error})") from None
+    try:
+        return table_of(path.stem, found)
+    except UsageError as error:
+        raise InputError(f"table {path}: {error}") from None
+
+
+def table_of(name: str, found: dict) -> Table:
+    """Return a table of what TOML holds. Raises UsageError for what does not fit."""
+    columns = {key: column_of(key, value) for key, value in found.pop("columns", {}).items()}
+    rows = {key: row_of(key, value, columns) for key, value in found.pop("rows", {}).items()}
+    if not columns or not rows:
+        raise UsageError("no columns or no rows: expected tables [columns.NAME] and [rows.NAME]")
+    for key, column in columns.items():
+        if column.shared:
+            other = pick(columns, column.shared, f"shared column of {key}")
+            if other.shared:
+                raise UsageError(f"column {key} shares the runs of {column.shared}, which has none of its own")
+        elif column.cpu is None and column.paper is None:
+            raise UsageError(f"column {key}: expected [columns.{key}.cpu] or [columns.{key}.paper], or shared")
+    return Table(name, columns=columns, rows=rows, **checked(Table, found, name, given=("name", "columns", "rows")))
+
+
+def column_of(name: str, found: dict) -> Column:
+    """Return a column. Raises UsageError for what does not fit."""
+    scales = {key: Scale(**checked(Scale, found.pop(key), f"{name}.{key}")) for key in SCALES if key in found}
+    column = Column(**checked(Column, found, name, given=SCALES), **scales)
+    pick(MEASURES, column.measure, f"measure of column {name}")
+    return column
+
+
+def row_of(name: str, found: dict, columns: Mapping[str, Column]) -> Row:
+    """Return a row. Raises UsageError for what does not fit."""
+    quoted = found.pop("quoted", {})
+    for column, value in quoted.items():
+        pick(columns, column, f"quoted column of row {name}")
+        if type(value) not in (int, float) or not 0 <= value <= 100:
+            raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
+    row = Row(quoted=quoted, **checked(Row, found, name, given=("quoted",)))
+    pick(METHODS, row.method, f"method of row {name}")
+    return row
+
+
+def checked(kind: type, found: dict, where: str, given: tuple[str, ...] = ()) -> dict:
+    """Return the fields of a dataclass, lists as tuples. Raises UsageError for an unknown, missing or mistyped one."""
+    known = {one.name: one for one in fields(kind) if one.name not in given}
+    for key in found:
+        pick(known, key, f"key of {where}")
+    for key, one in known.items():
+        if one.default is MISSING and one.default_factory is MISSING and key not in found:
+            raise UsageError(f"{where}: no {key}; add a line {key} = ...")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    for key, value in values.items():
+        expected = TYPES.get(str(known[key].type), tuple)
+        if expected is float and type(value) is int:
+            values[key] = value = float(value)
+        if type(value) is not expected:
+            raise UsageError(f"{where}: {key} = {value!r}; expected {WORDS[expected]}")
+    return values
+
+
+TYPES = {"str": str, "int": int, "bool": bool, "float | None": float}
+WORDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number", tuple: "a list of texts"}

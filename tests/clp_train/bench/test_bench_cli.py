@@ -1,0 +1,96 @@
+"""clp-bench on the built-in set: killed in the middle it changes nothing; errors in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from clp_aug.contract.errors import UsageError
+from clp_train.bench.cli import bench, seeds_of
+
+TINY = """
+title = "Tiny"
+[columns.average]
+title = "average"
+[columns.average.cpu]
+augment = ["--dataset", "demo", "--size", "16", "--limit", "60"]
+train = ["--epochs", "2", "--batch-size", "20", "--set", "checkpoint_interval=1"]
+[rows.erm]
+title = "CE"
+method = "erm"
+[rows.clp]
+title = "CLP"
+method = "clp"
+train = ["--saliency-lambda", "0"]
+"""
+
+
+def command(folder, *more):
+    script = str(Path(sys.executable).parent / "clp-bench")
+    return [script, str(folder / "tiny.toml"), "--seeds", "1", "--work", str(folder / "w"), "--out",
+            str(folder / "o"), "--workers", "1", "--quiet", *more]  # fmt: skip
+
+
+def scores(folder):
+    runs = json.loads((folder / "o" / "tiny-cpu" / "table.json").read_text())["runs"]
+    return [{key: value for key, value in run.items() if key != "seconds"} for run in runs]
+
+
+def test_killed_five_times_the_table_is_the_same(tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tiny.toml").write_text(TINY)
+    subprocess.run(command(tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
+    for wait in (1.5, 3, 4.5, 5.5, 6.5):
+        process = subprocess.Popen(command(tmp_path / "killed"), start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command(tmp_path / "killed"), check=True, stdout=subprocess.DEVNULL)
+    assert scores(tmp_path / "whole") == scores(tmp_path / "killed")
+    before = {path: path.read_bytes() for path in (tmp_path / "killed" / "o" / "tiny-cpu").iterdir()}
+    done = subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True, text=True)
+    assert before == {path: path.read_bytes() for path in before}, "made twice from the same runs"
+    assert done.stdout == f"wrote {tmp_path / 'killed' / 'o' / 'tiny-cpu' / 'table.md'}\n"
+
+
+def test_dry_run_and_errors(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    run = CliRunner().invoke(bench, [*command(tmp_path)[1:], "--dry-run"])
+    assert run.output.splitlines()[-1] == "0 of 3 done"
+    assert run.output.count("to do ") == 3
+    assert not (tmp_path / "w").exists()
+    for more, message in (
+        (["--methods", "x"], "unknown row 'x': choose one of clp, erm"),
+        (["--columns", "x"], "unknown column 'x': choose one of average"),
+        (["--scale", "paper"], "column average has no settings of scale paper; leave it out with --columns"),
+    ):
+        refused = CliRunner().invoke(bench, [*command(tmp_path)[1:], *more])
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+    refused = CliRunner().invoke(bench, ["table1"])
+    assert (refused.exit_code, "unknown table 'table1': choose one of" in refused.stderr) == (2, True)
+
+
+def test_a_failed_run_is_named_and_the_rest_is_written(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY.replace('train = ["--saliency-lambda", "0"]', 'train = ["--lr", "-1"]'))
+    run = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert run.returncode == 3
+    assert "exit code 2: error: --lr -1.0: expected a number > 0" in run.stderr
+    assert "error: 1 of 3 jobs failed, see above; their logs lie in" in run.stderr
+    assert "| CLP | - | - | - | - | - |" in (tmp_path / "o" / "tiny-cpu" / "table.md").read_text()
+
+
+def test_seeds():
+    assert seeds_of("3") == [0, 1, 2]
+    assert seeds_of("0,4") == [0, 4]
+    assert seeds_of("5,") == [5]
+    for text in ("0", "x", "", "-1,2", "1,1"):
+        with pytest.raises(UsageError, match=f"--seeds {text}: expected how many, or different seeds with commas"):
+            seeds_of(text)

@@ -1,0 +1,85 @@
+"""Figures: one drawing a kind, the right numbers in it, the same bytes from the same runs."""
+
+import dataclasses
+
+import pytest
+from matplotlib.figure import Figure
+
+from clp_aug.contract.errors import UsageError
+from clp_train.bench.figures import DRAWINGS, bars, lines, per_class, raised, write_figure
+from clp_train.bench.scores import cells
+from clp_train.bench.spec import Column, Row, Table
+from clp_train.report.curves import RIGHT_UP, WRONG_UP
+
+COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
+ROWS = {"ce": Row("CE", "erm", x=0.0), "clp": Row("CLP", "clp", x=2.0)}
+TABLE = Table("f", "F", COLUMNS, ROWS, axis="ratio")
+
+
+def result(row, seed, average):
+    metrics = {"average": average, "worst": 0.5, "per_class": [average, 0.1 + 0.1 * seed, 0.2]}
+    history = [{RIGHT_UP: 0.5 + 0.1 * seed, WRONG_UP: 0.2}, {RIGHT_UP: 0.7, WRONG_UP: 0.1}]
+    return {"row": row, "column": "a", "seed": seed, "protocol": "common", "seconds": 1.0, "epochs": 2,
+            "metrics": {"last": {"test": metrics}, "selected": {}, "best_on_test": {}},
+            "attention": {"inside": average, "area": 0.3},
+            "history": history if row == "clp" else [{}, {}]}  # fmt: skip
+
+
+RESULTS = [result("ce", 0, 0.6), result("ce", 1, 0.7), result("clp", 0, 0.8), result("clp", 1, 0.9)]
+
+
+def axes():
+    return Figure().add_subplot()
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_every_drawing_writes_both_forms_and_the_same_bytes(draw, tmp_path):
+    table = dataclasses.replace(TABLE, draw=draw)
+    written = []
+    for name, results in (("1", RESULTS), ("2", RESULTS[::-1])):
+        (tmp_path / name).mkdir()
+        written.append([path.read_bytes() for path in write_figure(table, results, tmp_path / name)])
+    assert written[0] == written[1]
+    assert written[0][0].lstrip().startswith(b"<?xml")
+    assert written[0][1].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_a_figure_without_runs_is_empty_and_no_error(draw, tmp_path):
+    assert len(write_figure(dataclasses.replace(TABLE, draw=draw), [], tmp_path)) == 2
+
+
+def test_tables_without_a_drawing_have_none_and_unknown_ones_are_named(tmp_path):
+    assert write_figure(TABLE, RESULTS, tmp_path) == []
+    with pytest.raises(
+        UsageError, match="unknown drawing 'pie': choose one of attention, bars, classes, lines, raised"
+    ):
+        write_figure(dataclasses.replace(TABLE, draw="pie"), RESULTS, tmp_path)
+
+
+def test_bars_are_means():
+    drawn = axes()
+    bars(drawn, TABLE, "a", cells(TABLE, RESULTS, "last"), RESULTS)
+    assert [patch.get_height() for patch in drawn.patches] == pytest.approx([35, 15])
+    assert [label.get_text() for label in drawn.get_xticklabels()] == ["CE", "CLP"]
+
+
+def test_lines_stand_at_their_x():
+    drawn = axes()
+    lines(drawn, TABLE, "a", cells(TABLE, RESULTS, "last"), RESULTS)
+    assert drawn.lines[0].get_xdata() == pytest.approx([0, 2])
+    assert drawn.lines[0].get_ydata() == pytest.approx([35, 15])
+    assert drawn.get_xlabel() == "ratio"
+
+
+def test_classes_from_the_rarest():
+    assert per_class(RESULTS[:2], "test") == pytest.approx([20, 15, 65])
+    assert per_class([], "test") == []
+
+
+def test_raised_losses_over_the_epochs():
+    drawn = axes()
+    raised(drawn, TABLE, "a", {}, RESULTS)
+    assert [line.get_label() for line in drawn.lines] == ["CLP, right labels", "CLP, wrong labels"]
+    assert drawn.lines[0].get_ydata() == pytest.approx([55, 70])
+    assert drawn.lines[1].get_ydata() == pytest.approx([20, 10])

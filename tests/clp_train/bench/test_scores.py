@@ -1,0 +1,88 @@
+"""Figures of cells: means, spreads, ranks, tests; every one against a slow form."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from clp_train.bench.scores import best_other, cells, costs, holm
+from clp_train.bench.spec import Column, Row, Table
+
+COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
+ROWS = {"ce": Row("CE", "erm"), "la": Row("LA", "logit-adjust", quoted={"a": 20.0}), "clp": Row("CLP", "clp")}
+TABLE = Table("t", "T", COLUMNS, ROWS)
+
+
+def result(row, seed, average, worst=0.5, protocol="common", selected=None, seconds=10.0):
+    metrics = {"last": {"test": {"average": average, "worst": worst}}, "selected": {}, "best_on_test": {}}
+    if selected is not None:
+        metrics["selected"] = {"test": {"average": selected, "worst": worst}}
+    return {"row": row, "column": "a", "seed": seed, "protocol": protocol, "metrics": metrics, "seconds": seconds,
+            "epochs": 5}  # fmt: skip
+
+
+RESULTS = [
+    *(result("ce", seed, 0.7 + 0.01 * seed) for seed in range(3)),
+    *(result("la", seed, 0.8 + 0.02 * seed, 0.6, seconds=20.0) for seed in range(3)),
+    *(result("clp", seed, value, 0.6, seconds=55.0) for seed, value in enumerate((0.87, 0.9, 0.91))),
+    result("clp", 0, 0.95, protocol="own"),
+]
+
+
+def test_cells_by_hand():
+    found = cells(TABLE, RESULTS, "last")
+    assert found["ce"]["a"].mean == pytest.approx(29)
+    assert found["ce"]["a"].sd == pytest.approx(1)
+    assert found["la"]["a"].quoted == 20
+    assert found["la"]["b"].quoted is None
+    assert [found[row]["a"].rank for row in ROWS] == [3, 2, 1]
+    assert [found[row]["b"].rank for row in ROWS] == [3, 1, 1]
+    assert found["clp"]["a"].own == {0: pytest.approx(5)}
+    assert cells(TABLE, RESULTS[:1], "last")["ce"]["a"].sd is None
+    assert cells(TABLE, [], "last")["ce"]["a"].mean is None
+
+
+def test_selected_is_the_last_epoch_where_nothing_was_selected():
+    chosen = cells(TABLE, [result("ce", 0, 0.7, selected=0.75), result("la", 0, 0.6)], "selected")
+    assert chosen["ce"]["a"].mean == pytest.approx(25)
+    assert chosen["la"]["a"].mean == pytest.approx(40)
+    assert cells(TABLE, RESULTS, "best_on_test")["ce"]["a"].mean is None
+
+
+def test_the_best_other_is_tested_in_pairs():
+    found = cells(TABLE, RESULTS, "last")
+    assert best_other(found, "a", "clp") == "la"
+    gaps = np.array([0.87 - 0.80, 0.90 - 0.82, 0.91 - 0.84])
+    t = gaps.mean() / (gaps.std(ddof=1) / np.sqrt(3))
+    assert found["clp"]["a"].p == pytest.approx(2 * stats.t.sf(abs(t), 2))
+    assert found["clp"]["b"].p is None, "all gaps alike: no spread to test against"
+    assert found["la"]["a"].p is None
+
+
+def test_no_other_no_test():
+    alone = cells(TABLE, [r for r in RESULTS if r["row"] == "clp"], "last")
+    assert alone["clp"]["a"].p is None
+    assert alone["clp"]["a"].rank == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_rejects_as_the_step_down_procedure_does(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.choice([0.001, 0.01, 0.02, 0.04, 0.2, 0.7], 5)
+    corrected = holm(values)
+    for level in (0.01, 0.05, 0.1):
+        rejected = set()
+        for place, i in enumerate(np.argsort(values, kind="stable")):
+            if values[i] > level / (len(values) - place):
+                break
+            rejected.add(i)
+        assert {i for i, p in enumerate(corrected) if p <= level + 1e-12} == rejected
+    assert all(c >= v for c, v in zip(corrected, values, strict=True))
+    for (i, a), (j, b) in itertools.combinations(enumerate(values), 2):
+        assert a == b or (corrected[i] <= corrected[j]) == (a <= b) or corrected[i] == corrected[j]
+
+
+def test_costs_are_of_the_same_seed_and_column():
+    assert costs(TABLE, RESULTS) == {"ce": 1.0, "la": 2.0, "clp": 5.5}
+    assert costs(TABLE, RESULTS[3:]) == {}

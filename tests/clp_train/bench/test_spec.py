@@ -1,0 +1,103 @@
+"""Tables as data: the shipped ones are whole, and what does not fit is named."""
+
+import pytest
+
+from clp_aug.contract.errors import InputError, UsageError
+from clp_train.bench.spec import SCALES, names, read_table
+from clp_train.config import make_config
+from clp_train.methods import METHODS
+from clp_train.presets import read_preset
+
+GOOD = """
+title = "T"
+[columns.a]
+title = "A"
+[columns.a.cpu]
+augment = ["--dataset", "demo"]
+train = ["--epochs", "1"]
+[columns.b]
+title = "B"
+measure = "worst"
+shared = "a"
+[rows.clp]
+title = "CLP"
+method = "clp"
+quoted = { a = 90.5 }
+"""
+
+
+def read(tmp_path, text):
+    (tmp_path / "t.toml").write_text(text)
+    return read_table(str(tmp_path / "t.toml"))
+
+
+def test_what_is_read(tmp_path):
+    table = read(tmp_path, GOOD)
+    assert (table.name, table.title, list(table.columns), list(table.rows)) == ("t", "T", ["a", "b"], ["clp"])
+    assert table.columns["a"].cpu.augment == ("--dataset", "demo")
+    assert table.columns["a"].paper is None
+    assert table.columns["b"].measure == "worst"
+    assert table.rows["clp"].quoted == {"a": 90.5}
+    assert (table.rows["clp"].cf, table.rows["clp"].f, table.rows["clp"].own) == ("tile", "random", ())
+
+
+MESSAGES = {
+    "method": (('method = "clp"', 'method = "clap"'), "unknown method of row clp 'clap': choose one of"),
+    "key": (("measure =", "measures ="), "unknown key of b 'measures': choose one of"),
+    "measure": (('"worst"', '"best"'), "unknown measure of column b 'best': choose one of accuracy, average, error"),
+    "shared": (('shared = "a"', 'shared = "c"'), "unknown shared column of b 'c': choose one of a, b"),
+    "shared twice": (('shared = "a"', 'shared = "b"'), "column b shares the runs of b, which has none of its own"),
+    "no scale": (("[columns.a.cpu]", "[columns.c.cpu]"), "c: no title; add a line title = ..."),
+    "quoted": (("{ a = 90.5 }", "{ z = 90.5 }"), "unknown quoted column of row clp 'z': choose one of a, b"),
+    "quoted text": (("{ a = 90.5 }", '{ a = "x" }'), "row clp: quoted a = 'x'; expected a number in percent"),
+    "type": (('title = "CLP"', "title = 3"), "clp: title = 3; expected text"),
+    "list": (('augment = ["--dataset", "demo"]', 'augment = "demo"'), "a.cpu: augment = 'demo'; expected a list of"),
+    "no title": (('title = "T"', ""), "t: no title; add a line title = ..."),
+    "nothing": ((GOOD, 'title = "T"'), "no columns or no rows: expected tables"),
+    "not toml": (('title = "T"', "title = "), "not TOML"),
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_one_line_for_each_problem(tmp_path, what):
+    (old, new), message = MESSAGES[what]
+    assert old in GOOD
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, GOOD.replace(old, new, 1))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_list_the_tables(tmp_path):
+    with pytest.raises(UsageError, match=r"unknown table 'table9': choose one of .*table2"):
+        read_table("table9")
+    with pytest.raises(InputError, match=r"none.toml \(No such file or directory\)"):
+        read_table(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_tables_name_methods_and_settings_that_exist(name, tmp_path):
+    table = read_table(name)
+    assert any(column.cpu for column in table.columns.values())
+    for column in table.columns.values():
+        for scale in SCALES:
+            how = getattr(column, scale)
+            for row in table.rows.values():
+                if how is not None:
+                    check_arguments(row.method, (*how.train, *row.train, *row.own))
+    assert {row.method for row in table.rows.values()} <= set(METHODS)
+    assert all(0 <= value <= 100 for row in table.rows.values() for value in row.quoted.values())
+    assert all(row.reference or row.quoted or name.startswith(("fig", "table4")) for row in table.rows.values())
+
+
+def check_arguments(method, arguments):
+    """As the command line would: presets and settings must be valid for the method."""
+    given, sets, preset = {"meta": "x.h5", "method": method}, [], {}
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        if option == "--preset":
+            preset = read_preset(value)
+        elif option == "--set":
+            sets.append(value)
+        else:
+            sets.append(f"{option[2:].replace('-', '_')}={value}")
+    make_config(preset, given, texts=sets)

@@ -1,0 +1,54 @@
+"""Written tables: what stands in them, and the same bytes from the same runs."""
+
+import csv
+import json
+
+from clp_train.bench.spec import Column, Row, Scale, Table
+from clp_train.bench.write import write_table
+from tests.clp_train.bench.test_scores import RESULTS
+
+CPU = Scale((), (), "fewer pictures")
+TABLE = Table(
+    "t", "Errors & spreads", {"a": Column("A", "error", cpu=CPU), "b": Column("B", "worst", shared="a")},
+    {"ce": Row("CE", "erm", quoted={}), "la": Row("L<A>", "logit-adjust", quoted={"a": 20.0}),
+     "clp": Row("CLP", "clp", quoted={}), "other": Row("Not run", "mwn", quoted={"b": 3.0})},
+    ("quoted from somewhere",),
+)  # fmt: skip
+WHOLE = [
+    r | {"augment": [], "train": [], "attention": None, "history": [], "fingerprint": "f", "versions": {"torch": "2"}}
+    for r in RESULTS
+]
+
+
+def test_markdown_says_what_a_reader_must_know(tmp_path):
+    text = write_table(TABLE, "cpu", WHOLE, tmp_path)[1].read_text()
+    assert "| CE | - | 29.0 ± 1.0 | - | 3 | - | 50.0 ± 0.0 | - | 3 | 1.0 |" in text
+    assert "| CLP | - | 10.7 ± 2.1* | 5.0 | 1 | - | 60.0 ± 0.0 | 50.0 | 1 | 5.5 |" in text
+    assert "| Not run | - | - | - | - | 3.0 | - | - | - | - |" in text
+    for remark in ("Made by `clp-bench t --scale cpu`", "Cut at this scale, A: fewer pictures.",
+                   "quoted from somewhere",
+                   "Seeds 0, 1, 2; 10 runs", "A: top-1 error in percent, the lower the better."):  # fmt: skip
+        assert remark in text
+    assert "by test" not in text, "no run watched the test set"
+
+
+def test_all_forms_and_the_same_bytes(tmp_path):
+    first = [path.read_bytes() for path in write_table(TABLE, "cpu", WHOLE, tmp_path / "1")]
+    second = [path.read_bytes() for path in write_table(TABLE, "cpu", WHOLE[::-1], tmp_path / "2")]
+    assert first == second
+    assert [path.name for path in sorted((tmp_path / "1").iterdir())] == [
+        "table.csv", "table.html", "table.json", "table.md"
+    ]  # fmt: skip
+    rows = list(csv.DictReader((tmp_path / "1" / "table.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 4 * 2
+    clp = next(r for r in rows if (r["when"], r["row"], r["column"]) == ("last", "clp", "a"))
+    assert (clp["mean"], clp["seeds"], clp["rank"], clp["cost"]) == ("10.6667", "3", "1", "5.5")
+    assert len(json.loads((tmp_path / "1" / "table.json").read_text())["runs"]) == len(WHOLE)
+
+
+def test_the_page_escapes_and_marks_the_best(tmp_path):
+    page = write_table(TABLE, "cpu", WHOLE, tmp_path)[3].read_text()
+    assert "Errors &amp; spreads" in page
+    assert "L&lt;A&gt;" in page
+    assert page.count('class="best"') == 2 * 3, "two moments; CLP is best in A, LA and CLP in B"
+    assert "http" not in page
