@@ -6,7 +6,7 @@ DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
 TRAINING := --epochs 10 --batch-size 50 --saliency-interval 5
 
-.PHONY: test demo lint clean
+.PHONY: test demo lint methods clean
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ demo: $(VENV)/installed
 	$(BIN)/clp-train --meta $(SHARD) --method erm $(TRAINING) --out $(DEMO)/erm
 	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --out $(DEMO)/clp
 	@echo "The tables above are ERM and CLP; open $(DEMO)/sheet.html to see what the meta set looks like."
+
+methods: $(VENV)/installed
+	$(BIN)/clp-train --list-methods --markdown > docs/methods.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -13,7 +13,9 @@ COMMANDS = {
     "clp-augment": "clp_aug.cli",
     "clp-inspect": "clp_aug.cli",
     "clp-fit": "clp_aug.cli",
+    "clp-data": "clp_aug.data_cli",
     "clp-train": "clp_train.cli",
+    "clp-bench": "clp_train.bench.cli",
 }
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "cv2", "kornia", "matplotlib", "onnxruntime"}
 
@@ -67,3 +69,10 @@ def test_no_pickle_is_ever_loaded():
 def test_the_package_data_is_listed(package):
     assert list((ROOT / package.replace(".", "/")).glob("*.html"))
     assert f"{package} = *.html" in (ROOT / "setup.cfg").read_text()
+
+
+def test_every_package_is_installed():
+    listed = (ROOT / "setup.cfg").read_text().partition("\npackages =\n")[2].partition("\npackage_dir")[0].split()
+    found = {str(p.parent.relative_to(ROOT)).replace("/", ".") for t in ("clp_aug", "clp_train") for p in
+             (ROOT / t).rglob("__init__.py")}  # fmt: skip
+    assert set(listed) == found | {"clp_assets"}
