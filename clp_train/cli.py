@@ -10,10 +10,10 @@ import click
 
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
-from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config
+from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, named_method
 from clp_train.methods import METHODS
 from clp_train.models import NAMES
-from clp_train.presets import names, read_preset
+from clp_train.presets import names, read_method, read_preset
 
 PAGE = "page.html"
 
@@ -74,7 +74,11 @@ def train(preset, settings, resume, export, list_methods, markdown, quiet, as_js
         click.echo(methods_table(markdown))
         return
     given = {name: value for name, value in named.items() if value is not None} | ({"export": True} if export else {})
-    config = make_config(read_preset(preset) if preset else {}, given, texts=settings)
+    layers = [given]
+    if preset:
+        base = read_preset(preset)
+        layers = [base, read_method(preset, named_method(base, given, texts=settings)), given]
+    config = make_config(*layers, texts=settings)
     result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))

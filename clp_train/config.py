@@ -31,7 +31,7 @@ CHOICES = {
 }
 """Setting -> its valid values; the first is the paper's or the plainest."""
 KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float,
-         "noise_rate": float, "preset": str}  # fmt: skip
+         "noise_rate": float, "anneal": int, "bottleneck_anneal": int, "preset": str}  # fmt: skip
 """Types of the settings whose default does not tell."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
 
@@ -150,10 +150,10 @@ def make_config(*layers: dict, texts: Sequence[str] = ()) -> TrainConfig:
     layers: as from a preset or the command line; texts: "key=value", before all of them. A key is a setting of a run or
     of its method. Raises UsageError for an unknown key, a value of the wrong type, or no shard.
     """
-    pairs = dict(text.partition("=")[::2] for text in texts)
+    pairs = pairs_of(texts)
     whole = {key: value for layer in (*layers, pairs) for key, value in layer.items()}
     shared = {field.name: field for field in dataclasses.fields(TrainConfig) if field.name != "options"}
-    own = {field.name: field for field in dataclasses.fields(options_of(whole.get("method", TrainConfig.method)))}
+    own = {field.name: field for field in dataclasses.fields(options_of(named_method(*layers, texts=texts)))}
     found: dict[str, object] = {}
     for key, value in whole.items():
         known = pick(shared | own, key, "setting")
@@ -162,6 +162,17 @@ def make_config(*layers: dict, texts: Sequence[str] = ()) -> TrainConfig:
         raise UsageError("no shard: give --meta FILE, one that clp-augment wrote")
     options = {key: value for key, value in found.items() if key in own}
     return TrainConfig(**{key: value for key, value in found.items() if key in shared}, options=options)
+
+
+def named_method(*layers: dict, texts: Sequence[str] = ()) -> str:
+    """Return the method that settings name; layers and texts as `make_config` takes them."""
+    named = [layer["method"] for layer in (*layers, pairs_of(texts)) if "method" in layer]
+    return named[-1] if named else TrainConfig.method
+
+
+def pairs_of(texts: Sequence[str]) -> dict[str, str]:
+    """Return "key=value" texts as key -> value; the last of a key counts."""
+    return dict(text.partition("=")[::2] for text in texts)
 
 
 def checked(known: dataclasses.Field, value):

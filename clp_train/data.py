@@ -138,10 +138,11 @@ def load(config: TrainConfig, watch: Callable[[Iterable, str], Iterable] = unwat
         raise InputError(f"shard {config.meta}: it lists {len(rows)} training pictures, expected at least 2")
     label = tables.get("train/label", dataset.samples.label[rows])
     wrong = label != dataset.samples.label[rows]
-    chosen = spread(groups(dataset.samples.group[rows], label), config.limit, config.seed)
+    group = groups(dataset.samples.group[rows], label)  # without groups the label trained on, which may be wrong
+    chosen = spread(group, config.limit, config.seed)
     train = BoxedPictures(
         **vars(read(dataset, rows[chosen], size, fit, watch, "train", config.cache))
-        | {"label": torch.from_numpy(label[chosen])},
+        | {"label": torch.from_numpy(label[chosen]), "group": torch.from_numpy(group[chosen]).long()},
         box=torch.from_numpy(tables["train/box"][chosen]).long(),
         kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
     )

@@ -15,8 +15,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
+from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, pick
@@ -112,7 +112,7 @@ def from_npz(content: bytes) -> dict[str, Tensor]:
 
 def from_safetensors(content: bytes) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors file; `:0` behind a name of TensorFlow's is dropped."""
-    return {name.removesuffix(":0"): value for name, value in safetensors.torch.load(content).items()}
+    return {name.removesuffix(":0"): value for name, value in load_safetensors(content).items()}
 
 
 READERS = {

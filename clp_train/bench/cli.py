@@ -59,8 +59,12 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, dr
     from clp_train.bench.jobs import plan
     from clp_train.bench.queue import jobs_of
 
-    wanted = names() if table == ALL else (table,)
-    tables = [read_table(name) for name in wanted]
+    tables = [read_table(name) for name in (names() if table == ALL else (table,))]
+    if table == ALL:
+        for one in tables:
+            if not one.at(scale):
+                click.echo(f"{one.name}: left out, it has no settings of scale {scale}")
+        tables = [one for one in tables if one.at(scale)]
     chosen = [plan(one, scale, seeds_of(seeds), work, words(methods), words(columns)) for one in tables]
     jobs = jobs_of([run for runs in chosen for run in runs])
     if dry_run:

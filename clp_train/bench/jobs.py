@@ -42,11 +42,14 @@ def plan(
 ) -> list[Run]:
     """Return the runs of a table, seed by seed, so that what is finished early is a whole table of fewer seeds.
 
-    rows, columns: names, all when empty. Raises UsageError for an unknown name, or a column that the scale lacks.
+    rows, columns: names; when empty all rows, and all columns that the scale has settings for. Raises UsageError for an
+    unknown name, or a column or a whole table that the scale lacks.
     """
     pick(dict.fromkeys(SCALES), scale, "scale")
     chosen = [pick(dict.fromkeys(table.rows), row, "row") or row for row in rows] or list(table.rows)
-    wanted = [pick(dict.fromkeys(table.columns), name, "column") or name for name in columns] or list(table.columns)
+    wanted = [pick(dict.fromkeys(table.columns), name, "column") or name for name in columns] or table.at(scale)
+    if not wanted:
+        raise UsageError(f"table {table.name} has no settings of scale {scale}; take another scale")
     sources = dict.fromkeys(table.columns[name].shared or name for name in wanted)
     runs = []
     for seed in seeds:
@@ -90,11 +93,11 @@ def digest_of(what) -> str:
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Return a digest of the sources and weights that runs depend on."""
+    """Return a digest of the sources, presets and names of weights that runs depend on."""
     root = Path(__file__).parents[2]
     whole = hashlib.sha256()
     for package in ("clp_aug", "clp_train"):
-        for path in sorted((root / package).rglob("*.py")):
-            if path.relative_to(root / package).parts[0] not in APART:
+        for path in sorted((root / package).rglob("*.*")):
+            if path.suffix in (".py", ".toml") and path.relative_to(root / package).parts[0] not in APART:
                 whole.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()[:12]

@@ -77,6 +77,10 @@ class Table:
     draw: str = ""
     axis: str = ""
 
+    def at(self, scale: str) -> list[str]:
+        """Return the names of the columns that have settings of a scale, or share the runs of one that has."""
+        return [name for name, one in self.columns.items() if getattr(self.columns[one.shared or name], scale)]
+
 
 def names() -> tuple[str, ...]:
     """Return the tables and figures that there are, as the paper orders them."""

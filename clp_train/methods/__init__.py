@@ -18,8 +18,8 @@ class Entry:
     """One registered method.
 
     module: where it is; source: the paper; family: what it changes; needs: of "meta" (clean meta pictures), "groups"
-    (labels of every training picture) and "stages" (more than one); cost: of a run, in that of plain cross entropy, by
-    counting passes.
+    (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong labels); cost: of a
+    run, in that of plain cross entropy, by counting passes.
     """
 
     module: str
@@ -55,8 +55,8 @@ METHODS = {
     "meta-lp": Entry("clp", "section 4 of the paper", "logits", ("meta",), "3.3"),
     "clp": Entry("clp", "Algorithm 1 of the paper", "logits", ("meta",), "6"),
     "apl": Entry("apl", "Ma et al. 2020", "losses"),
-    "co-teaching": Entry("peers", "Han et al. 2018", "peers", cost="2"),
-    "jocor": Entry("peers", "Wei et al. 2020", "peers", cost="2"),
+    "co-teaching": Entry("peers", "Han et al. 2018", "peers", ("noise",), "2"),
+    "jocor": Entry("peers", "Wei et al. 2020", "peers", ("noise",), "2"),
     "l2rw": Entry("l2rw", "Ren et al. 2018", "weights", ("meta",), "3.3"),
     "glc": Entry("glc", "Hendrycks et al. 2018", "losses", ("meta", "stages"), "1"),
     "l-dmi": Entry("dmi", "Xu et al. 2019", "losses", ("stages",)),

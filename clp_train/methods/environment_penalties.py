@@ -6,7 +6,7 @@ environment would have one label, and the penalties would hold for no classifier
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from clp_aug.contract.errors import UsageError, pick
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
+from clp_train.data import Batch, steps_per_epoch
 from clp_train.environments import alignment, even_weights, feature_variance, invariance, risk_variance
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
@@ -27,6 +27,7 @@ from clp_train.samplers import even_batches
 
 BATCHES = ("environment", "group", "natural")
 ESTIMATES = ("square", "halves")
+LONGEST = 500  # steps before a penalty has its strength, where the run has as many again
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,27 @@ class Coral:
 
 @dataclass(frozen=True)
 class VRex(Coral):
-    """anneal: steps before the penalty has its strength; it has 1 until then.
+    """anneal: steps before the penalty has its strength; it has 1 until then. None: 500, or half of a run under 1,000,
+    which would never see it else.
 
-    Source: 10 and 500 of Gulrajani and Lopez-Paz 2021.
+    Source: 10 and 500 of Gulrajani and Lopez-Paz 2021; the half is ours.
     """
 
     strength: float = 10.0
     batches: str = "environment"
-    anneal: int = 500
+    anneal: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_within("anneal", self.anneal, 0)
+        if self.anneal is not None:
+            require_within("anneal", self.anneal, 0)
 
 
 @dataclass(frozen=True)
 class Irm(VRex):
     """estimate: of the squared derivative, its "square" in the batch, or the product of "halves", which is unbiased.
 
-    Source: 100 and 500 of Gulrajani and Lopez-Paz 2021.
+    Source: 100 of Gulrajani and Lopez-Paz 2021.
     """
 
     strength: float = 100.0
@@ -79,21 +82,28 @@ class Irm(VRex):
 
 @dataclass(frozen=True)
 class IbIrm(Irm):
-    """bottleneck: strength of the features' variance; bottleneck_anneal: steps before it acts at all.
+    """bottleneck: strength of the features' variance; bottleneck_anneal: steps before it acts at all, None as above.
 
-    Source: 100 and 500 of Gulrajani and Lopez-Paz 2021. So strong it can flatten the features; lower it then.
+    Source: 100 of Gulrajani and Lopez-Paz 2021. So strong it can flatten the features; lower it then.
     """
 
     bottleneck: float = 100.0
-    bottleneck_anneal: int = 500
+    bottleneck_anneal: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_within("bottleneck", self.bottleneck, 0)
-        require_within("bottleneck_anneal", self.bottleneck_anneal, 0)
+        if self.bottleneck_anneal is not None:
+            require_within("bottleneck_anneal", self.bottleneck_anneal, 0)
 
 
 OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
+
+
+def settled(options: Coral, steps: int) -> Coral:
+    """Return the settings for a run of so many steps: half of them, 500 at most, in place of None."""
+    early = min(LONGEST, steps // 2)
+    return replace(options, **{f.name: early for f in fields(options) if getattr(options, f.name) is None})
 
 
 class Aligned(Method):
@@ -181,4 +191,5 @@ def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) ->
             f"--method {config.method}: --set trainable=head: its penalty acts on the body; train all of it, or take"
             " irm"
         )
-    return KINDS[config.method](make_options(config.method, config.options), table)
+    steps = config.epochs * steps_per_epoch(len(table.label), config.batch_size)
+    return KINDS[config.method](settled(make_options(config.method, config.options), steps), table)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from clp_train.methods import METHODS, Entry
 
 COLUMNS = ("method", "paper", "family: what it changes", "needs", "cost")
-NEEDS = {"meta": "meta set", "groups": "group labels", "stages": "stages"}
+NEEDS = {"meta": "meta set", "groups": "group labels", "stages": "stages", "noise": "noise rate"}
 INTRODUCTION = """# Methods
 
 Every name that `clp-train --method` takes, by what a method changes. Needs: a clean meta set, a group label for every
-training picture, more than one stage. Cost: of a run, in that of plain cross entropy, by counting passes. The settings
-of a method: `clp-train --method NAME --set x=1` lists them. This page is `make methods`.
+training picture, more than one stage, the share of wrong labels. Cost: of a run, in that of plain cross entropy, by
+counting passes. The settings of a method: `clp-train --method NAME --set x=1` lists them. This page is `make methods`.
 """
 
 

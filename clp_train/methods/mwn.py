@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from clp_aug.contract.errors import pick
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.losses import cross_entropy
+from clp_train.methods import make_options
 from clp_train.methods.base import Learner, TrainTable
-from clp_train.objective import Terms
+from clp_train.objective import NORMALISERS, Terms
 
 WIDTH, DECAY = 100, 1e-4
+
+
+@dataclass(frozen=True)
+class Options:
+    """normaliser: what the weighted sum is divided by, "n", or "sum_w" for the sum of the weights.
+
+    Source: the authors' code has the first for wrong labels and the second for long tails.
+    """
+
+    normaliser: str = "n"
+
+    def __post_init__(self) -> None:
+        pick(dict.fromkeys(NORMALISERS), self.normaliser, "normaliser")
 
 
 class WeightNet(nn.Module):
@@ -31,15 +48,17 @@ class WeightNet(nn.Module):
 
 
 class MetaWeightNet(Learner):
-    """Weights v(loss), the loss detached, not normalised: the stable form of the authors' code."""
+    """Weights v(loss), the loss detached: the stable form of the authors' code."""
 
     meta_kinds = (ORIGINAL,)
 
     def __init__(self, config: TrainConfig, generator: torch.Generator) -> None:
         super().__init__(WeightNet(generator), config.omega_lr, DECAY)
+        self.normaliser = make_options(config.method, config.options).normaliser
 
     def terms(self, view: View) -> Terms:
-        return Terms(weight=self.network(cross_entropy(view.logits, view.label)))
+        weight = self.network(cross_entropy(view.logits, view.label))
+        return Terms(weight=weight, normaliser=self.normaliser)
 
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MetaWeightNet:

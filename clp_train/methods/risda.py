@@ -32,7 +32,8 @@ from clp_train.scoring import Scores
 @dataclass(frozen=True)
 class Options(isda.Options):
     """strength: beta; covariance: as ISDA's; shift: alpha; start: share of the run's epochs with plain cross entropy;
-    head: share of the classes, the largest, that borrow no covariance, one class at least; beta: of the class weights.
+    head: share of the classes, the largest, that borrow no covariance, one class at least and all that are as large as
+    the smallest of them; beta: of the class weights.
 
     Source: the authors' settings for CIFAR-100-LT of ratio 100; for ImageNet-LT strength 7.5 and shift 0, "diag".
     """
@@ -100,10 +101,9 @@ class Risda(isda.Isda):
 def largest(counts: Tensor, share: float) -> Tensor:
     """Tell of each class whether it is among the largest, as many as the share of classes, 1 or more: bool (C,).
 
-    Of equal classes the first come first.
+    Classes as large as the last of these are among them too, so that names of classes decide nothing.
     """
-    order = counts.argsort(descending=True, stable=True)
-    return torch.zeros(len(counts), dtype=torch.bool).index_fill_(0, order[: max(1, round(share * len(counts)))], True)
+    return counts >= counts.sort(descending=True).values[max(1, round(share * len(counts))) - 1]
 
 
 def confusion(logits: Tensor, label: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A file has a table [settings]; it may name another preset that it `extends`, whose settings it takes where it has none
 of its own; and it may have a table [data]: the data sets that it is for and, beside them, settings of the shard. A run
-on another shard is refused.
+on another shard is refused. Tables [methods.NAME] hold what one method alone has otherwise on these data.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.errors import InputError, UsageError, pick
+from clp_train.methods import METHODS
 
 FOLDER = Path(__file__).parent
 
 
 class Preset(NamedTuple):
-    """settings: by key, as TOML gives them; data: {"dataset": names, other settings of the shard}, empty for any."""
+    """settings: by key, as TOML gives them; data: {"dataset": names, other settings of the shard}, empty for any;
+    methods: method -> settings that count before these.
+    """
 
     settings: dict
     data: dict
+    methods: dict
 
 
 def names() -> tuple[str, ...]:
@@ -37,21 +41,32 @@ def read_preset(name: str) -> dict:
     return load_preset(name).settings | {"preset": name}
 
 
+def read_method(name: str, method: str) -> dict:
+    """Return the settings that a preset has for one method alone, by key; name as for `read_preset`, which raises."""
+    return load_preset(name).methods.get(method, {})
+
+
 def load_preset(name: str) -> Preset:
     """Return a preset with what it extends; raises what `read_preset` raises."""
     path, found = read_file(name)
     base = found.get("extends")
     settings, data = found.get("settings", {} if base else None), found.get("data", {})
+    methods = found.get("methods", {})
     if not isinstance(settings, dict):
         raise InputError(f"preset {path}: expected a table [settings] of key = value lines")
     if not isinstance(data, dict) or (data and not is_list_of_names(data.get("dataset"))):
         raise InputError(f'preset {path}: expected a table [data] with dataset = ["cifar10"], a list of names')
+    if not isinstance(methods, dict) or not all(isinstance(own, dict) for own in methods.values()):
+        raise InputError(f"preset {path}: expected tables [methods.NAME] of key = value lines")
+    for method in methods:
+        pick(METHODS, method, f"method of preset {path}")
     if base is None:
-        return Preset(settings, data)
+        return Preset(settings, data, methods)
     if base not in names() or "extends" in read_file(base)[1]:
         raise InputError(f"preset {path}: extends {base!r}; expected a shipped preset that extends none")
     below = load_preset(base)
-    return Preset(below.settings | settings, data or below.data)
+    both = {method: below.methods.get(method, {}) | methods.get(method, {}) for method in below.methods | methods}
+    return Preset(below.settings | settings, data or below.data, both)
 
 
 def read_file(name: str) -> tuple[Path, dict]:

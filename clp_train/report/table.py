@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from clp_train.methods import METHODS
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
 
 MOST_GROUPS = 30  # more rows than that nobody reads; result.json has them
@@ -69,8 +70,12 @@ def part_rows(result: dict, columns: list[dict]) -> list[list[str]]:
 
 
 def remarks(result: dict) -> list[str]:
-    """Return what has to be said beside the accuracies: how large eq. (6) was, whose losses rose, the best by test."""
+    """Return what has to be said beside the accuracies: what the method was told of the noise, how large eq. (6) was,
+    whose losses rose, the best by test.
+    """
     found = []
+    if "noise" in METHODS[result["config"]["method"]].needs:
+        found.append("the method was told the share of wrong labels")
     lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
     if lines:
         share = sum(line["saliency_loss"] for line in lines) / max(sum(line["train_loss"] for line in lines), 1e-30)

@@ -39,6 +39,12 @@ def test_a_class_without_pictures_is_named():
         table([0, 0], [0, 0]).require_all_classes("ldam")
 
 
+def test_counts_lie_in_the_order_of_labels():
+    """Published code sorts labels as text, 0, 1, 10, 11, 2, ..., and so gives priors to the wrong classes."""
+    label = torch.repeat_interleave(torch.arange(13), torch.arange(13, 0, -1))[torch.randperm(91)]
+    assert TrainTable(label, label, 14, 14).class_counts().tolist() == [*range(13, 0, -1), 0]
+
+
 def test_groups_that_are_the_classes_are_none():
     table([0, 0, 1, 2], [0, 1, 2, 3]).require_groups("irm")
     with pytest.raises(UsageError, match="--method irm: its groups are the 3 classes; expected a data set that knows"):

@@ -201,6 +201,24 @@ def test_a_constant_delta_moves_nothing(mode):
     assert found.abs().max() < 1e-15
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_meta_loss_without_slope_moves_nothing(mode, dtype):
+    """v = 0: no weight matters to the meta loss, and Omega enters it nowhere else."""
+    net, omega, train, _, g_train, _ = problem()
+    net, omega, images, given = net.to(dtype), omega.to(dtype), train[0].to(dtype), g_train.to(dtype)
+
+    def behind(u):
+        return cross_entropy(u, train[1], omega(given)).mean()
+
+    def meta_loss(weights):
+        return 0 * sum(w.sum() for w in weights.values()) + 1
+
+    found, value = solve(net, tuple(omega.parameters()), (images, train[1]), behind, meta_loss, None, mode)
+    assert value == 1
+    assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in found)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_is_changed_in_place(mode):
     net, omega, train, meta, g_train, _ = problem()

@@ -123,6 +123,12 @@ def test_mwn_is_by_hand():
     expected = torch.sigmoid(hidden @ net.last.weight[0] + net.last.bias)
     torch.testing.assert_close(method.terms(view).weight, expected)
     assert method.terms(view).normaliser == "n"
+    config = TrainConfig(meta=Path("x.h5"), method="mwn", options={"normaliser": "sum_w"})
+    long_tail = build_method(config, None, torch.Generator().manual_seed(0)).terms(view)
+    value = objective(view.logits, view.label, long_tail)
+    torch.testing.assert_close(value, (expected * loss).sum() / expected.sum())
+    with pytest.raises(UsageError, match="unknown normaliser 'mean': choose one of n, sum_w"):
+        TrainConfig(meta=Path("x.h5"), method="mwn", options={"normaliser": "mean"})
 
 
 @pytest.mark.parametrize(("form", "bound"), [("full", None), ("bounded", 3.0), ("true-class", 3.0)])

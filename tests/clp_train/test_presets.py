@@ -10,8 +10,9 @@ from clp_aug.contract.errors import InputError, UsageError
 from clp_train import cli
 from clp_train.config import TrainConfig, make_config
 from clp_train.data import steps_per_epoch
+from clp_train.methods import METHODS
 from clp_train.optimiser import rate_factor
-from clp_train.presets import check_shard, fits, load_preset, names, read_preset
+from clp_train.presets import check_shard, fits, load_preset, names, read_method, read_preset
 
 SHARD = {"meta": Path("x.h5")}
 COLUMNS = {  # one a column of tables 2, 7 and 8: what its shard is made of
@@ -169,6 +170,16 @@ BROKEN = {
         3,
         "error: preset {path}: expected a table [data] with data",
     ),
+    "methods": (
+        "[settings]\n[methods]\nerm = 3\n",
+        3,
+        "error: preset {path}: expected tables [methods.NAME] of key = value lines",
+    ),
+    "unknown method": (
+        "[settings]\n[methods.isdaa]\nlr = 1\n",
+        2,
+        "error: unknown method of preset {path} 'isdaa': choose one of ace, ala, apl, ",
+    ),
     "extends": (
         'extends = "mine"\n',
         3,
@@ -255,6 +266,50 @@ def test_a_preset_has_the_settings_of_what_it_extends_and_its_own(tmp_path):
     path = preset(tmp_path, 'extends = "cifar-lt"\n[settings]\nepochs = 7\n')
     assert read_preset(str(path)) == read_preset("cifar-lt") | {"epochs": 7, "preset": str(path)}
     assert load_preset(str(path)).data == load_preset("cifar-lt").data
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_presets_have_for_one_method_is_valid(name, without_weights):
+    for method in load_preset(name).methods:
+        assert method in METHODS
+        settings = read_method(name, method)
+        config = make_config(read_preset(name), settings, {**SHARD, "method": method})
+        assert {key: config.options.get(key, getattr(config, key, None)) for key in settings} == settings
+
+
+def test_settings_of_one_method_by_the_sources(without_weights):
+    def options(preset, method):
+        return make_config(read_preset(preset), read_method(preset, method), {**SHARD, "method": method}).options
+
+    assert options("table2-cifar10-100", "lpl") == options("glt", "lpl") == {}
+    assert options("table2-cifar100-100", "lpl") == {"head": 0.27, "steps": 50, "head_steps": 0.2, "rate": 0.2}
+    assert options("table2-cifar100-10", "lpl") == {"head": 0.4, "steps": 40, "head_steps": 0.2, "rate": 0.01}
+    assert options("table2-cifar100-10", "mwn") == options("cifar-lt-cpu", "mwn") == {"normaliser": "sum_w"}
+    assert options("table5-flip", "mwn") == {}
+    assert options("table7-clt", "isda") == {"strength": 7.5, "covariance": "diag"}
+    alphas = [options(f"table{k}-{name}", "tde") for k in (7, 8) for name in ("clt", "glt", "alt")]
+    assert [own["alpha"] for own in alphas] == [2, 2, 0, 1, 1, 0]
+    assert {own["decay"] for own in alphas} == {0.995}
+
+
+def test_settings_of_one_method_count_for_it_alone_and_less_than_what_is_typed(tmp_path, told):
+    path = preset(tmp_path, "[settings]\nlr = 0.3\n[methods.isda]\nlr = 0.2\nstrength = 2\n")
+    call("--meta", "x.h5", "--preset", path, "--method", "erm")
+    call("--meta", "x.h5", "--preset", path, "--method", "isda")
+    call("--meta", "x.h5", "--preset", path, "--set", "method=isda", "--set", "strength=3", "--lr", 0.5)
+    assert [(config.method, config.lr, config.options) for config in told] == [
+        ("erm", 0.3, {}),
+        ("isda", 0.2, {"strength": 2.0}),
+        ("isda", 0.5, {"strength": 3.0}),
+    ]
+
+
+def test_settings_of_one_method_add_to_those_of_the_preset_below(tmp_path):
+    path = preset(tmp_path, 'extends = "glt"\n[methods.isda]\nstrength = 1.5\n[methods.erm]\nlr = 0.2\n')
+    assert read_method(str(path), "isda") == {"strength": 1.5, "covariance": "diag"}
+    assert read_method(str(path), "erm") == {"lr": 0.2}
+    assert read_method(str(path), "tde") == read_method("glt", "tde")
+    assert read_method(str(path), "crt") == {}
 
 
 @pytest.mark.parametrize("name", COLUMNS)

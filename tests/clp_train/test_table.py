@@ -73,6 +73,12 @@ def test_protocols_strata_and_more_classes_than_rows():
     assert "mean precision" not in text(RESULT)
 
 
+def test_it_says_who_was_told_of_the_noise():
+    config = RESULT["config"]
+    for method, expected in (("jocor", ["the method was told the share of wrong labels"]), ("l2rw", [])):
+        assert remarks(RESULT | {"config": config | {"method": method}}) == expected
+
+
 def test_percent():
     assert (percent(None), percent(0.0), percent(0.12345)) == ("-", "0.0 %", "12.3 %")
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 
+from clp_aug.cli import augment
 from clp_aug.contract.errors import UsageError
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.label_noise import parse_noise, wrong_share
@@ -64,7 +67,24 @@ def test_rates_that_leave_no_label_right_are_refused(rate):
     )
 
 
-@pytest.mark.parametrize("method", ["l2rw", "glc", "mentornet"])
+def test_where_classes_are_the_groups_they_are_those_of_the_labels_trained_on(tmp_path):
+    """What is weighed or sampled by class must not know which labels are wrong."""
+    for seed in range(48):
+        path = tmp_path / "pictures" / ("train", "test")[seed % 4 == 3] / ("cat", "dog")[seed % 2] / f"{seed}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+    root, shard = tmp_path / "pictures", tmp_path / "x.h5"
+    options = ["--dataset", "folder", "--root", str(root), "--noise", "flip:0.4", "--cf", "grey", "--meta", "2/class"]
+    options += ["--matte", "centre", "--size", "16", "--workers", "1", "--quiet", "--out", str(shard)]
+    assert CliRunner().invoke(augment, options).exit_code == 0
+    for limit in (None, 20):
+        run = data.load(TrainConfig(meta=shard, root=root, limit=limit))
+        assert 0 < run.wrong.sum() < len(run.wrong)
+        assert torch.equal(run.train.group, run.train.label)
+        assert torch.equal(loop.table_of(run).group, run.train.label)
+
+
+@pytest.mark.parametrize("method", ["l2rw", "glc", "mentornet", "co-teaching", "jocor", "l-dmi", "mwn", "meta-lp"])
 def test_which_labels_are_wrong_changes_no_run(noisy, method):
     config = TrainConfig(meta=Path("x.h5"), method=method, epochs=2, batch_size=40)
     half = torch.arange(len(noisy.train)) % 2 == 0

@@ -134,8 +134,16 @@ def test_settings_that_cannot_be(root):
         root, "--matte", "given", code=2
     )
     assert "class 'cat' has" in refused(root, "--meta", "9/class", code=2)
+    assert "noise 'uniform:1': expected one of uniform, " in refused(root, "--noise", "uniform:1", code=2)
     assert "not an exported program" in refused(root, "--f", "fgsm", "--classifier", str(root / "cat" / "0.png"))
     assert "No such file" in refused(root, "--f", "fgsm", "--classifier", str(root / "none.pt2"))
+
+
+def test_a_noise_rate_of_nothing_is_a_shard_with_right_labels(root):
+    result, out = run(root, "--noise", "uniform:0", "--size", "24")
+    assert result.exit_code == 0, result.output
+    tables = ShardReader(out).tables
+    assert tables["train/label"].tolist() == [0] * 4 + [1] * 4
 
 
 def test_missing_places(root, tmp_path):

@@ -123,7 +123,7 @@ def test_reconstruction_is_the_papers_sum(gamma):
 
 
 def slow_ssim(a, b, y, x):
-    """SSIM of two planes at one pixel: Gaussian window of 7 pixels, sigma 1.5, the pictures mirrored at their border."""
+    """SSIM of two planes at one pixel: Gaussian window of 7 pixels, sigma 1.5, pictures mirrored at their border."""
     g = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 1.5**2))
     w = np.outer(g, g) / g.sum() ** 2
     a, b = (np.pad(plane, 3, "reflect")[y : y + 7, x : x + 7] for plane in (a, b))

@@ -69,7 +69,7 @@ def test_dry_run_and_errors(tmp_path):
     for more, message in (
         (["--methods", "x"], "unknown row 'x': choose one of clp, erm"),
         (["--columns", "x"], "unknown column 'x': choose one of average"),
-        (["--scale", "paper"], "column average has no settings of scale paper; leave it out with --columns"),
+        (["--scale", "paper"], "table tiny has no settings of scale paper; take another scale"),
     ):
         refused = CliRunner().invoke(bench, [*command(tmp_path)[1:], *more])
         assert refused.exit_code == 2

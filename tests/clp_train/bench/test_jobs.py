@@ -56,6 +56,11 @@ def test_other_code_is_another_run(monkeypatch):
     assert not {run.shard.path for run in before} & {run.shard.path for run in after}
 
 
+def test_columns_that_the_scale_lacks_are_left_out_unless_asked_for():
+    assert table().at("cpu") == ["a", "b"]
+    assert plan(table(), "cpu", [0], WORK) == plan(table(), "cpu", [0], WORK, columns=["a", "b"])
+
+
 def test_unknown_names_and_scales():
     with pytest.raises(UsageError, match="unknown scale 'gpu': choose one of cpu, paper"):
         plan(table(), "gpu", [0], WORK)

@@ -57,8 +57,8 @@ def losses_of(method, view):
 
 
 def assert_names_of_classes_do_not_matter(name, seed, head="linear", progress=0.0, **options):
-    """Class c is called order[c] instead: every picture's loss stays what it was."""
-    counts = counts_of(seed)
+    """Class c is called order[c] instead: every picture's loss stays what it was. Of twelve, "10" sorts before "2"."""
+    counts = counts_of(seed, 12 if seed % 2 else None)
     order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed))
     view = view_of(seed, len(counts), head=head, progress=progress)
     place = order.argsort()  # new name -> old name

@@ -204,7 +204,7 @@ def test_weak_at_first(name):
         assert not hasattr(OPTIONS[name](), "anneal")
         return
     table, _ = random_table(1)
-    method, (out, batch, view) = method_of(name, table), seen(table, 1, n=12)
+    method, (out, batch, view) = method_of(name, table, epochs=1000), seen(table, 1, n=12)
     penalties, weights = [], []
     for _ in range(502):
         method.observe(view)
@@ -216,6 +216,20 @@ def test_weak_at_first(name):
     assert penalties[0] == penalties[499] > 0
     rest = feature_variance(out.features, batch.group % 3).item() if name == "ib-irm" else 0
     assert penalties[500] == penalties[501] == pytest.approx(penalties[0] + rest)  # a strength over itself
+
+
+@pytest.mark.parametrize("name", ["irm", "ib-irm", "v-rex"])
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "options", "early"),
+    [(4, 16, {}, 196), (300, 16, {}, 500), (10, 16, {}, 490), (1, 2000, {}, 0), (4, 16, {"anneal": 600}, 600)],
+)
+def test_a_short_run_is_weak_for_half_of_its_steps(name, epochs, batch_size, options, early):
+    """1,560 pictures are 98 steps an epoch at a batch of 16; what is given counts as it is."""
+    table = table_of([1140, 50, 18, 352])
+    settings = method_of(name, table, options, epochs=epochs, batch_size=batch_size).options
+    assert settings.anneal == early
+    if name == "ib-irm":
+        assert settings.bottleneck_anneal == (196 if options else early)
 
 
 @pytest.mark.parametrize("name", ["irm", "ib-irm", "v-rex"])

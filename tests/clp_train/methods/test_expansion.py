@@ -8,9 +8,11 @@ import torch
 
 from clp_aug.contract.seeds import rng_for
 from clp_train import loop
-from clp_train.config import TrainConfig
+from clp_train.config import TrainConfig, make_config
+from clp_train.data import steps_per_epoch
 from clp_train.methods import build_method
 from clp_train.objective import Terms
+from clp_train.presets import read_method, read_preset
 from clp_train.stages import Stage
 from tests.clp_train.methods.subpop_cases import (
     assert_needs_groups,
@@ -46,6 +48,22 @@ def test_waterbirds_by_hand():
     assert len(set(rows)) == len(rows) == 384
     assert Counter(table.group[rows].tolist())[2] == 56  # all of them were there already
     assert method.stages == (Stage(share=140 / 300), Stage(share=160 / 300, rate=0.01))
+
+
+@pytest.mark.parametrize(
+    ("preset", "counts", "least", "most"),
+    [
+        ("waterbirds-pde", (3498, 184, 56, 1057), 1400, 1400),
+        ("waterbirds-cpu", (1158, 51, 9, 342), 300, 450),  # others take 4 epochs of 98 steps
+    ],
+)
+def test_presets_leave_it_steps_enough(preset, counts, least, most, monkeypatch):
+    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)
+    named = {"meta": "x.h5", "method": "pde"}
+    config = make_config(read_preset(preset), read_method(preset, "pde"), named)
+    method = build_method(config, table_of(counts), torch.Generator().manual_seed(0))
+    steps = sum(steps_per_epoch(method.pictures(epoch), config.batch_size) for epoch in range(config.epochs))
+    assert least <= steps <= most
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -71,6 +71,14 @@ def test_weights_of_the_second_environment(seed):
             assert (found[own][probability[own].argsort(descending=True)].diff() >= 0).all()  # harder, more often
 
 
+def test_names_of_classes_do_not_matter_to_the_environments():
+    g = torch.Generator().manual_seed(0)
+    label, order = torch.randint(12, (80,), generator=g), torch.randperm(12, generator=g)
+    probability = torch.rand(80, generator=g, dtype=torch.float64)
+    first, second = (environment_weights(probability, y, 12) for y in (label, order[label]))
+    assert torch.equal(first, second)
+
+
 def test_by_hand():
     """Hardness 0, 0, 0, 0, 1: the ratio is huge, the exponent 1, and the hard one takes all."""
     weights = environment_weights(torch.tensor([0.9] * 4 + [0.1]).double(), torch.zeros(5, dtype=int), 1)

@@ -30,7 +30,7 @@ def test_entries_are_complete(name):
     entry = METHODS[name]
     assert entry.source
     assert entry.family
-    assert set(entry.needs) <= {"meta", "groups", "stages"}
+    assert set(entry.needs) <= {"meta", "groups", "stages", "noise"}
     assert float(entry.cost) >= 0
     assert callable(module_of(name).build)
     options_of(name)()  # the defaults are valid

@@ -22,7 +22,7 @@ from clp_train.methods.metasaug import MetaSaug
 from clp_train.methods.metasaug import Options as MetaOptions
 from clp_train.methods.risda import largest
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
+from clp_train.objective import Terms, sample_losses
 from clp_train.optimiser import build_optimiser
 from clp_train.step import train_step
 from tests.clp_train import test_checkpoint
@@ -101,9 +101,11 @@ def test_isda_over_batches(form, dtype):
         torch.testing.assert_close(terms.delta.detach().double(), torch.tensor(expected, dtype=torch.float64), **close)
 
 
-def test_isda_starts_as_cross_entropy():
+@pytest.mark.parametrize(("strength", "progress"), [(0.5, 0.0), (0.0, 0.9)])
+def test_isda_without_strength_is_cross_entropy(strength, progress):
+    """At the start of a run, and with lambda_0 = 0 at any time."""
     network = small(0)
-    method, view = method_of("isda", network=network), view_of(0, network, 6, 0.0)
+    method, view = method_of("isda", network=network, strength=strength), view_of(0, network, 6, progress)
     method.observe(view)
     assert not method.terms(view).delta.any()
 
@@ -331,7 +333,8 @@ def test_risda_picture_by_picture(seed, head):
 
 def test_the_largest_classes_do_not_hang_on_their_order():
     assert largest(torch.tensor([3.0, 50, 1, 50, 7]), 0.4).tolist() == [False, True, False, True, False]
-    assert largest(torch.tensor([5.0, 5, 5, 5]), 0.5).tolist() == [True, True, False, False]
+    assert largest(torch.tensor([5.0, 5, 5, 5]), 0.5).tolist() == [True] * 4  # equal classes are treated alike
+    assert largest(torch.tensor([4.0, 9, 4, 1]), 0.5).tolist() == [True, True, True, False]
     assert largest(torch.tensor([5.0, 9]), 0.2).tolist() == [False, True]  # one at least
 
 
@@ -354,6 +357,32 @@ def test_risda_refuses():
     assert_refused("risda", "--set head=1.2: expected a number from 0 to 1", head=1.2)
     assert_refused("risda", "--set start=-1.0: expected a number from 0 to 1", start=-1.0)
     assert_refused("risda", "--set beta=1.0: expected a number >= 0 and < 1", beta=1.0)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("seed", range(4))
+def test_names_of_classes_do_not_matter(seed, name):
+    """Twelve classes, some or all of one size; class c is called order[c] instead."""
+    g, classes = torch.Generator().manual_seed(seed), 12
+    counts = torch.randint(1, 5, (classes,), generator=g) if seed else torch.full((classes,), 2)
+    label, order = torch.repeat_interleave(torch.arange(classes), counts), torch.randperm(classes, generator=g)
+    first, second = small(seed, classes), small(seed, classes)
+    second.head.weight.data = first.head.weight.data[order.argsort()]
+    scored = Output(*(torch.randn(len(label), k, generator=g, dtype=torch.float64) for k in (4, classes)))
+    renamed = scored._replace(logits=scored.logits[:, order.argsort()])
+    start = {} if name == "isda" else {"start": 0.0}
+    methods = [method_of(name, y, classes, own, **start) for y, own in ((label, first), (order[label], second))]
+    for method, seen in zip(methods, (scored, renamed), strict=True):
+        method.begin_epoch(0, 10, lambda _, seen=seen: seen)
+    for batch in range(3):
+        view = view_of(seed + batch, first, 40, 0.9, classes)
+        other = view._replace(logits=view.logits[:, order.argsort()], label=order[view.label])
+        values = []
+        for method, part in zip(methods, (view, other), strict=True):
+            method.observe(part)
+            values.append(sample_losses(part.logits, part.label, method.terms(part)))
+        torch.testing.assert_close(*values)
+    assert method.terms(part).delta.abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["metasaug", "risda"])

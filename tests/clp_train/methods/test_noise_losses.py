@@ -12,12 +12,13 @@ from torch.autograd import gradcheck
 from clp_aug.contract.errors import UsageError
 from clp_train import data, loop, noisy_losses
 from clp_train.characteristics import View
-from clp_train.config import TrainConfig
+from clp_train.config import TrainConfig, make_config
 from clp_train.losses import DivergedError
 from clp_train.methods import build_method, make_options
 from clp_train.methods.base import TrainTable
 from clp_train.methods.dmi import covering_batches
 from clp_train.objective import Terms, objective, sample_losses
+from clp_train.presets import fits, load_preset, read_method, read_preset
 
 ORACLES = ("apl", "l-dmi")
 
@@ -110,6 +111,20 @@ def test_gradient_of_apl(active):
     logits, label = problem(4, 3)
     terms = method_of("apl", options={"active": active}).terms(view_of(logits, label))
     assert gradcheck(lambda z: objective(z, label, terms), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("name", ["table5-flip", "table5-uniform"])
+@pytest.mark.parametrize("scale", ["", "-cpu"])
+def test_presets_of_cifar_100_differ_for_two_methods_alone(name, scale):
+    shared, own = f"{name}{scale}", f"{name}-cifar100{scale}"
+    assert read_preset(own) == read_preset(shared) | {"preset": own}
+    assert fits(load_preset(own).data, "cifar100", {})
+    assert not fits(load_preset(own).data, "cifar10", {})
+    for method, options in (("apl", {"alpha": 10.0, "beta": 0.1}), ("jocor", {"agreement": 0.85}), ("glc", {})):
+        named = {"meta": "x.h5", "method": method}
+        config = make_config(read_preset(own), read_method(own, method), named)
+        assert config.options == options
+        assert (config.weight_decay == 1e-5) == (method == "apl"), "more of it holds NCE's small gradients down"
 
 
 def test_apl_starts_with_the_settings_of_cifar_10():

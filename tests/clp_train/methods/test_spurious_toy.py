@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from clp_train import loop
 from clp_train.checkpoint import Position
 from clp_train.data import BoxedPictures
+from clp_train.methods import METHODS
 from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output
 from clp_train.optimiser import build_optimiser
@@ -48,22 +51,30 @@ def pictures(counts, seed):
     )
 
 
-def worst_group(name, seed=0):
-    """Train as a run does, and return the accuracy of the worst group on fresh vectors."""
-    stream, fresh = pictures(COUNTS, seed), pictures((500,) * 4, seed + 1000)
+def trained(name, stream, options, epochs=EPOCHS, batch_size=40, seed=0):
+    """Train as a run does; return the network, the losses of all steps, and the groups of each step's batch."""
     table = TrainTable(stream.label, stream.group, 2, 4)
-    config = config_of(name, OPTIONS.get(name), epochs=EPOCHS, batch_size=40, lr=0.1, schedule="constant", seed=seed)
-    method = method_of(name, table, config.options, epochs=EPOCHS, batch_size=40)
-    network, at = Net(), Position()
-    for number, (stage, epochs) in enumerate(plan(method.stages, EPOCHS, "all")):
+    settings = {"epochs": epochs, "batch_size": batch_size}
+    config = config_of(name, options, lr=0.1, schedule="constant", seed=seed, **settings)
+    method = method_of(name, table, options, **settings)
+    network, at, losses, groups, observe = Net(), Position(), [], [], method.observe
+    method.observe = lambda view: groups.append(view.group) or observe(view)
+    for number, (stage, part) in enumerate(plan(method.stages, epochs, "all")):
+        method.begin_stage(number, lambda _: score(network, stream))
         method.enter(number, network)
         optimiser = build_optimiser(network, config, stage.rate)
-        for epoch in epochs:
-            for _ in loop.epoch_steps(
+        for epoch in part:
+            losses += loop.epoch_steps(
                 loop.Part(stage, network, None, stream, None), epoch, method, optimiser, config, at
-            ):
-                pass
+            )
             at.losses = []
+    return network, [step.train for step in losses], groups
+
+
+def worst_group(name, seed=0):
+    """Return the accuracy of the worst group on fresh vectors."""
+    fresh = pictures((500,) * 4, seed + 1000)
+    network, _, _ = trained(name, pictures(COUNTS, seed), OPTIONS.get(name), seed=seed)
     right = score(network, fresh).logits.argmax(1) == fresh.label
     return min(right[fresh.group == g].double().mean().item() for g in range(4))
 
@@ -76,3 +87,21 @@ def plain():
 @pytest.mark.parametrize("name", ["uw", "uw-sample", "group-dro", "coral", "lisa", "pde"])
 def test_the_worst_group_is_better_than_without_knowing_groups(name, plain):
     assert worst_group(name) > plain + GAIN
+
+
+ENVIRONMENTS = ("irm", "ib-irm", "v-rex", "coral")  # methods whose batches would have every place
+
+
+@pytest.mark.parametrize("name", [n for n, e in METHODS.items() if "groups" in e.needs and "meta" not in e.needs])
+def test_a_group_of_one_and_batches_without_a_group_or_a_place(name):
+    """One waterbird on land, batches of four: some lack a group or a place, and every step is finite all the same."""
+    options = {"batches": "natural"} if name in ENVIRONMENTS else None
+    network, losses, groups = trained(name, pictures((30, 7, 1, 12), 0), options, epochs=6, batch_size=4)
+    assert len(losses) == len(groups) > 6
+    assert all(math.isfinite(loss) for loss in losses)
+    assert all(w.isfinite().all() for w in network.parameters())
+    assert any(2 in own for own in groups), "the lone picture was learnt from"
+    if name != "lisa":  # its batches have every group
+        assert any(len(own.unique()) < 4 for own in groups)
+    if name in ENVIRONMENTS:
+        assert any(len((own % 2).unique()) == 1 for own in groups), "no batch lacked a place"

@@ -1,0 +1,61 @@
+"""Every row of Tables 5 and 6: registered, with an oracle, ready for its first step with the presets of its columns."""
+
+import pytest
+import torch
+
+from clp_train.config import make_config
+from clp_train.methods import METHODS, build_method
+from clp_train.methods.base import TrainTable
+from clp_train.presets import read_method, read_preset
+from clp_train.stages import plan
+from tests.clp_train.methods.subpop_cases import table_of
+from tests.clp_train.methods.test_method_registry import oracles
+
+ORACLES = ()
+TABLE5 = (
+    *("erm", "focal", "co-teaching", "apl", "mentornet", "l2rw", "glc", "mwn", "l-dmi", "jocor", "isda", "metasaug"),
+    *("mfrw-mes", "meta-lp", "clp"),
+)
+TABLE6 = (
+    *("uw", "irm", "ib-irm", "v-rex", "coral", "group-dro", "domain-mix", "lisa", "cnc", "ace", "pde", "meta-lp"),
+    *("clp", "erm", "dfr", "uw-sample"),
+)
+
+
+@pytest.mark.parametrize("name", sorted({*TABLE5, *TABLE6}))
+def test_it_is_registered_and_has_an_oracle(name):
+    assert name in METHODS
+    assert name in oracles()
+
+
+def ready(preset, name, table, monkeypatch):
+    """Build the method as a run would, and return its stages."""
+    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)  # weights need not be here
+    config = make_config(read_preset(preset), read_method(preset, name), {"meta": "x.h5", "method": name})
+    method = build_method(config, table, torch.Generator().manual_seed(0))
+    return plan(method.stages, config.epochs, config.trainable)
+
+
+@pytest.mark.parametrize("scale", ["", "-cpu"])
+@pytest.mark.parametrize(
+    ("preset", "classes"),
+    [("table5-flip", 10), ("table5-uniform", 10), ("table5-flip-cifar100", 100), ("table5-uniform-cifar100", 100)],
+)
+@pytest.mark.parametrize("name", TABLE5)
+def test_the_columns_of_table_5(name, preset, classes, scale, monkeypatch):
+    label = torch.arange(49_000) % classes
+    table = TrainTable(label, label, classes, classes, meta_label=torch.arange(1000) % classes, wrong=0.4)
+    assert ready(preset + scale, name, table, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("preset", "counts"),
+    [
+        ("waterbirds", (3488, 174, 46, 1047)),  # ten of each group are meta pictures
+        ("waterbirds-cpu", (1158, 51, 9, 342)),
+        ("waterbirds-cpu", (1158, 51, 1, 342)),
+    ],
+)
+@pytest.mark.parametrize("name", TABLE6)
+def test_the_columns_of_table_6(name, preset, counts, monkeypatch):
+    assert ready(preset, name, table_of(counts)._replace(meta_label=torch.arange(40) % 2), monkeypatch)
