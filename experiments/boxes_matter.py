@@ -4,17 +4,37 @@
 
 Hypothesis (to be refuted): with worse boxes, counterfactuals that keep part of the bird and factuals that lose part of
 it, the worst group of CLP is worse. Everything but the boxes is as in the probe of waterbirds_like.py: preset
-waterbirds-probe, 160 px, tile and random. ERM sees no box: one row.
+waterbirds-probe, 160 px, tile and random. ERM sees no box: one row. A matte looks at every picture once, for the first
+seed; the others have its boxes as a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
 
+import h5py
 import runner
 
+from clp_aug.contract.files import written_beside
+from clp_aug.contract.schema import ORIGINAL
+from clp_aug.datasets import load_dataset
+
 PRESET, SIZE = "waterbirds-probe", 160
+
+
+def write_boxes(shard: Path, root: str, out: Path) -> None:
+    """Write the boxes of all training pictures and meta originals of a shard as a table for --boxes."""
+    samples = load_dataset("waterbirds", root).samples
+    name_of = dict(zip(samples.sample_id.tolist(), samples.name, strict=True))
+    with h5py.File(shard) as file:
+        first = file["meta/kind"][...] == ORIGINAL
+        ids = [*file["train/sample_id"][...].tolist(), *file["meta/sample_id"][...][first].tolist()]
+        boxes = [*file["train/box"][...].tolist(), *file["meta/box"][...][first].tolist()]
+    with written_beside(out) as temporary, open(temporary, "w", newline="") as table:
+        csv.writer(table).writerow(["file", "x0", "y0", "x1", "y1"])
+        csv.writer(table).writerows([name_of[i], *box] for i, box in zip(ids, boxes, strict=True))
 
 
 def main() -> None:
@@ -32,12 +52,15 @@ def main() -> None:
 
     def shard_of(seed: int, row: str) -> Path:
         name = rows[row]
-        path = arguments.work / f"waterbirds-{name}-seed{seed}.h5"
+        path, boxes = arguments.work / f"waterbirds-{name}-seed{seed}.h5", arguments.work / f"boxes-{name}.csv"
         if not path.exists():
+            given = ["--boxes", str(boxes)] if boxes.exists() else ["--matte", mattes[name], "--workers", "2"]
             runner.command("clp-augment", [
-                "--dataset", "waterbirds", "--root", root, "--matte", mattes[name], "--cf", "tile", "--f", "random",
-                "--size", str(SIZE), "--seed", str(seed), "--out", str(path), "--quiet",
+                "--dataset", "waterbirds", "--root", root, *given, "--cf", "tile", "--f", "random",
+                "--size", str(SIZE), "--seed", str(seed), "--out", str(path), "--quiet", "--resume",
             ])  # fmt: skip
+        if not boxes.exists():
+            write_boxes(path, root, boxes)
         return path
 
     runs = {row: ["--root", root, "--preset", PRESET, "--method", row.partition(",")[0]] for row in rows}

@@ -1,11 +1,11 @@
 """Do the two attentions of the matting network do any work? The same fit with and without them, three seeds.
 
-    python experiments/matte_ablation.py --fitted DIR --held-out DIR --work DIR [--steps 1500] [--seeds 0 1 2]
+    python experiments/matte_ablation.py --fitted DIR --held-out DIR --work DIR [--steps 700] [--seeds 0 1 2]
 
 Hypothesis (to be refuted): without channel distillation, or without the filtering of appearance cues, boxes and mattes
 of pictures that were held out are worse. --fitted and --held-out are train/ and held-out/ of unpack_matting.py. Fits
-are short and at 128 px, so that nine of them take two cores an hour: read differences, not levels. A fit that was
-killed goes on; one that is done is not made again.
+are short and at 128 px with 8 pairs a step, so that twelve of them take one core an hour: read differences, not levels.
+A fit that was killed goes on; one that is done is not made again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--fitted", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "matte_ablation.json")
@@ -54,12 +54,14 @@ def main() -> None:
     for seed in arguments.seeds:
         for name in arguments.variants:
             out = arguments.work / f"{name.replace(' ', '_')}-{arguments.steps}-seed{seed}.safetensors"
-            config = MatteFit(arguments.fitted, out, steps=arguments.steps, sizes=(SIZE,), seed=seed, **VARIANTS[name])
+            config = MatteFit(
+                arguments.fitted, out, steps=arguments.steps, batch_size=8, sizes=(SIZE,), seed=seed, **VARIANTS[name]
+            )
             if not out.exists():
                 fit(config, fitted, resume=state_file(config).exists())
             found = validate(load(out)[0], [pairs.item(i) for i in range(PAIRS)])
             rows = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            rows.setdefault(name, {})[str(seed)] = {"steps": arguments.steps, **found}
+            rows.setdefault(name, {})[str(seed)] = {"steps": arguments.steps, "batch_size": config.batch_size, **found}
             with written_beside(arguments.out) as temporary:
                 temporary.write_text(json.dumps(rows, indent=1) + "\n")
             print(f"{name}, seed {seed}: {found}", flush=True)

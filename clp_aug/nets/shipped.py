@@ -24,7 +24,7 @@ class Shipped:
 SHIPPED = {
     "hatt": Shipped(
         "hatt.safetensors",
-        "411a4d9916c35c6cd627cd0ae00e9d1b60dbf236aaf23c52dfd0b8643ca979db",
+        "c9da60bb9906958e4dd8d946418197cab88cc1fc4b888ba884a73054027b1f89",
         "terms in its model card, hatt.md",
     ),
     "cagan": Shipped(
