@@ -95,7 +95,7 @@ def test_shares_are_those_stated():
     data, n = made(), 6000
     plans = [data.plan(i) for i in range(n)]
     assert sum(SHARES.values()) == pytest.approx(1)
-    assert SHARES[EMPTY] == 0.08
+    assert SHARES[EMPTY] == 0.12
     for kind, share in SHARES.items():
         found = sum(plan.kind == kind for plan in plans) / n
         assert found == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n)), kind
