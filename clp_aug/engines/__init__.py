@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -42,8 +43,15 @@ _task: Task | None = None  # the task of a worker process, set once when it star
 def _start(task: Task) -> None:
     global _task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     quiet_threads()
     _task = task
+
+
+def _end_with_the_parent() -> None:
+    """Wait until the parent is gone, then go: a worker holds both ends of its queue and would wait forever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _work(item) -> Any:

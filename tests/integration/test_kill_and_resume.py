@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path):
 def test_ctrl_c_is_130(tmp_path):
     out = tmp_path / "x.h5"
     process = subprocess.Popen(
-        command(out, "--workers", "2"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(out, "--workers", "2", "--limit", "2900"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("x.h5.parts/boxes-train-*.done")) and time.monotonic() < deadline:
