@@ -29,7 +29,7 @@ SHIPPED = {
     ),
     "cagan": Shipped(
         "cagan.safetensors",
-        "8330f737f8ff3ad87cf8fb810142102760fbe4f66cae88e9b1e58d41f5bbbbd5",
+        "cfd2e1c3841db864edc69326dbf11e8221606004df933aa5e8b9ba913819794c",
         "terms in its model card, cagan.md",
     ),
 }
