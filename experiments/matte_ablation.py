@@ -1,6 +1,6 @@
 """Do the two attentions of the matting network do any work? The same fit with and without them, three seeds.
 
-    python experiments/matte_ablation.py --fitted DIR --held-out DIR --work DIR [--steps 700] [--seeds 0 1 2]
+    python experiments/matte_ablation.py --fitted DIR --held-out DIR --work DIR [--steps 400] [--seeds 0 1 2]
 
 Hypothesis (to be refuted): without channel distillation, or without the filtering of appearance cues, boxes and mattes
 of pictures that were held out are worse. --fitted and --held-out are train/ and held-out/ of unpack_matting.py. Fits
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--fitted", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "matte_ablation.json")

@@ -39,6 +39,12 @@ def scores(result: dict) -> dict:
     return found
 
 
+def without_root(arguments: list[str]) -> list[str]:
+    """Return arguments without where the data lie, which is another place elsewhere."""
+    at = arguments.index("--root") if "--root" in arguments else len(arguments)
+    return arguments[:at] + arguments[at + 2 :]
+
+
 def table(runs: dict[str, list[str]], seeds: list[int], shard_of, work: Path, out: Path, about: dict) -> None:
     """Run every row for every seed and write {about, rows: {name: {seed: scores}}}. shard_of: (seed, row) -> shard."""
     rows: dict[str, dict] = {}
@@ -49,7 +55,8 @@ def table(runs: dict[str, list[str]], seeds: list[int], shard_of, work: Path, ou
             rows.setdefault(name, {})[str(seed)] = scores(result)
             about |= {"versions": result["versions"], "fingerprint": result["fingerprint"]}
             with written_beside(out) as temporary:
-                temporary.write_text(json.dumps({**about, "arguments": runs, "rows": rows}, indent=1) + "\n")
+                shown = {row: without_root(given) for row, given in runs.items()}
+                temporary.write_text(json.dumps({**about, "arguments": shown, "rows": rows}, indent=1) + "\n")
             test = {when: rows[name][str(seed)][when].get("test", {}) for when in ("last", "selected")}
             shown = " | ".join(
                 f"{w}: worst {m['worst']:.3f}, plain average {m['average']:.3f}" for w, m in test.items() if m
