@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from clp_aug.contract.errors import UsageError, pick
 from clp_train.bench.spec import SCALES, Column, Row, Scale, Table
+from clp_train.bench.versions import digest_of, run_version, shard_version
 
 COMMON, OWN = "common", "own"
-APART = ("bench", "report", "inspect", "fitting", "making")  # rooms that no run depends on
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def run_of(name: str, how: Scale, row_name: str, row: Row, seed: int, protocol: 
     shard = shard_of(how, row, seed, work)
     own = row.own if protocol == OWN else ()
     arguments = ("--method", row.method, *how.train, *row.train, *own, "--seed", str(seed))
-    digest = digest_of([arguments, shard.path.name, code_version()])
+    digest = digest_of([arguments, shard.path.name, run_version(row.method, arguments)])
     folder = work / "runs" / f"{row_name}-{name}-{protocol}-seed{seed}-{digest}"
     return Run(row_name, name, seed, protocol, shard, arguments, folder)
 
@@ -83,21 +80,4 @@ def shard_of(how: Scale, row: Row, seed: int, work: Path) -> Shard:
     """Return the shard of a row's fills, shared by all rows that have the same."""
     fills = [word for option, value in (("--cf", row.cf), ("--f", row.f)) if value for word in (option, value)]
     arguments = (*how.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
-    return Shard(arguments, work / "shards" / f"{digest_of([arguments, code_version()])}.h5")
-
-
-def digest_of(what) -> str:
-    """Return twelve hexadecimal digits of plain JSON."""
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """Return a digest of the sources, presets and names of weights that runs depend on."""
-    root = Path(__file__).parents[2]
-    whole = hashlib.sha256()
-    for package in ("clp_aug", "clp_train"):
-        for path in sorted((root / package).rglob("*.*")):
-            if path.suffix in (".py", ".toml") and path.relative_to(root / package).parts[0] not in APART:
-                whole.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    return whole.hexdigest()[:12]
+    return Shard(arguments, work / "shards" / f"{digest_of([arguments, shard_version()])}.h5")

@@ -11,9 +11,9 @@ from pathlib import Path
 import jinja2
 
 from clp_aug.contract.files import written_beside
-from clp_train.bench.jobs import code_version
 from clp_train.bench.scores import Cell, cells, costs
 from clp_train.bench.spec import MEASURES, Table
+from clp_train.bench.versions import code_version
 
 TITLES = {
     "selected": "Epoch selected on validation pictures (the last one where there are none)",

@@ -50,7 +50,8 @@ def test_rows_of_other_fills_have_other_shards_and_none_is_left_out():
 
 def test_other_code_is_another_run(monkeypatch):
     before = plan(table(), "cpu", [0], WORK, columns=["a"])
-    monkeypatch.setattr(jobs, "code_version", lambda: "another")
+    monkeypatch.setattr(jobs, "run_version", lambda method, arguments: "another")
+    monkeypatch.setattr(jobs, "shard_version", lambda: "another")
     after = plan(table(), "cpu", [0], WORK, columns=["a"])
     assert not {run.folder for run in before} & {run.folder for run in after}
     assert not {run.shard.path for run in before} & {run.shard.path for run in after}
