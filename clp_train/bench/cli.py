@@ -48,16 +48,19 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
 @click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
+@click.option("--extend", is_flag=True, help="Keep runs that the table in --out holds, if code and data are the same.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("what is finished stays; give the same command again to go on")
-def bench(table, scale, seeds, methods, columns, work, out, workers, threads, dry_run, quiet):
+def bench(table, scale, seeds, methods, columns, work, out, workers, threads, extend, dry_run, quiet):
     """Make a table or a figure of the paper, or all of them; killed, it goes on where it was.
 
     clp-bench table2 --seeds 1 --methods ce,meta-lp,clp
     """
     from clp_train.bench.jobs import plan
-    from clp_train.bench.queue import jobs_of
+    from clp_train.bench.known import known_results, of_same_data, still_to_do
+    from clp_train.bench.queue import SHARDS, jobs_of
+    from clp_train.bench.write import TABLE
 
     tables = [read_table(name) for name in (names() if table == ALL else (table,))]
     if table == ALL:
@@ -66,15 +69,21 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, dr
                 click.echo(f"{one.name}: left out, it has no settings of scale {scale}")
         tables = [one for one in tables if one.at(scale)]
     chosen = [plan(one, scale, seeds_of(seeds), work, words(methods), words(columns)) for one in tables]
-    jobs = jobs_of([run for runs in chosen for run in runs])
+    known = [known_results(one, scale, folder_of(one, scale, out) / TABLE) if extend else [] for one in tables]
+    if extend and not dry_run:  # shards first: they tell whether the data are those of the table
+        shards = [job for job in jobs_of([run for runs in chosen for run in runs]) if job.row == SHARDS]
+        work_off_with_bar(shards, workers, threads, quiet)
+        known = [of_same_data(there, runs) for there, runs in zip(known, chosen, strict=True)]
+    todo = [still_to_do(runs, there) for runs, there in zip(chosen, known, strict=True)]
+    jobs = jobs_of([run for runs in todo for run in runs])
     if dry_run:
         for job in jobs:
             click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
         click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
         return
     failed = work_off_with_bar(jobs, workers, threads, quiet)
-    for one, runs in zip(tables, chosen, strict=True):
-        click.echo(f"wrote {finished(one, scale, runs, out)}")
+    for one, runs, there in zip(tables, todo, known, strict=True):
+        click.echo(f"wrote {finished(one, scale, runs, there, out)}")
     if failed:
         for made, reason in failed.items():
             click.echo(f"{made}: {reason}", err=True)
@@ -98,13 +107,18 @@ def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> d
         return work_off(jobs, count, threads, on_change).failed
 
 
-def finished(table, scale: str, runs, out: Path) -> Path:
-    """Write a table of the runs that are done, and its figure if it has one; return its Markdown."""
+def folder_of(table, scale: str, out: Path) -> Path:
+    """Return where a finished table lies."""
+    return out / f"{table.name}-{scale}"
+
+
+def finished(table, scale: str, runs, known: list[dict], out: Path) -> Path:
+    """Write a table of the runs that are done and of known results, and its figure; return its Markdown."""
     from clp_train.bench.figures import write_figure
     from clp_train.bench.scores import collect
     from clp_train.bench.write import write_table
 
-    results, folder = collect(runs), out / f"{table.name}-{scale}"
+    results, folder = known + collect(runs), folder_of(table, scale, out)
     written = write_table(table, scale, results, folder)[1]
     write_figure(table, results, folder)
     return written

@@ -52,7 +52,7 @@ def plan(
     for seed in seeds:
         for name in sources:
             how = scale_of(table.columns[name], name, scale)
-            for row in chosen:
+            for row in (row for row in chosen if name not in table.rows[row].without):
                 for protocol in (COMMON, OWN) if table.rows[row].own else (COMMON,):
                     runs.append(run_of(name, how, row, table.rows[row], seed, protocol, work))
     return runs

@@ -24,6 +24,7 @@ from clp_train.runs import RESULT
 
 PAUSE = 0.2  # seconds between two looks at the processes
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SHARDS = "shards"  # the row of jobs that make them
 OnChange = Callable[["Progress"], None]
 
 
@@ -80,7 +81,7 @@ def shard_job(shard: Shard) -> Job:
         "--quiet",
         "--resume",
     )
-    return Job("shards", command, shard.path, shard.path.with_suffix(".log"))
+    return Job(SHARDS, command, shard.path, shard.path.with_suffix(".log"))
 
 
 def run_job(run: Run) -> Job:

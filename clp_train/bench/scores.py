@@ -37,7 +37,7 @@ def small(run: Run, result: dict) -> dict:
         metrics[when] = {split: {key: m[key] for key in KEPT if key in m} for split, m in found.items()}
     history = [{key: line[key] for key in CURVES if key in line} for line in result["history"]]
     return {
-        "row": run.row, "column": run.column, "seed": run.seed, "protocol": run.protocol,
+        "run": run.folder.name, "row": run.row, "column": run.column, "seed": run.seed, "protocol": run.protocol,
         "augment": list(run.shard.arguments), "train": list(run.arguments), "metrics": metrics, "history": history,
         "attention": result.get("attention"), "seconds": result["seconds"], "epochs": len(result["history"]),
         "fingerprint": result["fingerprint"], "versions": result["versions"],

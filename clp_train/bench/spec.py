@@ -47,7 +47,8 @@ class Column:
 class Row:
     """One method. train: further arguments; cf, f: fills of its meta set; ratio: augmented over original pictures; own:
     arguments of its own protocol, empty where that is the common one; quoted: column -> the paper's figure in percent;
-    reference: a row that the paper does not have; x: where it stands on the axis of a figure of lines.
+    reference: a row that the paper does not have; without: columns that the method cannot do; x: where it stands on
+    the axis of a figure of lines.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Row:
     ratio: int = 2
     quoted: Mapping[str, float] = field(default_factory=dict)
     reference: bool = False
+    without: tuple[str, ...] = ()
     x: float | None = None
 
 
@@ -145,6 +147,8 @@ def row_of(name: str, found: dict, columns: Mapping[str, Column]) -> Row:
         if type(value) not in (int, float) or not 0 <= value <= 100:
             raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
     row = Row(quoted=quoted, **checked(Row, found, name, given=("quoted",)))
+    for column in row.without:
+        pick(columns, column, f"column of row {name}")
     pick(METHODS, row.method, f"method of row {name}")
     return row
 

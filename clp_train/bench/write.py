@@ -21,6 +21,7 @@ TITLES = {
     "best_on_test": "Best epoch by test: what an oracle would pick, not a result",
 }
 NOTHING = "-"
+TABLE = "table.json"
 
 
 def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path) -> list[Path]:
@@ -29,7 +30,7 @@ def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path)
     parts = {when: part for when, part in parts.items() if any(c.values for row in part.values() for c in row.values())}
     cost = costs(table, results)
     texts = {
-        "table.json": as_json(table, scale, results),
+        TABLE: as_json(table, scale, results),
         "table.md": as_markdown(table, scale, results, parts, cost),
         "table.csv": as_csv(table, parts, cost),
         "table.html": as_html(table, scale, results, parts, cost),

@@ -60,6 +60,31 @@ def test_killed_five_times_the_table_is_the_same(tmp_path):
     assert done.stdout == f"wrote {tmp_path / 'killed' / 'o' / 'tiny-cpu' / 'table.md'}\n"
 
 
+def test_a_table_is_extended_by_what_it_lacks(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    table = tmp_path / "o" / "tiny-cpu" / "table.json"
+
+    def made(*more):
+        """Return the rows and seeds of the table after a command, and the runs that it did itself."""
+        work = tmp_path / f"w{len(list(tmp_path.glob('w*')))}"
+        subprocess.run(command(tmp_path, *more, "--work", str(work)), check=True, stdout=subprocess.DEVNULL)
+        runs = json.loads(table.read_text())["runs"]
+        return [(run["row"], run["seed"]) for run in runs], {
+            path.parent.name[:3] for path in work.glob("*/*/result.json")
+        }
+
+    assert made("--methods", "erm") == ([("erm", 0)], {"erm"})
+    first = json.loads(table.read_text())["runs"][0]
+    assert made("--methods", "clp", "--extend") == ([("clp", 0), ("erm", 0)], {"clp"})
+    assert json.loads(table.read_text())["runs"][1] == first
+    assert made("--extend") == ([("clp", 0), ("erm", 0)], set())
+    table.write_text(table.read_text().replace(first["fingerprint"], "another"))
+    assert made("--methods", "erm", "--extend") == ([("erm", 0)], {"erm"}), "other data do not count"
+    (tmp_path / "tiny.toml").write_text(TINY.replace('"--epochs", "2"', '"--epochs", "1"'))
+    assert made("--methods", "erm", "--extend") == ([("erm", 0)], {"erm"}), "nor do other settings"
+    assert made("--methods", "clp") == ([("clp", 0)], {"clp"}), "without --extend the table is of what was asked for"
+
+
 def test_dry_run_and_errors(tmp_path):
     (tmp_path / "tiny.toml").write_text(TINY)
     run = CliRunner().invoke(bench, [*command(tmp_path)[1:], "--dry-run"])

@@ -62,6 +62,11 @@ def test_columns_that_the_scale_lacks_are_left_out_unless_asked_for():
     assert plan(table(), "cpu", [0], WORK) == plan(table(), "cpu", [0], WORK, columns=["a", "b"])
 
 
+def test_a_row_is_left_out_of_columns_that_it_cannot_do():
+    rows = {"ce": Row("CE", "erm"), "cnc": Row("CnC", "cnc", without=("a",))}
+    assert [run.row for run in plan(table(**rows), "cpu", [0], WORK, columns=["b"])] == ["ce"]
+
+
 def test_unknown_names_and_scales():
     with pytest.raises(UsageError, match="unknown scale 'gpu': choose one of cpu, paper"):
         plan(table(), "gpu", [0], WORK)
