@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.nets.state import read_state, write_state
+from clp_train.clock import Spent
 from clp_train.methods.base import Method
 from clp_train.metrics import Metrics
 from clp_train.step import StepLosses
@@ -33,7 +34,7 @@ class Snapshot:
 @dataclass
 class Position:
     """Where a run is. step: steps done; losses: of the epoch under way; history: a line an epoch; selected: by val;
-    best: by test, without its state.
+    best: by test, without its state; spent: the time until the last save.
     """
 
     step: int = 0
@@ -41,6 +42,7 @@ class Position:
     history: list[dict] = field(default_factory=list)
     selected: Snapshot | None = None
     best: Snapshot | None = None
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def epoch(self) -> int:
@@ -71,6 +73,7 @@ class Checkpoint:
             "history": position.history,
             "selected": snapshot_json(position.selected),
             "best": snapshot_json(position.best),
+            "spent": position.spent,
         }
         write_state(self.path, self.key, plain, tensors)
         return f"last good state: {self.path}, step {position.step}"
@@ -89,7 +92,9 @@ class Checkpoint:
         method.load_state_dict(part("method"))
         selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
         losses = [StepLosses(*values) for values in plain["losses"]]
-        return Position(plain["step"], losses, plain["history"], selected, best), part("momentum")
+        return Position(plain["step"], losses, plain["history"], selected, best, Spent(*plain["spent"])), part(
+            "momentum"
+        )
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import click
@@ -108,7 +107,6 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
         loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
         click.echo(describe(loaded), err=True)
-    start = time.perf_counter()
     with progress_bars(quiet) as bar:
         task = bar.add_task("TRAIN", total=None)
 
@@ -125,9 +123,8 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
                 runs.show_on(board, history[-1])
 
         trained = loop.train(config, loaded, on_step, on_epoch, runs.checkpoint_of(config, loaded), resume)
-    seconds = time.perf_counter() - start
     attention, looks = look_at(trained.network, loaded.meta)
-    result = runs.result_of(config, loaded, trained, seconds, attention)
+    result = runs.result_of(config, loaded, trained, attention)
     runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)
     write_page(config.folder, config.folder / PAGE, looks)
     return result

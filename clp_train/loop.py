@@ -17,6 +17,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.label_noise import parse_noise, wrong_share
 from clp_train import data
 from clp_train.checkpoint import Checkpoint, Position, Snapshot
+from clp_train.clock import Clock, Spent
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, BoxedPictures, RunData
 from clp_train.loss_changes import raised_losses
@@ -39,13 +40,14 @@ from clp_train.step import StepLosses, train_step
 class Trained:
     """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
     that with the best average on the first test split, with `watch_test` alone: no honest figure, but one that many
-    papers print.
+    papers print; spent: the time that it took, with that of killed processes until they saved.
     """
 
     network: nn.Module
     last: Snapshot
     selected: Snapshot | None
     history: list[dict]
+    spent: Spent
     best_on_test: Snapshot | None = None
 
 
@@ -92,6 +94,7 @@ def train(
     stages = plan(method.stages, config.epochs, config.trainable)
     check_stages(stages, method, config)
     at, momentum = checkpoint.load(network, method) if resume else (Position(), {})
+    clock = Clock(at.spent)
     saved = f"last good state: {checkpoint.path}, step {at.step}" if resume else "no good state was kept"
     steps = sum(
         data.steps_per_epoch(method.pictures(epoch) or len(stream_of(stage, run)), config.batch_size)
@@ -129,6 +132,7 @@ def train(
                 for losses in epoch_steps(part, epoch, method, optimiser, config, at):
                     on_step(Done(at.step, steps, epoch + 1, losses))
                     if checkpoint is not None and at.step % config.checkpoint_interval == 0:
+                        at.spent = clock.read()
                         saved = checkpoint.save(network, optimiser, method, at)
             except DivergedError as error:
                 raise DivergedError(f"{error}; {saved}") from None
@@ -140,6 +144,7 @@ def train(
             )
             on_epoch(at.history)
             if checkpoint is not None and not last:
+                at.spent = clock.read()
                 saved = checkpoint.save(network, optimiser, method, at)
     final, selected = Snapshot(config.epochs, copied(network), metrics), at.selected
     if selected is not None:
@@ -147,7 +152,9 @@ def train(
         if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
             part = part_of(stage, network, run, method)
         selected = Snapshot(selected.epoch, selected.state, measured(part, everything))
-    return Trained(network.nets[0] if isinstance(network, Peers) else network, final, selected, at.history, at.best)
+    return Trained(
+        network.nets[0] if isinstance(network, Peers) else network, final, selected, at.history, clock.read(), at.best
+    )
 
 
 def table_of(run: RunData) -> TrainTable:

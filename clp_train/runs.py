@@ -48,8 +48,8 @@ def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
     return Checkpoint(config.folder / CHECKPOINT, key)
 
 
-def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: float, attention: dict) -> dict:
-    """Return all there is to say about a run as plain JSON. seconds: of training, LOAD left out; attention: where the
+def result_of(config: TrainConfig, run: RunData, trained: Trained, attention: dict) -> dict:
+    """Return all there is to say about a run as plain JSON. attention: where the
     selected network, else the last, looks on the meta originals.
     """
     counts = torch.bincount(run.train.group, minlength=len(run.group_names)).tolist()
@@ -71,7 +71,8 @@ def result_of(config: TrainConfig, run: RunData, trained: Trained, seconds: floa
         "best_on_test": snapshot_json(trained.best_on_test),
         "attention": attention,
         "history": trained.history,
-        "seconds": round(seconds, 1),
+        "seconds": round(trained.spent.seconds, 1),
+        "cpu_seconds": round(trained.spent.cpu_seconds, 1),
         "versions": {
             "clp": version("causal-logit-perturbation"),
             "torch": torch.__version__,

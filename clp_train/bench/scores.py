@@ -39,7 +39,8 @@ def small(run: Run, result: dict) -> dict:
     return {
         "run": run.folder.name, "row": run.row, "column": run.column, "seed": run.seed, "protocol": run.protocol,
         "augment": list(run.shard.arguments), "train": list(run.arguments), "metrics": metrics, "history": history,
-        "attention": result.get("attention"), "seconds": result["seconds"], "epochs": len(result["history"]),
+        "attention": result.get("attention"), "seconds": result["seconds"],
+        "cpu_seconds": result["cpu_seconds"], "epochs": len(result["history"]),
         "fingerprint": result["fingerprint"], "versions": result["versions"],
     }  # fmt: skip
 
@@ -146,16 +147,29 @@ def holm(values: Iterable[float]) -> list[float]:
     return corrected
 
 
-def costs(table: Table, results: Sequence[dict]) -> dict[str, float]:
-    """Return each row's seconds an epoch over plain cross entropy's, of the same column and seed: the median ratio."""
+@dataclass(frozen=True)
+class Cost:
+    """seconds: of processor an epoch, which other work on the machine does not stretch, the median over columns and
+    seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one.
+    """
+
+    seconds: float
+    ratio: float | None
+
+
+def costs(table: Table, results: Sequence[dict]) -> dict[str, Cost]:
+    """Return what each row that has runs costs on the common protocol."""
     plain = next((row for row, spec in table.rows.items() if spec.method == "erm"), None)
-    rate = {(r["row"], r["column"], r["seed"]): r["seconds"] / max(1, r["epochs"]) for r in results
-            if r["protocol"] == COMMON}  # fmt: skip
-    ratios: dict[str, list[float]] = {}
-    for (row, column, seed), seconds in rate.items():
-        if (plain, column, seed) in rate:
-            ratios.setdefault(row, []).append(seconds / rate[plain, column, seed])
-    return {row: statistics.median(values) for row, values in ratios.items()}
+    of_row: dict[str, dict[tuple[str, int], float]] = {}
+    for r in results:
+        if r["protocol"] == COMMON:
+            of_row.setdefault(r["row"], {})[r["column"], r["seed"]] = r["cpu_seconds"] / max(1, r["epochs"])
+    base = of_row.get(plain, {})
+    found = {}
+    for row, times in of_row.items():
+        ratios = [seconds / base[where] for where, seconds in times.items() if where in base]
+        found[row] = Cost(statistics.median(times.values()), statistics.median(ratios) if ratios else None)
+    return found
 
 
 def read_results(path: Path) -> list[dict]:

@@ -168,9 +168,9 @@ def test_watching_test_gives_its_best_epoch(loaded, demo_shard):
     assert ["test_average" in line for line in plain.history] == [False] * 4 + [True]
     assert plain.selected.epoch == watched.selected.epoch  # to look is not to choose
     assert all(torch.equal(value, watched.last.state[name]) for name, value in plain.last.state.items())
-    result = runs.result_of(TrainConfig(watch_test=True, **settings), loaded, watched, 1.0, {})
+    result = runs.result_of(TrainConfig(watch_test=True, **settings), loaded, watched, {})
     assert result["best_on_test"]["metrics"]["test"]["average"] == max(averages)
-    assert runs.result_of(TrainConfig(**settings), loaded, plain, 1.0, {})["best_on_test"] is None
+    assert runs.result_of(TrainConfig(**settings), loaded, plain, {})["best_on_test"] is None
 
 
 def test_of_equal_epochs_the_first_is_best_on_test_and_the_last_is_selected(loaded, demo_shard, monkeypatch):
@@ -336,7 +336,7 @@ def test_selection_is_by_the_worst_group_of_val_for_every_method(val, kept):
 
 def test_what_is_reported_names_its_average(loaded, demo_shard):
     config = TrainConfig(meta=demo_shard, method="erm", epochs=1, batch_size=40)
-    result = runs.result_of(config, loaded, loop.train(config, loaded), 1.0, {})
+    result = runs.result_of(config, loaded, loop.train(config, loaded), {})
     assert result["average_weights"] == list(loaded.weights) == [1425, 75, 75, 1425]
     test = result["last"]["metrics"]["test"]
     assert {"average", "weighted_average", "worst"} < set(test)

@@ -105,7 +105,7 @@ def test_a_run_on_noise_has_a_share_an_epoch_and_reports_it(noisy, tmp_path):
     assert run.wrong.sum() == 20
     assert data.load(TrainConfig(meta=noisy, limit=8)).wrong.shape == (8,)
     trained = loop.train(config, run)
-    result = runs.result_of(config, run, trained, 1.0, {})
+    result = runs.result_of(config, run, trained, {})
     for line in trained.history:
         assert 0 <= line["raised_right"] <= 1
         assert 0 <= line["raised_wrong"] <= 1

@@ -39,7 +39,7 @@ def command(folder, *more):
 
 def scores(folder):
     runs = json.loads((folder / "o" / "tiny-cpu" / "table.json").read_text())["runs"]
-    return [{key: value for key, value in run.items() if key != "seconds"} for run in runs]
+    return [{key: value for key, value in run.items() if "seconds" not in key} for run in runs]
 
 
 def test_killed_five_times_the_table_is_the_same(tmp_path):

@@ -19,7 +19,8 @@ TABLE = Table("f", "F", COLUMNS, ROWS, axis="ratio")
 def result(row, seed, average):
     metrics = {"average": average, "worst": 0.5, "per_class": [average, 0.1 + 0.1 * seed, 0.2]}
     history = [{RIGHT_UP: 0.5 + 0.1 * seed, WRONG_UP: 0.2}, {RIGHT_UP: 0.7, WRONG_UP: 0.1}]
-    return {"row": row, "column": "a", "seed": seed, "protocol": "common", "seconds": 1.0, "epochs": 2,
+    return {"row": row, "column": "a", "seed": seed, "protocol": "common", "epochs": 2,
+            "seconds": 1.0, "cpu_seconds": 1.0,
             "metrics": {"last": {"test": metrics}, "selected": {}, "best_on_test": {}},
             "attention": {"inside": average, "area": 0.3},
             "history": history if row == "clp" else [{}, {}]}  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clp_train.bench.scores import best_other, cells, costs, holm
+from clp_train.bench.scores import Cost, best_other, cells, costs, holm
 from clp_train.bench.spec import Column, Row, Table
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
@@ -18,7 +18,8 @@ def result(row, seed, average, worst=0.5, protocol="common", selected=None, seco
     metrics = {"last": {"test": {"average": average, "worst": worst}}, "selected": {}, "best_on_test": {}}
     if selected is not None:
         metrics["selected"] = {"test": {"average": selected, "worst": worst}}
-    return {"row": row, "column": "a", "seed": seed, "protocol": protocol, "metrics": metrics, "seconds": seconds,
+    return {"row": row, "column": "a", "seed": seed, "protocol": protocol, "metrics": metrics, "seconds": 3 * seconds,
+            "cpu_seconds": seconds,
             "epochs": 5}  # fmt: skip
 
 
@@ -84,5 +85,5 @@ def test_holm_rejects_as_the_step_down_procedure_does(seed):
 
 
 def test_costs_are_of_the_same_seed_and_column():
-    assert costs(TABLE, RESULTS) == {"ce": 1.0, "la": 2.0, "clp": 5.5}
-    assert costs(TABLE, RESULTS[3:]) == {}
+    assert costs(TABLE, RESULTS) == {"ce": Cost(2.0, 1.0), "la": Cost(4.0, 2.0), "clp": Cost(11.0, 5.5)}
+    assert costs(TABLE, RESULTS[3:6]) == {"la": Cost(4.0, None)}

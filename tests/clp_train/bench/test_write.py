@@ -22,9 +22,9 @@ WHOLE = [
 
 def test_markdown_says_what_a_reader_must_know(tmp_path):
     text = write_table(TABLE, "cpu", WHOLE, tmp_path)[1].read_text()
-    assert "| CE | - | 29.0 ± 1.0 | - | 3 | - | 50.0 ± 0.0 | - | 3 | 1.0 |" in text
-    assert "| CLP | - | 10.7 ± 2.1* | 5.0 | 1 | - | 60.0 ± 0.0 | 50.0 | 1 | 5.5 |" in text
-    assert "| Not run | - | - | - | - | 3.0 | - | - | - | - |" in text
+    assert "| CE | - | 29.0 ± 1.0 | - | 3 | - | 50.0 ± 0.0 | - | 3 | 2 | 1.0 |" in text
+    assert "| CLP | - | 10.7 ± 2.1* | 5.0 | 1 | - | 60.0 ± 0.0 | 50.0 | 1 | 11 | 5.5 |" in text
+    assert "| Not run | - | - | - | - | 3.0 | - | - | - | - | - |" in text
     for remark in ("Made by `clp-bench t --scale cpu`", "Cut at this scale, A: fewer pictures.",
                    "quoted from somewhere",
                    "Seeds 0, 1, 2; 10 runs", "A: top-1 error in percent, the lower the better."):  # fmt: skip
@@ -42,7 +42,7 @@ def test_all_forms_and_the_same_bytes(tmp_path):
     rows = list(csv.DictReader((tmp_path / "1" / "table.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 * 2
     clp = next(r for r in rows if (r["when"], r["row"], r["column"]) == ("last", "clp", "a"))
-    assert (clp["mean"], clp["seeds"], clp["rank"], clp["cost"]) == ("10.6667", "3", "1", "5.5")
+    assert (clp["mean"], clp["seeds"], clp["rank"], clp["seconds"], clp["cost"]) == ("10.6667", "3", "1", "11", "5.5")
     assert len(json.loads((tmp_path / "1" / "table.json").read_text())["runs"]) == len(WHOLE)
 
 

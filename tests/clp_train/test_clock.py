@@ -1,0 +1,42 @@
+"""Time goes on from what earlier processes spent, and other work does not stretch that of the processor."""
+
+import time
+
+import pytest
+
+from clp_train import data, loop
+from clp_train.checkpoint import Checkpoint
+from clp_train.clock import Clock, Spent
+from clp_train.config import TrainConfig
+
+
+def test_it_starts_where_another_process_stopped():
+    spent = Clock(Spent(100.0, 50.0)).read()
+    assert 100 <= spent.seconds < 110
+    assert 50 <= spent.cpu_seconds < 60
+
+
+def test_sleeping_is_no_time_of_the_processor():
+    clock = Clock(Spent())
+    time.sleep(0.3)
+    spent = clock.read()
+    assert spent.seconds >= 0.3
+    assert spent.cpu_seconds < 0.25
+
+
+def test_a_resumed_run_counts_what_the_killed_one_spent(demo_shard, tmp_path):
+    config = TrainConfig(meta=demo_shard, method="erm", epochs=2, batch_size=40, checkpoint_interval=1)
+    loaded = data.load(config)
+    checkpoint = Checkpoint(tmp_path / "c.safetensors", {})
+
+    def stop(done):
+        if done.step == 2:
+            time.sleep(0.5)
+        if done.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, loaded, stop, checkpoint=checkpoint)
+    began = time.perf_counter()
+    resumed = loop.train(config, loaded, checkpoint=checkpoint, resume=True)
+    assert resumed.spent.seconds > time.perf_counter() - began + 0.4
