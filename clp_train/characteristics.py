@@ -130,6 +130,15 @@ def characteristics(view: View, classes: ClassStats) -> Tensor:
     return torch.stack([g(view, classes) for g in CHARACTERISTICS], 1)
 
 
+def background_margin(logits: Tensor, label: Tensor) -> Tensor:
+    """Return by how much what is around the object speaks for the label: u'_y - max over j != y of u'_j, (n,).
+
+    logits: (n, C), u' of the pictures with their objects hidden. Source: ours, beside the ten of Table 1.
+    """
+    own = label[:, None]
+    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -math.inf).amax(1)
+
+
 def standardised(g: Tensor) -> Tensor:
     """Scale each column of (n, 10) to mean 0 and standard deviation 1 over the batch; a constant one becomes 0.
 

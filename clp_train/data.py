@@ -89,7 +89,9 @@ class RunData:
     """All that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest: of
     the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
     name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
-    which training labels are wrong, bool (N,), None if all are right. Reports alone may look at it."""
+    which training labels are wrong, bool (N,), None if all are right, for reports alone; background: features of the
+    training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them.
+    """
 
     header: Header
     train: BoxedPictures
@@ -101,6 +103,7 @@ class RunData:
     strata: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     weights: tuple[int, ...] = ()
     wrong: Tensor | None = None
+    background: BoxedPictures | None = None
 
 
 def unwatched(rows: Iterable, name: str) -> Iterable:

@@ -28,10 +28,10 @@ from clp_train.methods.base import Method, TrainTable
 from clp_train.metrics import Metrics, evaluate
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
-from clp_train.models.parts import Peers, frozen_batch_norm, heads
+from clp_train.models.parts import Output, Peers, frozen_batch_norm, heads
 from clp_train.optimiser import build_optimiser, rate_factor, set_rates, take_up
 from clp_train.probe import probe_of
-from clp_train.scoring import Scores, score
+from clp_train.scoring import BACKGROUND, Scores, score, score_backgrounds
 from clp_train.stages import Stage, plan
 from clp_train.step import StepLosses, train_step
 
@@ -196,8 +196,14 @@ def begin_stage(
 
 def scores_of(network: nn.Module, run: RunData) -> Scores:
     """Return what computes the network's features and logits, as it is when asked, of a stream of the run."""
-    streams = {"train": run.train, "meta": data.meta_of_kinds(run.meta, (ORIGINAL,))}
-    return lambda stream: score(network, streams[stream])
+    streams = {"train": run.train, "meta": data.meta_of_kinds(run.meta, (ORIGINAL,)), BACKGROUND: run.background}
+
+    def scores(stream: str) -> Output:
+        if stream == BACKGROUND and run.background is None:
+            return score_backgrounds(network, run.train)
+        return score(network, streams[stream])
+
+    return scores
 
 
 def epoch_steps(
@@ -268,7 +274,7 @@ def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method) -> P
     """Return what a stage works on; for the head alone this computes all features."""
     more = method.additions(run.meta)
     run = run if more is None else replace(run, train=run.train.followed_by(more))
-    learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run)
+    learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run, method.sees_background)
     with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = data.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
     return Part(stage, learner, run, stream_of(stage, run), meta)

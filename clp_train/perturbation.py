@@ -21,15 +21,17 @@ class Omega(nn.Module):
 
     form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the own
     class alone. start: the last layer starts at zero, with a bias of zero (plain cross entropy) or of the log class
-    priors (logit adjustment; "full" only). Source: section 3.2 of the paper; width, forms and starts are ours.
+    priors (logit adjustment; "full" only). more: characteristics beside the ten. Source: section 3.2 of the paper;
+    width, forms and starts are ours.
     """
 
-    def __init__(self, counts: Tensor, form: str, start: str, generator: torch.Generator) -> None:
+    def __init__(self, counts: Tensor, form: str, start: str, generator: torch.Generator, more: int = 0) -> None:
         super().__init__()
         self.form, self.classes = form, len(counts)
-        self.hidden = nn.Linear(len(CHARACTERISTICS), WIDTH)
+        inputs = len(CHARACTERISTICS) + more
+        self.hidden = nn.Linear(inputs, WIDTH)
         self.last = nn.Linear(WIDTH, 1 if form == "true-class" else self.classes)
-        bound = 1 / math.sqrt(len(CHARACTERISTICS))
+        bound = 1 / math.sqrt(inputs)
         for values in self.hidden.parameters():
             nn.init.uniform_(values, -bound, bound, generator=generator)
         for values in self.last.parameters():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
-from clp_train.data import Pictures, RunData, as_input
+from clp_train.data import Pictures, RunData
 from clp_train.models.parts import Output
-
-BATCH = 100
+from clp_train.scoring import score, score_backgrounds
 
 
 class Probe(nn.Module):
@@ -26,17 +24,18 @@ class Probe(nn.Module):
         return Output(features, self.head(features))
 
 
-def probe_of(network: nn.Module, run: RunData) -> tuple[Probe, RunData]:
+def probe_of(network: nn.Module, run: RunData, background: bool = False) -> tuple[Probe, RunData]:
     """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
 
-    Features are those of evaluation mode, in which the classifier is left.
+    background: those of the training pictures without their objects too. Features are those of evaluation mode, in
+    which the classifier is left.
     """
-    network.eval()
 
-    @torch.no_grad()
     def features(pictures: Pictures) -> Pictures:
-        parts = [network(as_input(part)).features for part in pictures.images.split(BATCH)]
-        return replace(pictures, images=torch.cat(parts))
+        return replace(pictures, images=score(network, pictures).features)
 
     evaluation = {name: features(part) for name, part in run.evaluation.items()}
-    return Probe(network.head), replace(run, train=features(run.train), meta=features(run.meta), evaluation=evaluation)
+    behind = replace(run.train, images=score_backgrounds(network, run.train).features) if background else None
+    return Probe(network.head), replace(
+        run, train=features(run.train), meta=features(run.meta), evaluation=evaluation, background=behind
+    )

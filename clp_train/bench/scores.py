@@ -116,7 +116,7 @@ def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[st
         return found
     raw: dict[str, float] = {}
     for column in table.columns:
-        other = best_other(found, column, ours)
+        other = best_other(table, found, column)
         if other is None:
             continue
         mine, theirs = found[ours][column].values, found[other][column].values
@@ -130,9 +130,10 @@ def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[st
     return found
 
 
-def best_other(found: Mapping[str, Mapping[str, Cell]], column: str, ours: str) -> str | None:
-    """Return the row with the best rank besides ours, None if there is none."""
-    ranks = {row: parts[column].rank for row, parts in found.items() if row != ours and parts[column].rank}
+def best_other(table: Table, found: Mapping[str, Mapping[str, Cell]], column: str) -> str | None:
+    """Return the row with the best rank that is not of the project's own method, None if there is none."""
+    others = [row for row, spec in table.rows.items() if spec.method != OWN_METHOD]
+    ranks = {row: found[row][column].rank for row in others if found[row][column].rank}
     return min(ranks, key=ranks.get) if ranks else None
 
 

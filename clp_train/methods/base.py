@@ -97,7 +97,7 @@ class Method:
     stages: what learns from what, in order; head: name of the last layer; networks: 1, or 2 for peers; saliency_weight:
     lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
     pictures that its meta step looks at; perturbs: whether `terms` always has a delta, and reports may ask for that of
-    any view at any time without changing the run.
+    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND.
 
     Everything that one step leaves for a later one goes through `state_dict`, or a resumed run is another run.
     """
@@ -109,6 +109,7 @@ class Method:
     learned: Sequence[Tensor] = ()
     meta_kinds: Sequence[int] = tuple(range(len(KINDS)))
     perturbs: bool = False
+    sees_background: bool = False
 
     def enter(self, stage: int, network: nn.Module) -> None:
         """Prepare the network for a stage (from 0); called when it starts and again when a run resumes within it."""

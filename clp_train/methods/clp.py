@@ -9,19 +9,30 @@ from torch import Tensor
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import CHARACTERISTICS, ClassStats, View, characteristics, standardised
+from clp_train.characteristics import (
+    CHARACTERISTICS,
+    ClassStats,
+    View,
+    background_margin,
+    characteristics,
+    standardised,
+)
 from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Learner, TrainTable
 from clp_train.objective import Terms
 from clp_train.perturbation import Omega
+from clp_train.scoring import BACKGROUND, Scores
 
 
 @dataclass(frozen=True)
 class Options:
-    """leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none. Source: Fig. 9."""
+    """leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none (Fig. 9); background: an
+    eleventh, how much the picture without its object speaks for the label, anew every epoch (ours).
+    """
 
     leave_out: int = 0
+    background: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.leave_out <= len(CHARACTERISTICS):
@@ -29,32 +40,46 @@ class Options:
 
 
 class Clp(Learner):
-    """Omega, its Adam, and the running class means. Source: Algorithm 1 of the paper; Adam is the authors'."""
+    """Omega, its Adam, the running class means, and what backgrounds alone were taken for, (N, C), where it is asked.
+
+    Source: Algorithm 1 of the paper; Adam is the authors'.
+    """
 
     perturbs = True
 
-    def __init__(self, config: TrainConfig, counts: Tensor, generator: torch.Generator) -> None:
-        super().__init__(Omega(counts, config.omega_form, config.omega_start, generator), config.omega_lr)
+    def __init__(self, config: TrainConfig, table: TrainTable, generator: torch.Generator) -> None:
+        options, counts = make_options(config.method, config.options), table.class_counts()
+        self.sees_background = options.background
+        omega = Omega(counts, config.omega_form, config.omega_start, generator, more=int(options.background))
+        super().__init__(omega, config.omega_lr)
         self.saliency_weight = config.saliency_lambda
         self.classes = ClassStats.start(counts)
-        self.kept = torch.ones(len(CHARACTERISTICS))
-        left_out = make_options(config.method, config.options).leave_out
-        if left_out:
-            self.kept[left_out - 1] = 0
+        self.kept = torch.ones(len(CHARACTERISTICS) + int(options.background))
+        if options.leave_out:
+            self.kept[options.leave_out - 1] = 0
+        self.background = torch.zeros(len(table.label), table.classes) if options.background else None
+
+    def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
+        if self.sees_background:
+            self.background = scores(BACKGROUND).logits
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)
 
     def terms(self, view: View) -> Terms:
-        g = standardised(characteristics(view, self.classes))
-        return Terms(delta=self.network(g * self.kept.to(g), view.label))
+        g = characteristics(view, self.classes)
+        if self.sees_background:
+            g = torch.cat([g, background_margin(self.background[view.row], view.label)[:, None]], 1)
+        return Terms(delta=self.network(standardised(g) * self.kept.to(g), view.label))
 
     def state_dict(self) -> dict[str, Tensor]:
-        return super().state_dict() | {f"classes.{name}": v for name, v in self.classes._asdict().items()}
+        state = super().state_dict() | {f"classes.{name}": v for name, v in self.classes._asdict().items()}
+        return state if self.background is None else state | {"background": self.background}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         super().load_state_dict(state)
         self.classes = ClassStats(**{name: state[f"classes.{name}"] for name in ClassStats._fields})
+        self.background = state.get("background")
 
 
 class MetaLp(Clp):
@@ -62,11 +87,16 @@ class MetaLp(Clp):
 
     meta_kinds = (ORIGINAL,)
 
-    def __init__(self, config: TrainConfig, counts: Tensor, generator: torch.Generator) -> None:
-        super().__init__(config, counts, generator)
+    def __init__(self, config: TrainConfig, table: TrainTable, generator: torch.Generator) -> None:
+        super().__init__(config, table, generator)
         self.saliency_weight = 0.0
 
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Clp:
-    """Return CLP or Meta-LP before its first step."""
-    return {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table.class_counts(), generator)
+    """Return CLP or Meta-LP before its first step.
+
+    Raises UsageError where delta of meta pictures is asked for, whose backgrounds nobody scores.
+    """
+    if make_options(config.method, config.options).background and config.meta_delta != "none":
+        raise UsageError("--set background=true: known of training pictures alone; give --meta-delta none")
+    return {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table, generator)

@@ -79,7 +79,7 @@ def test_a_penalty_enters_the_virtual_step_and_the_final_one_in_every_mode():
         network, batch = setup()
         config = TrainConfig(meta=Path("x.h5"), method="meta-lp", hypergradient=mode)
         table = TrainTable(LABELS, LABELS, 3, 3)
-        method = SmallMetaLp(config, table.class_counts(), torch.Generator().manual_seed(1))
+        method = SmallMetaLp(config, table, torch.Generator().manual_seed(1))
         method.network.double()
         method.classes = type(method.classes)(*(v.double() for v in method.classes))
         torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(2))

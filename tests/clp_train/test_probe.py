@@ -11,7 +11,8 @@ from clp_train.config import TrainConfig
 from clp_train.data import as_input
 from clp_train.models import build_model
 from clp_train.models.parts import last_block, start_linear
-from clp_train.probe import BATCH, Probe, probe_of
+from clp_train.probe import Probe, probe_of
+from clp_train.scoring import BATCH
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_selected_is_the_last_epoch_where_nothing_was_selected():
 
 def test_the_best_other_is_tested_in_pairs():
     found = cells(TABLE, RESULTS, "last")
-    assert best_other(found, "a", "clp") == "la"
+    assert best_other(TABLE, found, "a") == "la"
     gaps = np.array([0.87 - 0.80, 0.90 - 0.82, 0.91 - 0.84])
     t = gaps.mean() / (gaps.std(ddof=1) / np.sqrt(3))
     assert found["clp"]["a"].p == pytest.approx(2 * stats.t.sf(abs(t), 2))

@@ -1,0 +1,107 @@
+"""The eleventh characteristic: what pictures without their objects are taken for, asked for at every epoch."""
+
+import numpy as np
+import pytest
+import torch
+
+from clp_aug.contract.errors import UsageError
+from clp_train import data, loop
+from clp_train.characteristics import View, background_margin, characteristics, standardised
+from clp_train.checkpoint import Checkpoint
+from clp_train.config import TrainConfig
+from clp_train.methods import build_method
+from clp_train.models import build_model
+from clp_train.probe import probe_of
+from clp_train.scoring import BACKGROUND, score, score_backgrounds, without_object
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_shard):
+    return data.load(TrainConfig(meta=demo_shard))
+
+
+def config_of(shard, **settings):
+    more = {"epochs": 2, "batch_size": 30, "saliency_lambda": 0.0, "options": {"background": True}}
+    return TrainConfig(meta=shard, **more | settings)
+
+
+def a_network(run):
+    return build_model("resnet8", 2, *data.channel_statistics(run.train.images), torch.Generator().manual_seed(0))
+
+
+def test_the_object_is_grey_and_the_rest_as_it_was():
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(0, 256, (5, 3, 9, 7), dtype=np.uint8))
+    box = torch.tensor([[0, 0, 7, 9], [2, 3, 5, 8], [6, 8, 7, 9], [0, 4, 1, 5], [3, 3, 3, 3]])
+    found = without_object(images, box)
+    for i, (x0, y0, x1, y1) in enumerate(box.tolist()):
+        expected = images[i].clone()
+        expected[:, y0:y1, x0:x1] = 128
+        assert torch.equal(found[i], expected)
+    assert found.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_margin_against_a_slow_form(seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits, label = torch.randn(6, 4, generator=generator), torch.randint(4, (6,), generator=generator)
+    for z, y, found in zip(logits.tolist(), label.tolist(), background_margin(logits, label).tolist(), strict=True):
+        assert found == pytest.approx(z[y] - max(v for j, v in enumerate(z) if j != y))
+
+
+def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
+    network = a_network(loaded)
+    hidden = without_object(loaded.train.images, loaded.train.box)
+    expected = score(network, data.Pictures(hidden, *(loaded.train.label,) * 3))
+    found = score_backgrounds(network, loaded.train)
+    torch.testing.assert_close(found.logits, expected.logits)
+    head, run = probe_of(network, loaded, background=True)
+    torch.testing.assert_close(loop.scores_of(head, run)(BACKGROUND).logits, expected.logits)
+    torch.testing.assert_close(loop.scores_of(network, loaded)(BACKGROUND).logits, expected.logits)
+    assert probe_of(network, loaded)[1].background is None
+
+
+@pytest.mark.parametrize("name", ["clp", "meta-lp"])
+def test_omega_sees_it_beside_the_ten(demo_shard, loaded, name):
+    config = config_of(demo_shard, method=name)
+    method = build_method(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(1))
+    network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
+    method.begin_epoch(0, 2, loop.scores_of(network, loaded))
+    out = score(network, loaded.train.take(rows))
+    label = loaded.train.label[rows]
+    view = View(out.logits, out.features, network.head.weight.detach(), label, label, rows)
+    margin = background_margin(score_backgrounds(network, loaded.train).logits[rows], label)
+    g = standardised(torch.cat([characteristics(view, method.classes), margin[:, None]], 1))
+    assert g.shape == (4, 11)
+    torch.testing.assert_close(method.terms(view).delta, method.network(g, label))
+    assert not torch.equal(method.network(g, label), method.network(g * (torch.arange(11) < 10), label))
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable):
+    config = config_of(demo_shard, trainable=trainable, checkpoint_interval=1)
+
+    def train(name, last=None, resume=False):
+        def on_step(done):
+            if done.step == last:
+                raise Killed
+
+        return loop.train(config, loaded, on_step, checkpoint=Checkpoint(tmp_path / name, {}), resume=resume)
+
+    whole = train("whole")
+    with pytest.raises(Killed):
+        train("killed", last=3)
+    again = train("killed", resume=True)
+    assert all(torch.equal(value, again.last.state[name]) for name, value in whole.last.state.items())
+    assert whole.history == again.history
+
+
+def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
+    config = config_of(demo_shard, meta_delta="paper")
+    with pytest.raises(UsageError, match="--set background=true: known of training pictures alone; give --meta-delta"):
+        build_method(config, loop.table_of(loaded), torch.Generator())
