@@ -65,8 +65,12 @@ def sample_loss(view: View, classes: ClassStats) -> Tensor:
 
 def sample_margin(view: View, classes: ClassStats) -> Tensor:
     """g2 = S(u)_y - max over j != y of S(u)_j, in [-1, 1]."""
-    p = view.logits.softmax(1)
-    own = view.label[:, None]
+    return margin(view.logits, view.label)
+
+
+def margin(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the probability of the label less the largest other one: (n,) of logits (n, C) and int64 (n,)."""
+    p, own = logits.softmax(1), label[:, None]
     return p.gather(1, own).squeeze(1) - p.scatter(1, own, -math.inf).amax(1)
 
 
@@ -131,12 +135,10 @@ def characteristics(view: View, classes: ClassStats) -> Tensor:
 
 
 def background_margin(logits: Tensor, label: Tensor) -> Tensor:
-    """Return by how much what is around the object speaks for the label: u'_y - max over j != y of u'_j, (n,).
-
-    logits: (n, C), u' of the pictures with their objects hidden. Source: ours, beside the ten of Table 1.
+    """g11 = S(u')_y - max over j != y of S(u')_j, in [-1, 1], u' of the picture without its object: how much what is
+    around it speaks for the label. logits: (n, C); label: int64 (n,). Source: ours, beside the ten of Table 1.
     """
-    own = label[:, None]
-    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -math.inf).amax(1)
+    return margin(logits, label)
 
 
 def standardised(g: Tensor) -> Tensor:
