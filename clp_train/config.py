@@ -44,7 +44,7 @@ class TrainConfig:
     or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
     schedule: of both, "steps" to a tenth at first_drop and again at second_drop, shares of a stage's epochs; limit: at
     most so many training pictures; cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold
-    and for quick starts;
+    and for quick starts, and for the features of a body that does not learn;
     omega_lr: the step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written;
     meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
     meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight

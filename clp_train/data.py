@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.schema import KINDS, ORIGINAL, Header
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
+from clp_train.cache import cached, path_of
 from clp_train.config import TrainConfig
 from clp_train.presets import check_shard
 from clp_train.samplers import SAMPLERS
@@ -232,34 +232,11 @@ def read(dataset: Dataset, rows: np.ndarray, size: int, fit: str, watch, name: s
         fill(images)
     else:
         key = (dataset.fingerprint(), rows.tolist(), size, fit)
-        images = cached(cache / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}.npy", shape, fill)
+        images = cached(path_of(cache, *key), shape, np.uint8, fill)
     label = samples.label[rows]
     group = samples.group[rows] if dataset.group_names else label
     columns = (np.asarray(v, np.int64) for v in (label, group, samples.sample_id[rows]))
     return Pictures(torch.from_numpy(images), *map(torch.from_numpy, columns))
-
-
-def cached(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]) -> np.ndarray:
-    """Return the uint8 array of a file, mapped into memory, copy on write; make the file with `fill` if need be.
-
-    Raises InputError when the disk refuses, or for a file that is not such an array.
-    """
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make folder {path.parent} ({error.strerror}); choose another --cache") from None
-        with written_beside(path) as temporary:
-            images = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-            fill(images)
-            images.flush()
-    try:
-        images = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: damaged cache ({error}); remove it") from None
-    if images.shape != shape or images.dtype != np.uint8:
-        raise InputError(f"{path}: damaged cache, {images.dtype} {images.shape}, expected uint8 {shape}; remove it")
-    return images
 
 
 def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:

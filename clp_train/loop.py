@@ -119,7 +119,7 @@ def train(
         if fresh:
             begin_stage(number, stage, network, method, config, run)
         method.enter(number, network)
-        part = part_of(stage, network, run, method)
+        part = part_of(stage, network, run, method, config)
         optimiser = build_optimiser(part.learner, config, stage.rate)
         if not fresh:
             take_up(momentum, network, optimiser)
@@ -150,7 +150,7 @@ def train(
     if selected is not None:
         network.load_state_dict(selected.state)
         if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
-            part = part_of(stage, network, run, method)
+            part = part_of(stage, network, run, method, config)
         selected = Snapshot(selected.epoch, selected.state, measured(part, everything))
     return Trained(
         network.nets[0] if isinstance(network, Peers) else network, final, selected, at.history, clock.read(), at.best
@@ -270,11 +270,12 @@ def check_stages(stages: list[tuple[Stage, range]], method: Method, config: Trai
         )
 
 
-def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method) -> Part:
-    """Return what a stage works on; for the head alone this computes all features."""
+def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method, config: TrainConfig) -> Part:
+    """Return what a stage works on; for the head alone this computes all features, or finds them in the cache."""
+    cache = config.cache if config.trainable == "head" else None  # a body that learns is no other run's
     more = method.additions(run.meta)
     run = run if more is None else replace(run, train=run.train.followed_by(more))
-    learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run, method.sees_background)
+    learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run, method.sees_background, cache)
     with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = data.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
     return Part(stage, learner, run, stream_of(stage, run), meta)

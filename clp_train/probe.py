@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from clp_train.cache import cached, digest_of, path_of
 from clp_train.data import Pictures, RunData
 from clp_train.models.parts import Output
 from clp_train.scoring import score, score_backgrounds
@@ -24,18 +29,40 @@ class Probe(nn.Module):
         return Output(features, self.head(features))
 
 
-def probe_of(network: nn.Module, run: RunData, background: bool = False) -> tuple[Probe, RunData]:
+def probe_of(
+    network: nn.Module, run: RunData, background: bool = False, cache: Path | None = None
+) -> tuple[Probe, RunData]:
     """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
 
-    background: those of the training pictures without their objects too. Features are those of evaluation mode, in
-    which the classifier is left.
+    background: those of the training pictures without their objects too; cache: folder where features stay for other
+    runs with the same body, pictures and number of threads. Features are those of evaluation mode, in which the
+    classifier is left. Raises what `cached` raises.
     """
+    network.eval()
+    body = "" if cache is None else digest_of_body(network)
 
-    def features(pictures: Pictures) -> Pictures:
-        return replace(pictures, images=score(network, pictures).features)
+    def features(pictures: Pictures, scored: Callable[[nn.Module, Pictures], Output] = score) -> Pictures:
+        if cache is None:
+            return replace(pictures, images=scored(network, pictures).features)
+        boxes = digest_of(pictures.box.numpy()) if scored is score_backgrounds else ""
+        path = path_of(cache, body, digest_of(pictures.images.numpy()), boxes, torch.get_num_threads())
 
-    evaluation = {name: features(part) for name, part in run.evaluation.items()}
-    behind = replace(run.train, images=score_backgrounds(network, run.train).features) if background else None
+        def fill(values: np.ndarray) -> None:
+            values[:] = scored(network, pictures).features.numpy()
+
+        shape = (len(pictures), network.head.in_features)
+        return replace(pictures, images=torch.from_numpy(cached(path, shape, np.float32, fill)))
+
     return Probe(network.head), replace(
-        run, train=features(run.train), meta=features(run.meta), evaluation=evaluation, background=behind
+        run,
+        train=features(run.train),
+        meta=features(run.meta),
+        evaluation={name: features(part) for name, part in run.evaluation.items()},
+        background=features(run.train, score_backgrounds) if background else None,
     )
+
+
+def digest_of_body(network: nn.Module) -> str:
+    """Return sha256 over all that features depend on, the last layer left out."""
+    parts = [(name, digest_of(v.numpy())) for name, v in network.state_dict().items() if not name.startswith("head.")]
+    return digest_of(np.frombuffer(repr((type(network).__qualname__, parts)).encode(), np.uint8))

@@ -24,6 +24,7 @@ from clp_train.runs import RESULT
 
 PAUSE = 0.2  # seconds between two looks at the processes
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+CACHE = "cache"  # folder of decoded pictures and features, shared by all runs
 SHARDS = "shards"  # the row of jobs that make them
 OnChange = Callable[["Progress"], None]
 
@@ -86,7 +87,8 @@ def shard_job(shard: Shard) -> Job:
 
 def run_job(run: Run) -> Job:
     """Return the job that does a run."""
-    command = (script("clp-train"), "--meta", str(run.shard.path), *run.arguments, "--out", str(run.folder), "--quiet")
+    where = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
+    command = (script("clp-train"), *run.arguments, *where, "--quiet")
     return Job(run.row, command, run.folder / RESULT, run.folder.with_suffix(".log"), (run.shard.path,))
 
 

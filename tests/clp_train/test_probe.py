@@ -1,6 +1,7 @@
 """A head on the features of a frozen body: the head learns, nothing else moves."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -56,6 +57,31 @@ def test_features_are_those_of_evaluation_mode(loaded):
         assert_equal(rest, {name: values for name, values in vars(vectors).items() if name != "images"})
     assert (run.header, run.group_names, run.digest) == (loaded.header, loaded.group_names, loaded.digest)
     assert loaded.train.images.dtype == torch.uint8
+
+
+def test_cached_features_are_the_same_and_are_made_once_for_one_body(loaded, tmp_path, monkeypatch):
+    network, plain = a_network(loaded), probe_of(a_network(loaded), loaded, background=True)[1]
+    for _ in range(2):
+        run = probe_of(network, loaded, background=True, cache=tmp_path / "c")[1]
+        for name in ("train", "meta", "background"):
+            assert torch.equal(getattr(run, name).images, getattr(plain, name).images), name
+        assert all(torch.equal(run.evaluation[name].images, plain.evaluation[name].images) for name in plain.evaluation)
+        assert len(list((tmp_path / "c").iterdir())) == 5
+        monkeypatch.setattr(network, "forward", None)  # the second time nothing is computed
+    network = a_network(loaded)
+    start_linear(network.head, torch.Generator().manual_seed(7))
+    monkeypatch.setattr(network, "forward", None)
+    probe_of(network, loaded, cache=tmp_path / "c")  # another head has the same features
+    other = a_network(loaded, seed=1)
+    expected = probe_of(other, loaded)[1].train.images
+    assert torch.equal(probe_of(other, loaded, cache=tmp_path / "c")[1].train.images, expected), "another body has not"
+
+
+def test_a_body_that_learns_is_not_cached(demo_shard, loaded, tmp_path):
+    for trainable, files in (("all", 0), ("head", 4)):
+        config = TrainConfig(meta=demo_shard, method="crt", epochs=6, batch_size=60, cache=tmp_path / trainable)
+        loop.train(dataclasses.replace(config, trainable=trainable), loaded)
+        assert len(list(config.cache.glob("*"))) == files
 
 
 def test_it_shares_the_head(loaded):
