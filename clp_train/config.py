@@ -21,7 +21,7 @@ CHOICES = {
     "meta_scope": ("all", "last-block"),
     "hypergradient": ("forward", "central", "reference"),
     "omega_form": ("full", "bounded", "true-class"),
-    "omega_start": ("zero", "log-prior"),
+    "omega_start": ("zero", "log-prior", "background"),
     "saliency_target": SALIENCY_TARGETS,
     "saliency_scale": ("mean", "sum"),
     "saliency_on": ("both", "train", "meta"),
@@ -45,7 +45,9 @@ class TrainConfig:
     schedule: of both, "steps" to a tenth at first_drop and again at second_drop, shares of a stage's epochs; limit: at
     most so many training pictures; cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold
     and for quick starts, and for the features of a body that does not learn;
-    omega_lr: the step of eq. (9); meta_delta: "paper" adds delta to the meta logits too, as eq. (9) is written;
+    omega_lr: the step of eq. (9); omega_start: where delta starts, "log-prior" at the log class shares, "background" at
+    the log probabilities of the classes given the picture without its object; meta_delta: "paper" adds delta to the
+    meta logits too, as eq. (9) is written;
     meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
     meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken; virtual_momentum: weight
     decay and momentum in the virtual step too; saliency_lambda: lambda of eq. (6); saliency_relative: as a share of the

@@ -13,15 +13,14 @@ from clp_train.characteristics import CHARACTERISTICS
 WIDTH = 100
 BOUND = 3.0
 FORMS = ("full", "bounded", "true-class")
-STARTS = ("zero", "log-prior")
 
 
 class Omega(nn.Module):
     """Two-layer perceptron 10 -> 100 -> C: standardised characteristics (n, 10) and labels (n,) -> delta (n, C).
 
     form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the own
-    class alone. start: the last layer starts at zero, with a bias of zero (plain cross entropy) or of the log class
-    priors (logit adjustment; "full" only). more: characteristics beside the ten. Source: section 3.2 of the paper;
+    class alone. start: the last layer starts at zero, its bias too, or for "log-prior" at the log class priors (logit
+    adjustment; "full" only). more: characteristics beside the ten. Source: section 3.2 of the paper;
     width, forms and starts are ours.
     """
 

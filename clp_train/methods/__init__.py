@@ -40,6 +40,7 @@ METHODS = {
     "logit-adjust": Entry("logit_adjust", "Menon et al. 2021", "logits"),
     "la-posthoc": Entry("logit_adjust", "Menon et al. 2021", "prediction"),
     "balanced-softmax": Entry("logit_adjust", "Ren et al. 2020", "logits"),
+    "background-adjust": Entry("background_adjust", "after Clark et al. 2019: ours", "logits"),
     "lpl": Entry("lpl", "Li et al. 2022", "logits"),
     "crt": Entry("decoupled", "Kang et al. 2020", "stages", ("stages",), "0.9"),
     "lws": Entry("decoupled", "Kang et al. 2020", "stages", ("stages",), "0.9"),

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
+from clp_aug.contract.seeds import rng_for
+from clp_train.background import background_log_prior
 from clp_train.characteristics import (
     CHARACTERISTICS,
     ClassStats,
@@ -40,16 +42,16 @@ class Options:
 
 
 class Clp(Learner):
-    """Omega, its Adam, the running class means, and what backgrounds alone were taken for, (N, C), where it is asked.
-
-    Source: Algorithm 1 of the paper; Adam is the authors'.
+    """Omega, its Adam and the running class means; where they are asked for, logits of the backgrounds alone, (N, C),
+    and what delta starts from, (N, C). Source: Algorithm 1 of the paper; Adam is the authors'.
     """
 
     perturbs = True
 
     def __init__(self, config: TrainConfig, table: TrainTable, generator: torch.Generator) -> None:
         options, counts = make_options(config.method, config.options), table.class_counts()
-        self.sees_background = options.background
+        self.shows_background, self.starts_from_it = options.background, config.omega_start == "background"
+        self.sees_background = self.shows_background or self.starts_from_it
         omega = Omega(counts, config.omega_form, config.omega_start, generator, more=int(options.background))
         super().__init__(omega, config.omega_lr)
         self.saliency_weight = config.saliency_lambda
@@ -57,29 +59,37 @@ class Clp(Learner):
         self.kept = torch.ones(len(CHARACTERISTICS) + int(options.background))
         if options.leave_out:
             self.kept[options.leave_out - 1] = 0
-        self.background = torch.zeros(len(table.label), table.classes) if options.background else None
+        self.label, self.seed = table.label, config.seed
+        nothing = torch.zeros(len(table.label), table.classes)
+        self.background = nothing if self.shows_background else None
+        self.prior = nothing if self.starts_from_it else None
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
-        if self.sees_background:
+        if self.shows_background:
             self.background = scores(BACKGROUND).logits
+        if self.starts_from_it and epoch == 0:
+            rng = rng_for(self.seed, 0, "background")
+            self.prior = background_log_prior(scores(BACKGROUND).features, self.label, self.prior.shape[1], rng)
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)
 
     def terms(self, view: View) -> Terms:
         g = characteristics(view, self.classes)
-        if self.sees_background:
+        if self.shows_background:
             g = torch.cat([g, background_margin(self.background[view.row], view.label)[:, None]], 1)
-        return Terms(delta=self.network(standardised(g) * self.kept.to(g), view.label))
+        delta = self.network(standardised(g) * self.kept.to(g), view.label)
+        return Terms(delta=delta if self.prior is None else delta + self.prior[view.row].to(delta))
 
     def state_dict(self) -> dict[str, Tensor]:
         state = super().state_dict() | {f"classes.{name}": v for name, v in self.classes._asdict().items()}
-        return state if self.background is None else state | {"background": self.background}
+        more = {"background": self.background, "prior": self.prior}
+        return state | {name: values for name, values in more.items() if values is not None}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         super().load_state_dict(state)
         self.classes = ClassStats(**{name: state[f"classes.{name}"] for name in ClassStats._fields})
-        self.background = state.get("background")
+        self.background, self.prior = state.get("background"), state.get("prior")
 
 
 class MetaLp(Clp):
@@ -97,6 +107,8 @@ def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) ->
 
     Raises UsageError where delta of meta pictures is asked for, whose backgrounds nobody scores.
     """
-    if make_options(config.method, config.options).background and config.meta_delta != "none":
-        raise UsageError("--set background=true: known of training pictures alone; give --meta-delta none")
-    return {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table, generator)
+    method = {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table, generator)
+    if method.sees_background and config.meta_delta != "none":
+        asked = "--set background=true" if method.shows_background else "--omega-start background"
+        raise UsageError(f"{asked}: backgrounds of training pictures alone are known; give --meta-delta none")
+    return method

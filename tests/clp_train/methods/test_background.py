@@ -1,4 +1,4 @@
-"""The eleventh characteristic: what pictures without their objects are taken for, asked for at every epoch."""
+"""What pictures without their objects are taken for: as an eleventh characteristic, and as what delta starts from."""
 
 import math
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
+from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
+from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds
 from clp_train.characteristics import View, background_margin, characteristics, standardised
 from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig
@@ -15,6 +17,8 @@ from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.probe import probe_of
 from clp_train.scoring import BACKGROUND, score, score_backgrounds, without_object
+
+ORACLES = ("background-adjust",)
 
 
 class Killed(BaseException):
@@ -85,9 +89,65 @@ def test_omega_sees_it_beside_the_ten(demo_shard, loaded, name):
     assert not torch.equal(method.network(g, label), method.network(g * (torch.arange(11) < 10), label))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_folds_hold_every_class_and_every_picture_once(seed):
+    rng = np.random.default_rng(seed)
+    label = rng.choice(4, 60, p=[0.6, 0.2, 0.15, 0.05])
+    found = folds(label, rng)
+    assert set(found) <= set(range(FOLDS))
+    for c in range(4):
+        sizes = np.bincount(found[label == c], minlength=FOLDS)
+        assert sizes.max() - sizes.min() <= 1
+    assert not np.array_equal(found, folds(label, rng))
+
+
+@pytest.mark.parametrize("decay", DECAYS[:-1])
+def test_the_fit_is_where_the_slope_is_zero(decay):
+    generator = torch.Generator().manual_seed(0)
+    x, label = torch.randn(80, 5, generator=generator), torch.randint(3, (80,), generator=generator)
+    weight, bias = (values.double().requires_grad_() for values in fitted(x, label, 3, decay))
+    loss = torch.nn.functional.cross_entropy(x.double() @ weight.T + bias, label) + decay / 2 * weight.square().sum()
+    for slope in torch.autograd.grad(loss, (weight, bias)):
+        assert slope.abs().max() < 1e-3
+
+
+def test_backgrounds_that_say_nothing_leave_the_class_priors_and_others_the_class():
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    label = (torch.arange(300) % 10 == 0).long()  # 9 : 1
+    noise = torch.randn(300, 400, generator=generator)  # more features than pictures: they could be learnt by heart
+    found = background_log_prior(noise, label, 3, rng)
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(300))
+    torch.testing.assert_close(found[:, :2], torch.tensor([0.9, 0.1]).log().expand(300, 2), atol=0.7, rtol=0)
+    assert found.isfinite().all(), "no picture is of the third class"
+    telling = background_log_prior(noise + 3 * label[:, None], label, 2, rng)
+    assert telling.exp().gather(1, label[:, None]).min() > 0.5
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, 0.5])
+def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded, tau):
+    network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
+    features = score_backgrounds(network, loaded.train).features
+    expected = background_log_prior(features, loaded.train.label, 2, rng_for(0, 0, "background"))[rows]
+    out, label = score(network, loaded.train.take(rows)), loaded.train.label[rows]
+    view = View(out.logits, out.features, network.head.weight.detach(), label, label, rows)
+    for name, more, factor in (
+        ("background-adjust", {"options": {"tau": tau}}, tau),
+        ("clp", {"omega_start": "background"}, 1),
+        ("meta-lp", {"omega_start": "background"}, 1),
+    ):
+        config = config_of(demo_shard, method=name, **{"options": {}} | more)
+        method = build_method(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
+        for epoch in (0, 1):
+            method.begin_epoch(epoch, 2, loop.scores_of(network, loaded))
+        torch.testing.assert_close(method.terms(view).delta, factor * expected)
+    torch.nn.init.normal_(method.network.last.weight)
+    assert not torch.allclose(method.terms(view).delta, expected), "and goes on from there"
+
+
+@pytest.mark.parametrize("start", ["zero", "background"])
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable):
-    config = config_of(demo_shard, trainable=trainable, checkpoint_interval=1)
+def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable, start):
+    config = config_of(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1)
 
     def train(name, last=None, resume=False):
         def on_step(done):
@@ -104,7 +164,13 @@ def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainab
     assert whole.history == again.history
 
 
-def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
-    config = config_of(demo_shard, meta_delta="paper")
-    with pytest.raises(UsageError, match="--set background=true: known of training pictures alone; give --meta-delta"):
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({}, "--set background=true"), ({"options": {}, "omega_start": "background"}, "--omega-start background")],
+)
+def test_delta_on_meta_pictures_is_refused(demo_shard, loaded, settings, named):
+    config = config_of(demo_shard, meta_delta="paper", **settings)
+    with pytest.raises(
+        UsageError, match=f"{named}: backgrounds of training pictures alone are known; give --meta-delta"
+    ):
         build_method(config, loop.table_of(loaded), torch.Generator())

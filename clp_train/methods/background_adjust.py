@@ -1,0 +1,62 @@
+"""Background adjustment: tau log P(class | background), added within the loss; no meta step.
+
+The bias product of Clark et al. (2019), whose biased model here is a linear classifier on pictures without their
+object. Where CLP starts with `omega_start=background`; what its meta step is worth shows against this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.seeds import rng_for
+from clp_train.background import background_log_prior
+from clp_train.characteristics import View
+from clp_train.config import TrainConfig
+from clp_train.methods import make_options
+from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.ranges import require_within
+from clp_train.objective import Terms
+from clp_train.scoring import BACKGROUND, Scores
+
+
+@dataclass(frozen=True)
+class Options:
+    """tau: what the log probabilities are multiplied by; 0 for plain cross entropy."""
+
+    tau: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_within("tau", self.tau, 0)
+
+
+class BackgroundAdjust(Method):
+    """prior: float32 (N, C), of the training pictures, from the network as it is before the first step."""
+
+    perturbs = True
+    sees_background = True
+
+    def __init__(self, config: TrainConfig, table: TrainTable) -> None:
+        self.tau, self.seed = make_options(config.method, config.options).tau, config.seed
+        self.label, self.prior = table.label, torch.zeros(len(table.label), table.classes)
+
+    def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
+        if epoch == 0:
+            rng = rng_for(self.seed, 0, "background")
+            self.prior = background_log_prior(scores(BACKGROUND).features, self.label, self.prior.shape[1], rng)
+
+    def terms(self, view: View) -> Terms:
+        return Terms(delta=self.tau * self.prior[view.row].to(view.logits))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"prior": self.prior}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.prior = state["prior"]
+
+
+def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> BackgroundAdjust:
+    """Return the method before its first step."""
+    return BackgroundAdjust(config, table)
