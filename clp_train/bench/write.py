@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -62,32 +63,68 @@ def mean_of(values: Mapping[int, float]) -> str:
     return f"{sum(values.values()) / len(values):.1f}" if values else NOTHING
 
 
-def rows_of(table: Table, part: Mapping[str, Mapping[str, Cell]], cost: Mapping[str, Cost]) -> list[list[str]]:
-    """Return the lines of one moment's table: method, then per column quoted, ours, own protocol, rank; then cost."""
+def layout_of(table: Table, parts: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, list[str]]:
+    """Return what is shown of each column that has figures of ours: "paper" if quoted, "ours", "own" if any, "rank"."""
+    found = {}
+    for name in table.columns:
+        of_column = [part[row][name] for part in parts.values() for row in table.rows]
+        if any(cell.values or cell.own for cell in of_column):
+            there = {
+                "paper": any(cell.quoted is not None for cell in of_column),
+                "ours": True,
+                "own": any(cell.own for cell in of_column),
+                "rank": True,
+            }
+            found[name] = [what for what, is_there in there.items() if is_there]
+    return found
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One field of a line as a reader sees it. what: of `layout_of`, or "method", "time"; best: it has rank 1."""
+
+    text: str
+    what: str
+    best: bool = False
+
+
+def lines_of(
+    table: Table, part: Mapping[str, Mapping[str, Cell]], layout: Mapping[str, list[str]], cost: Mapping[str, Cost]
+) -> list[list[Shown]]:
+    """Return the lines of one moment's table: method, then per column what `layout_of` says; then the cost."""
     lines = []
     for name, row in table.rows.items():
-        line = [row.title]
-        for column in table.columns:
+        line = [Shown(row.title, "method")]
+        for column, what in layout.items():
             cell = part[name][column]
-            quoted = NOTHING if cell.quoted is None else f"{cell.quoted:.1f}"
-            line += [quoted, shown(cell), mean_of(cell.own), NOTHING if cell.rank is None else str(cell.rank)]
+            texts = {
+                "paper": NOTHING if cell.quoted is None else f"{cell.quoted:.1f}",
+                "ours": shown(cell),
+                "own": mean_of(cell.own),
+                "rank": NOTHING if cell.rank is None else str(cell.rank),
+            }
+            line += [Shown(texts[one], one, one == "ours" and cell.rank == 1) for one in what]
         own = cost.get(name)
-        line.append(NOTHING if own is None else f"{own.seconds:.2g}")
-        lines.append([*line, NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}"])
+        line.append(Shown(NOTHING if own is None else f"{own.seconds:.2g}", "time"))
+        line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
+        lines.append(line)
     return lines
 
 
-def heads_of(table: Table) -> list[str]:
-    """Return the heads of the columns of `rows_of`."""
-    own = [f"{column.title}: {what}" for column in table.columns.values() for what in ("paper", "ours", "own", "rank")]
+def heads_of(table: Table, layout: Mapping[str, list[str]]) -> list[str]:
+    """Return the heads of the fields of `lines_of`."""
+    own = [f"{table.columns[name].title}: {what}" for name, parts in layout.items() for what in parts]
     return ["method", *own, "s an epoch", "cost"]
 
 
-def remarks(table: Table, scale: str, results: Sequence[dict]) -> list[str]:
+def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[str, list[str]]) -> list[str]:
     """Return what a reader must know: measures, seeds, what was cut, where the quoted figures come from, hours."""
     seeds = sorted({result["seed"] for result in results})
     hours = sum(result["seconds"] for result in results) / 3600
-    lines = [f"{column.title}: {MEASURES[column.measure]}." for column in table.columns.values()]
+    lines = [f"{table.columns[name].title}: {MEASURES[table.columns[name].measure]}." for name in layout]
+    missing = [column.title for name, column in table.columns.items() if name not in layout]
+    if missing:
+        lines.append(f"Not run: {', '.join(missing)}.")
     for name, column in table.columns.items():
         how = getattr(table.columns[column.shared or name], scale)
         if how is not None and how.cut and not column.shared:
@@ -107,11 +144,12 @@ def remarks(table: Table, scale: str, results: Sequence[dict]) -> list[str]:
 def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     """Return the table as Markdown."""
     lines = [f"# {table.title}", "", f"Made by `clp-bench {table.name} --scale {scale}`.", ""]
-    heads = heads_of(table)
+    layout = layout_of(table, parts)
+    heads = heads_of(table, layout)
     for when, part in parts.items():
         lines += [f"## {TITLES[when]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [f"| {' | '.join(line)} |" for line in rows_of(table, part, cost)] + [""]
-    return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results))]) + "\n"
+        lines += [f"| {' | '.join(one.text for one in line)} |" for line in lines_of(table, part, layout, cost)] + [""]
+    return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
 
 
 def as_csv(table: Table, parts, cost) -> str:
@@ -143,16 +181,10 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    tables = [
-        {"title": TITLES[when], "lines": rows_of(table, part, cost), "best": best_of(part)}
-        for when, part in parts.items()
-    ]
+    layout = layout_of(table, parts)
+    tables = [{"title": TITLES[when], "lines": lines_of(table, part, layout, cost)} for when, part in parts.items()]
     return page.get_template("table.html").render(
-        title=table.title, command=f"clp-bench {table.name} --scale {scale}", columns=table.columns.values(),
-        tables=tables, remarks=remarks(table, scale, results),
+        title=table.title, command=f"clp-bench {table.name} --scale {scale}", tables=tables,
+        columns=[(table.columns[name].title, what) for name, what in layout.items()],
+        remarks=remarks(table, scale, results, layout),
     )  # fmt: skip
-
-
-def best_of(part: Mapping[str, Mapping[str, Cell]]) -> list[list[int]]:
-    """Return for each row the numbers of the columns in which it has rank 1."""
-    return [[i for i, cell in enumerate(columns.values()) if cell.rank == 1] for columns in part.values()]

@@ -109,7 +109,7 @@ def test_a_failed_run_is_named_and_the_rest_is_written(tmp_path):
     assert run.returncode == 3
     assert "exit code 2: error: --lr -1.0: expected a number > 0" in run.stderr
     assert "error: 1 of 3 jobs failed, see above; their logs lie in" in run.stderr
-    assert "| CLP | - | - | - | - | - |" in (tmp_path / "o" / "tiny-cpu" / "table.md").read_text()
+    assert "| CLP | - | - | - | - |" in (tmp_path / "o" / "tiny-cpu" / "table.md").read_text()
 
 
 def test_seeds():
