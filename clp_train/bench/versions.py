@@ -52,11 +52,17 @@ def code_version() -> str:
 @cache
 def code_of_run(module: str) -> str:
     """Return a digest of what a method's module and everything but the other methods consist of."""
-    code = all_code()
+    code, imports = all_code(), all_imports()
     methods = {name for name in code if name.startswith(ROOM) and name.removeprefix(ROOM) not in SHARED}
-    imports = {name: imports_of(text, code) for name, text in code.items()}
     common = reached(code.keys() - reached(methods, imports), imports)
     return digest_of({name: code[name] for name in common | reached({ROOM + module}, imports)})
+
+
+@lru_cache(maxsize=1)
+def all_imports() -> dict[str, set[str]]:
+    """Return module -> those of the modules that it imports."""
+    code = all_code()
+    return {name: imports_of(text, code) for name, text in code.items()}
 
 
 def reached(names: Iterable[str], imports: Mapping[str, set[str]]) -> set[str]:

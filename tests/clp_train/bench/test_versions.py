@@ -3,7 +3,17 @@
 import pytest
 
 from clp_train.bench import versions
-from clp_train.bench.versions import ROOM, all_code, bare, code_of_run, imports_of, reached, run_version, shard_version
+from clp_train.bench.versions import (
+    ROOM,
+    all_code,
+    all_imports,
+    bare,
+    code_of_run,
+    imports_of,
+    reached,
+    run_version,
+    shard_version,
+)
 from clp_train.methods import METHODS
 
 CLP, ERM = METHODS["clp"].module, METHODS["erm"].module
@@ -18,12 +28,17 @@ def changed(monkeypatch):
         assert code != all_code()
         with monkeypatch.context() as patch:
             patch.setattr(versions, "all_code", lambda: code)
-            code_of_run.cache_clear()
+            forget()
             digests = code_of_run(CLP), code_of_run(ERM)
-        code_of_run.cache_clear()
+        forget()
         return digests
 
     return change
+
+
+def forget():
+    code_of_run.cache_clear()
+    all_imports.cache_clear()
 
 
 @pytest.mark.parametrize(
