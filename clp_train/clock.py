@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -20,6 +22,13 @@ class Clock:
 
     def __init__(self, before: Spent) -> None:
         self.start = Spent(time.perf_counter() - before.seconds, time.process_time() - before.cpu_seconds)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Leave out what is done within."""
+        before = self.read()
+        yield
+        self.start = Clock(before).start
 
     def read(self) -> Spent:
         """Return what was spent so far."""

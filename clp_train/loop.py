@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -40,7 +41,8 @@ from clp_train.step import StepLosses, train_step
 class Trained:
     """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
     that with the best average on the first test split, with `watch_test` alone: no honest figure, but one that many
-    papers print; spent: the time that it took, with that of killed processes until they saved.
+    papers print; spent: the time that it took, with that of killed processes until they saved, without that for the
+    features of a body that never learns.
     """
 
     network: nn.Module
@@ -119,7 +121,9 @@ def train(
         if fresh:
             begin_stage(number, stage, network, method, config, run)
         method.enter(number, network)
-        part = part_of(stage, network, run, method, config)
+        untimed = clock.stopped() if config.trainable == "head" else contextlib.nullcontext()
+        with untimed:  # features of a body that never learns may lie in the cache
+            part = part_of(stage, network, run, method, config)
         optimiser = build_optimiser(part.learner, config, stage.rate)
         if not fresh:
             take_up(momentum, network, optimiser)

@@ -22,6 +22,7 @@ from clp_aug.contract.schema import ORIGINAL
 from clp_aug.datasets import load_dataset
 
 PRESET, SIZE = "waterbirds-probe", 160
+ZERO = ["--set", "omega_start=zero"]
 
 
 def write_boxes(shard: Path, root: str, out: Path) -> None:
@@ -63,7 +64,7 @@ def main() -> None:
             write_boxes(path, root, boxes)
         return path
 
-    runs = {row: ["--root", root, "--preset", PRESET, "--method", row.partition(",")[0]] for row in rows}
+    runs = {row: ["--root", root, "--preset", PRESET, *ZERO, "--method", row.partition(",")[0]] for row in rows}
     out = arguments.out / "boxes_matter.json"
     runner.table(runs, arguments.seeds, shard_of, arguments.work / "runs", out, {"preset": PRESET})
 

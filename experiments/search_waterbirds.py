@@ -148,6 +148,7 @@ def scores_of(name: str, seed: int, shard: Path, root: str, work: Path) -> dict:
     """Return val's accuracies of one run at its last and its selected epoch, and for some what delta does."""
     method, texts, changed = ROWS[name]
     settings = {"meta": str(shard), "root": root, "method": method, "seed": seed, "cache": str(work / "cache")}
+    settings["omega_start"] = "zero"  # the preset has what this search chose
     config = make_config(read_preset(PRESET), read_method(PRESET, method), settings, texts=texts)
     run, seen = data.load(config), []
     with changed() if changed else contextlib.nullcontext(), watched(seen):

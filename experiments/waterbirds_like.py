@@ -6,7 +6,7 @@ Hypothesis (to be refuted): CLP, from 40 meta pictures and their counterfactuals
 a better worst group than ERM, which knows none, and than Meta-LP, which knows the originals alone. DIR of --data
 holds waterbirds_like/ with its masks. Controls: group weights and group sampling, which know the group of each
 training picture, and the meta originals alone. Settings are those of the presets waterbirds-probe (160 px) and
-waterbirds-cpu (96 px), chosen on val. A seed is a meta set and a start.
+waterbirds-cpu (96 px), chosen on val, with delta from zero. A seed is a meta set and a start.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 
 import runner
 
-PAPER = ["--meta-delta", "paper"]
+ZERO = ["--set", "omega_start=zero"]
+PAPER = ["--meta-delta", "paper", *ZERO]
 PROBE = {
     "erm": ["--method", "erm"],
     "logit-adjust": ["--method", "logit-adjust"],
     "mwn": ["--method", "mwn"],
     "meta-lp": ["--method", "meta-lp"],
-    "clp": ["--method", "clp"],
+    "clp": ["--method", "clp", *ZERO],
     "meta-lp, meta delta paper": ["--method", "meta-lp", *PAPER],
     "clp, meta delta paper": ["--method", "clp", *PAPER],
     "control: group weights": ["--method", "group-weight"],
@@ -31,7 +32,7 @@ PROBE = {
 TUNED = {
     "erm": ["--method", "erm"],
     "meta-lp": ["--method", "meta-lp"],
-    "clp": ["--method", "clp"],
+    "clp": ["--method", "clp", *ZERO],
     "control: group sampling": ["--method", "group-sample"],
 }
 PARTS = {"probe": (PROBE, "waterbirds-probe", 160), "tuned": (TUNED, "waterbirds-cpu", 96)}

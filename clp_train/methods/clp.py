@@ -109,6 +109,9 @@ def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) ->
     """
     method = {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table, generator)
     if method.sees_background and config.meta_delta != "none":
-        asked = "--set background=true" if method.shows_background else "--omega-start background"
-        raise UsageError(f"{asked}: backgrounds of training pictures alone are known; give --meta-delta none")
+        asked, other = ("background=true", "false") if method.shows_background else ("omega_start=background", "zero")
+        raise UsageError(
+            f"--set {asked}: backgrounds of training pictures alone are known; give --meta-delta none, or"
+            f" --set {asked.partition('=')[0]}={other}"
+        )
     return method

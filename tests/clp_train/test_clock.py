@@ -16,6 +16,15 @@ def test_it_starts_where_another_process_stopped():
     assert 50 <= spent.cpu_seconds < 60
 
 
+def test_what_is_done_while_it_is_stopped_does_not_count():
+    clock = Clock(Spent())
+    time.sleep(0.1)
+    with clock.stopped():
+        time.sleep(0.4)
+    time.sleep(0.1)
+    assert 0.2 <= clock.read().seconds < 0.4
+
+
 def test_sleeping_is_no_time_of_the_processor():
     clock = Clock(Spent())
     time.sleep(0.3)
