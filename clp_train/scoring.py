@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from clp_aug.fills.grey import HALF
+from clp_aug.contract.schema import GREY
 from clp_train.data import BoxedPictures, Pictures, as_input, masks
 from clp_train.models.parts import Output
 
@@ -39,7 +39,7 @@ def score_backgrounds(network: nn.Module, pictures: BoxedPictures) -> Output:
 def without_object(images: Tensor, box: Tensor) -> Tensor:
     """Return uint8 pictures (n, 3, H, W) with grey in their boxes, int64 (n, 4), half-open pixels."""
     inside = masks(box, *images.shape[2:])[:, None]
-    return torch.where(inside, torch.tensor(HALF, dtype=torch.uint8), images)
+    return torch.where(inside, torch.tensor(GREY, dtype=torch.uint8), images)
 
 
 def joined(parts: list[Output]) -> Output:

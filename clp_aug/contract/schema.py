@@ -21,6 +21,7 @@ OUTCOMES = ("ok", "empty", "full", "tiny", "fallback")
 OK, EMPTY, FULL, TINY, FALLBACK = range(5)
 
 NO_FILL = "none"  # fills[0]: what an original has
+GREY = 128  # what hides a region: 0.5 in [0, 1] is 127.5, which uint8 does not have
 UNKNOWN_GROUP = -1
 
 

@@ -42,6 +42,6 @@ def test_the_meta_step_waits_until_the_method_learns(demo_shard, monkeypatch):
 
     config = TrainConfig(meta=demo_shard, method="meta-lp", epochs=4, batch_size=40)
     run = data.load(config)
-    monkeypatch.setattr(loop, "build_method", lambda config, table, g: Late(config, table.class_counts(), g))
+    monkeypatch.setattr(loop, "build_method", lambda config, table, g: Late(config, table, g))
     history = loop.train(config, run).history
     assert [line["meta_loss"] is None for line in history] == [True, True, False, False]
