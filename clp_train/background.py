@@ -11,10 +11,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clp_aug.contract.seeds import rng_for
+from clp_train.methods.base import TrainTable
+from clp_train.scoring import BACKGROUND, Scores
+
 FOLDS = 5
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of weights on features of mean square 1; the last leaves the class priors
 STEPS = 50
 SHARE = 0.01  # of the class priors in what is returned: no class is ruled out by a background
+
+
+def background_start(scores: Scores, table: TrainTable, seed: int) -> Tensor:
+    """Return log P(class | background) of the training pictures, float32 (N, C), by what the network is when asked.
+
+    seed: of the run. Source: ours; see background_log_prior.
+    """
+    features = scores(BACKGROUND).features
+    return background_log_prior(features, table.label, table.classes, rng_for(seed, 0, "background"))
 
 
 def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.random.Generator) -> Tensor:

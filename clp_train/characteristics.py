@@ -134,13 +134,6 @@ def characteristics(view: View, classes: ClassStats) -> Tensor:
     return torch.stack([g(view, classes) for g in CHARACTERISTICS], 1)
 
 
-def background_margin(logits: Tensor, label: Tensor) -> Tensor:
-    """g11 = S(u')_y - max over j != y of S(u')_j, in [-1, 1], u' of the picture without its object: how much what is
-    around it speaks for the label. logits: (n, C); label: int64 (n,). Source: ours, beside the ten of Table 1.
-    """
-    return margin(logits, label)
-
-
 def standardised(g: Tensor) -> Tensor:
     """Scale each column of (n, 10) to mean 0 and standard deviation 1 over the batch; a constant one becomes 0.
 

@@ -20,14 +20,13 @@ class Omega(nn.Module):
 
     form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the own
     class alone. start: the last layer starts at zero, its bias too, or for "log-prior" at the log class priors (logit
-    adjustment; "full" only). more: characteristics beside the ten. Source: section 3.2 of the paper;
-    width, forms and starts are ours.
+    adjustment; "full" only). Source: section 3.2 of the paper; width, forms and starts are ours.
     """
 
-    def __init__(self, counts: Tensor, form: str, start: str, generator: torch.Generator, more: int = 0) -> None:
+    def __init__(self, counts: Tensor, form: str, start: str, generator: torch.Generator) -> None:
         super().__init__()
         self.form, self.classes = form, len(counts)
-        inputs = len(CHARACTERISTICS) + more
+        inputs = len(CHARACTERISTICS)
         self.hidden = nn.Linear(inputs, WIDTH)
         self.last = nn.Linear(WIDTH, 1 if form == "true-class" else self.classes)
         bound = 1 / math.sqrt(inputs)

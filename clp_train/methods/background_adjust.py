@@ -11,15 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clp_aug.contract.seeds import rng_for
-from clp_train.background import background_log_prior
+from clp_train.background import background_start
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.ranges import require_within
 from clp_train.objective import Terms
-from clp_train.scoring import BACKGROUND, Scores
+from clp_train.scoring import Scores
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,11 @@ class BackgroundAdjust(Method):
 
     def __init__(self, config: TrainConfig, table: TrainTable) -> None:
         self.tau, self.seed = make_options(config.method, config.options).tau, config.seed
-        self.label, self.prior = table.label, torch.zeros(len(table.label), table.classes)
+        self.table, self.prior = table, torch.zeros(len(table.label), table.classes)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if epoch == 0:
-            rng = rng_for(self.seed, 0, "background")
-            self.prior = background_log_prior(scores(BACKGROUND).features, self.label, self.prior.shape[1], rng)
+            self.prior = background_start(scores, self.table, self.seed)
 
     def terms(self, view: View) -> Terms:
         return Terms(delta=self.tau * self.prior[view.row].to(view.logits))

@@ -1,6 +1,4 @@
-"""What pictures without their objects are taken for: as an eleventh characteristic, and as what delta starts from."""
-
-import math
+"""What pictures without their objects are taken for, as what delta starts from."""
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
 from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds
-from clp_train.characteristics import View, background_margin, characteristics, standardised
+from clp_train.characteristics import View
 from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig
 from clp_train.methods import build_method
@@ -31,7 +29,7 @@ def loaded(demo_shard):
 
 
 def config_of(shard, **settings):
-    more = {"epochs": 2, "batch_size": 30, "saliency_lambda": 0.0, "options": {"background": True}}
+    more = {"epochs": 2, "batch_size": 30, "saliency_lambda": 0.0}
     return TrainConfig(meta=shard, **more | settings)
 
 
@@ -51,15 +49,6 @@ def test_the_object_is_grey_and_the_rest_as_it_was():
     assert found.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_the_margin_against_a_slow_form(seed):
-    generator = torch.Generator().manual_seed(seed)
-    logits, label = torch.randn(6, 4, generator=generator), torch.randint(4, (6,), generator=generator)
-    for z, y, found in zip(logits.tolist(), label.tolist(), background_margin(logits, label).tolist(), strict=True):
-        p = [math.exp(v) / sum(map(math.exp, z)) for v in z]
-        assert found == pytest.approx(p[y] - max(v for j, v in enumerate(p) if j != y), abs=1e-6)
-
-
 def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
     network = a_network(loaded)
     hidden = without_object(loaded.train.images, loaded.train.box)
@@ -70,23 +59,6 @@ def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
     torch.testing.assert_close(loop.scores_of(head, run)(BACKGROUND).logits, expected.logits)
     torch.testing.assert_close(loop.scores_of(network, loaded)(BACKGROUND).logits, expected.logits)
     assert probe_of(network, loaded)[1].background is None
-
-
-@pytest.mark.parametrize("name", ["clp", "meta-lp"])
-def test_omega_sees_it_beside_the_ten(demo_shard, loaded, name):
-    config = config_of(demo_shard, method=name)
-    method = build_method(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
-    torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(1))
-    network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
-    method.begin_epoch(0, 2, loop.scores_of(network, loaded))
-    out = score(network, loaded.train.take(rows))
-    label = loaded.train.label[rows]
-    view = View(out.logits, out.features, network.head.weight.detach(), label, label, rows)
-    margin = background_margin(score_backgrounds(network, loaded.train).logits[rows], label)
-    g = standardised(torch.cat([characteristics(view, method.classes), margin[:, None]], 1))
-    assert g.shape == (4, 11)
-    torch.testing.assert_close(method.terms(view).delta, method.network(g, label))
-    assert not torch.equal(method.network(g, label), method.network(g * (torch.arange(11) < 10), label))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -135,7 +107,7 @@ def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded
         ("clp", {"omega_start": "background"}, 1),
         ("meta-lp", {"omega_start": "background"}, 1),
     ):
-        config = config_of(demo_shard, method=name, **{"options": {}} | more)
+        config = config_of(demo_shard, method=name, **more)
         method = build_method(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
         for epoch in (0, 1):
             method.begin_epoch(epoch, 2, loop.scores_of(network, loaded))
@@ -164,18 +136,11 @@ def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainab
     assert whole.history == again.history
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({}, "--set background=true: .* give --meta-delta none, or --set background=false"),
-        (
-            {"options": {}, "omega_start": "background"},
-            "--set omega_start=background: backgrounds of training pictures alone are known; give --meta-delta none, or"
-            " --set omega_start=zero",
-        ),
-    ],
-)
-def test_delta_on_meta_pictures_is_refused(demo_shard, loaded, settings, message):
-    config = config_of(demo_shard, meta_delta="paper", **settings)
+def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
+    config = config_of(demo_shard, method="clp", meta_delta="paper", omega_start="background")
+    message = (
+        "--set omega_start=background: backgrounds of training pictures alone are known; give --meta-delta none, or"
+        " --set omega_start=zero"
+    )
     with pytest.raises(UsageError, match=message):
         build_method(config, loop.table_of(loaded), torch.Generator())
