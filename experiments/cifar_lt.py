@@ -36,15 +36,15 @@ RUNS = {
 }  # fmt: skip
 
 
-def unpack(container: Path, out: Path) -> None:
-    """Write the cut as a folder data set: train, val and test, a folder a class."""
+def unpack(container: Path, out: Path, val: int = VAL, test: bool = True) -> None:
+    """Write the cut as a folder data set: train, val (so many a class) and test, a folder a class."""
     with h5py.File(container) as file:
         data, offset = file["bytes"], file["offset"][:]
         classes, seen = json.loads(file.attrs["classes"]), {}
         for i, (label, is_test) in enumerate(zip(file["label"][:], file["is_test"][:], strict=True)):
             k = seen[label] = seen.get(label, -1) + (not is_test)
-            split = "test" if is_test else "train" if k < LARGEST else "val" if k < LARGEST + VAL else None
-            if split:
+            split = "test" if is_test else "train" if k < LARGEST else "val" if k < LARGEST + val else None
+            if split and (test or not is_test):
                 path = out / split / classes[label] / f"{i:05d}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data[offset[i] : offset[i + 1]].tobytes())

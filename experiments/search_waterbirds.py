@@ -17,25 +17,18 @@ waterbirds_like/. Written after every run, so that it can be stopped and started
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
 from pathlib import Path
 from unittest import mock
 
 import runner
 import torch
+from searching import Row, arguments_of, search
 
-from clp_aug.contract import memory
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
-from clp_train import data, loop
 from clp_train.characteristics import View
-from clp_train.config import make_config
 from clp_train.methods import clp
-from clp_train.presets import read_method, read_preset
 
-PRESET = "waterbirds-probe"
 START = "omega_start=background"
 
 
@@ -56,73 +49,51 @@ def kinds(*which: int):
     return mock.patch.object(clp.Clp, "meta_kinds", which)
 
 
-# name -> method, settings, what is changed beside them
 ROWS = {
-    "ERM": ("erm", [], None),
-    "control: group weights": ("group-weight", [], None),
-    "control: GroupDRO": ("group-dro", [], None),
-    "control: meta originals alone": ("meta-only", [], None),
-    "Meta-LP": ("meta-lp", [], None),
-    "CLP": ("clp", [], None),
-    "1: bounded": ("clp", ["omega_form=bounded"], None),
-    "1: true class": ("clp", ["omega_form=true-class"], None),
-    "1: Omega's step 1e-4": ("clp", ["omega_lr=1e-4"], None),
-    "1: Omega's step 3e-4": ("clp", ["omega_lr=3e-4"], None),
-    "1: Omega's step 3e-3": ("clp", ["omega_lr=3e-3"], None),
-    "1: Omega's step 1e-2": ("clp", ["omega_lr=1e-2"], None),
-    "1: start at the log prior": ("clp", ["omega_start=log-prior"], None),
-    "1: momentum in the virtual step": ("clp", ["virtual_momentum=true"], None),
-    "1: lagged meta step": ("clp", ["meta_step=lagged"], None),
-    "1: weight decay 0.1": ("clp", ["weight_decay=0.1"], None),
-    "1: weight decay 1": ("clp", ["weight_decay=1"], None),
-    "1: twice the epochs": ("clp", ["epochs=120"], None),
-    "2: told the group": ("clp", [], oracle),
-    "2: told the group, step 3e-3": ("clp", ["omega_lr=3e-3"], oracle),
-    "2: told the group, bounded": ("clp", ["omega_form=bounded"], oracle),
-    "2: told the group, Meta-LP": ("meta-lp", [], oracle),
-    "5: no meta step": ("background-adjust", [], None),
-    "5: no meta step, half of it": ("background-adjust", ["tau=0.5"], None),
-    "5: no meta step, twice": ("background-adjust", ["tau=2"], None),
-    "5: Omega's step 1e-4": ("clp", [START, "omega_lr=1e-4"], None),
-    "5: Omega's step 3e-4": ("clp", [START, "omega_lr=3e-4"], None),
-    "5: Omega's step 1e-3": ("clp", [START], None),
-    "5: Omega's step 3e-3": ("clp", [START, "omega_lr=3e-3"], None),
-    "5: Meta-LP": ("meta-lp", [START], None),
-    "5: Meta-LP, Omega's step 3e-4": ("meta-lp", [START, "omega_lr=3e-4"], None),
-    "6: no counterfactuals": ("clp", [START], lambda: kinds(ORIGINAL, FACTUAL)),
-    "6: no factuals": ("clp", [START], lambda: kinds(ORIGINAL, COUNTERFACTUAL)),
-    "6: no originals": ("clp", [START], lambda: kinds(COUNTERFACTUAL, FACTUAL)),
+    "ERM": Row("erm"),
+    "control: group weights": Row("group-weight"),
+    "control: GroupDRO": Row("group-dro"),
+    "control: meta originals alone": Row("meta-only"),
+    "Meta-LP": Row("meta-lp"),
+    "CLP": Row("clp", explained=True),
+    "1: bounded": Row("clp", ("omega_form=bounded",)),
+    "1: true class": Row("clp", ("omega_form=true-class",)),
+    "1: Omega's step 1e-4": Row("clp", ("omega_lr=1e-4",)),
+    "1: Omega's step 3e-4": Row("clp", ("omega_lr=3e-4",)),
+    "1: Omega's step 3e-3": Row("clp", ("omega_lr=3e-3",)),
+    "1: Omega's step 1e-2": Row("clp", ("omega_lr=1e-2",)),
+    "1: start at the log prior": Row("clp", ("omega_start=log-prior",)),
+    "1: momentum in the virtual step": Row("clp", ("virtual_momentum=true",)),
+    "1: lagged meta step": Row("clp", ("meta_step=lagged",)),
+    "1: weight decay 0.1": Row("clp", ("weight_decay=0.1",)),
+    "1: weight decay 1": Row("clp", ("weight_decay=1",)),
+    "1: twice the epochs": Row("clp", ("epochs=120",)),
+    "2: told the group": Row("clp", changed=oracle),
+    "2: told the group, step 3e-3": Row("clp", ("omega_lr=3e-3",), oracle),
+    "2: told the group, bounded": Row("clp", ("omega_form=bounded",), oracle),
+    "2: told the group, Meta-LP": Row("meta-lp", changed=oracle),
+    "5: no meta step": Row("background-adjust"),
+    "5: no meta step, half of it": Row("background-adjust", ("tau=0.5",)),
+    "5: no meta step, twice": Row("background-adjust", ("tau=2",)),
+    "5: Omega's step 1e-4": Row("clp", (START, "omega_lr=1e-4")),
+    "5: Omega's step 3e-4": Row("clp", (START, "omega_lr=3e-4")),
+    "5: Omega's step 1e-3": Row("clp", (START,), explained=True),
+    "5: Omega's step 3e-3": Row("clp", (START, "omega_lr=3e-3")),
+    "5: Meta-LP": Row("meta-lp", (START,)),
+    "5: Meta-LP, Omega's step 3e-4": Row("meta-lp", (START, "omega_lr=3e-4")),
+    "6: no counterfactuals": Row("clp", (START,), lambda: kinds(ORIGINAL, FACTUAL)),
+    "6: no factuals": Row("clp", (START,), lambda: kinds(ORIGINAL, COUNTERFACTUAL)),
+    "6: no originals": Row("clp", (START,), lambda: kinds(COUNTERFACTUAL, FACTUAL)),
 }
-EXPLAINED = ("CLP", "5: Omega's step 1e-3")
 
 
 def main() -> None:
-    """Make a shard a seed, train every row that is not done, write accuracies on val and what delta does."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", default=[""], help="Rows whose names start so.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "search_waterbirds.json")
-    arguments = parser.parse_args()
-    memory.keep_freed_memory()
+    """Make a shard a seed, train every row that is not done."""
+    arguments = arguments_of(__doc__, "search_waterbirds.json")
     root = str(arguments.data / "waterbirds_like")
-    chosen = [name for name in ROWS if name.startswith(tuple(arguments.rows))]
-    known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"settings": {}, "rows": {}}
-    settings = known["settings"] | {row: [method, *texts] for row, (method, texts, _) in ROWS.items()}
-    found = known["rows"]
-    for seed in arguments.seeds:
-        shard = shard_of(arguments.work, root, seed)
-        for name in chosen:
-            if str(seed) in found.get(name, {}):
-                continue
-            found.setdefault(name, {})[str(seed)] = scores_of(name, seed, shard, root, arguments.work)
-            with written_beside(arguments.out) as temporary:
-                temporary.write_text(
-                    json.dumps({"preset": PRESET, "settings": settings, "rows": found}, indent=1) + "\n"
-                )
-            last = found[name][str(seed)]["last"]
-            print(f"{name}, seed {seed}: val worst {last['worst']:.3f}, average {last['average']:.3f}", flush=True)
+    settings = {"root": root, "cache": str(arguments.work / "cache")}
+    settings["omega_start"] = "zero"  # the preset has what this search chose
+    search(ROWS, arguments, "waterbirds-probe", settings, lambda seed: shard_of(arguments.work, root, seed))
 
 
 def shard_of(work: Path, root: str, seed: int) -> Path:
@@ -134,55 +105,6 @@ def shard_of(work: Path, root: str, seed: int) -> Path:
             "--seed", str(seed), "--out", str(path), "--quiet",
         ])  # fmt: skip
     return path
-
-
-def scores_of(name: str, seed: int, shard: Path, root: str, work: Path) -> dict:
-    """Return val's accuracies of one run at its last and its selected epoch, and for some what delta does."""
-    method, texts, changed = ROWS[name]
-    settings = {"meta": str(shard), "root": root, "method": method, "seed": seed, "cache": str(work / "cache")}
-    settings["omega_start"] = "zero"  # the preset has what this search chose
-    config = make_config(read_preset(PRESET), read_method(PRESET, method), settings, texts=texts)
-    run, seen = data.load(config), []
-    with changed() if changed else contextlib.nullcontext(), watched(seen):
-        trained = loop.train(config, run)
-    scores = {
-        when: {key: round(getattr(snapshot.metrics["val"], key), 4) for key in ("worst", "average")}
-        | {"per_group": [round(v, 4) for v in snapshot.metrics["val"].per_group], "epoch": snapshot.epoch}
-        for when, snapshot in (("last", trained.last), ("selected", trained.selected))
-    }
-    return scores | (
-        {"delta": explained(seen[-len(run.train.label) // config.batch_size :])} if name in EXPLAINED else {}
-    )
-
-
-@contextlib.contextmanager
-def watched(seen: list):
-    """Put (view, delta) of every training batch into a list."""
-    plain = clp.Clp.terms
-
-    def terms(self, view: View):
-        found = plain(self, view)
-        seen.append((view, found.delta.detach()))
-        return found
-
-    with mock.patch.object(clp.Clp, "terms", terms):
-        yield
-
-
-def explained(seen: list) -> dict:
-    """Return by group, over the last batches: by how much logits and delta speak for the label, and |p - 1|."""
-    label, group = (torch.cat([getattr(view, name) for view, _ in seen]) for name in ("label", "group"))
-
-    def gap(values: torch.Tensor) -> torch.Tensor:
-        own = label[:, None]
-        return (values.gather(1, own) - values.gather(1, 1 - own)).squeeze(1)
-
-    logits, delta = gap(torch.cat([view.logits for view, _ in seen])), gap(torch.cat([delta for _, delta in seen]))
-    columns = {"logits": logits, "delta": delta, "plain": (-logits).sigmoid(), "perturbed": (-logits - delta).sigmoid()}
-    return {
-        name: [round(float(values[group == g].mean()), 3) for g in range(int(group.max()) + 1)]
-        for name, values in columns.items()
-    }
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ two at once. Every process has the same number of threads, or results would depe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -107,10 +110,24 @@ class Running:
     start: float
 
 
+@contextlib.contextmanager
+def interrupted_by_termination() -> Iterator[None]:
+    """Let SIGTERM interrupt as ctrl-C does, which would else leave what this process started running."""
+    if threading.current_thread() is not threading.main_thread():  # no other thread may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@interrupted_by_termination()
 def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChange = lambda progress: None) -> Progress:
     """Do all jobs that are not done yet, several at once; return how it went. A failed job does not stop the others.
 
-    Interrupted, it stops its processes, which can all go on later.
+    Interrupted or terminated, it stops its processes, which can all go on later.
     """
     waiting = [job for job in jobs if not job.done]
     progress = Progress(len(jobs), len(jobs) - len(waiting))

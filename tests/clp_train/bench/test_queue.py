@@ -8,6 +8,8 @@ import sys
 import textwrap
 import time
 
+import pytest
+
 from clp_train.bench import queue
 from clp_train.bench.queue import Job, Progress, jobs_of, resumption, seconds_left, work_off
 from clp_train.checkpoint import CHECKPOINT
@@ -70,24 +72,42 @@ def test_what_another_process_makes_is_waited_for(tmp_path):
     assert one.done
 
 
-def test_a_killed_queue_leaves_its_process_the_lock(tmp_path):
+def queue_apart(tmp_path, seconds):
+    """A process that works off a job of some seconds; returned while that runs, with the number of its process."""
     script = f"""
         import sys
         from pathlib import Path
         from clp_train.bench.queue import Job, work_off
         made = Path({str(tmp_path)!r}) / "slow"
-        code = f"import time; time.sleep(2); open({{str(made)!r}}, 'a').write('x')"
+        code = "import os, time; print(os.getpid(), flush=True); time.sleep({seconds})"
+        code += f"; open({{str(made)!r}}, 'a').write('x')"
         work_off([Job("r", (sys.executable, "-c", code), made, made.with_suffix(".log"))], 1, 1)
     """
-    killed = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)])
-    while not (tmp_path / "slow.log").exists():
+    apart = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.DEVNULL)
+    log = tmp_path / "slow.log"
+    while not (log.exists() and log.read_text().strip()):
         time.sleep(0.02)
-    time.sleep(0.1)
+    return apart, int(log.read_text())
+
+
+def test_a_killed_queue_leaves_its_process_the_lock(tmp_path):
+    killed, _ = queue_apart(tmp_path, 2)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     same = job(tmp_path, "slow")
     assert work_off([same], 1, 1).failed == {}
     assert same.makes.read_text() == "x", "made once, by the process of the killed queue"
+
+
+def test_a_terminated_queue_stops_its_processes(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    terminated, child = queue_apart(tmp_path, 60)
+    terminated.terminate()
+    assert terminated.wait(20) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert work_off([], 1, 1).failed == {}
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_killed_run_is_resumed_and_a_folder_without_a_state_is_made_anew(tmp_path):

@@ -1,0 +1,75 @@
+"""What does CLP need on a long tail? CIFAR-10-LT 100:1, ResNet-8 from scratch, judged on val pictures alone.
+
+    python experiments/search_cifar_lt.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
+
+Hypotheses, each with the rows that could refute it:
+1. Omega spends its steps on finding the class prior: started at it (log prior), with steps small enough to keep it, CLP
+   is better than from zero, and better than logit adjustment, which has that start and no meta step;
+2. a start at the background is the log prior where backgrounds say little, so one start serves both settings;
+3. rare classes lack gradients rather than logits: class-balanced batches with CLP from zero do better than either;
+4. the counterfactuals and factuals help: CLP is better than Meta-LP with all else alike.
+
+Settings are those of preset cifar-lt-cpu without the saliency, 10 meta pictures a class, tile and random, centred
+boxes; 2,000 pictures in the largest class and 500 val pictures a class, out of the training pictures. DIR of --data
+holds cifar10_jpeg.h5. No test picture is looked at, none is even unpacked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import cifar_lt
+import runner
+from searching import Row, arguments_of, search
+
+from clp_train.methods import clp
+from clp_train.stages import Stage
+
+VAL = 500
+PRIOR = "omega_start=log-prior"
+
+
+def even_batches():
+    """Let CLP's training batches have all classes equally often."""
+    return mock.patch.object(clp.Clp, "stages", (Stage(sampler="group"),))
+
+
+ROWS = {
+    "ERM": Row("erm"),
+    "control: logit adjustment": Row("logit-adjust"),
+    "control: class-balanced sampling": Row("group-sample"),
+    "CLP": Row("clp", explained=True),
+    "1: log prior, Omega's step 1e-4": Row("clp", (PRIOR, "omega_lr=1e-4"), explained=True),
+    "1: log prior, Omega's step 1e-3": Row("clp", (PRIOR,), explained=True),
+    "2: background, Omega's step 1e-4": Row("clp", ("omega_start=background", "omega_lr=1e-4")),
+    "3: even batches": Row("clp", changed=even_batches),
+    "3: even batches, Omega's step 1e-4": Row("clp", ("omega_lr=1e-4",), even_batches),
+    "4: Meta-LP, log prior, Omega's step 1e-4": Row("meta-lp", (PRIOR, "omega_lr=1e-4")),
+}
+
+
+def main() -> None:
+    """Unpack, make a shard a seed, train every row that is not done."""
+    arguments = arguments_of(__doc__, "search_cifar_lt.json")
+    pictures = arguments.work / "cifar10-search"
+    if not pictures.exists():
+        cifar_lt.unpack(arguments.data / "cifar10_jpeg.h5", arguments.work / "unpacking", VAL, test=False)
+        (arguments.work / "unpacking").rename(pictures)
+    settings = {"root": str(pictures), "saliency_lambda": 0.0}
+    search(ROWS, arguments, "cifar-lt-cpu", settings, lambda seed: shard_of(arguments.work, pictures, seed))
+
+
+def shard_of(work: Path, pictures: Path, seed: int) -> Path:
+    """Return the shard of a seed, made now unless it is there."""
+    path = work / f"cifar10-search-seed{seed}.h5"
+    if not path.exists():
+        runner.command("clp-augment", [
+            "--dataset", "folder", "--root", str(pictures), "--imbalance", "100", "--meta", "10/class",
+            "--cf", "tile", "--f", "random", "--matte", "centre", "--seed", str(seed), "--out", str(path), "--quiet",
+        ])  # fmt: skip
+    return path
+
+
+if __name__ == "__main__":
+    main()
