@@ -52,12 +52,18 @@ ROWS = {
 def main() -> None:
     """Unpack, make a shard a seed, train every row that is not done."""
     arguments = arguments_of(__doc__, "search_cifar_lt.json")
-    pictures = arguments.work / "cifar10-search"
-    if not pictures.exists():
-        cifar_lt.unpack(arguments.data / "cifar10_jpeg.h5", arguments.work / "unpacking", VAL, test=False)
-        (arguments.work / "unpacking").rename(pictures)
-    settings = {"root": str(pictures), "saliency_lambda": 0.0}
+    pictures = pictures_of(arguments.data, arguments.work)
+    settings = {"root": str(pictures), "saliency_lambda": 0.0, "preset": None}  # a folder, which no preset is for
     search(ROWS, arguments, "cifar-lt-cpu", settings, lambda seed: shard_of(arguments.work, pictures, seed))
+
+
+def pictures_of(data: Path, work: Path) -> Path:
+    """Return the folder of training and val pictures, unpacked now unless it is there."""
+    pictures = work / "cifar10-search"
+    if not pictures.exists():
+        cifar_lt.unpack(data / "cifar10_jpeg.h5", work / "unpacking", VAL, test=False)
+        (work / "unpacking").rename(pictures)
+    return pictures
 
 
 def shard_of(work: Path, pictures: Path, seed: int) -> Path:
