@@ -9,6 +9,7 @@ Of each run, over the steps of its last tenth at its first step size, every fift
 - the change of the meta loss that the hypergradient foretells for the step that Omega then took, beside the change at
   the virtual weights, after the real step (momentum, weight decay), and on val pictures after the real step;
 - whether the meta set is overfitted: error on the meta originals and on val at the end.
+The first goes into a figure beside the results.
 
 DIR of --data holds cifar10_jpeg.h5; the long tail is that of search_cifar_lt.py. Seed 0; no test picture is looked at.
 """
@@ -206,6 +207,34 @@ def summary(watch: Watch, network, method_classes: Tensor, config: TrainConfig) 
     }  # fmt: skip
 
 
+def draw(whole: dict, out: Path) -> None:
+    """Draw the push against class size, margin and cleanliness, a line a run, as SVG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.hashsalt": "clp", "font.size": 8}):
+        figure = Figure((9, 2.8), layout="constrained")
+        sizes, margins, labels = figure.subplots(1, 3)
+        for name, found in whole.items():
+            style = {"marker": "o", "markersize": 3, "linewidth": 1, "label": name}
+            for axes, key in ((sizes, "push by share of the class"), (margins, "push by margin")):
+                axes.plot([float(x) for x in found[key]], list(found[key].values()), **style)
+            push = found["push of right and wrong labels"]
+            if push[1] is not None:
+                labels.bar(["right label", "wrong label"], push, color=sizes.lines[-1].get_color(), width=0.5)
+        shares = sorted({float(x) for found in whole.values() for x in found["push by share of the class"]})
+        odds = [np.log(9 * p / (1 - p)) for p in shares]  # of ten classes, the nine others taken as alike
+        sizes.plot(shares, odds, color="grey", linewidth=1, linestyle="dashed", label="log prior, about")
+        sizes.set(xscale="log", xlabel="share of the class", ylabel="push of delta for the own class")
+        margins.set(xlabel="margin of the unperturbed logits, g2")
+        sizes.legend(frameon=False)
+        for axes in (sizes, margins, labels):
+            axes.axhline(0, color="black", linewidth=0.4)
+            axes.spines[["top", "right"]].set_visible(False)
+        with written_beside(out) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
 def originals(run: data.RunData) -> data.BoxedPictures:
     """Return the meta originals."""
     return data.meta_of_kinds(run.meta, (ORIGINAL,))
@@ -249,6 +278,7 @@ def main() -> None:
         with written_beside(arguments.out) as temporary:
             temporary.write_text(json.dumps(whole, indent=1) + "\n")
         print(name, json.dumps(whole[name]), flush=True)
+    draw(whole, arguments.out.with_suffix(".svg"))
 
 
 def shard_of(name: str, work: Path, pictures: Path) -> Path:
