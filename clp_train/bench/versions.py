@@ -20,7 +20,8 @@ from clp_train.methods import METHODS
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("clp_aug", "clp_train")
 APART = ("bench", "report", "inspect", "fitting", "making")  # rooms that no run depends on
-ROOM = "clp_train.methods."
+REGISTRY = "clp_train.methods"
+ROOM = REGISTRY + "."
 SHARED = ("__init__", "base", "listing", "ranges")  # modules of that room that are not methods
 
 
@@ -51,11 +52,23 @@ def code_version() -> str:
 
 @cache
 def code_of_run(module: str) -> str:
-    """Return a digest of what a method's module and everything but the other methods consist of."""
-    code, imports = all_code(), all_imports()
+    """Return a digest of what a method's module and everything but the other methods and their lines consist of."""
+    code, imports = dict(all_code()), all_imports()
+    code[REGISTRY] = with_lines_of(module, code[REGISTRY])
     methods = {name for name in code if name.startswith(ROOM) and name.removeprefix(ROOM) not in SHARED}
     common = reached(code.keys() - reached(methods, imports), imports)
     return digest_of({name: code[name] for name in common | reached({ROOM + module}, imports)})
+
+
+def with_lines_of(module: str, text: str) -> str:
+    """Return the registry's source with the lines of one module alone: other methods come and go."""
+    tree = ast.parse(text)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["METHODS"]:
+            lines = zip(node.value.keys, node.value.values, strict=True)
+            own = [(key, value) for key, value in lines if value.args[0].value == module]
+            node.value.keys, node.value.values = [key for key, _ in own], [value for _, value in own]
+    return ast.unparse(tree)
 
 
 @lru_cache(maxsize=1)

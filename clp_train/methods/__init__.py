@@ -47,6 +47,7 @@ METHODS = {
     "cb-fine-tune": Entry("decoupled", "Cui et al. 2018", "stages", ("stages",)),
     "tde": Entry("tde", "Tang et al. 2020", "prediction"),
     "rand-aug": Entry("rand_aug", "Cubuk et al. 2020, in the form of Tang et al. 2022", "pictures"),
+    "train-infills": Entry("train_infills", "control", "pictures"),
     "isda": Entry("isda", "Wang et al. 2019", "logits"),
     "metasaug": Entry("metasaug", "Li et al. 2021", "logits", ("meta",), "1.5"),
     "risda": Entry("risda", "Chen et al. 2022", "logits"),

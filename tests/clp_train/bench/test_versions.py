@@ -4,6 +4,7 @@ import pytest
 
 from clp_train.bench import versions
 from clp_train.bench.versions import (
+    REGISTRY,
     ROOM,
     all_code,
     all_imports,
@@ -60,6 +61,28 @@ def forget():
 def test_a_change_makes_new_what_reaches_it(changed, module, new_for_clp, new_for_erm):
     clp, erm = changed(module)
     assert (clp != code_of_run(CLP), erm != code_of_run(ERM)) == (new_for_clp, new_for_erm)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new_for_clp", "new_for_erm"),
+    [
+        ("'mwn': Entry('mwn',", "'mine': Entry('mine', 'ours', 'logits'), 'mwn': Entry('mwn2',", False, False),
+        ("'plain cross entropy', 'reference'", "'plain cross entropy', 'base'", False, True),
+        ("'meta-lp': Entry('clp', '", "'meta-lp': Entry('clp', 'our ", True, False),
+        ("def module_of(", "def module_of2(", True, True),
+    ],
+)
+def test_of_the_registry_the_lines_of_the_method_count(monkeypatch, before, after, new_for_clp, new_for_erm):
+    plain = code_of_run(CLP), code_of_run(ERM)
+    text = all_code()[REGISTRY]
+    assert text.count(before) == 1
+    code = all_code() | {REGISTRY: text.replace(before, after)}
+    with monkeypatch.context() as patch:
+        patch.setattr(versions, "all_code", lambda: code)
+        forget()
+        found = code_of_run(CLP), code_of_run(ERM)
+    forget()
+    assert (found[0] != plain[0], found[1] != plain[1]) == (new_for_clp, new_for_erm)
 
 
 def test_every_method_has_its_own_module_in_its_digest_and_all_can_be_read():
