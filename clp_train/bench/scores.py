@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -150,27 +151,36 @@ def holm(values: Iterable[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: of processor an epoch, which other work on the machine does not stretch, the median over columns and
-    seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one.
+    """seconds: of processor an epoch, which other work on the machine does not stretch, the median over the columns of
+    a preset and seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one.
     """
 
     seconds: float
     ratio: float | None
 
 
-def costs(table: Table, results: Sequence[dict]) -> dict[str, Cost]:
-    """Return what each row that has runs costs on the common protocol."""
+def costs(table: Table, results: Sequence[dict]) -> dict[str, dict[str, Cost]]:
+    """Return what each row that has runs costs on the common protocol, by preset: another network is another time."""
     plain = next((row for row, spec in table.rows.items() if spec.method == "erm"), None)
-    of_row: dict[str, dict[tuple[str, int], float]] = {}
-    for r in results:
+    times: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
+    for r in sorted(results, key=lambda r: list(table.columns).index(r["column"])):
         if r["protocol"] == COMMON:
-            of_row.setdefault(r["row"], {})[r["column"], r["seed"]] = r["cpu_seconds"] / max(1, r["epochs"])
-    base = of_row.get(plain, {})
-    found = {}
-    for row, times in of_row.items():
-        ratios = [seconds / base[where] for where, seconds in times.items() if where in base]
-        found[row] = Cost(statistics.median(times.values()), statistics.median(ratios) if ratios else None)
+            of_row = times.setdefault(preset_of(r), {}).setdefault(r["row"], {})
+            of_row[r["column"], r["seed"]] = r["cpu_seconds"] / max(1, r["epochs"])
+    found: dict[str, dict[str, Cost]] = {}
+    for preset, rows in times.items():
+        base = rows.get(plain, {})
+        for row, seconds in rows.items():
+            ratios = [value / base[where] for where, value in seconds.items() if where in base]
+            ratio = statistics.median(ratios) if ratios else None
+            found.setdefault(preset, {})[row] = Cost(statistics.median(seconds.values()), ratio)
     return found
+
+
+def preset_of(result: dict) -> str:
+    """Return the preset that a run started from, nothing for none."""
+    named = [value for option, value in itertools.pairwise(result["train"]) if option == "--preset"]
+    return named[-1] if named else ""
 
 
 def read_results(path: Path) -> list[dict]:

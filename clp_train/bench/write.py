@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from clp_aug.contract.files import written_beside
-from clp_train.bench.scores import Cell, Cost, cells, costs
+from clp_train.bench.scores import Cell, Cost, cells, costs, preset_of
 from clp_train.bench.spec import MEASURES, Table
 from clp_train.bench.versions import code_version
 
@@ -33,7 +33,7 @@ def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path)
     texts = {
         TABLE: as_json(table, scale, results),
         "table.md": as_markdown(table, scale, results, parts, cost),
-        "table.csv": as_csv(table, parts, cost),
+        "table.csv": as_csv(table, results, parts, cost),
         "table.html": as_html(table, scale, results, parts, cost),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,9 +89,12 @@ class Shown:
 
 
 def lines_of(
-    table: Table, part: Mapping[str, Mapping[str, Cell]], layout: Mapping[str, list[str]], cost: Mapping[str, Cost]
+    table: Table,
+    part: Mapping[str, Mapping[str, Cell]],
+    layout: Mapping[str, list[str]],
+    cost: Mapping[str, Mapping[str, Cost]],
 ) -> list[list[Shown]]:
-    """Return the lines of one moment's table: method, then per column what `layout_of` says; then the cost."""
+    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset."""
     lines = []
     for name, row in table.rows.items():
         line = [Shown(row.title, "method")]
@@ -104,17 +107,22 @@ def lines_of(
                 "rank": NOTHING if cell.rank is None else str(cell.rank),
             }
             line += [Shown(texts[one], one, one == "ours" and cell.rank == 1) for one in what]
-        own = cost.get(name)
-        line.append(Shown(NOTHING if own is None else f"{own.seconds:.2g}", "time"))
-        line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
+        for own in (rows.get(name) for rows in cost.values()):
+            line.append(Shown(NOTHING if own is None else f"{own.seconds:.2g}", "time"))
+            line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
         lines.append(line)
     return lines
 
 
-def heads_of(table: Table, layout: Mapping[str, list[str]]) -> list[str]:
-    """Return the heads of the fields of `lines_of`."""
+def heads_of(table: Table, layout: Mapping[str, list[str]], presets: Collection[str]) -> list[str]:
+    """Return the heads of the fields of `lines_of`; times are headed by their presets where there are several."""
     own = [f"{table.columns[name].title}: {what}" for name, parts in layout.items() for what in parts]
-    return ["method", *own, "s an epoch", "cost"]
+    return ["method", *own, *time_heads(presets)]
+
+
+def time_heads(presets: Collection[str]) -> list[str]:
+    """Return the heads of seconds and cost, of each preset."""
+    return [(f"{name}: " if len(presets) > 1 else "") + what for name in presets for what in ("s an epoch", "cost")]
 
 
 def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[str, list[str]]) -> list[str]:
@@ -145,15 +153,16 @@ def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     """Return the table as Markdown."""
     lines = [f"# {table.title}", "", f"Made by `clp-bench {table.name} --scale {scale}`.", ""]
     layout = layout_of(table, parts)
-    heads = heads_of(table, layout)
+    heads = heads_of(table, layout, cost)
     for when, part in parts.items():
         lines += [f"## {TITLES[when]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         lines += [f"| {' | '.join(one.text for one in line)} |" for line in lines_of(table, part, layout, cost)] + [""]
     return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
 
 
-def as_csv(table: Table, parts, cost) -> str:
+def as_csv(table: Table, results, parts, cost) -> str:
     """Return one line a cell."""
+    presets = {result["column"]: preset_of(result) for result in results}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -161,8 +170,8 @@ def as_csv(table: Table, parts, cost) -> str:
     )
     for when, part in parts.items():
         for row, columns in part.items():
-            own = cost.get(row)
             for column, cell in columns.items():
+                own = cost.get(presets.get(table.columns[column].shared or column), {}).get(row)
                 writer.writerow([
                     when, row, column, table.columns[column].measure, number(cell.quoted), number(cell.mean),
                     number(cell.sd), len(cell.values), mean_of(cell.own).replace(NOTHING, ""),
@@ -185,6 +194,6 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
     tables = [{"title": TITLES[when], "lines": lines_of(table, part, layout, cost)} for when, part in parts.items()]
     return page.get_template("table.html").render(
         title=table.title, command=f"clp-bench {table.name} --scale {scale}", tables=tables,
-        columns=[(table.columns[name].title, what) for name, what in layout.items()],
+        times=time_heads(cost), columns=[(table.columns[name].title, what) for name, what in layout.items()],
         remarks=remarks(table, scale, results, layout),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Figures of cells: means, spreads, ranks, tests; every one against a slow form."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def result(row, seed, average, worst=0.5, protocol="common", selected=None, seco
     if selected is not None:
         metrics["selected"] = {"test": {"average": selected, "worst": worst}}
     return {"row": row, "column": "a", "seed": seed, "protocol": protocol, "metrics": metrics, "seconds": 3 * seconds,
-            "cpu_seconds": seconds,
+            "cpu_seconds": seconds, "train": [],
             "epochs": 5}  # fmt: skip
 
 
@@ -85,5 +86,17 @@ def test_holm_rejects_as_the_step_down_procedure_does(seed):
 
 
 def test_costs_are_of_the_same_seed_and_column():
-    assert costs(TABLE, RESULTS) == {"ce": Cost(2.0, 1.0), "la": Cost(4.0, 2.0), "clp": Cost(11.0, 5.5)}
-    assert costs(TABLE, RESULTS[3:6]) == {"la": Cost(4.0, None)}
+    assert costs(TABLE, RESULTS) == {"": {"ce": Cost(2.0, 1.0), "la": Cost(4.0, 2.0), "clp": Cost(11.0, 5.5)}}
+    assert costs(TABLE, RESULTS[3:6]) == {"": {"la": Cost(4.0, None)}}
+
+
+def test_costs_of_two_presets_are_not_mixed():
+    slow = [
+        r | {"column": "c", "cpu_seconds": 10 * r["cpu_seconds"], "train": ["--preset", "whole", "--seed", "0"]}
+        for r in RESULTS[:6]
+    ]
+    table = replace(TABLE, columns=TABLE.columns | {"c": Column("C", "worst")})
+    found = costs(table, slow + RESULTS)
+    assert list(found) == ["", "whole"], "in the order of the columns"
+    assert found[""] == costs(TABLE, RESULTS)[""]
+    assert found["whole"] == {"ce": Cost(20.0, 1.0), "la": Cost(40.0, 2.0)}

@@ -43,6 +43,22 @@ def test_what_no_run_is_of_is_not_shown(tmp_path):
     assert "B" not in write_table(table, "cpu", plain, tmp_path)[3].read_text().split("<ul>")[0]
 
 
+def test_times_of_two_presets_have_columns_of_their_own(tmp_path):
+    table = Table("t", "T", {"a": Column("A", "worst", cpu=CPU), "b": Column("B", "worst", cpu=CPU)}, TABLE.rows)
+    plain = [r | {"train": ["--preset", "head"]} for r in WHOLE if r["protocol"] == "common"]
+    slow = [
+        r | {"column": "b", "cpu_seconds": 10 * r["cpu_seconds"], "train": ["--preset", "whole"]} for r in plain[:6]
+    ]
+    paths = write_table(table, "cpu", plain + slow, tmp_path)
+    text = paths[1].read_text()
+    assert "| head: s an epoch | head: cost | whole: s an epoch | whole: cost |" in text
+    assert "| 11 | 5.5 | - | - |" in text
+    assert "| 4 | 2.0 | 40 | 2.0 |" in text
+    rows = list(csv.DictReader(paths[2].read_text().splitlines()))
+    assert [r["seconds"] for r in rows if (r["when"], r["row"]) == ("last", "la")] == ["4", "40"]
+    assert "<th>whole: cost</th>" in paths[3].read_text()
+
+
 def test_all_forms_and_the_same_bytes(tmp_path):
     first = [path.read_bytes() for path in write_table(TABLE, "cpu", WHOLE, tmp_path / "1")]
     second = [path.read_bytes() for path in write_table(TABLE, "cpu", WHOLE[::-1], tmp_path / "2")]
