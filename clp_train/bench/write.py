@@ -94,7 +94,10 @@ def lines_of(
     layout: Mapping[str, list[str]],
     cost: Mapping[str, Mapping[str, Cost]],
 ) -> list[list[Shown]]:
-    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset."""
+    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset.
+
+    A row that nothing is known of is left out.
+    """
     lines = []
     for name, row in table.rows.items():
         line = [Shown(row.title, "method")]
@@ -108,10 +111,16 @@ def lines_of(
             }
             line += [Shown(texts[one], one, one == "ours" and cell.rank == 1) for one in what]
         for own in (rows.get(name) for rows in cost.values()):
-            line.append(Shown(NOTHING if own is None else f"{own.seconds:.2g}", "time"))
+            line.append(Shown(NOTHING if own is None else seconds_text(own.seconds), "time"))
             line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
-        lines.append(line)
+        if any(one.text != NOTHING for one in line[1:]):
+            lines.append(line)
     return lines
+
+
+def seconds_text(seconds: float) -> str:
+    """Return two digits of a time, or all of those before the point."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def heads_of(table: Table, layout: Mapping[str, list[str]], presets: Collection[str]) -> list[str]:

@@ -3,8 +3,10 @@
 import csv
 import json
 
+import pytest
+
 from clp_train.bench.spec import Column, Row, Scale, Table
-from clp_train.bench.write import write_table
+from clp_train.bench.write import seconds_text, write_table
 from tests.clp_train.bench.test_scores import RESULTS
 
 CPU = Scale((), (), "fewer pictures")
@@ -33,14 +35,20 @@ def test_markdown_says_what_a_reader_must_know(tmp_path):
 
 
 def test_what_no_run_is_of_is_not_shown(tmp_path):
-    rows = {"ce": Row("CE", "erm", quoted={"b": 3.0}), "clp": Row("CLP", "clp")}
+    rows = {"ce": Row("CE", "erm", quoted={"b": 3.0}), "clp": Row("CLP", "clp"), "uw": Row("Unknown", "uw")}
     table = Table("t", "T", {"a": Column("A", "error", cpu=CPU), "b": Column("B", "worst", cpu=CPU)}, rows)
     plain = [r for r in WHOLE if r["protocol"] == "common" and r["row"] != "la"]
     text = write_table(table, "cpu", plain, tmp_path)[1].read_text()
     assert "| method | A: ours | A: rank | s an epoch | cost |" in text
     assert "| CE | 29.0 ± 1.0 | 2 | 2 | 1.0 |" in text
     assert "- Not run: B." in text
+    assert "Unknown" not in text
     assert "B" not in write_table(table, "cpu", plain, tmp_path)[3].read_text().split("<ul>")[0]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.1234, "0.12"), (9.94, "9.9"), (10.4, "10"), (141.6, "142")])
+def test_seconds_have_no_exponent(seconds, text):
+    assert seconds_text(seconds) == text
 
 
 def test_times_of_two_presets_have_columns_of_their_own(tmp_path):
