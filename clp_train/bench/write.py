@@ -94,10 +94,7 @@ def lines_of(
     layout: Mapping[str, list[str]],
     cost: Mapping[str, Mapping[str, Cost]],
 ) -> list[list[Shown]]:
-    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset.
-
-    A row that nothing is known of is left out.
-    """
+    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset."""
     lines = []
     for name, row in table.rows.items():
         line = [Shown(row.title, "method")]
@@ -113,8 +110,7 @@ def lines_of(
         for own in (rows.get(name) for rows in cost.values()):
             line.append(Shown(NOTHING if own is None else seconds_text(own.seconds), "time"))
             line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
-        if any(one.text != NOTHING for one in line[1:]):
-            lines.append(line)
+        lines.append(line)
     return lines
 
 

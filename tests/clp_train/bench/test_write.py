@@ -35,14 +35,14 @@ def test_markdown_says_what_a_reader_must_know(tmp_path):
 
 
 def test_what_no_run_is_of_is_not_shown(tmp_path):
-    rows = {"ce": Row("CE", "erm", quoted={"b": 3.0}), "clp": Row("CLP", "clp"), "uw": Row("Unknown", "uw")}
+    rows = {"ce": Row("CE", "erm", quoted={"b": 3.0}), "clp": Row("CLP", "clp"), "uw": Row("Failed", "uw")}
     table = Table("t", "T", {"a": Column("A", "error", cpu=CPU), "b": Column("B", "worst", cpu=CPU)}, rows)
     plain = [r for r in WHOLE if r["protocol"] == "common" and r["row"] != "la"]
     text = write_table(table, "cpu", plain, tmp_path)[1].read_text()
     assert "| method | A: ours | A: rank | s an epoch | cost |" in text
     assert "| CE | 29.0 ± 1.0 | 2 | 2 | 1.0 |" in text
     assert "- Not run: B." in text
-    assert "Unknown" not in text
+    assert "| Failed | - | - | - | - |" in text
     assert "B" not in write_table(table, "cpu", plain, tmp_path)[3].read_text().split("<ul>")[0]
 
 
