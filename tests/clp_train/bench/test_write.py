@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -64,7 +65,11 @@ def test_times_of_two_presets_have_columns_of_their_own(tmp_path):
     assert "| 4 | 2.0 | 40 | 2.0 |" in text
     rows = list(csv.DictReader(paths[2].read_text().splitlines()))
     assert [r["seconds"] for r in rows if (r["when"], r["row"]) == ("last", "la")] == ["4", "40"]
-    assert "<th>whole: cost</th>" in paths[3].read_text()
+    page = paths[3].read_text()
+    assert "<th>whole: cost</th>" in page
+    above, below = re.findall(r"<tr><th>.*</tr>", page)[:2]
+    spans = [int(span or 1) for span in re.findall(r'<th(?: colspan="(\d+)")?>', above)]
+    assert sum(spans) == below.count("<th>"), "as wide as the line below"
 
 
 def test_all_forms_and_the_same_bytes(tmp_path):
