@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,7 +26,7 @@ from clp_train.hypergradient import (
 )
 from clp_train.losses import check_finite, check_penalty, meta_losses, saliency, saliency_weight
 from clp_train.methods.base import Method
-from clp_train.models.parts import Output, last_block
+from clp_train.models.parts import Output, evaluating, last_block
 from clp_train.objective import Terms, logits_from, objective, sample_losses
 from clp_train.optimiser import drift, step_sizes
 from clp_train.second_order import second_order
@@ -169,9 +170,10 @@ def meta_objective(
     network: nn.Module, weights: Weights, method: Method, meta: Batch, config: TrainConfig, step: int
 ) -> Tensor:
     """Return the bracket of eq. (9) at other weights, a scalar: mean loss by kind plus saliency of the meta batch."""
-    out, term = batch_and_saliency(
-        lambda images: virtual_pass(network, weights, images), network, weights, meta, "meta", method, config, step
-    )
+    with evaluating(network) if config.meta_batch_norm == "running" else nullcontext():
+        out, term = batch_and_saliency(
+            lambda images: virtual_pass(network, weights, images), network, weights, meta, "meta", method, config, step
+        )
     delta = None
     if config.meta_delta == "paper":
         head = weights.get("head.weight", network.head.weight).detach()

@@ -16,6 +16,7 @@ holds cifar10_jpeg.h5. No test picture is looked at, none is even unpacked.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from unittest import mock
 
@@ -23,16 +24,28 @@ import cifar_lt
 import runner
 from searching import Row, arguments_of, search
 
-from clp_train.methods import clp
-from clp_train.stages import Stage
+from clp_train import step
+
 
 VAL = 500
-PRIOR = "omega_start=log-prior"
+PRIOR, EVEN, FALLS = "omega_start=log-prior", "batches=class", "omega_schedule=network"
+CENTRED = "centred=true"
 
 
-def even_batches():
-    """Let CLP's training batches have all classes equally often."""
-    return mock.patch.object(clp.Clp, "stages", (Stage(sampler="group"),))
+@contextlib.contextmanager
+def running_statistics():
+    """Let the meta pass use batch norm's running statistics, as a finished network does, in place of its batch's."""
+    plain = step.virtual_pass
+
+    def judged(network, weights, images):
+        network.eval()
+        try:
+            return plain(network, weights, images)
+        finally:
+            network.train()
+
+    with mock.patch.object(step, "virtual_pass", judged):
+        yield
 
 
 ROWS = {
@@ -43,9 +56,27 @@ ROWS = {
     "1: log prior, Omega's step 1e-4": Row("clp", (PRIOR, "omega_lr=1e-4"), explained=True),
     "1: log prior, Omega's step 1e-3": Row("clp", (PRIOR,), explained=True),
     "2: background, Omega's step 1e-4": Row("clp", ("omega_start=background", "omega_lr=1e-4")),
-    "3: even batches": Row("clp", changed=even_batches),
-    "3: even batches, Omega's step 1e-4": Row("clp", ("omega_lr=1e-4",), even_batches),
-    "4: Meta-LP, log prior, Omega's step 1e-4": Row("meta-lp", (PRIOR, "omega_lr=1e-4")),
+    "3: even batches": Row("clp", (EVEN,), explained=True),
+    "3: even batches, Omega's step 1e-4": Row("clp", (EVEN, "omega_lr=1e-4"), explained=True),
+    "3: even batches, step falls": Row("clp", (EVEN, FALLS), explained=True),
+    "3: even batches, step 1e-4 falls": Row("clp", (EVEN, FALLS, "omega_lr=1e-4"), explained=True),
+    "3: even batches, bounded, step 1e-4 falls": Row("clp", (EVEN, FALLS, "omega_lr=1e-4", "omega_form=bounded")),
+    "5: log prior, step 1e-3 falls": Row("clp", (PRIOR, FALLS), explained=True),
+    "5: log prior, step 1e-4 falls": Row("clp", (PRIOR, FALLS, "omega_lr=1e-4"), explained=True),
+    "5: zero, step falls": Row("clp", (FALLS,), explained=True),
+    "6: even batches, 0.25 log prior, no meta step": Row("clp", (EVEN, PRIOR, "start_scale=0.25", "meta_until=0")),
+    "6: even batches, 0.5 log prior, no meta step": Row("clp", (EVEN, PRIOR, "start_scale=0.5", "meta_until=0")),
+    "7: even batches, centred, step falls": Row("clp", (EVEN, FALLS, CENTRED), explained=True),
+    "7: even batches, centred, step 1e-4 falls": Row("clp", (EVEN, FALLS, CENTRED, "omega_lr=1e-4"), explained=True),
+    "7: log prior, centred, step falls": Row("clp", (PRIOR, FALLS, CENTRED), explained=True),
+    "7: zero, centred, step falls": Row("clp", (FALLS, CENTRED), explained=True),
+    "8: log prior, step 1e-4 falls, running statistics": Row("clp", (PRIOR, FALLS, "omega_lr=1e-4"), running_statistics, True),
+    "8: log prior, step falls, running statistics": Row("clp", (PRIOR, FALLS), running_statistics, True),
+    "8: zero, step falls, running statistics": Row("clp", (FALLS,), running_statistics, True),
+    "8: even batches, step falls, running statistics": Row("clp", (EVEN, FALLS), running_statistics, True),
+    "8: even batches, step 1e-4 falls, running statistics": Row("clp", (EVEN, FALLS, "omega_lr=1e-4"), running_statistics, True),
+    "4: Meta-LP, log prior, step 1e-4 falls": Row("meta-lp", (PRIOR, FALLS, "omega_lr=1e-4"), explained=True),
+    "4: Meta-LP, even batches, step 1e-4 falls": Row("meta-lp", (EVEN, FALLS, "omega_lr=1e-4")),
 }
 
 

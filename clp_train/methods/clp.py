@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import UsageError, pick
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.background import background_start
 from clp_train.characteristics import (
@@ -21,17 +21,31 @@ from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Learner, TrainTable
 from clp_train.objective import Terms
+from clp_train.optimiser import rate_factor
 from clp_train.perturbation import Omega
 from clp_train.scoring import Scores
+from clp_train.stages import Stage
+
+BATCHES = ("natural", "class")
+OMEGA_SCHEDULES = ("constant", "network")
 
 
 @dataclass(frozen=True)
 class Options:
-    """leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none (Fig. 9)."""
+    """The settings of CLP alone.
+
+    leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none (Fig. 9); batches: the sampler of
+    the training batches, "class" for all classes equally often; omega_schedule: "network" lets Omega's step fall as the
+    network's does.
+    """
 
     leave_out: int = 0
+    batches: str = "natural"
+    omega_schedule: str = "constant"
 
     def __post_init__(self) -> None:
+        pick(dict.fromkeys(BATCHES), self.batches, "--set batches")
+        pick(dict.fromkeys(OMEGA_SCHEDULES), self.omega_schedule, "--set omega_schedule")
         if not 0 <= self.leave_out <= len(CHARACTERISTICS):
             raise UsageError(f"--set leave_out={self.leave_out}: expected 1 to {len(CHARACTERISTICS)}, or 0 for none")
 
@@ -50,6 +64,8 @@ class Clp(Learner):
         super().__init__(Omega(counts, config.omega_form, config.omega_start, generator), config.omega_lr)
         self.saliency_weight = config.saliency_lambda
         self.classes = ClassStats.start(counts)
+        self.stages = (Stage(sampler=options.batches),)
+        self.follows = config if options.omega_schedule == "network" else None
         self.kept = torch.ones(len(CHARACTERISTICS))
         if options.leave_out:
             self.kept[options.leave_out - 1] = 0
@@ -62,6 +78,10 @@ class Clp(Learner):
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)
+        if self.follows is not None:
+            factor = rate_factor(self.follows, round(view.progress * self.follows.epochs), self.follows.epochs)
+            for group in self.optimiser.param_groups:
+                group["lr"] = factor * self.follows.omega_lr
 
     def terms(self, view: View) -> Terms:
         g = standardised(characteristics(view, self.classes))

@@ -108,6 +108,7 @@ FORMS = (
     {"meta_delta": "paper"},
     {"meta_step": "lagged"},
     {"meta_scope": "last-block"},
+    {"meta_batch_norm": "running"},
     {"virtual_momentum": True},
     {"saliency_subset": 0.5},
     {"saliency_relative": True},

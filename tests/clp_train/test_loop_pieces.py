@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,6 +108,29 @@ def test_the_virtual_step_has_two_step_sizes_too():
     expected = meta_losses(logits, meta.label, meta.kind).mean().item()
     found = train_step(network, method, optimiser, batch, meta, config, 0)
     assert found.meta == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.3])
+def test_the_meta_loss_may_be_measured_as_in_evaluation(lambda_):
+    """With running statistics each meta picture counts for itself; the training pass keeps those of its batch."""
+    config, network, method, _ = parts("clp", meta_batch_norm="running", saliency_lambda=lambda_)
+    meta, weights = a_batch(9, 6, [0, 1, 2] * 2), {n: w + 0.01 for n, w in network.named_parameters()}
+    other = copy.deepcopy(network).eval()
+    other.load_state_dict({n: w.detach() for n, w in weights.items()}, strict=False)
+    before = {n: b.clone() for n, b in network.named_buffers()}
+    found = meta_objective(network, weights, method, meta, config, 0).item()
+    alone = []
+    for k in range(6):
+        one = a_batch(9, 6, [0, 1, 2] * 2)
+        image, inside, label, kind = (getattr(one, name)[k : k + 1] for name in ("images", "inside", "label", "kind"))
+        image.requires_grad_()
+        logits = other(image).logits
+        alone.append(meta_losses(logits, label, kind) + lambda_ * saliency(image, logits, inside, label, "probability"))
+    assert found == pytest.approx(torch.cat(alone).mean().item(), rel=1e-10)
+    assert all(module.training for module in network.modules())
+    assert all(torch.equal(b, before[n]) for n, b in network.named_buffers())
+    plain = replace(config, meta_batch_norm="batch")
+    assert meta_objective(network, weights, method, meta, plain, 0).item() != pytest.approx(found, rel=1e-3)
 
 
 SCHEDULES = {  # of a stage of five epochs

@@ -127,7 +127,7 @@ def test_an_unknown_name_lists_the_valid_ones():
     with pytest.raises(UsageError) as error:
         read_preset("cifar")
     listed = ", ".join(names())
-    assert "cifar-lt, cifar-lt-cpu, glt, " in listed
+    assert "cifar-lt, cifar-lt-cpu, cifar-lt-literal, glt, " in listed
     assert str(error.value) == f"unknown preset 'cifar': choose one of {listed}, or a file that ends in .toml"
 
 
@@ -156,7 +156,7 @@ BROKEN = {
     "unknown key": (
         "[settings]\nspeed = 3\n",
         2,
-        "error: unknown setting 'speed': choose one of batch_size, cache, checkpoint",
+        "error: unknown setting 'speed': choose one of batch_size, batches, cache, checkpoint",
     ),
     "out of range": ("[settings]\nepochs = 0\n", 2, "error: --epochs 0: expected a whole number >= 1"),
     "data": (

@@ -88,7 +88,7 @@ def test_a_methods_own_settings_stand_beside_the_others(monkeypatch):
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("speed=3", "unknown setting 'speed': choose one of batch_size, cache, "),
+        ("speed=3", "unknown setting 'speed': choose one of batch_size, batches, cache, "),
         ("epochs=many", "--set epochs=many: expected a whole number"),
         ("virtual_momentum=maybe", "--set virtual_momentum=maybe: expected true or false"),
     ],

@@ -1,0 +1,102 @@
+"""CLP's own settings: even batches, and Omega's step that falls with the network's; killed and resumed or not."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clp_aug.contract.errors import UsageError
+from clp_train import data, loop
+from clp_train.checkpoint import Checkpoint
+from clp_train.config import TrainConfig, make_config
+from clp_train.optimiser import rate_factor
+
+METHODS = ("clp", "meta-lp")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(scope="module")
+def loaded(demo_shard):
+    return data.load(TrainConfig(meta=demo_shard))
+
+
+def config_of(shard, method="clp", **options):
+    more = {"epochs": 5, "batch_size": 40, "saliency_lambda": 0.0, "omega_lr": 2e-3}
+    return TrainConfig(meta=shard, method=method, options=options, **more)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schedule", ["constant", "network"])
+def test_omegas_step_falls_with_the_networks(demo_shard, loaded, monkeypatch, method, schedule):
+    found = []
+
+    def noted(self, gradients):
+        found.append(self.optimiser.param_groups[0]["lr"])
+        plain(self, gradients)
+
+    owner = loop.build_method(config_of(demo_shard, method), loop.table_of(loaded), torch.Generator()).__class__
+    plain = owner.update
+    monkeypatch.setattr(owner, "update", noted)
+    config = config_of(demo_shard, method, omega_schedule=schedule)
+    loop.train(config, loaded)
+    each = -(-len(loaded.train.label) // 40)
+    factors = [rate_factor(config, epoch, 5) if schedule == "network" else 1.0 for epoch in range(5)]
+    assert found == pytest.approx([2e-3 * factor for factor in factors for _ in range(each)])
+    assert schedule == "constant" or len(set(found)) == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_are_even_over_the_classes_or_as_the_pictures_come(demo_shard, loaded, monkeypatch, method):
+    seen = {"natural": Counter(), "class": Counter()}
+    label = loaded.train.label
+    few = torch.cat([(label == 0).nonzero().flatten(), (label == 1).nonzero().flatten()[:12]])
+    loaded = replace(loaded, train=loaded.train.take(few))
+    plain = loop.train_step
+    for batches, counter in seen.items():
+
+        def noted(network, method, optimiser, batch, *rest, counter=counter):
+            counter.update(batch.label.tolist())
+            return plain(network, method, optimiser, batch, *rest)
+
+        monkeypatch.setattr(loop, "train_step", noted)
+        loop.train(config_of(demo_shard, method, batches=batches), loaded)
+    counts = torch.bincount(loaded.train.label).tolist()
+    assert seen["natural"] == Counter({c: 5 * n for c, n in enumerate(counts)})
+    total = sum(seen["class"].values())
+    assert total == 5 * sum(counts)
+    for c, n in enumerate(counts):
+        assert abs(seen["class"][c] / total - 0.5) < 0.13 < abs(n / sum(counts) - 0.5)
+
+
+def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path):
+    config = config_of(demo_shard, batches="class", omega_schedule="network")
+
+    def train(name, last=None, resume=False):
+        def on_step(done):
+            if done.step == last:
+                raise Killed
+
+        return loop.train(config, loaded, on_step, checkpoint=Checkpoint(tmp_path / name, {}), resume=resume)
+
+    whole = train("whole")
+    with pytest.raises(Killed):
+        train("killed", last=3 * -(-len(loaded.train.label) // 40) + 1)
+    again = train("killed", resume=True)
+    assert all(torch.equal(value, again.last.state[name]) for name, value in whole.last.state.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batches=group", "unknown --set batches 'group': choose one of class, natural"),
+        ("omega_schedule=steps", "unknown --set omega_schedule 'steps': choose one of constant, network"),
+    ],
+)
+def test_unknown_values_list_the_valid_ones(demo_shard, text, message):
+    with pytest.raises(UsageError) as error:
+        make_config({"meta": demo_shard}, texts=[text])
+    assert str(error.value) == message
