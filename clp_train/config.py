@@ -50,8 +50,8 @@ class TrainConfig:
     the log probabilities of the classes given the picture without its object; meta_delta: "paper" adds delta to the
     meta logits too, as eq. (9) is written;
     meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
-    meta_batch_norm: the statistics that the meta loss is measured with, "running" as in evaluation, or those of the
-    meta batch; meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken;
+    meta_batch_norm: the statistics that the meta loss is measured with, those of the meta batch or, "running", as in
+    evaluation; meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken;
     virtual_momentum: weight decay and momentum in the virtual step too; saliency_lambda: lambda of eq. (6);
     saliency_relative: as a share of the cross entropy; saliency_on: which batches it is applied to; saliency_interval:
     every so many steps; saliency_subset: the share of each batch it looks at; freeze_batch_norm: keep the start's statistics, for pretrained models on small
@@ -83,7 +83,7 @@ class TrainConfig:
     meta_delta: str = "none"
     meta_step: str = "exact"
     meta_scope: str = "all"
-    meta_batch_norm: str = "running"
+    meta_batch_norm: str = "batch"
     meta_interval: int = 1
     hypergradient: str = "central"
     virtual_momentum: bool = False
