@@ -54,10 +54,11 @@ class TrainConfig:
     evaluation; meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken;
     virtual_momentum: weight decay and momentum in the virtual step too; saliency_lambda: lambda of eq. (6);
     saliency_relative: as a share of the cross entropy; saliency_on: which batches it is applied to; saliency_interval:
-    every so many steps; saliency_subset: the share of each batch it looks at; freeze_batch_norm: keep the start's statistics, for pretrained models on small
-    batches; trainable: "head" for the last layer alone, on the features of untransformed pictures; online: factuals
-    that are made anew in each meta batch, of its originals, beside the stored ones; online_epsilon: radius of "fgsm",
-    in [0, 1] pixel units; watch_test: measure test after each epoch too, and report the best of them, labelled;
+    every so many steps; saliency_subset: the share of each batch it looks at; freeze_batch_norm: keep the start's
+    statistics, for pretrained models on small batches; trainable: "head" for the last layer alone, on the features of
+    untransformed pictures; online: factuals that are made anew in each meta batch, of its originals, beside the stored
+    ones; online_epsilon: radius of "fgsm", in [0, 1] pixel units; watch_test: measure test after each epoch too, and
+    report the best of them, labelled;
     transform: the random joint transform of pictures and boxes; options: the method's own settings;
     checkpoint_interval: steps between two full states on disk; preset: what the settings started from, which refuses
     shards that it is not for.

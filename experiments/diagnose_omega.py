@@ -46,8 +46,8 @@ EVERY = 5
 LAST = 0.1  # share of the steps that is looked at, before the first drop of the step size
 NOISE = ["--noise", "flip:0.4", "--meta", "100/class", "--limit", "5000"]
 RUNS = {
-    "long tail, from zero": ("cifar-lt-cpu", ()),
-    "long tail, from the log prior": ("cifar-lt-cpu", ("omega_start=log-prior", "omega_lr=1e-4")),
+    "long tail, from zero": ("cifar-lt-cpu", long_tail.BEFORE),
+    "long tail, from the log prior": ("cifar-lt-cpu", (*long_tail.BEFORE, long_tail.PRIOR, long_tail.SMALL)),
     "flip 40 %, from zero": ("table5-flip-cpu", ()),
 }
 

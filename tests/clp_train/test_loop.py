@@ -119,8 +119,12 @@ def _perturb(method, omega, view):
 
 @pytest.mark.parametrize(
     "change",
-    [{"meta_scope": "last-block"}, {"virtual_momentum": True}, {"meta_scope": "last-block", "virtual_momentum": True},
-     {"meta_batch_norm": "running"}],
+    [
+        {"meta_scope": "last-block"},
+        {"virtual_momentum": True},
+        {"meta_scope": "last-block", "virtual_momentum": True},
+        {"meta_batch_norm": "running"},
+    ],
     ids=str,
 )
 def test_other_virtual_steps_agree_with_their_double_backward(change):
