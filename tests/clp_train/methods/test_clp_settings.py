@@ -12,6 +12,7 @@ from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig, make_config
 from clp_train.optimiser import rate_factor
 
+ORACLES = ()
 METHODS = ("clp", "meta-lp")
 
 
