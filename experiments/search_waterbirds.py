@@ -1,6 +1,6 @@
 """What keeps CLP from the worst group? A head on frozen features of waterbirds_like, judged on val pictures alone.
 
-    python experiments/search_waterbirds.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
+    python experiments/search_waterbirds.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...] [--size 160]
 
 Hypotheses, each with the rows that could refute it:
 1. the step is at fault: other steps, forms and starts of Omega would lift the worst group;
@@ -17,6 +17,7 @@ waterbirds_like/. Written after every run, so that it can be stopped and started
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from pathlib import Path
 from unittest import mock
@@ -89,19 +90,19 @@ ROWS = {
 
 def main() -> None:
     """Make a shard a seed, train every row that is not done."""
-    arguments = arguments_of(__doc__, "search_waterbirds.json")
+    arguments = arguments_of(__doc__, "search_waterbirds.json", size=160)
     root = str(arguments.data / "waterbirds_like")
     settings = {"root": root, "cache": str(arguments.work / "cache")}
     settings["omega_start"] = "zero"  # the preset has what this search chose
-    search(ROWS, arguments, "waterbirds-probe", settings, lambda seed: shard_of(arguments.work, root, seed))
+    search(ROWS, arguments, "waterbirds-probe", settings, lambda seed: shard_of(arguments, root, seed))
 
 
-def shard_of(work: Path, root: str, seed: int) -> Path:
+def shard_of(arguments: argparse.Namespace, root: str, seed: int) -> Path:
     """Return the shard of a seed, made now unless it is there."""
-    path = work / f"waterbirds-160-seed{seed}.h5"
+    path = arguments.work / f"waterbirds-{arguments.size}-seed{seed}.h5"
     if not path.exists():
         runner.command("clp-augment", [
-            "--dataset", "waterbirds", "--root", root, "--cf", "tile", "--f", "random", "--size", "160",
+            "--dataset", "waterbirds", "--root", root, "--cf", "tile", "--f", "random", "--size", str(arguments.size),
             "--seed", str(seed), "--out", str(path), "--quiet",
         ])  # fmt: skip
     return path

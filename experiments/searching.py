@@ -35,13 +35,15 @@ class Row(NamedTuple):
     explained: bool = False
 
 
-def arguments_of(doc: str, out: str) -> argparse.Namespace:
-    """Read the command line of a search. doc: its text; out: the name of its results."""
+def arguments_of(doc: str, out: str, size: int | None = None) -> argparse.Namespace:
+    """Read the command line of a search. doc: its text; out: the name of its results; size: of pictures, if any."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=[""], help="Rows whose names start so.")
+    if size is not None:
+        parser.add_argument("--size", type=int, default=size)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / out)
     return parser.parse_args()
 
