@@ -150,8 +150,25 @@ def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[s
     lines += list(table.notes)
     versions = sorted({f"PyTorch {result['versions']['torch']}" for result in results})
     seen = ", ".join(map(str, seeds)) or "none"
+    fewer = rows_with_fewer_seeds(table, results)
+    if fewer:
+        lines.append(f"Fewer seeds than others in a column: {', '.join(fewer)}.")
     lines.append(f"Seeds {seen}; {len(results)} runs, {hours:.1f} hours of training; {', '.join(versions)}.")
     return lines
+
+
+def rows_with_fewer_seeds(table: Table, results: Sequence[dict]) -> list[str]:
+    """Return "title (seeds)" of each row that has runs in a column, and fewer seeds there than another row."""
+    seen: dict[str, dict[str, set[int]]] = {}
+    for result in results:
+        seen.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])
+    least = {}
+    for rows in seen.values():
+        most = max(map(len, rows.values()))
+        for row, seeds in rows.items():
+            if len(seeds) < most:
+                least[row] = min(len(seeds), least.get(row, most))
+    return [f"{spec.title} ({least[row]})" for row, spec in table.rows.items() if row in least]
 
 
 def as_markdown(table: Table, scale: str, results, parts, cost) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from clp_train.bench.spec import Column, Row, Scale, Table
-from clp_train.bench.write import seconds_text, write_table
+from clp_train.bench.write import rows_with_fewer_seeds, seconds_text, write_table
 from tests.clp_train.bench.test_scores import RESULTS
 
 CPU = Scale((), (), "fewer pictures")
@@ -92,3 +92,13 @@ def test_the_page_escapes_and_marks_the_best(tmp_path):
     assert "L&lt;A&gt;" in page
     assert page.count('class="best"') == 2 * 3, "two moments; CLP is best in A, LA and CLP in B"
     assert "http" not in page
+
+
+def test_rows_with_fewer_seeds_are_named():
+    runs = [
+        {"column": column, "row": row, "seed": seed}
+        for column, row, seeds in (("a", "ce", 3), ("a", "la", 2), ("a", "clp", 3), ("b", "ce", 1), ("b", "clp", 1))
+        for seed in range(seeds)
+    ]
+    assert rows_with_fewer_seeds(TABLE, runs) == [f"{TABLE.rows['la'].title} (2)"]
+    assert rows_with_fewer_seeds(TABLE, [run for run in runs if run["row"] != "la"]) == []
