@@ -9,18 +9,14 @@ from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
 from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds
 from clp_train.characteristics import View
-from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.probe import probe_of
 from clp_train.scoring import BACKGROUND, score, score_backgrounds, without_object
+from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ("background-adjust",)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +116,7 @@ def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded
 @pytest.mark.parametrize("trainable", ["all", "head"])
 def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable, start):
     config = config_of(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1)
-
-    def train(name, last=None, resume=False):
-        def on_step(done):
-            if done.step == last:
-                raise Killed
-
-        return loop.train(config, loaded, on_step, checkpoint=Checkpoint(tmp_path / name, {}), resume=resume)
-
-    whole = train("whole")
-    with pytest.raises(Killed):
-        train("killed", last=3)
-    again = train("killed", resume=True)
-    assert all(torch.equal(value, again.last.state[name]) for name, value in whole.last.state.items())
-    assert whole.history == again.history
+    assert_resumed_is_the_same(config, loaded, tmp_path, 3)
 
 
 def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):

@@ -8,16 +8,12 @@ import torch
 
 from clp_aug.contract.errors import UsageError
 from clp_train import data, loop
-from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig, make_config
 from clp_train.optimiser import rate_factor
+from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ()
 METHODS = ("clp", "meta-lp")
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +71,7 @@ def test_batches_are_even_over_the_classes_or_as_the_pictures_come(demo_shard, l
 
 def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path):
     config = config_of(demo_shard, batches="class", omega_schedule="network")
-
-    def train(name, last=None, resume=False):
-        def on_step(done):
-            if done.step == last:
-                raise Killed
-
-        return loop.train(config, loaded, on_step, checkpoint=Checkpoint(tmp_path / name, {}), resume=resume)
-
-    whole = train("whole")
-    with pytest.raises(Killed):
-        train("killed", last=3 * -(-len(loaded.train.label) // 40) + 1)
-    again = train("killed", resume=True)
-    assert all(torch.equal(value, again.last.state[name]) for name, value in whole.last.state.items())
+    assert_resumed_is_the_same(config, loaded, tmp_path, 3 * -(-len(loaded.train.label) // 40) + 1)
 
 
 @pytest.mark.parametrize(
