@@ -21,6 +21,7 @@ TITLES = {
     "last": "Last epoch",
     "best_on_test": "Best epoch by test: what an oracle would pick, not a result",
 }
+ONE_FOR_BOTH = "Last epoch (there are no validation pictures to select another on)"
 NOTHING = "-"
 TABLE = "table.json"
 
@@ -61,6 +62,13 @@ def shown(cell: Cell) -> str:
 def mean_of(values: Mapping[int, float]) -> str:
     """Return a mean in percent as text."""
     return f"{sum(values.values()) / len(values):.1f}" if values else NOTHING
+
+
+def titled(parts: Mapping[str, object]) -> dict[str, str]:
+    """Return the moments that a page shows, and their titles: one for both where "selected" is nowhere another."""
+    if parts.get("selected") != parts.get("last"):
+        return {when: TITLES[when] for when in parts}
+    return {when: ONE_FOR_BOTH if when == "last" else TITLES[when] for when in parts if when != "selected"}
 
 
 def layout_of(table: Table, parts: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, list[str]]:
@@ -176,9 +184,10 @@ def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     lines = [f"# {table.title}", "", f"Made by `clp-bench {table.name} --scale {scale}`.", ""]
     layout = layout_of(table, parts)
     heads = heads_of(table, layout, cost)
-    for when, part in parts.items():
-        lines += [f"## {TITLES[when]}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        lines += [f"| {' | '.join(one.text for one in line)} |" for line in lines_of(table, part, layout, cost)] + [""]
+    for when, title in titled(parts).items():
+        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        shown_lines = lines_of(table, parts[when], layout, cost)
+        lines += [f"| {' | '.join(one.text for one in line)} |" for line in shown_lines] + [""]
     return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
 
 
@@ -213,7 +222,9 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
     layout = layout_of(table, parts)
-    tables = [{"title": TITLES[when], "lines": lines_of(table, part, layout, cost)} for when, part in parts.items()]
+    tables = [
+        {"title": title, "lines": lines_of(table, parts[when], layout, cost)} for when, title in titled(parts).items()
+    ]
     return page.get_template("table.html").render(
         title=table.title, command=f"clp-bench {table.name} --scale {scale}", tables=tables,
         times=time_heads(cost), columns=[(table.columns[name].title, what) for name, what in layout.items()],

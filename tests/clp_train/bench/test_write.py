@@ -47,6 +47,17 @@ def test_what_no_run_is_of_is_not_shown(tmp_path):
     assert "B" not in write_table(table, "cpu", plain, tmp_path)[3].read_text().split("<ul>")[0]
 
 
+def test_one_section_where_nothing_could_be_selected(tmp_path):
+    paths = write_table(TABLE, "cpu", WHOLE, tmp_path)
+    for text in (paths[1].read_text(), paths[3].read_text()):
+        assert "Last epoch (there are no validation pictures to select another on)" in text
+        assert "Epoch selected" not in text
+    assert "selected,ce,a," in paths[2].read_text(), "who reads the CSV finds both"
+    selected = WHOLE[0] | {"metrics": WHOLE[0]["metrics"] | {"selected": {"test": {"average": 0.9, "worst": 0.9}}}}
+    text = write_table(TABLE, "cpu", [selected, *WHOLE[1:]], tmp_path)[1].read_text()
+    assert text.index("## Epoch selected on validation") < text.index("## Last epoch\n")
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.1234, "0.12"), (9.94, "9.9"), (10.4, "10"), (141.6, "142")])
 def test_seconds_have_no_exponent(seconds, text):
     assert seconds_text(seconds) == text
@@ -90,7 +101,7 @@ def test_the_page_escapes_and_marks_the_best(tmp_path):
     page = write_table(TABLE, "cpu", WHOLE, tmp_path)[3].read_text()
     assert "Errors &amp; spreads" in page
     assert "L&lt;A&gt;" in page
-    assert page.count('class="best"') == 2 * 3, "two moments; CLP is best in A, LA and CLP in B"
+    assert page.count('class="best"') == 3, "CLP is best in A, LA and CLP in B"
     assert "http" not in page
 
 
