@@ -146,9 +146,9 @@ def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[s
     missing = [column.title for name, column in table.columns.items() if name not in layout]
     if missing:
         lines.append(f"Not run: {', '.join(missing)}.")
-    for name, column in table.columns.items():
-        how = getattr(table.columns[column.shared or name], scale)
-        if how is not None and how.cut and not column.shared:
+    for column in (table.columns[name] for name in dict.fromkeys(table.columns[one].shared or one for one in layout)):
+        how = getattr(column, scale)
+        if how is not None and how.cut:
             lines.append(f"Cut at this scale, {column.title}: {how.cut}.")
     lines.append(
         "Ours: mean and standard deviation over seeds on the common protocol; own: the method's own protocol, where it"
