@@ -1,4 +1,4 @@
-"""BACKGROUND: what a picture without its object says of the label, by a linear classifier that has not seen it.
+"""BACKGROUND: what a picture without its object says of the label, by a classifier that has not seen it.
 
 Added to the logits within the loss, it leaves to the network what the background does not explain, as the log class
 prior does with what class sizes explain: where backgrounds say nothing the two are the same.
@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
+from clp_train.config import TrainConfig
 from clp_train.methods.base import TrainTable
-from clp_train.scoring import BACKGROUND, Scores
+from clp_train.scoring import BACKGROUND, LEARNT_BACKGROUND, Scores
 
 FOLDS = 5
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of weights on features of mean square 1; the last leaves the class priors
@@ -21,13 +22,18 @@ STEPS = 50
 SHARE = 0.01  # of the class priors in what is returned: no class is ruled out by a background
 
 
-def background_start(scores: Scores, table: TrainTable, seed: int) -> Tensor:
-    """Return log P(class | background) of the training pictures, float32 (N, C), by what the network is when asked.
+def background_start(scores: Scores, table: TrainTable, config: TrainConfig) -> Tensor:
+    """Return log P(class | background) of the training pictures, float32 (N, C), each row that of probabilities.
 
-    seed: of the run. Source: ours; see background_log_prior.
+    By a linear classifier on the network's features as they are when asked, or by networks of its kind where all of it
+    learns, whose own features may come to know more: what has the lower loss on pictures not seen. Source: ours.
     """
-    features = scores(BACKGROUND).features
-    return background_log_prior(features, table.label, table.classes, rng_for(seed, 0, "background"))
+    rng = rng_for(config.seed, 0, "background")
+    linear = background_log_prior(scores(BACKGROUND).features, table.label, table.classes, rng)
+    if config.trainable == "head":
+        return linear
+    learnt = never_zero(scores(LEARNT_BACKGROUND).logits.softmax(1), table.label)
+    return min(linear, learnt, key=lambda log_p: F.nll_loss(log_p, table.label).item())
 
 
 def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.random.Generator) -> Tensor:
@@ -39,8 +45,7 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
     """
     x = features - features.mean(0)
     x = x / x.square().sum(1).mean().sqrt().clamp(min=1e-12)
-    prior = torch.bincount(label, minlength=classes).float() / len(label)
-    fold, best, lowest = folds(label.numpy(), rng), None, float("inf")
+    fold, best, lowest = folds(label.numpy(), rng, FOLDS), None, float("inf")
     for decay in DECAYS:
         logits = torch.empty(len(label), classes)
         for k in range(FOLDS):
@@ -48,19 +53,25 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
             if held.any():
                 weight, bias = fitted(x[~held], label[~held], classes, decay)
                 logits[held] = x[held] @ weight.T + bias
-        p = (1 - SHARE) * logits.softmax(1) + SHARE * prior
-        loss = F.nll_loss(p.clamp(min=1e-12).log(), label).item()
+        log_p = never_zero(logits.softmax(1), label)
+        loss = F.nll_loss(log_p, label).item()
         if loss < lowest:
-            best, lowest = p, loss
-    return best.clamp(min=1e-12).log()
+            best, lowest = log_p, loss
+    return best
 
 
-def folds(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def never_zero(p: Tensor, label: Tensor) -> Tensor:
+    """Return the logarithms of probabilities (N, C) with a little of the class priors; label: int64 (N,)."""
+    prior = torch.bincount(label, minlength=p.shape[1]).float() / len(label)
+    return ((1 - SHARE) * p + SHARE * prior).clamp(min=1e-12).log()
+
+
+def folds(label: np.ndarray, rng: np.random.Generator, number: int) -> np.ndarray:
     """Return the fold of each picture, int64 (N,), each class spread over all of them; label: int64 (N,)."""
     found = np.empty(len(label), np.int64)
     for c in np.unique(label):
         rows = rng.permutation(np.flatnonzero(label == c))
-        found[rows] = (rng.integers(FOLDS) + np.arange(len(rows))) % FOLDS
+        found[rows] = (rng.integers(number) + np.arange(len(rows))) % number
     return found
 
 

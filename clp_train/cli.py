@@ -122,7 +122,10 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
             if board is not None:
                 runs.show_on(board, history[-1])
 
-        trained = loop.train(config, loaded, on_step, on_epoch, runs.checkpoint_of(config, loaded), resume)
+        checkpoint = runs.checkpoint_of(config, loaded)
+        trained = loop.train(
+            config, loaded, on_step, on_epoch, checkpoint, resume, lambda rows, name: bar.track(rows, description=name)
+        )
     attention, looks = look_at(trained.network, loaded.meta)
     result = runs.result_of(config, loaded, trained, attention)
     runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)

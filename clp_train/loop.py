@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.clock import Clock, Spent
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, BoxedPictures, RunData
+from clp_train.learnt_backgrounds import learnt_backgrounds
 from clp_train.loss_changes import raised_losses
 from clp_train.losses import DivergedError
 from clp_train.meta_stream import meta_batch
@@ -29,10 +30,10 @@ from clp_train.methods.base import Method, TrainTable
 from clp_train.metrics import Metrics, evaluate
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
-from clp_train.models.parts import Output, Peers, frozen_batch_norm, heads
+from clp_train.models.parts import Peers, frozen_batch_norm, heads
 from clp_train.optimiser import build_optimiser, rate_factor, set_rates, take_up
 from clp_train.probe import probe_of
-from clp_train.scoring import BACKGROUND, Scores, score, score_backgrounds
+from clp_train.scoring import scores_of
 from clp_train.stages import Stage, plan
 from clp_train.step import StepLosses, train_step
 
@@ -82,11 +83,13 @@ def train(
     on_epoch: Callable[[list[dict]], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    watch: Callable[[Iterable, str], Iterable] = data.unwatched,
 ) -> Trained:
     """Train and evaluate one classifier; the same settings give the same weights on a CPU, killed and resumed or not.
 
     on_step: called after each step; on_epoch: after each epoch with the history; checkpoint: where the full state goes
-    every config.checkpoint_interval steps and after each epoch; resume: go on from it. Raises DivergedError when a loss
+    every config.checkpoint_interval steps and after each epoch; resume: go on from it; watch: wraps the epochs in which
+    backgrounds are learnt, for methods that ask for them, before the first step. Raises DivergedError when a loss
     is not finite, and what `plan`, `check_stages` and `Checkpoint.load` raise.
     """
     classes = len(run.header.class_names)
@@ -105,6 +108,8 @@ def train(
     )
     counts = list(run.weights)
     everything = tuple(run.evaluation)
+    starting = functools.partial(start_network, config, run, classes, method)
+    learnt = functools.partial(learnt_backgrounds, starting, run.train, config, watch)
 
     def measured(part: Part, splits: tuple[str, ...]) -> dict[str, Metrics]:
         there = {name: part.run.evaluation[name] for name in splits if name in part.run.evaluation}
@@ -129,7 +134,7 @@ def train(
             take_up(momentum, network, optimiser)
         for epoch in range(at.epoch, epochs.stop):
             if not at.losses:
-                method.begin_epoch(epoch, config.epochs, scores_of(part.learner, part.run))
+                method.begin_epoch(epoch, config.epochs, scores_of(part.learner, part.run, learnt))
             factor = rate_factor(config, epoch - epochs.start, len(epochs))
             set_rates(optimiser, factor)
             try:
@@ -196,18 +201,6 @@ def begin_stage(
     if stage.fresh_head:
         for i, head in enumerate(heads(network)):
             start_head(head, data.generator_for(config.seed, number * len(heads(network)) + i, "fresh head"))
-
-
-def scores_of(network: nn.Module, run: RunData) -> Scores:
-    """Return what computes the network's features and logits, as it is when asked, of a stream of the run."""
-    streams = {"train": run.train, "meta": data.meta_of_kinds(run.meta, (ORIGINAL,)), BACKGROUND: run.background}
-
-    def scores(stream: str) -> Output:
-        if stream == BACKGROUND and run.background is None:
-            return score_backgrounds(network, run.train)
-        return score(network, streams[stream])
-
-    return scores
 
 
 def epoch_steps(

@@ -7,18 +7,36 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.schema import GREY
-from clp_train.data import BoxedPictures, Pictures, as_input, masks
+from clp_aug.contract.schema import GREY, ORIGINAL
+from clp_train.data import BoxedPictures, Pictures, RunData, as_input, masks, meta_of_kinds
 from clp_train.models.parts import Output
 
 BATCH = 250
 
-BACKGROUND = "background"
+BACKGROUND, LEARNT_BACKGROUND = "background", "learnt background"
 
 Scores = Callable[[str], Output]
 """Stream -> features (N, A) and logits (N, C) of its pictures, in their order. "train"; "meta", the originals; or
-BACKGROUND, the training pictures with their objects hidden, for methods that see it.
+BACKGROUND, the training pictures with their objects hidden, for methods that see it; LEARNT_BACKGROUND, the same by
+networks that have learnt them, each picture by one that has not seen it, which takes as long as a run.
 """
+
+
+def scores_of(network: nn.Module, run: RunData, learnt: Callable[[], Output] | None = None) -> Scores:
+    """Return what computes the network's features and logits, as it is when asked, of a stream of the run.
+
+    learnt: gives those of LEARNT_BACKGROUND.
+    """
+    streams = {"train": run.train, "meta": meta_of_kinds(run.meta, (ORIGINAL,)), BACKGROUND: run.background}
+
+    def scores(stream: str) -> Output:
+        if stream == BACKGROUND and run.background is None:
+            return score_backgrounds(network, run.train)
+        if stream == LEARNT_BACKGROUND:
+            return learnt()
+        return score(network, streams[stream])
+
+    return scores
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ PACKAGES = ("clp_aug", "clp_train")
 APART = ("bench", "report", "inspect", "fitting", "making")  # rooms that no run depends on
 REGISTRY = "clp_train.methods"
 ROOM = REGISTRY + "."
-SHARED = ("__init__", "base", "listing", "ranges")  # modules of that room that are not methods
+SHARED = ("__init__", "base", "listing", "checks")  # modules of that room that are not methods
 
 
 def digest_of(what) -> str:

@@ -21,7 +21,7 @@ from clp_train.counterfactuals import SOURCES, Pairs, pairs_of
 from clp_train.data import Batch, BoxedPictures
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.samplers import repeated
 from clp_train.scoring import Scores
 from clp_train.stages import Stage

@@ -16,7 +16,7 @@ from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.objective import Terms
 from clp_train.scoring import Scores
 
@@ -38,12 +38,12 @@ class BackgroundAdjust(Method):
     sees_background = True
 
     def __init__(self, config: TrainConfig, table: TrainTable) -> None:
-        self.tau, self.seed = make_options(config.method, config.options).tau, config.seed
+        self.tau, self.config = make_options(config.method, config.options).tau, config
         self.table, self.prior = table, torch.zeros(len(table.label), table.classes)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if epoch == 0:
-            self.prior = background_start(scores, self.table, self.seed)
+            self.prior = background_start(scores, self.table, self.config)
 
     def terms(self, view: View) -> Terms:
         return Terms(delta=self.tau * self.prior[view.row].to(view.logits))

@@ -12,7 +12,7 @@ from clp_train.class_weights import effective_weights
 from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.objective import Terms
 
 

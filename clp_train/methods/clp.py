@@ -69,12 +69,12 @@ class Clp(Learner):
         self.kept = torch.ones(len(CHARACTERISTICS))
         if options.leave_out:
             self.kept[options.leave_out - 1] = 0
-        self.table, self.seed = table, config.seed
+        self.table, self.config = table, config
         self.prior = torch.zeros(len(table.label), table.classes) if self.sees_background else None
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.sees_background and epoch == 0:
-            self.prior = background_start(scores, self.table, self.seed)
+            self.prior = background_start(scores, self.table, self.config)
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)

@@ -19,7 +19,7 @@ from clp_train.contrast import PARTS, ContrastSets, contrastive_loss
 from clp_train.data import Batch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_learning_body, require_within
 from clp_train.models.parts import Output
 from clp_train.objective import Terms
 from clp_train.scoring import Scores
@@ -99,8 +99,7 @@ def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) ->
     """Return the method before its first step. Raises UsageError for a run that leaves nothing to contrast."""
     if config.batch_size < PARTS:
         raise UsageError(f"--method cnc: --batch-size {config.batch_size}: expected {PARTS} at least, one of each part")
-    if config.trainable == "head":
-        raise UsageError("--method cnc: --set trainable=head: contrast acts on the body; train all of it")
+    require_learning_body(config.method, config.trainable, "acts on features that learn")
     if len(table.label.unique()) < 2:
         raise UsageError("--method cnc: all training pictures are of one class; expected two classes at least")
     return CorrectNContrast(make_options(config.method, config.options), table, config.batch_size)

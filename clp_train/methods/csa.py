@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.contract.errors import pick
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
@@ -26,7 +26,7 @@ from clp_train.gradcam import gradcam
 from clp_train.hypergradient import virtual_pass
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import FEATURES_ONCE, require_learning_body, require_within
 from clp_train.models.heads import DualHead
 from clp_train.models.parts import Output
 from clp_train.scoring import Scores
@@ -139,9 +139,5 @@ def latest(old: Tensor | None, new: Tensor, size: int) -> Tensor:
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Csa:
     """Return the method before its first step. Raises UsageError where there are no pictures to look at."""
-    if config.trainable == "head":
-        raise UsageError(
-            f"--set trainable=head: method {config.method} blends pictures, and a frozen body's features are made once;"
-            " take --set trainable=all"
-        )
+    require_learning_body(config.method, config.trainable, FEATURES_ONCE)
     return Csa(make_options(config.method, config.options), table.label, config.batch_size)

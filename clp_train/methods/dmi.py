@@ -18,7 +18,7 @@ from clp_train.config import TrainConfig
 from clp_train.losses import DivergedError
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.noisy_losses import determinant_loss
 from clp_train.objective import Terms
 from clp_train.stages import Stage

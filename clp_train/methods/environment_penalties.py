@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.contract.errors import pick
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, steps_per_epoch
@@ -20,7 +20,7 @@ from clp_train.environments import alignment, even_weights, feature_variance, in
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_learning_body, require_within
 from clp_train.models.parts import Output
 from clp_train.objective import Terms
 from clp_train.samplers import even_batches
@@ -186,10 +186,7 @@ KINDS = {"irm": Invariant, "ib-irm": Narrowed, "v-rex": Annealed, "coral": Align
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Aligned:
     """Return the method before its first step. Raises UsageError for a data set without groups, or frozen features."""
     table.require_groups(config.method)
-    if config.trainable == "head" and config.method in ("coral", "ib-irm"):
-        raise UsageError(
-            f"--method {config.method}: --set trainable=head: its penalty acts on the body; train all of it, or take"
-            " irm"
-        )
+    if config.method in ("coral", "ib-irm"):
+        require_learning_body(config.method, config.trainable, "acts on features that learn")
     steps = config.epochs * steps_per_epoch(len(table.label), config.batch_size)
     return KINDS[config.method](settled(make_options(config.method, config.options), steps), table)

@@ -13,7 +13,7 @@ from clp_train.environments import part_means
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.objective import Terms
 from clp_train.stages import Stage
 

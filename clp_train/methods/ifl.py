@@ -20,8 +20,8 @@ from clp_train.config import TrainConfig
 from clp_train.data import Batch, steps_per_epoch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.checks import require_within
 from clp_train.methods.logit_adjust import adjustment
-from clp_train.methods.ranges import require_within
 from clp_train.models.parts import Output
 from clp_train.moments import class_means
 from clp_train.objective import Terms

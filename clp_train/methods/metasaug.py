@@ -20,7 +20,7 @@ from clp_train.class_weights import effective_weights
 from clp_train.config import TrainConfig
 from clp_train.methods import isda, make_options
 from clp_train.methods.base import TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.moments import isda_delta
 from clp_train.objective import Terms
 

@@ -20,6 +20,7 @@ from clp_train.config import TrainConfig
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
 from clp_train.methods.base import Learner, Method, TrainTable
+from clp_train.methods.checks import require_learning_body
 from clp_train.models.parts import start_linear
 from clp_train.objective import Terms
 
@@ -81,10 +82,9 @@ class Mfrw(Learner):
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Mfrw:
     """Return the method. Raises UsageError for a head alone, and for a meta step behind the step."""
-    for name, refused, why, instead in (
-        ("trainable", "head", "acts on features that learn", "all"),
-        ("meta_step", "lagged", "needs the head as it was", "exact"),
-    ):
-        if getattr(config, name) == refused:
-            raise UsageError(f"--set {name}={refused}: method {config.method} {why}; take --set {name}={instead}")
+    require_learning_body(config.method, config.trainable, "acts on features that learn")
+    if config.meta_step == "lagged":
+        raise UsageError(
+            f"--set meta_step=lagged: method {config.method} needs the head as it was; take --set meta_step=exact"
+        )
     return Mfrw(make_options(config.method, config.options), config.omega_lr, table.classes, generator)

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_learning_body, require_within
 from clp_train.models.parts import Output
 from clp_train.noisy_losses import smallest, symmetric_divergence
 from clp_train.objective import Terms
@@ -108,7 +107,6 @@ class JoCoR(CoTeaching):
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> CoTeaching:
     """Return the method. Raises UsageError for a head alone: two heads on one body's features are no peers."""
-    if config.trainable == "head":
-        raise UsageError(f"--set trainable=head: method {config.method} needs two whole networks; take trainable=all")
+    require_learning_body(config.method, config.trainable, "needs two whole networks")
     kind = {"co-teaching": CoTeaching, "jocor": JoCoR}[config.method]
     return kind(make_options(config.method, config.options), config.epochs, table.wrong)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clp_aug.contract.errors import UsageError
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, as_input
 from clp_train.methods.base import Method, TrainTable
+from clp_train.methods.checks import FEATURES_ONCE, require_learning_body
 from clp_train.transforms.rand_augment import rand_augment
 
 
@@ -24,9 +24,5 @@ class RandAug(Method):
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> RandAug:
     """Return the method. Raises UsageError for a frozen body, whose features are made once."""
-    if config.trainable == "head":
-        raise UsageError(
-            f"--set trainable=head: method {config.method} changes pictures, and a frozen body's features are made"
-            " once; train all of it"
-        )
+    require_learning_body(config.method, config.trainable, FEATURES_ONCE)
     return RandAug()

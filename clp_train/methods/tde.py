@@ -15,7 +15,7 @@ from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import require_within
 from clp_train.models.parts import Output
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import UsageError
 from clp_train.config import TrainConfig
 from clp_train.data import Batch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.ranges import require_within
+from clp_train.methods.checks import FEATURES_ONCE, require_learning_body, require_within
 from clp_train.online import mix_rand
 
 
@@ -56,9 +55,5 @@ def boxes_around(inside: Tensor) -> Tensor:
 
 def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> TrainInfills:
     """Return the control. Raises UsageError for a frozen body, whose features are made once."""
-    if config.trainable == "head":
-        raise UsageError(
-            f"--set trainable=head: method {config.method} changes pictures at every step, and a frozen body's features"
-            " are made once; train all of it"
-        )
+    require_learning_body(config.method, config.trainable, FEATURES_ONCE)
     return TrainInfills(make_options(config.method, config.options))

@@ -7,13 +7,14 @@ import torch
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
-from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds
+from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds, never_zero
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.methods import build_method
 from clp_train.models import build_model
+from clp_train.models.parts import Output
 from clp_train.probe import probe_of
-from clp_train.scoring import BACKGROUND, score, score_backgrounds, without_object
+from clp_train.scoring import BACKGROUND, score, score_backgrounds, scores_of, without_object
 from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ("background-adjust",)
@@ -52,8 +53,8 @@ def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
     found = score_backgrounds(network, loaded.train)
     torch.testing.assert_close(found.logits, expected.logits)
     head, run = probe_of(network, loaded, background=True)
-    torch.testing.assert_close(loop.scores_of(head, run)(BACKGROUND).logits, expected.logits)
-    torch.testing.assert_close(loop.scores_of(network, loaded)(BACKGROUND).logits, expected.logits)
+    torch.testing.assert_close(scores_of(head, run)(BACKGROUND).logits, expected.logits)
+    torch.testing.assert_close(scores_of(network, loaded)(BACKGROUND).logits, expected.logits)
     assert probe_of(network, loaded)[1].background is None
 
 
@@ -61,12 +62,12 @@ def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
 def test_folds_hold_every_class_and_every_picture_once(seed):
     rng = np.random.default_rng(seed)
     label = rng.choice(4, 60, p=[0.6, 0.2, 0.15, 0.05])
-    found = folds(label, rng)
+    found = folds(label, rng, FOLDS)
     assert set(found) <= set(range(FOLDS))
     for c in range(4):
         sizes = np.bincount(found[label == c], minlength=FOLDS)
         assert sizes.max() - sizes.min() <= 1
-    assert not np.array_equal(found, folds(label, rng))
+    assert not np.array_equal(found, folds(label, rng, FOLDS))
 
 
 @pytest.mark.parametrize("decay", DECAYS[:-1])
@@ -92,11 +93,14 @@ def test_backgrounds_that_say_nothing_leave_the_class_priors_and_others_the_clas
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, 0.5])
-def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded, tau):
+@pytest.mark.parametrize("better", ["linear", "learnt"])
+def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded, tau, better):
     network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
-    features = score_backgrounds(network, loaded.train).features
-    expected = background_log_prior(features, loaded.train.label, 2, rng_for(0, 0, "background"))[rows]
-    out, label = score(network, loaded.train.take(rows)), loaded.train.label[rows]
+    features, labels = score_backgrounds(network, loaded.train).features, loaded.train.label
+    linear = background_log_prior(features, labels, 2, rng_for(0, 0, "background"))
+    told = 6.0 * torch.nn.functional.one_hot(labels, 2) * (1 if better == "learnt" else -1)
+    expected = (linear if better == "linear" else never_zero(told.softmax(1), labels))[rows]
+    out, label = score(network, loaded.train.take(rows)), labels[rows]
     view = View(out.logits, out.features, network.head.weight.detach(), label, label, rows)
     for name, more, factor in (
         ("background-adjust", {"options": {"tau": tau}}, tau),
@@ -106,10 +110,17 @@ def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded
         config = config_of(demo_shard, method=name, **more)
         method = build_method(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
         for epoch in (0, 1):
-            method.begin_epoch(epoch, 2, loop.scores_of(network, loaded))
+            method.begin_epoch(epoch, 2, scores_of(network, loaded, lambda: Output(told, told)))
         torch.testing.assert_close(method.terms(view).delta, factor * expected)
     torch.nn.init.normal_(method.network.last.weight)
     assert not torch.allclose(method.terms(view).delta, expected), "and goes on from there"
+
+
+def test_a_frozen_body_is_not_asked_what_it_could_learn(demo_shard, loaded):
+    config = config_of(demo_shard, method="background-adjust", trainable="head")
+    method = build_method(config, loop.table_of(loaded), torch.Generator())
+    method.begin_epoch(0, 2, scores_of(a_network(loaded), loaded))
+    assert method.prior.isfinite().all()
 
 
 @pytest.mark.parametrize("start", ["zero", "background"])

@@ -215,10 +215,18 @@ def test_refusals():
     assert_refused("cnc", "--set first=1.0: expected a number from 0.01 to 0.99", first=1.0)
     one = torch.zeros(4, dtype=torch.int64)
     for table, settings, message in (
-        (table_of([2, 2]), {"batch_size": 3}, "--batch-size 3: expected 4 at least, one of each part"),
-        (table_of([2, 2]), {"trainable": "head"}, "--set trainable=head: contrast acts on the body; train all of it"),
-        (TrainTable(one, one, 2, 2), {}, "all training pictures are of one class; expected two classes at least"),
+        (table_of([2, 2]), {"batch_size": 3}, "--method cnc: --batch-size 3: expected 4 at least, one of each part"),
+        (
+            table_of([2, 2]),
+            {"trainable": "head"},
+            "--set trainable=head: method cnc acts on features that learn; take --set trainable=all",
+        ),
+        (
+            TrainTable(one, one, 2, 2),
+            {},
+            "--method cnc: all training pictures are of one class; expected two classes at least",
+        ),
     ):
         with pytest.raises(UsageError) as error:
             method_of("cnc", table, **settings)
-        assert str(error.value) == f"--method cnc: {message}"
+        assert str(error.value) == message

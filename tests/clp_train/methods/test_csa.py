@@ -241,6 +241,6 @@ def test_it_refuses():
     with pytest.raises(UsageError) as error:
         build_method(config_of(trainable="head"), table, torch.Generator())
     assert str(error.value) == (
-        "--set trainable=head: method csa blends pictures, and a frozen body's features are made once; take --set"
-        " trainable=all"
+        "--set trainable=head: method csa changes pictures at every step, and a frozen body's features are made"
+        " once; take --set trainable=all"
     )

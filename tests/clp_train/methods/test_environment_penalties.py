@@ -277,5 +277,5 @@ def test_refusals(name):
         with pytest.raises(UsageError) as error:
             method_of(name, table_of([2, 2, 2, 2]), trainable="head")
         assert str(error.value) == (
-            f"--method {name}: --set trainable=head: its penalty acts on the body; train all of it, or take irm"
+            f"--set trainable=head: method {name} acts on features that learn; take --set trainable=all"
         )

@@ -236,6 +236,6 @@ def test_other_refusals():
     config = TrainConfig(meta=Path("x.h5"), method="jocor", trainable="head")
     table = TrainTable(torch.arange(4) % 2, torch.arange(4) % 2, 2, 2)
     with pytest.raises(
-        UsageError, match="--set trainable=head: method jocor needs two whole networks; take trainable=all"
+        UsageError, match="--set trainable=head: method jocor needs two whole networks; take --set trainable=all"
     ):
         build_method(config, table, torch.Generator())

@@ -298,6 +298,6 @@ def test_a_frozen_body_is_refused(demo_shard):
     with pytest.raises(UsageError) as error:
         build_method(config, None, None)
     assert str(error.value) == (
-        "--set trainable=head: method rand-aug changes pictures, and a frozen body's features are made once; train all"
-        " of it"
+        "--set trainable=head: method rand-aug changes pictures at every step, and a frozen body's features are"
+        " made once; take --set trainable=all"
     )

@@ -82,5 +82,5 @@ def test_what_is_refused(demo_shard):
         build_method(config, None, None)
     assert str(error.value) == (
         "--set trainable=head: method train-infills changes pictures at every step, and a frozen body's features are"
-        " made once; train all of it"
+        " made once; take --set trainable=all"
     )
