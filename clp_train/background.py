@@ -45,7 +45,7 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
     """
     x = features - features.mean(0)
     x = x / x.square().sum(1).mean().sqrt().clamp(min=1e-12)
-    fold, best, lowest = folds(label.numpy(), rng, FOLDS), None, float("inf")
+    fold, best, lowest = folds(label.numpy(), rng), None, float("inf")
     for decay in DECAYS:
         logits = torch.empty(len(label), classes)
         for k in range(FOLDS):
@@ -66,12 +66,12 @@ def never_zero(p: Tensor, label: Tensor) -> Tensor:
     return ((1 - SHARE) * p + SHARE * prior).clamp(min=1e-12).log()
 
 
-def folds(label: np.ndarray, rng: np.random.Generator, number: int) -> np.ndarray:
+def folds(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the fold of each picture, int64 (N,), each class spread over all of them; label: int64 (N,)."""
     found = np.empty(len(label), np.int64)
     for c in np.unique(label):
         rows = rng.permutation(np.flatnonzero(label == c))
-        found[rows] = (rng.integers(number) + np.arange(len(rows))) % number
+        found[rows] = (rng.integers(FOLDS) + np.arange(len(rows))) % FOLDS
     return found
 
 

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
-from clp_train.background import folds
 from clp_train.config import TrainConfig
 from clp_train.data import BoxedPictures, generator_for, make_batch, steps_per_epoch, unwatched
 from clp_train.losses import check_finite
@@ -36,7 +35,7 @@ def learnt_backgrounds(
     pictures by heart. It costs about as much as a run with plain cross entropy. Raises DivergedError. Source: ours, for
     the biased model of Clark et al. 2019.
     """
-    fold = folds(pictures.label.numpy(), rng_for(config.seed, 0, "background networks"), NETWORKS)
+    fold = parts_of(pictures.label.numpy(), rng_for(config.seed, 0, "background networks"))
     learnt, held = ([np.flatnonzero((fold == k) == own) for k in range(NETWORKS)] for own in (False, True))
     order = torch.from_numpy(np.concatenate(held).argsort())
     networks = [start() for _ in range(NETWORKS)]
@@ -52,6 +51,15 @@ def learnt_backgrounds(
         if loss < lowest or best is None:
             best, lowest = found, loss
     return best
+
+
+def parts_of(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return whose picture each is, int64 (N,): the networks' shares differ by one at most, of a class too."""
+    order = rng.permutation(len(label))
+    order = order[np.argsort(label[order], kind="stable")]
+    part = np.empty(len(label), np.int64)
+    part[order] = np.arange(len(label)) % NETWORKS
+    return part
 
 
 def learn_epoch(

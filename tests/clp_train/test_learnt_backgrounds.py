@@ -6,7 +6,6 @@ import torch
 from torch.nn import functional as F
 
 from clp_train import data, learnt_backgrounds
-from clp_train.background import folds
 from clp_train.config import TrainConfig
 from clp_train.losses import DivergedError
 from clp_train.models import build_model
@@ -123,8 +122,12 @@ def test_a_loss_that_is_not_finite_is_named():
         learnt_backgrounds.learnt_backgrounds(Bad, numbered_pictures(), config_of())
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_two_folds_are_halves(seed):
+@pytest.mark.parametrize("seed", range(20))
+def test_shares_are_even_in_all_and_in_each_class(seed):
     rng = np.random.default_rng(seed)
-    found = folds(rng.choice(4, 41), rng, 2)
-    assert set(found) == {0, 1}
+    label = rng.choice(4, 2 + seed)
+    part = learnt_backgrounds.parts_of(label, rng)
+    for chosen in (np.ones(len(label), bool), *(label == c for c in range(4))):
+        sizes = np.bincount(part[chosen], minlength=2)
+        assert sizes.max() - sizes.min() <= 1
+    assert set(part) == {0, 1}, "two pictures of two classes, too"

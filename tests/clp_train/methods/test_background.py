@@ -62,12 +62,12 @@ def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
 def test_folds_hold_every_class_and_every_picture_once(seed):
     rng = np.random.default_rng(seed)
     label = rng.choice(4, 60, p=[0.6, 0.2, 0.15, 0.05])
-    found = folds(label, rng, FOLDS)
+    found = folds(label, rng)
     assert set(found) <= set(range(FOLDS))
     for c in range(4):
         sizes = np.bincount(found[label == c], minlength=FOLDS)
         assert sizes.max() - sizes.min() <= 1
-    assert not np.array_equal(found, folds(label, rng, FOLDS))
+    assert not np.array_equal(found, folds(label, rng))
 
 
 @pytest.mark.parametrize("decay", DECAYS[:-1])
