@@ -12,6 +12,7 @@ from clp_aug.contract.files import written_beside
 from clp_train.bench.jobs import COMMON
 from clp_train.bench.scores import Cell, cells
 from clp_train.bench.spec import Table
+from clp_train.bench.write import FIGURE
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
 
 PANEL = (4.6, 3.4)  # inches
@@ -22,6 +23,8 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d
 def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Path]:
     """Write figure.svg and figure.png into a folder and return their paths; nothing for a table without a figure.
 
+    One panel a column that was run.
+
     Raises UsageError for an unknown drawing.
     """
     if not table.draw:
@@ -30,13 +33,14 @@ def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Pa
     from matplotlib.figure import Figure
 
     draw = pick(DRAWINGS, table.draw, "drawing")
+    run = {result["column"] for result in results}
+    shown = [name for name, column in table.columns.items() if (column.shared or name) in run] or list(table.columns)
     with mpl.rc_context(SETTINGS):
-        count = len(table.columns)
-        columns = min(count, 2)
-        rows = -(-count // columns)
+        columns = min(len(shown), 2)
+        rows = -(-len(shown) // columns)
         figure = Figure((PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
         found = cells(table, results, "last")
-        for i, name in enumerate(table.columns):
+        for i, name in enumerate(shown):
             axes = figure.add_subplot(rows, columns, i + 1)
             axes.set_title(table.columns[name].title)
             draw(axes, table, name, found, results)
@@ -44,7 +48,7 @@ def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Pa
         for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             content = io.BytesIO()
             figure.savefig(content, format=ending, dpi=150, metadata=metadata)
-            paths.append(folder / f"figure.{ending}")
+            paths.append((folder / FIGURE).with_suffix(f".{ending}"))
             with written_beside(paths[-1]) as temporary:
                 temporary.write_bytes(content.getvalue())
     return paths
@@ -86,7 +90,13 @@ def classes(axes, table: Table, column: str, found, results) -> None:
         axes.bar([r + i * width for r in ranks], accuracies, width, label=table.rows[row].title, color=COLOURS[i % 10])
     axes.set_xlabel("classes, rarest first")
     axes.set_ylabel("accuracy, %")
-    axes.legend(frameon=False)
+    explain(axes)
+
+
+def explain(axes) -> None:
+    """Add a legend if there is anything to explain."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
 
 
 def per_class(runs: Sequence[dict], split: str) -> list[float]:
@@ -107,7 +117,7 @@ def raised(axes, table: Table, column: str, found, results) -> None:
                 axes.plot(range(1, len(mean) + 1), mean, style, color=COLOURS[i % 10], label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("losses raised, %")
-    axes.legend(frameon=False)
+    explain(axes)
 
 
 def attention(axes, table: Table, column: str, found, results) -> None:
@@ -123,7 +133,7 @@ def attention(axes, table: Table, column: str, found, results) -> None:
     if shown:
         area = 100 * statistics.fmean(look["area"] for _, looks in shown for look in looks)
         axes.axhline(area, color="#555", linestyle=":", label="share of the picture")
-        axes.legend(frameon=False)
+        explain(axes)
     axes.set_xticks(range(len(shown)), [title for title, _ in shown])
     axes.set_ylabel("Grad-CAM inside the boxes, %")
 

@@ -23,7 +23,7 @@ TITLES = {
 }
 ONE_FOR_BOTH = "Last epoch (there are no validation pictures to select another on)"
 NOTHING = "-"
-TABLE = "table.json"
+TABLE, FIGURE = "table.json", "figure.svg"
 
 
 def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path) -> list[Path]:
@@ -182,6 +182,7 @@ def rows_with_fewer_seeds(table: Table, results: Sequence[dict]) -> list[str]:
 def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     """Return the table as Markdown."""
     lines = [f"# {table.title}", "", f"Made by `clp-bench {table.name} --scale {scale}`.", ""]
+    lines += [f"![{table.title}]({FIGURE})", ""] if table.draw else []
     layout = layout_of(table, parts)
     heads = heads_of(table, layout, cost)
     for when, title in titled(parts).items():
@@ -217,7 +218,7 @@ def number(value: float | None) -> str:
 
 
 def as_html(table: Table, scale: str, results, parts, cost) -> str:
-    """Return one page that needs nothing else."""
+    """Return one page that needs nothing else, but the drawing of a figure beside it."""
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -227,6 +228,7 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
     ]
     return page.get_template("table.html").render(
         title=table.title, command=f"clp-bench {table.name} --scale {scale}", tables=tables,
+        figure=FIGURE if table.draw else None,
         times=time_heads(cost), columns=[(table.columns[name].title, what) for name, what in layout.items()],
         remarks=remarks(table, scale, results, layout),
     )  # fmt: skip

@@ -58,6 +58,14 @@ def test_tables_without_a_drawing_have_none_and_unknown_ones_are_named(tmp_path)
         write_figure(dataclasses.replace(TABLE, draw="pie"), RESULTS, tmp_path)
 
 
+def test_a_panel_for_each_column_that_was_run(tmp_path):
+    columns = {"not run": Column("N", "error"), **COLUMNS}
+    table = dataclasses.replace(TABLE, columns=columns, draw="bars")
+    text = write_figure(table, RESULTS, tmp_path)[0].read_text()
+    assert 'id="axes_2"' in text, "b shares the runs of a"
+    assert 'id="axes_3"' not in text
+
+
 def test_bars_are_means():
     drawn = axes()
     bars(drawn, TABLE, "a", cells(TABLE, RESULTS, "last"), RESULTS)

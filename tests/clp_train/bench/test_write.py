@@ -1,6 +1,7 @@
 """Written tables: what stands in them, and the same bytes from the same runs."""
 
 import csv
+import dataclasses
 import json
 import re
 
@@ -103,6 +104,14 @@ def test_the_page_escapes_and_marks_the_best(tmp_path):
     assert "L&lt;A&gt;" in page
     assert page.count('class="best"') == 3, "CLP is best in A, LA and CLP in B"
     assert "http" not in page
+
+
+def test_a_figure_is_shown_on_its_page_and_a_table_has_none(tmp_path):
+    drawn = write_table(dataclasses.replace(TABLE, draw="bars"), "cpu", WHOLE, tmp_path / "drawn")
+    assert "![Errors & spreads](figure.svg)" in drawn[1].read_text()
+    assert '<img src="figure.svg" alt="Errors &amp; spreads">' in drawn[3].read_text()
+    plain = write_table(TABLE, "cpu", WHOLE, tmp_path / "plain")
+    assert not any("figure.svg" in path.read_text() for path in plain)
 
 
 def test_rows_with_fewer_seeds_are_named():
