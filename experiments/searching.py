@@ -35,10 +35,13 @@ class Row(NamedTuple):
     explained: bool = False
 
 
-def arguments_of(doc: str, out: str, size: int | None = None) -> argparse.Namespace:
-    """Read the command line of a search. doc: its text; out: the name of its results; size: of pictures, if any."""
+def arguments_of(doc: str, out: str, size: int | None = None, data: bool = True) -> argparse.Namespace:
+    """Read the command line of a search. doc: its text; out: the name of its results; size: of pictures, if any; data:
+    whether it needs some.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    if data:
+        parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", default=[""], help="Rows whose names start so.")
@@ -49,7 +52,11 @@ def arguments_of(doc: str, out: str, size: int | None = None) -> argparse.Namesp
 
 
 def search(
-    rows: Mapping[str, Row], arguments: argparse.Namespace, preset: str, settings: dict, shard_of: Callable[[int], Path]
+    rows: Mapping[str, Row],
+    arguments: argparse.Namespace,
+    preset: str | None,
+    settings: dict,
+    shard_of: Callable[[int], Path],
 ) -> None:
     """Train every row that is chosen and not done, seed by seed, and write what val says of it.
 
@@ -62,9 +69,8 @@ def search(
             if not name.startswith(tuple(arguments.rows)) or str(seed) in known(arguments.out)["rows"].get(name, {}):
                 continue
             own = {"meta": str(shard), "method": row.method, "seed": seed}
-            found = scores_of(row, make_config(
-                read_preset(preset), read_method(preset, row.method), settings | own, texts=row.texts
-            ))  # fmt: skip
+            of_preset = (read_preset(preset), read_method(preset, row.method)) if preset else ()
+            found = scores_of(row, make_config(*of_preset, settings | own, texts=row.texts))
             whole = known(arguments.out) | {"preset": preset}
             whole["settings"][name] = [row.method, *row.texts]
             whole["rows"].setdefault(name, {})[str(seed)] = found
