@@ -161,8 +161,20 @@ def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[s
     fewer = rows_with_fewer_seeds(table, results)
     if fewer:
         lines.append(f"Fewer seeds than others in a column: {', '.join(fewer)}.")
+    of_columns = seeds_of_columns(results)
+    for name, there in of_columns.items():
+        if there < max(of_columns.values()):
+            lines.append(f"Fewer seeds than other columns: {table.columns[name].title} ({there}).")
     lines.append(f"Seeds {seen}; {len(results)} runs, {hours:.1f} hours of training; {', '.join(versions)}.")
     return lines
+
+
+def seeds_of_columns(results: Sequence[dict]) -> dict[str, int]:
+    """Return how many seeds each column with runs of its own has."""
+    seen: dict[str, set[int]] = {}
+    for result in results:
+        seen.setdefault(result["column"], set()).add(result["seed"])
+    return {column: len(seeds) for column, seeds in seen.items()}
 
 
 def rows_with_fewer_seeds(table: Table, results: Sequence[dict]) -> list[str]:

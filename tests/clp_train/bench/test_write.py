@@ -114,6 +114,14 @@ def test_a_figure_is_shown_on_its_page_and_a_table_has_none(tmp_path):
     assert not any("figure.svg" in path.read_text() for path in plain)
 
 
+def test_a_column_with_fewer_seeds_is_named(tmp_path):
+    table = Table("t", "T", {"a": Column("A", "error", cpu=CPU), "b": Column("B", "worst", cpu=CPU)}, TABLE.rows)
+    plain = [r for r in WHOLE if r["protocol"] == "common"]
+    one = [r | {"column": "b"} for r in plain if r["seed"] == 0]
+    assert "- Fewer seeds than other columns: B (1)." in write_table(table, "cpu", plain + one, tmp_path)[1].read_text()
+    assert "Fewer seeds than other" not in write_table(table, "cpu", plain, tmp_path)[1].read_text()
+
+
 def test_rows_with_fewer_seeds_are_named():
     runs = [
         {"column": column, "row": row, "seed": seed}
