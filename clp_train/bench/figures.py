@@ -23,9 +23,7 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d
 def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Path]:
     """Write figure.svg and figure.png into a folder and return their paths; nothing for a table without a figure.
 
-    One panel a column that was run.
-
-    Raises UsageError for an unknown drawing.
+    One panel a column that was run. Raises UsageError for an unknown drawing.
     """
     if not table.draw:
         return []
