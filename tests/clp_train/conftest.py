@@ -10,6 +10,8 @@ from clp_aug.contract import schema
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import write_shard
 from clp_aug.datasets import load_dataset
+from clp_train import data
+from clp_train.config import TrainConfig
 
 FILLS = ("none", "strip", "random")
 
@@ -105,3 +107,9 @@ def one_thread():
 def demo_shard(tmp_path_factory):
     """80 training pictures and 24 meta pictures at 16 px."""
     return make_demo_shard(tmp_path_factory.mktemp("shard") / "demo.h5", size=16, per_group=2, train=80)
+
+
+@pytest.fixture(scope="session")
+def loaded(demo_shard):
+    """That shard and its data set, read for a run; no test changes it."""
+    return data.load(TrainConfig(meta=demo_shard))

@@ -16,11 +16,6 @@ from clp_train.probe import Probe, probe_of
 from clp_train.scoring import BATCH
 
 
-@pytest.fixture(scope="module")
-def loaded(demo_shard):
-    return data.load(TrainConfig(meta=demo_shard))
-
-
 def a_network(run, seed=0):
     """Return the network that a run of this seed starts from."""
     statistics = data.channel_statistics(run.train.images)

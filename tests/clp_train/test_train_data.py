@@ -17,11 +17,6 @@ from clp_train.config import TrainConfig
 from clp_train.transforms import joint
 
 
-@pytest.fixture(scope="module")
-def loaded(demo_shard):
-    return data.load(TrainConfig(meta=demo_shard))
-
-
 def test_training_pictures_are_the_shards_and_come_with_their_boxes(loaded, demo_shard):
     dataset, tables = load_dataset("demo"), data.ShardReader(demo_shard).tables
     assert loaded.train.sample_id.tolist() == tables["train/sample_id"].tolist()

@@ -1,79 +1,21 @@
-"""clp-data waterbirds on tiny birds: layouts, counts, the files it leaves, and what it says when something lacks."""
+"""clp-data waterbirds on tiny birds: layouts, counts, and the files it leaves."""
 
-import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
+from clp_aug.contract.errors import InputError, TooManyFallbacks
 from clp_aug.data_cli import data
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.waterbirds import RECIPE
 from clp_aug.making import waterbirds
 from clp_aug.making.foregrounds import read_birds
 from clp_aug.making.waterbirds import make
-from clp_aug.making.waterbirds_config import WaterbirdsConfig
 from clp_aug.mattes import About
-
-BIRD, SIZE = (250, 40, 40), (12, 10)  # colour; width and height in pixels
-
-
-def save_bird(root, name, seed, masks=None, alpha=False):
-    """Write a picture with a red rectangle on grey noise, its mask below another folder, or with alpha instead."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(100, 160, (SIZE[1], SIZE[0], 3), np.uint8)
-    mask = np.zeros(SIZE[::-1], np.uint8)
-    mask[2:8, 3:9] = 255
-    pixels[mask > 0] = BIRD
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if alpha:
-        pixels = np.dstack([pixels, mask])
-    Image.fromarray(pixels).save(path)
-    if masks is not None:
-        below = (masks / name).with_suffix(".png")
-        below.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(below)
-
-
-def save_place(path, seed, colour):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.full((14, 14, 3), colour, np.uint8)
-    pixels[0, 0] = seed  # no two files alike
-    Image.fromarray(pixels).save(path)
-
-
-@pytest.fixture
-def sources(tmp_path):
-    """20 landbirds and 20 waterbirds with masks, 6 land and 6 water backgrounds."""
-    for i in range(40):
-        name = f"{('landbird', 'waterbird')[i % 2]}/{i:02d}.png"
-        save_bird(tmp_path / "birds", name, i, tmp_path / "masks")
-    for i in range(6):
-        save_place(tmp_path / "land" / f"{i}.png", i, (0, 200, 0))
-        save_place(tmp_path / "water" / "lake" / f"{i}.png", i, (0, 0, 200))
-    return tmp_path
-
-
-def settings(root, **others):
-    given = {
-        "birds": root / "birds", "masks": root / "masks", "land": (root / "land",), "water": (root / "water",),
-        "out": root / "set", "confounding": 0.75, "shares": (12, 4, 4),
-    }  # fmt: skip
-    return WaterbirdsConfig(**given | others)
-
-
-def table(root):
-    with open(root / "metadata.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def contents(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+from tests.clp_aug.making.birds import BIRD, SIZE, contents, save_bird, settings, table
 
 
 def test_the_set_is_read_like_the_published_one(sources):
@@ -259,118 +201,6 @@ def test_a_table_tells_class_and_split(cub):
     )
     birds, _ = read_birds(cub / "images", path, cub.parent / "segmentations", False)
     assert [(bird.name[:3], bird.label, bird.split) for bird in birds] == [("002", 1, 1), ("006", 0, 2)]
-
-
-TABLES = {
-    "class": ("file,class\nlandbird/00.png,duck\n", r"line 2: class is 'duck'; expected landbird or waterbird"),
-    "split": ("file,class,split\nlandbird/00.png,landbird,0\n", r"line 2: split is '0'; expected train, val, test"),
-    "missing": ("file,class\nlandbird/x.png,landbird\n", r"line 2: no picture .*x.png; paths are relative to --birds"),
-    "twice": ("file,class\n" + 2 * "landbird/00.png,landbird\n", r"line 3: landbird/00.png is in the table already"),
-    "column": ("file,kind\nlandbird/00.png,landbird\n", r"no column class in the header file, kind; add it"),
-}
-
-
-@pytest.mark.parametrize(("text", "message"), TABLES.values(), ids=TABLES)
-def test_wrong_tables_of_birds(sources, text, message):
-    (sources / "birds.csv").write_text(text)
-    with pytest.raises(InputError, match=message):
-        make(settings(sources, classes=sources / "birds.csv"))
-
-
-def without(name):
-    def take_away(root):
-        (root / name).rename(root / "elsewhere")
-
-    return take_away
-
-
-def empty_water(root):
-    for path in (root / "water" / "lake").iterdir():
-        path.unlink()
-
-
-def other_size(root):
-    Image.new("L", (3, 3), 255).save(root / "masks" / "landbird" / "00.png")
-
-
-def broken_bird(root):
-    (root / "birds" / "waterbird" / "01.png").write_bytes(b"\x89PNG\r\n\x1a\n rubbish")
-
-
-def strange_folder(root):
-    (root / "birds" / "landbird").rename(root / "birds" / "sparrows")
-
-
-def no_mask_for_two(root):
-    for name in ("00", "02"):
-        (root / "masks" / "landbird" / f"{name}.png").unlink()
-
-
-LACKS = {
-    "birds": (without("birds"), r"^--birds .*birds: no such folder; layouts: docs/waterbirds.md$"),
-    "land": (without("land"), r"^--land .*land: no such folder; layouts: docs/waterbirds.md$"),
-    "empty water": (empty_water, r"^--water .*water: no picture in it \(\.jpg, .*\); layouts: docs/waterbirds.md$"),
-    "masks": (without("masks"), r"^masks: no folder .*masks; expected PNG files named as the pictures$"),
-    "two masks": (no_mask_for_two, r"birds: 2 of 40 birds have no mask, first landbird/00.png; give --masks .* hatt; "),
-    "class": (strange_folder, r"sparrows/00.png: its folders do not say whether it is a landbird or a waterbird; "),
-    "size": (other_size, r"landbird/00.png: 3 x 3 pixels for a picture of 12 x 10; give a mask of the picture's size"),
-    "broken": (broken_bird, r"waterbird/01.png: "),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("spoil", "message"), LACKS.values(), ids=LACKS)
-def test_what_lacks_is_said_in_one_line_and_nothing_is_left(sources, spoil, message):
-    spoil(sources)
-    with pytest.raises(InputError, match=message) as raised:
-        make(settings(sources))
-    assert "\n" not in str(raised.value)
-    assert not list(sources.glob("set*"))
-
-
-def test_one_picture_for_both_places(sources):
-    with pytest.raises(InputError, match=r"0.png: given as --land and as --water; give each picture for one place"):
-        make(settings(sources, water=(sources / "land",)))
-
-
-def test_a_folder_that_is_there_stays(sources):
-    (sources / "set").mkdir()
-    (sources / "set" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match=r"set: exists already; give another --out or remove it"):
-        make(settings(sources))
-    assert (sources / "set" / "mine.txt").read_text() == "keep"
-
-
-def test_a_failure_while_writing_leaves_nothing(sources, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(waterbirds, "write_tables", full)
-    with pytest.raises(
-        InputError, match=r"cannot write .*set \(No space left on device\); free space or choose another"
-    ):
-        make(settings(sources))
-    assert not list(sources.glob("set*"))
-
-
-WRONG = {
-    "matte": ({"matte": "centre"}, r"--matte centre: finds no outline; choose hatt, grabcut or onnx:FILE"),
-    "unknown matte": ({"matte": "magic"}, r"unknown matte 'magic'"),
-    "confounding": ({"confounding": 0.3}, r"--confounding 0.3: expected a share from 0.5 to 1"),
-    "nan": ({"confounding": float("nan")}, r"--confounding nan: expected"),
-    "shares": ({"shares": (1, 2)}, r"--shares 1,2: expected three whole numbers >= 1"),
-    "zero share": ({"shares": (1, 0, 2)}, r"--shares 1,0,2: expected three"),
-    "per bird": ({"per_bird": 0}, r"--per-bird 0: expected a whole number >= 1"),
-    "size": ({"size": 8}, r"--size 8: expected a whole number >= 16"),
-    "left out": ({"max_left_out": 1.5}, r"--max-left-out 1.5: expected a share from 0 to 1"),
-    "no land": ({"land": ()}, r"--land: give a folder of backgrounds"),
-    "same names": ({"land": (Path("a/forest"), Path("b/forest"))}, r"--land: two of its folders have the same name"),
-}
-
-
-@pytest.mark.parametrize(("others", "message"), WRONG.values(), ids=WRONG)
-def test_wrong_settings(tmp_path, others, message):
-    with pytest.raises(UsageError, match=message):
-        settings(tmp_path, **others)
 
 
 def call(root, *more):

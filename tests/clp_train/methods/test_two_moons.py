@@ -14,7 +14,7 @@ from clp_train.models.parts import Output, Peers, start_linear
 from clp_train.optimiser import build_optimiser
 from clp_train.step import train_step
 
-ORACLES = ()  # nothing by hand here: see test_reweighting.py and test_peers.py
+ORACLES = ()  # nothing by hand here: see test_mentornet.py, test_l2rw.py, test_peers.py and others
 
 STEPS, N = 60, 200
 

@@ -1,0 +1,152 @@
+"""MentorNet's curricula against slow versions of its paper's formulas."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import UsageError
+from clp_train import data
+from clp_train.config import TrainConfig
+from clp_train.methods.mentornet import predefined
+from tests.clp_train.methods.reweighting_cases import config_of, method_of, scores_of, table_of, view_of
+from tests.clp_train.methods.test_noise_losses import probabilities
+from tests.clp_train.test_checkpoint import Killed, assert_same, config_for, train
+
+ORACLES = ("mentornet",)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 4.0])
+def test_the_predefined_weights_minimise_their_objective(gamma):
+    grid = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        loss, typical = (2 * torch.rand(2, generator=g, dtype=torch.float64)).tolist()
+        value = grid * loss + gamma / 2 * grid**2 - (typical + gamma) * grid
+        found = predefined(torch.tensor([loss - typical], dtype=torch.float64), gamma).item()
+        assert found == pytest.approx(grid[value.argmin()].item(), abs=5.1e-4)
+    assert predefined(torch.zeros(1), gamma).item() == 1
+
+
+def mentored(seed, n, progress, before=(), **options):
+    """Return the weights of a batch, and its losses; before: progress of earlier batches."""
+    method = method_of("mentornet", options)
+    for i, at in enumerate((*before, progress)):
+        g = torch.Generator().manual_seed(100 * seed + i)
+        logits, label = 2 * torch.randn(n, 3, generator=g, dtype=torch.float64), torch.randint(3, (n,), generator=g)
+        view = view_of(logits, label, torch.arange(n), at)
+        method.observe(view)
+    losses = [-math.log(probabilities(row)[y]) for row, y in zip(logits.tolist(), label.tolist(), strict=True)]
+    return method, method.terms(view).weight.tolist(), losses
+
+
+def quantile(values, share):
+    """Linear interpolation between the sorted values."""
+    at = share * (len(values) - 1)
+    low = int(at)
+    ordered = sorted(values)
+    return ordered[low] + (at - low) * (ordered[min(low + 1, len(values) - 1)] - ordered[low])
+
+
+@pytest.mark.parametrize("n", [1, 2, 11])
+@pytest.mark.parametrize("progress", [0.0, 0.17, 0.18, 0.5, 0.9, 0.99])
+def test_the_curriculum_is_by_hand(n, progress):
+    for seed in range(5):
+        _, weights, losses = mentored(seed, n, progress, early_dropout=0.0, dropout=0.0)
+        typical = quantile(losses, 0.75)
+        if progress < 0.18:
+            expected = [1.0] * n
+        elif progress < 0.9:
+            expected = [float(loss <= typical + 1e-12) for loss in losses]
+        else:
+            expected = [min(max(1 - (loss - typical), 0), 1) for loss in losses]
+        assert weights == pytest.approx(expected)
+
+
+def test_the_typical_loss_is_a_moving_average():
+    typical = None
+    for i in range(4):
+        method, _, losses = mentored(0, 9, 0.5, (0.5,) * i, decay=0.8, percentile=0.3)
+        now = quantile(losses, 0.3)
+        typical = now if typical is None else 0.8 * typical + 0.2 * now
+        assert method.typical == pytest.approx(typical)
+
+
+@pytest.mark.parametrize(("progress", "left_out"), [(0.0, 10), (0.17, 4)])
+def test_dropout_leaves_out_its_share_and_changes_from_step_to_step(progress, left_out):
+    seen = set()
+    for before in ((), (0.0,), (0.0, 0.0)):
+        _, weights, _ = mentored(0, 20, progress, before, dropout=0.2)
+        assert weights.count(0.0) == left_out
+        assert weights.count(1.0) == 20 - left_out
+        seen.add(tuple(weights))
+    assert len(seen) == 3
+    assert mentored(0, 1, 0.0, early_dropout=0.9)[1] == [1.0]  # one picture is never left out
+
+
+def data_driven(seed=0, classes=3):
+    """A mentor fitted to clean pictures that a good but unsure classifier sees."""
+    g = torch.Generator().manual_seed(seed)
+    clean = torch.arange(300) % classes
+    table = table_of(clean.tolist())
+    method = method_of("mentornet", {"curriculum": "dd"}, table)
+    logits = torch.randn(300, classes, generator=g) + 2.5 * F.one_hot(clean, classes)
+    method.begin_stage(1, scores_of(logits))
+    method.enter(1, None)
+    return method
+
+
+def test_the_data_driven_mentor_distrusts_large_losses():
+    method = data_driven()
+    losses = torch.tensor([0.05, 0.2, 3.0, 5.0])
+    weights = method.weights(losses, losses - 0.6, 0.5)
+    assert (weights[:2] > 0.8).all()
+    assert (weights[2:] < 0.3).all()
+    assert method.weights(losses, losses - 0.6, 0.0).equal(weights)  # the stage counts, not the progress
+    assert method.weights(losses.double(), losses.double() - 0.6, 0.5).dtype == torch.float64
+    method.enter(0, None)
+    assert method.weights(losses, losses - 0.6, 0.5).tolist() == [1, 1, 1, 1]
+
+
+def test_the_data_driven_mentor_is_fitted_once_the_same_way_and_saved():
+    first, second = data_driven().state_dict(), data_driven().state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items() if name.startswith("mentor."))
+    other = method_of("mentornet", {"curriculum": "dd"})
+    other.load_state_dict(first)
+    assert all(torch.equal(value, first[name]) for name, value in other.state_dict().items() if name != "typical")
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.3}, {"curriculum": "dd", "burn_in": 0.5}])
+def test_mentornet_killed_in_any_epoch_goes_on(demo_shard, tmp_path, options):
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    settings = {"method": "mentornet", "epochs": 4, "options": options}
+    whole = train(config_for(demo_shard, tmp_path / "whole", **settings), loaded)
+    for kill_at in (3, 9, 14):
+        config = config_for(demo_shard, tmp_path / str(kill_at), **settings)
+        with pytest.raises(Killed):
+            train(config, loaded, kill_at)
+        assert_same(train(config, loaded, resume=True), whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"curriculum": "self"}, "unknown curriculum 'self': choose one of dd, pd"),
+        ({"percentile": 1.5}, "--set percentile=1.5: expected a number from 0 to 1"),
+        ({"decay": 1.0}, "--set decay=1.0: expected a number >= 0 and < 1"),
+        ({"dropout": 1.0}, "--set dropout=1.0: expected a number >= 0 and < 1"),
+        ({"gamma": -1.0}, "--set gamma=-1.0: expected a number >= 0"),
+        ({"curriculum": "dd", "burn_in": 0.0}, "--set burn_in=0.0: expected a number from 0.01 to 0.99"),
+    ],
+)
+def test_mentornet_refuses(options, message):
+    with pytest.raises(UsageError) as error:
+        config_of("mentornet", options)
+    assert str(error.value) == message
+
+
+def test_the_data_driven_mentor_needs_clean_pictures_of_every_class():
+    with pytest.raises(UsageError, match=r"--method mentornet: no meta picture of class owl; expected one of each"):
+        method_of("mentornet", {"curriculum": "dd"}, table_of((0, 1, 1)))
+    method_of("mentornet", {}, table_of((0, 1, 1)))

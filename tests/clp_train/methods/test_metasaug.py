@@ -1,0 +1,138 @@
+"""MetaSAug against finite differences and the textbook's double backward."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import UsageError
+from clp_train.class_weights import effective_weights
+from clp_train.methods import build_method
+from clp_train.methods.base import TrainTable
+from clp_train.methods.metasaug import MetaSaug
+from clp_train.methods.metasaug import Options as MetaOptions
+from clp_train.objective import Terms
+from clp_train.optimiser import build_optimiser
+from clp_train.step import train_step
+from tests.clp_train.methods.longtail_cases import assert_refused, assert_refuses_empty_classes
+from tests.clp_train.methods.moments_cases import (
+    assert_same_weights,
+    config_of,
+    covariances,
+    isda_by_hand,
+    method_of,
+    plain_step,
+    small,
+    view_of,
+)
+from tests.clp_train.test_own_method import LABELS, setup
+
+ORACLES = ("metasaug",)
+
+
+@pytest.mark.parametrize("mode", ["reference", "forward", "central"])
+def test_a_step_of_metasaug_by_finite_differences(mode):
+    """Sigma~ is Sigma less its rate times the gradient of the meta loss behind a virtual step; then ISDA's step."""
+    network, batch = setup()
+    batch, (_, meta), label = replace(batch, row=torch.arange(12)), setup(5), torch.arange(30) % 4 % 3
+    config = config_of("metasaug", hypergradient=mode)
+    method = method_of("metasaug", label, network=network, strength=0.8, rate=0.2, beta=0.9)
+    earlier = view_of(1, network, 20, 0.85)
+    method.observe(earlier)
+    sigma, start = method.moments.covariance.clone(), copy.deepcopy(network)
+    weight = effective_weights(torch.tensor([15.0, 8.0, 7.0]), 0.9)[batch.label].double()
+
+    def virtual_loss(values):
+        stepped = copy.deepcopy(start)
+        out = stepped(batch.images)
+        delta = isda_by_hand(stepped.head.weight, values, batch.label, 0.8 * 0.9)
+        losses = F.cross_entropy(out.logits + delta, batch.label, reduction="none")
+        ((weight * losses).sum() / weight.sum()).backward()
+        with torch.no_grad():
+            for w in stepped.parameters():
+                w -= config.lr * w.grad
+        return F.cross_entropy(stepped(meta.images).logits, meta.label).item()
+
+    found = train_step(network, method, build_optimiser(network, config), batch, meta, config, 0, progress=0.9)
+    assert found.meta == pytest.approx(virtual_loss(sigma))
+    gradient, generator = (sigma - method.learned[0]) / 0.2, torch.Generator().manual_seed(2)
+    for _ in range(3):
+        direction = torch.randn(sigma.shape, generator=generator, dtype=torch.float64)
+        ends = [virtual_loss(sigma + sign * 1e-4 * (direction + direction.mT)) for sign in (1, -1)]
+        expected = (ends[0] - ends[1]) / 2e-4
+        assert abs(expected) > 1e-3
+        tolerance = 1e-2 if mode == "central" else 1e-4
+        assert (gradient * (direction + direction.mT)).sum().item() == pytest.approx(expected, rel=tolerance)
+
+    corrected = method.learned[0].detach()
+    other = copy.deepcopy(start)
+    plain_step(other, batch, lambda w, _: isda_by_hand(w, corrected, batch.label, 0.8 * 0.9), weight, config)
+    assert_same_weights(network, other)
+    features = torch.cat([earlier.features, start(batch.images).features.detach()])
+    own = torch.cat([earlier.label, batch.label])
+    torch.testing.assert_close(method.moments.covariance, covariances(features, own))  # the correction is gone
+
+
+class Pulled(MetaSaug):
+    """With a penalty beside it."""
+
+    def penalty(self, out, batch, network):
+        return 0.3 * out.features.square().mean()
+
+
+@pytest.mark.parametrize("mode", ["reference", "forward", "central"])
+def test_the_final_step_follows_the_head_within_delta_beside_a_penalty_too(mode):
+    network, batch = setup()
+    batch, (_, meta), config = replace(batch, row=torch.arange(12)), setup(5), config_of("metasaug", hypergradient=mode)
+    method = Pulled(MetaOptions(strength=0.8, beta=0.0), torch.full((3,), 4.0))
+    method.enter(0, network)
+    method.observe(view_of(1, network, 20, 0.85))
+    other = copy.deepcopy(network)
+    train_step(network, method, build_optimiser(network, config), batch, meta, config, 0, progress=0.9)
+    corrected, optimiser, out = method.learned[0].detach(), build_optimiser(other, config), other(batch.images)
+    delta = isda_by_hand(other.head.weight, corrected, batch.label, 0.8 * 0.9)
+    (F.cross_entropy(out.logits + delta, batch.label) + 0.3 * out.features.square().mean()).backward()
+    optimiser.step()
+    assert_same_weights(network, other)
+
+
+def test_metasaug_is_cross_entropy_until_it_starts():
+    network = small(0)
+    method, view = method_of("metasaug", network=network), view_of(0, network, 6, 0.79)
+    method.observe(view)
+    assert method.terms(view) == Terms()
+    assert not method.moments.count.any()
+    assert [method.learns(progress) for progress in (0.0, 0.79, 0.8, 0.99)] == [False, False, True, True]
+    view = view._replace(progress=0.8)
+    method.observe(view)
+    assert method.moments.count.sum() == 6
+    terms = method.terms(view)
+    assert not terms.delta.any()  # no feature came before this batch
+    assert terms.normaliser == "sum_w"
+
+
+def test_metasaug_takes_the_heads_weights_of_a_meta_view():
+    network = small(0)
+    method = method_of("metasaug", network=network)
+    for seed in range(2):
+        method.observe(view_of(seed, network, 9, 0.9))
+    head = torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    view = view_of(4, network, 5, 0.0)._replace(head=head, row=None)
+    delta = method.terms(view).delta
+    torch.testing.assert_close(delta, isda_by_hand(head, method.learned[0], view.label, 0.5 * 0.9))
+
+
+def test_metasaug_refuses():
+    assert_refuses_empty_classes("metasaug")
+    assert_refused("metasaug", "--set rate=-0.1: expected a number >= 0", rate=-0.1)
+    assert_refused("metasaug", "--set start=1.5: expected a number from 0 to 1", start=1.5)
+    assert_refused("metasaug", "--set beta=1.0: expected a number >= 0 and < 1", beta=1.0)
+    table = TrainTable(LABELS, LABELS, 3, 3)
+    with pytest.raises(UsageError) as error:
+        build_method(config_of("metasaug", meta_step="lagged"), table, torch.Generator())
+    assert str(error.value) == (
+        "--set meta_step=lagged: method metasaug corrects the covariances of the step itself; take --set"
+        " meta_step=exact"
+    )
