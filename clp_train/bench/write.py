@@ -19,7 +19,7 @@ from clp_train.bench.versions import code_version
 TITLES = {
     "selected": "Epoch selected on validation pictures (the last one where there are none)",
     "last": "Last epoch",
-    "best_on_test": "Best epoch by test: what an oracle would pick, not a result",
+    "best_on_test": "Best epoch by average accuracy on test: what an oracle would pick, not a result",
 }
 ONE_FOR_BOTH = "Last epoch (there are no validation pictures to select another on)"
 NOTHING = "-"
