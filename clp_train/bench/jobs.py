@@ -67,12 +67,14 @@ def scale_of(column: Column, name: str, scale: str) -> Scale:
 
 
 def run_of(name: str, how: Scale, row_name: str, row: Row, seed: int, protocol: str, work: Path) -> Run:
-    """Return one run; its folder's name tells what it is, and ends in a digest of settings, shard and code."""
+    """Return one run. Its folder is named by what is trained, a digest of settings, shard and code, not by what it is
+    for: rows, columns, tables and figures that ask for the same training share it.
+    """
     shard = shard_of(how, row, seed, work)
     own = row.own if protocol == OWN else ()
     arguments = ("--method", row.method, *how.train, *row.train, *own, "--seed", str(seed))
     digest = digest_of([arguments, shard.path.name, run_version(row.method, arguments)])
-    folder = work / "runs" / f"{row_name}-{name}-{protocol}-seed{seed}-{digest}"
+    folder = work / "runs" / f"{row.method}-seed{seed}-{digest}"
     return Run(row_name, name, seed, protocol, shard, arguments, folder)
 
 

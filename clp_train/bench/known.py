@@ -20,8 +20,8 @@ def known_results(table: Table, scale: str, path: Path) -> list[dict]:
         return []
     results = read_results(path)
     seeds = sorted({result["seed"] for result in results})
-    current = {run.folder.name for run in plan(table, scale, seeds, Path())}
-    return [result for result in results if result["run"] in current]
+    current = {(run.folder.name, run.row, run.column) for run in plan(table, scale, seeds, Path())}
+    return [result for result in results if place_of(result) in current]
 
 
 def of_same_data(results: Sequence[dict], runs: Sequence[Run]) -> list[dict]:
@@ -33,5 +33,10 @@ def of_same_data(results: Sequence[dict], runs: Sequence[Run]) -> list[dict]:
 
 def still_to_do(runs: Sequence[Run], results: Sequence[dict]) -> list[Run]:
     """Return the runs that no result is of."""
-    there = {result["run"] for result in results}
-    return [run for run in runs if run.folder.name not in there]
+    there = {place_of(result) for result in results}
+    return [run for run in runs if (run.folder.name, run.row, run.column) not in there]
+
+
+def place_of(result: dict) -> tuple[str, str, str]:
+    """Return a result's run, row and column; one run may stand in several rows and columns."""
+    return result["run"], result["row"], result["column"]

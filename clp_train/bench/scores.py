@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scipy.stats import ttest_rel
 
+from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
 from clp_train.bench.spec import Table
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
@@ -184,5 +185,11 @@ def preset_of(result: dict) -> str:
 
 
 def read_results(path: Path) -> list[dict]:
-    """Return the results that `write.write_json` wrote."""
-    return json.loads(path.read_text())["runs"]
+    """Return the results that a table.json holds. Raises InputError for a file that is none."""
+    try:
+        runs = json.loads(path.read_text())["runs"]
+        for run in runs:
+            run["run"], run["row"], run["column"], run["seed"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path}: no table of results; remove it, or give another --out") from e
+    return runs

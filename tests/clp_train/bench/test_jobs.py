@@ -37,7 +37,16 @@ def test_arguments_in_the_order_in_which_later_ones_win():
     assert run.shard.arguments == (
         "--dataset", "demo", "--cf", "tile", "--f", "random", "--ratio", "2", "--seed", "7"
     )  # fmt: skip
-    assert run.folder.name.startswith("clp-a-own-seed7-")
+    assert run.folder.name.startswith("clp-seed7-")
+
+
+def test_rows_columns_and_tables_that_ask_for_the_same_training_share_it():
+    cpu, rows = Scale(("--dataset", "demo"), ("--epochs", "2")), {"x": Row("X", "clp"), "y": Row("Y", "clp")}
+    here = plan(table(), "cpu", [0], WORK, rows=["clp"], columns=["a"])[:1]
+    there = plan(Table("u", "U", {"d": Column("D", cpu=cpu)}, rows), "cpu", [0], WORK)
+    assert len({run.folder for run in here + there}) == 1
+    assert [job.row for job in jobs_of(here + there)] == ["shards", "clp"]
+    assert [(run.row, run.column) for run in there] == [("x", "d"), ("y", "d")]
 
 
 def test_rows_of_other_fills_have_other_shards_and_none_is_left_out():
