@@ -53,9 +53,9 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("what is finished stays; give the same command again to go on")
 def bench(table, scale, seeds, methods, columns, work, out, workers, threads, extend, dry_run, quiet):
-    """Make a table or a figure of the paper, or all of them; killed, it goes on where it was.
+    """Make a table or a figure of the paper, all of them, or one of yours (FILE.toml); killed, it goes on where it was.
 
-    clp-bench table2 --seeds 1 --methods ce,meta-lp,clp
+    clp-bench table2 --seeds 1 --methods erm,meta-lp,clp
     """
     from clp_train.bench.jobs import plan
     from clp_train.bench.known import known_results, of_same_data, still_to_do

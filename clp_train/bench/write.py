@@ -13,7 +13,7 @@ import jinja2
 
 from clp_aug.contract.files import written_beside
 from clp_train.bench.scores import Cell, Cost, cells, costs, preset_of
-from clp_train.bench.spec import MEASURES, Table
+from clp_train.bench.spec import MEASURES, Table, names
 from clp_train.bench.versions import code_version
 
 TITLES = {
@@ -21,7 +21,7 @@ TITLES = {
     "last": "Last epoch",
     "best_on_test": "Best epoch by average accuracy on test: what an oracle would pick, not a result",
 }
-ONE_FOR_BOTH = "Last epoch (there are no validation pictures to select another on)"
+ONE_FOR_BOTH = "Last epoch (also the one that is selected, where there are validation pictures)"
 NOTHING = "-"
 TABLE, FIGURE = "table.json", "figure.svg"
 
@@ -191,9 +191,14 @@ def rows_with_fewer_seeds(table: Table, results: Sequence[dict]) -> list[str]:
     return [f"{spec.title} ({least[row]})" for row, spec in table.rows.items() if row in least]
 
 
+def command_of(table: Table, scale: str) -> str:
+    """Return what makes a table: by its name, or from a file of the user's."""
+    return f"clp-bench {table.name if table.name in names() else f'{table.name}.toml'} --scale {scale}"
+
+
 def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     """Return the table as Markdown."""
-    lines = [f"# {table.title}", "", f"Made by `clp-bench {table.name} --scale {scale}`.", ""]
+    lines = [f"# {table.title}", "", f"Made by `{command_of(table, scale)}`.", ""]
     lines += [f"![{table.title}]({FIGURE})", ""] if table.draw else []
     layout = layout_of(table, parts)
     heads = heads_of(table, layout, cost)
@@ -239,7 +244,7 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
         {"title": title, "lines": lines_of(table, parts[when], layout, cost)} for when, title in titled(parts).items()
     ]
     return page.get_template("table.html").render(
-        title=table.title, command=f"clp-bench {table.name} --scale {scale}", tables=tables,
+        title=table.title, command=command_of(table, scale), tables=tables,
         figure=FIGURE if table.draw else None,
         times=time_heads(cost), columns=[(table.columns[name].title, what) for name, what in layout.items()],
         remarks=remarks(table, scale, results, layout),

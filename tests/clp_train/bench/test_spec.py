@@ -1,9 +1,14 @@
 """Tables as data: the shipped ones are whole, and what does not fit is named."""
 
+import textwrap
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_train.bench.spec import SCALES, names, read_table
+from clp_train.bench.figures import DRAWINGS
+from clp_train.bench.spec import MEASURES, SCALES, Column, Row, Table, names, read_table
 from clp_train.config import make_config
 from clp_train.methods import METHODS
 from clp_train.presets import read_method, read_preset
@@ -102,3 +107,16 @@ def check_arguments(method, arguments):
         else:
             sets.append(f"{option[2:].replace('-', '_')}={value}")
     make_config(preset, given, texts=sets)
+
+
+def test_the_table_of_the_documentation(tmp_path):
+    """It is read, and says all that it shows; its commands are those of the bench."""
+    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(textwrap.dedent(page[page.index("    title =") : page.index("    clp-bench mine.toml")]))
+    table = read_table(str(path))
+    assert table.at("cpu") == ["accuracy", "worst"]
+    assert (table.rows["clp"].f, table.rows["meta-lp"].f) == ("mix-rand", "random")
+    for kind in (Table, Column, Row):
+        assert all(f"`{one.name}`" in page for one in fields(kind) if one.name not in ("name", "columns", "rows"))
+    assert all(f"`{name}`" in page for name in (*MEASURES, *DRAWINGS))

@@ -29,7 +29,7 @@ def test_markdown_says_what_a_reader_must_know(tmp_path):
     assert "| CE | - | 29.0 ± 1.0 | - | 3 | - | 50.0 ± 0.0 | - | 3 | 2 | 1.0 |" in text
     assert "| CLP | - | 10.7 ± 2.1* | 5.0 | 1 | - | 60.0 ± 0.0 | 50.0 | 1 | 11 | 5.5 |" in text
     assert "| Not run | - | - | - | - | 3.0 | - | - | - | - | - |" in text
-    for remark in ("Made by `clp-bench t --scale cpu`", "Cut at this scale, A: fewer pictures.",
+    for remark in ("Made by `clp-bench t.toml --scale cpu`", "Cut at this scale, A: fewer pictures.",
                    "quoted from somewhere",
                    "Seeds 0, 1, 2; 10 runs", "A: top-1 error in percent, the lower the better."):  # fmt: skip
         assert remark in text
@@ -51,7 +51,7 @@ def test_what_no_run_is_of_is_not_shown(tmp_path):
 def test_one_section_where_nothing_could_be_selected(tmp_path):
     paths = write_table(TABLE, "cpu", WHOLE, tmp_path)
     for text in (paths[1].read_text(), paths[3].read_text()):
-        assert "Last epoch (there are no validation pictures to select another on)" in text
+        assert "Last epoch (also the one that is selected, where there are validation pictures)" in text
         assert "Epoch selected" not in text
     assert "selected,ce,a," in paths[2].read_text(), "who reads the CSV finds both"
     selected = WHOLE[0] | {"metrics": WHOLE[0]["metrics"] | {"selected": {"test": {"average": 0.9, "worst": 0.9}}}}
