@@ -119,15 +119,17 @@ def raised(axes, table: Table, column: str, found, results) -> None:
 
 
 def attention(axes, table: Table, column: str, found, results) -> None:
-    """Draw which share of Grad-CAM lies inside the boxes, beside the share of the picture that they take. Fig. 6."""
+    """Draw which share of Grad-CAM lies inside the boxes, with its spread, and the share that they take. Fig. 6."""
     shown = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
     shown = [
         (title, [r["attention"] for r in runs if r["attention"] and r["attention"]["inside"] is not None])
         for title, runs in shown
     ]
     shown = [(title, looks) for title, looks in shown if looks]
-    inside = [100 * statistics.fmean(look["inside"] for look in looks) for _, looks in shown]
-    axes.bar(range(len(shown)), inside, color=COLOURS[: len(shown)] or None)
+    inside = [[100 * look["inside"] for look in looks] for _, looks in shown]
+    spreads = [statistics.stdev(values) if len(values) > 1 else 0 for values in inside]
+    means = [statistics.fmean(values) for values in inside]
+    axes.bar(range(len(shown)), means, yerr=spreads, color=COLOURS[: len(shown)] or None, capsize=3)
     if shown:
         area = 100 * statistics.fmean(look["area"] for _, looks in shown for look in looks)
         axes.axhline(area, color="#555", linestyle=":", label="share of the picture")
