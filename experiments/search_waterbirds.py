@@ -9,7 +9,9 @@ Hypotheses, each with the rows that could refute it:
    the group. It gained too little to be kept; its rows were made by the code of ec69078;
 5. what the background explains must be taken out before the first step (start at log P(class | background)), and the
    meta step then still adds something;
-6. from there the kinds of meta pictures matter: without counterfactuals, with all else alike, less is gained.
+6. from there the kinds of meta pictures matter: without counterfactuals, with all else alike, less is gained;
+7. the start is worth most as it is: a little more or less of it is worse;
+8. how much of it there should be, the meta step finds from nothing.
 
 Settings are those of preset waterbirds-probe, 40 meta pictures, tile and random, true boxes. DIR of --data holds
 waterbirds_like/. Written after every run, so that it can be stopped and started again; no test picture is looked at.
@@ -29,6 +31,7 @@ from searching import Row, arguments_of, search
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_train.characteristics import View
 from clp_train.methods import clp
+from clp_train.objective import Terms
 
 START = "omega_start=background"
 
@@ -48,6 +51,34 @@ def oracle():
 def kinds(*which: int):
     """Let the meta step look at some kinds of meta pictures alone."""
     return mock.patch.object(clp.Clp, "meta_kinds", which)
+
+
+def weighed(start: float, step: float):
+    """Return a context in which the meta step also moves how much of the background there is in delta, by its own Adam.
+
+    It yields that share over the run, at its start and after each tenth of it.
+    """
+
+    @contextlib.contextmanager
+    def changed():
+        seen, found = [], {}
+
+        def init(self, config, table, generator, plain=clp.Clp.__init__):
+            plain(self, config, table, generator)
+            self.network.share = torch.nn.Parameter(torch.tensor(start))
+            self.learned = tuple(self.network.parameters())
+            self.optimiser.add_param_group({"params": [self.network.share], "lr": step})
+
+        def terms(self, view):
+            g = clp.standardised(clp.characteristics(view, self.classes))
+            seen.append(round(self.network.share.item(), 3))
+            return Terms(delta=self.network(g, view.label) + self.network.share * self.prior[view.row].to(g))
+
+        with mock.patch.multiple(clp.Clp, __init__=init, terms=terms):
+            yield found
+        found["share"] = [seen[i * (len(seen) - 1) // 10] for i in range(11)]
+
+    return changed
 
 
 ROWS = {
@@ -85,6 +116,11 @@ ROWS = {
     "6: no counterfactuals": Row("clp", (START,), lambda: kinds(ORIGINAL, FACTUAL)),
     "6: no factuals": Row("clp", (START,), lambda: kinds(ORIGINAL, COUNTERFACTUAL)),
     "6: no originals": Row("clp", (START,), lambda: kinds(COUNTERFACTUAL, FACTUAL)),
+    **{f"7: no meta step, {tau} of it": Row("background-adjust", (f"tau={tau}",)) for tau in (0.7, 0.85, 1.2, 1.4)},
+    "8: share from 0": Row("clp", (START, "omega_lr=3e-4"), weighed(0.0, 3e-2)),
+    "8: share from 0, Meta-LP": Row("meta-lp", (START, "omega_lr=3e-4"), weighed(0.0, 3e-2)),
+    "8: share from 0, nothing else learnt": Row("clp", (START, "omega_lr=1e-12"), weighed(0.0, 3e-2)),
+    "8: share from 1, a third of the step": Row("clp", (START, "omega_lr=3e-4"), weighed(1.0, 1e-2)),
 }
 
 

@@ -8,14 +8,16 @@ Hypotheses, each with the rows that could refute it:
 2. the body learns what the start's linear classifier does not know of the background: the slower it learns, the
    nearer the worst group is to that of a head alone;
 3. what is left is the start's weakness, not the network's: methods that know the groups do better at the same steps;
-4. the meta step adds something where the start knows too little.
+4. the meta step adds something where the start knows too little;
+5. where it knows too little, more of it helps;
+6. how much of it is best, the meta step finds.
 
 DIR of --data holds waterbirds_like/. Written after every run, so that it can be stopped and started again.
 """
 
 from __future__ import annotations
 
-from search_waterbirds import START, shard_of
+from search_waterbirds import START, shard_of, weighed
 from searching import Row, arguments_of, search
 
 COMMON = ("lr=1e-3", "head_lr=1e-2", "schedule=constant")
@@ -38,6 +40,8 @@ ROWS = {
     "4: CLP, slow body": Row("clp", (START, "omega_lr=3e-4", *SLOW)),
     "4: CLP from zero, slow body": Row("clp", (*PLAIN, *SLOW)),
     "4: Meta-LP, slow body": Row("meta-lp", (START, "omega_lr=3e-4", *SLOW)),
+    "5: one and a half of the start": Row("background-adjust", ("tau=1.5", *TENTH)),
+    "6: CLP, share learnt": Row("clp", (START, "omega_lr=3e-4", "saliency_lambda=0", *TENTH), weighed(1.0, 3e-2)),
 }
 
 

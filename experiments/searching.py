@@ -27,7 +27,10 @@ from clp_train.presets import read_method, read_preset
 
 
 class Row(NamedTuple):
-    """A method, its settings as KEY=VALUE, a context that changes what they cannot, and whether delta is looked at."""
+    """A method, its settings as KEY=VALUE, a context that changes what they cannot, and whether delta is looked at.
+
+    A dictionary that the context yields is kept with the result.
+    """
 
     method: str
     texts: tuple[str, ...] = ()
@@ -88,7 +91,7 @@ def known(out: Path) -> dict:
 def scores_of(row: Row, config) -> dict:
     """Return val's accuracies of one run at its last and its selected epoch, its seconds, and what delta does."""
     run, seen = data.load(config), []
-    with row.changed(), watched(seen) if row.explained else contextlib.nullcontext():
+    with row.changed() as more, watched(seen) if row.explained else contextlib.nullcontext():
         trained = loop.train(config, run)
     found = {
         when: {key: round(getattr(snapshot.metrics["val"], key), 4) for key in ("worst", "average")}
@@ -96,9 +99,10 @@ def scores_of(row: Row, config) -> dict:
         for when, snapshot in (("last", trained.last), ("selected", trained.selected))
     }
     steps = len(run.train.label) // config.batch_size
-    return found | {"seconds": round(trained.spent.cpu_seconds)} | (
-        {"delta": explained(seen[-steps:])} if row.explained else {}
-    )  # fmt: skip
+    found["seconds"] = round(trained.spent.cpu_seconds)
+    if row.explained:
+        found["delta"] = explained(seen[-steps:])
+    return found | more if isinstance(more, dict) else found
 
 
 @contextlib.contextmanager

@@ -20,11 +20,6 @@ from tests.clp_train.resuming import assert_resumed_is_the_same
 ORACLES = ("background-adjust",)
 
 
-@pytest.fixture(scope="module")
-def loaded(demo_shard):
-    return data.load(TrainConfig(meta=demo_shard))
-
-
 def config_of(shard, **settings):
     more = {"epochs": 2, "batch_size": 30, "saliency_lambda": 0.0}
     return TrainConfig(meta=shard, **more | settings)

@@ -7,18 +7,13 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, loop
+from clp_train import loop
 from clp_train.config import TrainConfig, make_config
 from clp_train.optimiser import rate_factor
 from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ()
 METHODS = ("clp", "meta-lp")
-
-
-@pytest.fixture(scope="module")
-def loaded(demo_shard):
-    return data.load(TrainConfig(meta=demo_shard))
 
 
 def config_of(shard, method="clp", **options):
