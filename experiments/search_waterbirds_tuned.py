@@ -17,7 +17,7 @@ DIR of --data holds waterbirds_like/. Written after every run, so that it can be
 
 from __future__ import annotations
 
-from search_waterbirds import START, shard_of, weighed
+from search_waterbirds import START, shard_of, watching_the_share
 from searching import Row, arguments_of, search
 
 COMMON = ("lr=1e-3", "head_lr=1e-2", "schedule=constant")
@@ -41,7 +41,9 @@ ROWS = {
     "4: CLP from zero, slow body": Row("clp", (*PLAIN, *SLOW)),
     "4: Meta-LP, slow body": Row("meta-lp", (START, "omega_lr=3e-4", *SLOW)),
     "5: one and a half of the start": Row("background-adjust", ("tau=1.5", *TENTH)),
-    "6: CLP, share learnt": Row("clp", (START, "omega_lr=3e-4", "saliency_lambda=0", *TENTH), weighed(1.0, 3e-2)),
+    "6: CLP, share learnt": Row(
+        "clp", (START, "omega_lr=3e-4", "background_step=3e-2", "saliency_lambda=0", *TENTH), watching_the_share
+    ),
 }
 
 

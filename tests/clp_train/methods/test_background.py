@@ -1,8 +1,11 @@
 """What pictures without their objects are taken for, as what delta starts from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
@@ -10,11 +13,14 @@ from clp_train import data, loop
 from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds, never_zero
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
+from clp_train.losses import meta_losses
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.models.parts import Output
 from clp_train.probe import probe_of
 from clp_train.scoring import BACKGROUND, score, score_backgrounds, scores_of, without_object
+from clp_train.step import train_step
+from tests.clp_train.pieces import a_batch, parts
 from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ("background-adjust",)
@@ -93,13 +99,15 @@ def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded
     network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
     features, labels = score_backgrounds(network, loaded.train).features, loaded.train.label
     linear = background_log_prior(features, labels, 2, rng_for(0, 0, "background"))
-    told = 6.0 * torch.nn.functional.one_hot(labels, 2) * (1 if better == "learnt" else -1)
+    told = 6.0 * F.one_hot(labels, 2) * (1 if better == "learnt" else -1)
     expected = (linear if better == "linear" else never_zero(told.softmax(1), labels))[rows]
     out, label = score(network, loaded.train.take(rows)), labels[rows]
     view = View(out.logits, out.features, network.head.weight.detach(), label, label, rows)
     for name, more, factor in (
         ("background-adjust", {"options": {"tau": tau}}, tau),
         ("clp", {"omega_start": "background"}, 1),
+        ("clp", {"omega_start": "background", "options": {"background_share": tau}}, tau),
+        ("clp", {"omega_start": "background", "options": {"background_share": tau, "background_step": 1.0}}, tau),
         ("meta-lp", {"omega_start": "background"}, 1),
     ):
         config = config_of(demo_shard, method=name, **more)
@@ -118,10 +126,48 @@ def test_a_frozen_body_is_not_asked_what_it_could_learn(demo_shard, loaded):
     assert method.prior.isfinite().all()
 
 
+def with_share(share, **settings):
+    """Return configuration, network, method and optimiser, as before the first step; backgrounds say something."""
+    options = {"background_share": share, "background_step": 0.1}
+    made = parts("clp", omega_start="background", lr=0.2, head_lr=0.7, saliency_lambda=0.0, options=options, **settings)
+    g = torch.Generator().manual_seed(4)
+    made[2].prior = torch.randn(10, 3, dtype=torch.float64, generator=g).log_softmax(1)
+    return made
+
+
+def meta_loss_with_share(share, batch, meta):
+    """Return the meta loss once the network has stepped along the training loss with so much of the background."""
+    _, network, method, _ = with_share(share)
+    out = network(batch.images)
+    seen = [values.detach() for values in (out.logits, out.features, network.head.weight)]
+    view = View(*seen, batch.label, batch.group, batch.row)
+    method.observe(view)
+    loss = F.cross_entropy(out.logits + method.terms(view).delta.detach(), batch.label)
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    with torch.no_grad():
+        for (name, w), gradient in zip(network.named_parameters(), gradients, strict=True):
+            w -= (0.7 if name.startswith("head.") else 0.2) * gradient
+    return meta_losses(network(meta.images).logits, meta.label, meta.kind).mean().item()
+
+
+@pytest.mark.parametrize("mode", ["reference", "forward", "central"])
+@pytest.mark.parametrize("share", [0.01, 1.3])
+def test_the_meta_step_moves_the_share_along_finite_differences(mode, share):
+    batch, meta, given = replace(a_batch(1, 7), row=torch.arange(7)), a_batch(2, 6, [0, 1, 2]), []
+    config, network, method, optimiser = with_share(share, hypergradient=mode)
+    plain = method.update
+    method.update = lambda gradients: (given.extend(gradients), plain(gradients))
+    train_step(network, method, optimiser, batch, meta, config, 0)
+    ends = [meta_loss_with_share(share + moved, batch, meta) for moved in (1e-4, -1e-4)]
+    assert given[-1].item() == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-3)
+    assert method.share.item() == pytest.approx(share - 0.1 * torch.sign(given[-1]).item(), rel=1e-4), "Adam's first"
+
+
 @pytest.mark.parametrize("start", ["zero", "background"])
 @pytest.mark.parametrize("trainable", ["all", "head"])
 def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable, start):
-    config = config_of(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1)
+    options = {"background_step": 0.1} if start == "background" else {}
+    config = config_of(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1, options=options)
     assert_resumed_is_the_same(config, loaded, tmp_path, 3)
 
 
@@ -133,3 +179,10 @@ def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
     )
     with pytest.raises(UsageError, match=message):
         build_method(config, loop.table_of(loaded), torch.Generator())
+
+
+@pytest.mark.parametrize("option", ["background_share", "background_step"])
+def test_a_share_of_nothing_is_refused(demo_shard, loaded, option):
+    with pytest.raises(UsageError) as error:
+        build_method(config_of(demo_shard, options={option: 0.5}), loop.table_of(loaded), torch.Generator())
+    assert str(error.value) == f"--set {option}: delta has no part of the background; set omega_start=background, too"
