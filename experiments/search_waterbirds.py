@@ -105,6 +105,12 @@ ROWS = {
     **{f"7: no meta step, {tau} of it": Row("background-adjust", (f"tau={tau}",)) for tau in (0.7, 0.85, 1.2, 1.4)},
     "8: share from 0": Row("clp", (*FROM_NOTHING, "omega_lr=3e-4"), watching_the_share),
     "8: share from 0, Meta-LP": Row("meta-lp", (*FROM_NOTHING, "omega_lr=3e-4"), watching_the_share),
+    "8: share from 0, no counterfactuals": Row(
+        "clp", (*FROM_NOTHING, "omega_lr=3e-4"), lambda: kinds(ORIGINAL, FACTUAL)
+    ),
+    "8: share from 0, no factuals": Row(
+        "clp", (*FROM_NOTHING, "omega_lr=3e-4"), lambda: kinds(ORIGINAL, COUNTERFACTUAL)
+    ),
     "8: share from 0, nothing else learnt": Row("clp", (*FROM_NOTHING, "omega_lr=1e-12"), watching_the_share),
     "8: share from 1, a third of the step": Row(
         "clp", (START, "omega_lr=3e-4", "background_step=1e-2"), watching_the_share
