@@ -148,9 +148,8 @@ def train(
             last = epoch + 1 == config.epochs
             metrics = measured(part, everything if last or config.watch_test else ("val",))
             conclude_epoch(at, network, metrics, factor * stage.rate * config.lr, config.watch_test)
-            at.history[-1] |= raised_losses(
-                part.learner, method, part.run.train, run.wrong, config, epoch / config.epochs
-            )
+            raised = raised_losses(part.learner, method, part.run.train, run.wrong, config, epoch / config.epochs)
+            at.history[-1] |= raised | method.numbers()
             on_epoch(at.history)
             if checkpoint is not None and not last:
                 at.spent = clock.read()

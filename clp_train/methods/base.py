@@ -167,6 +167,10 @@ class Method:
         """Move `learned` along the hypergradient, one tensor each; called after each meta step."""
         raise NotImplementedError(f"{type(self).__name__} has learned tensors and no update")
 
+    def numbers(self) -> dict[str, float]:
+        """Return what an epoch's line of the history says of the method, by name; called at the epoch's end."""
+        return {}
+
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
         """Return the logits that pictures are judged by, (n, C); a post-hoc method changes them."""
         return out.logits

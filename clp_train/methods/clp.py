@@ -106,6 +106,9 @@ class Clp(Learner):
             delta = delta + self.share.to(delta) * self.prior[view.row].to(delta)
         return Terms(delta=delta)
 
+    def numbers(self) -> dict[str, float]:
+        return {} if self.prior is None else {"background_share": self.share.item()}
+
     def state_dict(self) -> dict[str, Tensor]:
         state = super().state_dict() | {f"classes.{name}": v for name, v in self.classes._asdict().items()}
         return state if self.prior is None else state | {"prior": self.prior}

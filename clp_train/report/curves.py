@@ -10,6 +10,7 @@ PANELS = (
     ("Saliency, eq. (6) times lambda", (("training pictures", "saliency_loss"),), False),
     ("Accuracy on val", (("average", "val_average"), ("worst", "val_worst")), True),
     ("Losses raised by the perturbation", (("right labels", RIGHT_UP), ("wrong labels", WRONG_UP)), True),
+    ("Share of the background in delta", (("share", "background_share"),), False),
 )
 """Title, series as (name, key of a history line), whether they are shares of 1."""
 

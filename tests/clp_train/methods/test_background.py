@@ -181,6 +181,17 @@ def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
         build_method(config, loop.table_of(loaded), torch.Generator())
 
 
+@pytest.mark.parametrize("step", [0.0, 0.1])
+def test_the_share_is_told_after_each_epoch(demo_shard, loaded, step):
+    options = {"background_share": 0.5, "background_step": step}
+    config = config_of(demo_shard, omega_start="background", trainable="head", options=options)
+    found = [line["background_share"] for line in loop.train(config, loaded).history]
+    assert (found == [0.5, 0.5]) == (step == 0)
+    assert len(set(found)) == (2 if step else 1)
+    plain = loop.train(config_of(demo_shard, omega_start="zero"), loaded)
+    assert "background_share" not in plain.history[0]
+
+
 @pytest.mark.parametrize("option", ["background_share", "background_step"])
 def test_a_share_of_nothing_is_refused(demo_shard, loaded, option):
     with pytest.raises(UsageError) as error:
