@@ -1,6 +1,7 @@
 """What keeps CLP from the worst group? A head on frozen features of waterbirds_like, judged on val pictures alone.
 
     python experiments/search_waterbirds.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...] [--size 160]
+        [--meta 10/group]
 
 Hypotheses, each with the rows that could refute it:
 1. the step is at fault: other steps, forms and starts of Omega would lift the worst group;
@@ -11,7 +12,9 @@ Hypotheses, each with the rows that could refute it:
    meta step then still adds something;
 6. from there the kinds of meta pictures matter: without counterfactuals, with all else alike, less is gained;
 7. the start is worth most as it is: a little more or less of it is worse;
-8. how much of it there should be, the meta step finds from nothing.
+8. how much of it there should be, the meta step finds from nothing;
+9. it finds that without group labels, too, where the meta set is as confounded as the training set (--meta 20/class),
+   since it has counterfactuals.
 
 Settings are those of preset waterbirds-probe, 40 meta pictures, tile and random, true boxes. DIR of --data holds
 waterbirds_like/. Written after every run, so that it can be stopped and started again; no test picture is looked at.
@@ -129,11 +132,12 @@ def main() -> None:
 
 def shard_of(arguments: argparse.Namespace, root: str, seed: int) -> Path:
     """Return the shard of a seed, made now unless it is there."""
-    path = arguments.work / f"waterbirds-{arguments.size}-seed{seed}.h5"
+    meta = "" if arguments.meta == "10/group" else arguments.meta.replace("/", "-") + "-"
+    path = arguments.work / f"waterbirds-{meta}{arguments.size}-seed{seed}.h5"
     if not path.exists():
         runner.command("clp-augment", [
             "--dataset", "waterbirds", "--root", root, "--cf", "tile", "--f", "random", "--size", str(arguments.size),
-            "--seed", str(seed), "--out", str(path), "--quiet",
+            "--meta", arguments.meta, "--seed", str(seed), "--out", str(path), "--quiet",
         ])  # fmt: skip
     return path
 

@@ -50,6 +50,7 @@ def arguments_of(doc: str, out: str, size: int | None = None, data: bool = True)
     parser.add_argument("--rows", nargs="+", default=[""], help="Rows whose names start so.")
     if size is not None:
         parser.add_argument("--size", type=int, default=size)
+        parser.add_argument("--meta", default="10/group", help="The meta set, as clp-augment takes it.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / out)
     return parser.parse_args()
 
