@@ -55,7 +55,9 @@ def preset(folder, text):
 def test_the_presets_that_ship():
     noise = ("table5-flip", "table5-flip-cpu", "table5-uniform", "table5-uniform-cpu")
     birds = ("waterbirds", "waterbirds-cpu", "waterbirds-lisa", "waterbirds-probe")
-    assert {"cifar-lt", "cifar-lt-cpu", "glt", "glt-cpu", *noise, *birds, *COLUMNS} <= set(names())
+    assert {"cifar-lt", "cifar-lt-cpu", "glt", "glt-cpu", "spurious-background", *noise, *birds, *COLUMNS} <= set(
+        names()
+    )
     assert {f"{name}-cpu" for name in COLUMNS} < set(names()), "every column has one for two cores"
 
 
