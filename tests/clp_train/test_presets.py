@@ -160,7 +160,7 @@ BROKEN = {
     "unknown key": (
         "[settings]\nspeed = 3\n",
         2,
-        "error: unknown setting 'speed': choose one of batch_size, batches, cache, checkpoint",
+        "error: unknown setting 'speed': choose one of background_share, background_step, batch_size",
     ),
     "out of range": ("[settings]\nepochs = 0\n", 2, "error: --epochs 0: expected a whole number >= 1"),
     "data": (
