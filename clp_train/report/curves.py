@@ -37,9 +37,9 @@ def panels(result: dict) -> list[dict]:
 def panel(
     title: str, series: dict[str, list[tuple[int, float]]], share: bool, epochs: int, selected: int | None
 ) -> dict:
-    """Lay out one panel. series: name -> [(epoch, value)]; the axis of values starts at 0, and ends at 1 for shares."""
-    highest = max(value for values in series.values() for _, value in values)
-    levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(highest or 1)
+    """Lay out one panel. series: name -> [(epoch, value)]; the axis of values has 0 on it, and ends at 1 for shares."""
+    known = [value for values in series.values() for _, value in values]
+    levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(min(known), max(known))
 
     def text(value: float) -> str:
         return f"{100 * value:.1f} %" if share else f"{value:.4g}"
@@ -48,7 +48,7 @@ def panel(
         return round(LEFT + (WIDTH - LEFT - RIGHT) * ((epoch - 1) / (epochs - 1) if epochs > 1 else 0.5), 1)
 
     def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / levels[-1], 1)
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - levels[0]) / (levels[-1] - levels[0]), 1)
 
     return {
         "title": title,
@@ -68,11 +68,12 @@ def panel(
     }  # fmt: skip
 
 
-def ticks(highest: float) -> list[float]:
-    """Return round values from 0 to the first that is not below `highest` > 0."""
+def ticks(lowest: float, highest: float) -> list[float]:
+    """Return round values, 0 among them, from the last not above `lowest` to the first not below `highest`."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, highest).tolist()
+    low, high = min(lowest, 0), max(highest, 0)
+    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if low < high else 1).tolist()
 
 
 def epoch_ticks(epochs: int) -> list[int]:

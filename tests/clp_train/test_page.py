@@ -166,11 +166,22 @@ def test_each_point_says_what_it_is(written):
 
 
 @pytest.mark.parametrize("highest", [1e-7, 0.3, 1.0, 1.01, 37, 8e5])
-def test_axes_hold_their_highest_value(highest):
-    levels = curves.ticks(highest)
-    assert levels[0] == 0
+@pytest.mark.parametrize("below", [0, 0.1, 1])
+def test_axes_hold_their_values_and_zero(highest, below):
+    lowest = -below * highest
+    levels = curves.ticks(lowest, highest)
+    assert 0 in levels
+    assert levels[0] * (1 + 1e-9) <= lowest
+    assert (levels[0] < 0) == (lowest < 0)
     assert highest <= levels[-1] * (1 + 1e-9) < 2.1 * highest + 1e-12
-    assert 3 <= len(levels) <= 6
+    assert 3 <= len(levels) <= 7
+
+
+def test_a_value_below_zero_is_drawn_within_the_frame():
+    found = curves.panel("share", {"share": [(1, 0.0), (2, -0.3), (3, 1.0)]}, False, 3, None)
+    zero, below, above = (y for _, y, _ in found["series"][0]["points"])
+    assert found["frame"]["top"] <= above < zero < below <= found["frame"]["bottom"]
+    assert dict(map(reversed, found["levels"]))["0"] == zero
 
 
 def test_epochs_on_the_axis():
