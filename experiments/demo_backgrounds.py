@@ -8,7 +8,8 @@ Hypotheses, each with the rows that could refute it:
 1. shapes can be learnt at this length: with groups drawn evenly, every group is right;
 2. a linear classifier on features of a network that has learnt nothing knows too little of the places, and what it
    leaves is learnt as before; networks that learn the backgrounds know enough;
-3. the meta step adds something to either, or finds the places from zero.
+3. the meta step adds something to that, or finds the places from zero; at the common step of Omega or at a tenth of it,
+   with counterfactuals or (Meta-LP) without.
 
 Written after every run, so that it can be stopped and started again; no test picture is looked at.
 """
@@ -26,7 +27,8 @@ from clp_train import loop
 from clp_train.models.parts import Output
 
 START = "omega_start=background"
-SMALL = "omega_lr=3e-4"
+SMALL = "omega_lr=1e-4"
+SHARE = ("background_share=0", "background_step=3e-2")
 
 
 def linear_alone():
@@ -45,9 +47,12 @@ ROWS = {
     "2: background start, linear": Row("background-adjust", changed=linear_alone),
     "2: background start": Row("background-adjust"),
     "3: CLP from zero": Row("clp", explained=True),
-    "3: CLP, linear background": Row("clp", (START,), linear_alone, True),
+    "3: CLP from zero, a tenth of Omega's step": Row("clp", (SMALL,), explained=True),
     "3: CLP, background": Row("clp", (START,), explained=True),
-    "3: CLP, background, Omega's step 3e-4": Row("clp", (START, SMALL), explained=True),
+    "3: CLP, background, running statistics": Row("clp", (START, "meta_batch_norm=running"), explained=True),
+    "3: CLP, background, a tenth of Omega's step": Row("clp", (START, SMALL), explained=True),
+    "3: CLP, background, its share learnt, a tenth of Omega's step": Row("clp", (START, *SHARE, SMALL), explained=True),
+    "3: Meta-LP, background, a tenth of Omega's step": Row("meta-lp", (START, SMALL), explained=True),
 }
 
 
