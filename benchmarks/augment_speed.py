@@ -43,7 +43,7 @@ def make_folder(root: Path, pictures: int, size: int) -> None:
     demo, rows = load_dataset("demo"), ["file,x0,y0,x1,y1"]
     for i in range(pictures):
         row = i % len(demo.samples.label)
-        name = f"class{i % 2}/{i:06d}.jpg"
+        name = f"train/class{i % 2}/{i:06d}.jpg"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
         Image.fromarray(demo.image(row, size)).save(file, "JPEG", quality=90)

@@ -118,8 +118,12 @@ def report_plan(plan, as_json: bool) -> None:
         "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
-    lines = "\n".join(f"{name:<10} {value}" for name, value in facts.items())
-    click.echo(json_module.dumps(facts) if as_json else lines)
+    remarks = plan.dataset.remarks
+    if as_json:
+        click.echo(json_module.dumps({**facts, "remarks": remarks}))
+        return
+    for name, value in (*facts.items(), *(("remark", remark) for remark in remarks)):
+        click.echo(f"{name:<10} {value}")
 
 
 def report_outcome(outcome, as_json: bool) -> None:
@@ -128,6 +132,9 @@ def report_outcome(outcome, as_json: bool) -> None:
         facts = {**vars(outcome), "path": str(outcome.path)}
         click.echo(json_module.dumps(facts))
         return
+    click.echo("pictures   " + ", ".join(f"{count} {use}" for use, count in outcome.pictures.items()))
+    for remark in outcome.remarks:
+        click.echo(f"           {remark}")
     click.echo("boxes      " + ", ".join(f"{count} {name}" for name, count in outcome.outcomes.items()))
     click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
     if outcome.substituted:

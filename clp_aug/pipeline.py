@@ -57,10 +57,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: the shard, its rows, boxes by outcome and by matte, and fills asked for but replaced."""
+    """What a run did: the shard, its rows, pictures by use, remarks on how the data set was read, boxes by outcome and
+    by matte, and fills asked for but replaced.
+    """
 
     path: Path
     rows: int
+    pictures: dict[str, int]
+    remarks: tuple[str, ...]
     outcomes: dict[str, int]
     sources: dict[str, int]
     substituted: int
@@ -219,6 +223,8 @@ def summarise(plan: Plan, staging: Staging) -> Outcome:
     return Outcome(
         staging.shard,
         plan.rows,
+        {use: plan.split.report[use] for use in ("train", "meta", "val", "test")},
+        plan.dataset.remarks,
         {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
         {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
         int((staging.blank.read("meta/fill") != asked.reshape(-1)).sum()),

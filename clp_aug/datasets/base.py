@@ -57,13 +57,15 @@ class Dataset:
 
     Attributes: name; class_names; group_names (empty without groups); samples (the table); splits, by their numbers;
     protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
-    strata: kind -> (names, index of each row), for reports alone. Objects are cheap to pickle: pictures stay on disk,
+    strata: kind -> (names, index of each row), for reports alone; remarks: what a user should know of how the set was
+    read, a line each. Objects are cheap to pickle: pictures stay on disk,
     or are made when asked for.
     """
 
     splits: tuple[str, ...] = SPLITS
     protocols: Mapping[str, str] = NONE
     strata: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = NONE
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, name: str, class_names: Sequence[str], samples: Samples, group_names: Sequence[str] = ()):
         self.name, self.samples = name, samples

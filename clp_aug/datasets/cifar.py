@@ -117,7 +117,7 @@ def _load_batches(layout: Layout, place: Path) -> CifarBatches:
 
 
 def _load_folders(layout: Layout, root: Path) -> Dataset:
-    dataset = folder.load(root, layout.name)
+    dataset = folder.load(root, layout.name, hold_out=False)
     if len(dataset.class_names) != layout.classes:
         raise InputError(f"{root / 'train'}: {len(dataset.class_names)} class folders; expected {layout.classes}")
     if (dataset.samples.split == VAL).any():

@@ -5,31 +5,34 @@ ROOT/masks/ mirrors the pictures' paths (PNG), ROOT/boxes.csv lists boxes (file,
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotations import with_annotations
-from clp_aug.datasets.base import SPLITS, TRAIN, FileDataset, Samples
+from clp_aug.datasets.base import SPLITS, TEST, TRAIN, VAL, FileDataset, Samples
 
 MASKS, BOXES = "masks", "boxes.csv"
+HELD_OUT = {TEST: 5, VAL: 10}  # split -> one of how many pictures of a class
 
 
 class FolderDataset(FileDataset):
     """Class folders. ignored: how many hidden files and files that are no pictures were passed over."""
 
-    def __init__(self, name: str, root: Path, class_names, samples: Samples, ignored: int) -> None:
+    def __init__(self, name: str, root: Path, class_names, samples: Samples, ignored: int, remarks=()) -> None:
         super().__init__(name, root, class_names, samples)
-        self.ignored = ignored
+        self.ignored, self.remarks = ignored, remarks
 
 
-def load(root: Path, name: str = "folder") -> FolderDataset:
+def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDataset:
     """Return the class folders under `root`, with its masks and boxes where there are some.
 
-    Classes and files are in the order of their names, splits in the order train, val, test; ids are positions;
-    without a `train` folder everything is training data. Raises InputError for an empty class folder, a picture
-    outside a class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
+    Classes and files are in the order of their names, splits in the order train, val, test; ids are positions.
+    Without a `train` folder a fifth of each class is test and a tenth val data, by the digests of the files' names;
+    hold_out: unless all of it is to be training data. Raises InputError for an empty class folder, a picture outside a
+    class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
     """
     root = Path(root)
     parts, ignored = _parts(root)
@@ -51,12 +54,35 @@ def load(root: Path, name: str = "folder") -> FolderDataset:
     if not names:
         example = Path("cat") / "1.jpg"
         raise InputError(f"{root}: no class folder; expected {root / example} or {root / 'train' / example}")
-    dataset = FolderDataset(name, root, class_names, Samples.of(label, split, names), ignored)
+    remarks = [f"files passed over, hidden or none of {', '.join(images.SUFFIXES)}: {ignored}"] if ignored else []
+    if hold_out and not parts[TRAIN]:
+        split = held_out(label, names)
+        remarks.append("no train/ folder: val and test were held out of each class by file name; to choose them, put"
+                       " pictures under train/, val/ and test/")  # fmt: skip
+    dataset = FolderDataset(name, root, class_names, Samples.of(label, split, names), ignored, tuple(remarks))
     return with_annotations(
         dataset,
         root / MASKS if (root / MASKS).is_dir() else None,
         root / BOXES if (root / BOXES).is_file() else None,
     )
+
+
+def held_out(label: list[int], names: list[str]) -> list[int]:
+    """Return the split of each picture: of every class the shares of HELD_OUT, rounded down, train for the rest.
+
+    The same files are held out on any machine, and the order of their names does not tell which.
+    """
+    order = sorted(range(len(names)), key=lambda row: hashlib.sha256(names[row].encode()).digest())
+    split = [TRAIN] * len(names)
+    for c in set(label):
+        rows = [row for row in order if label[row] == c]
+        start = 0
+        for which, one_of in HELD_OUT.items():
+            stop = start + len(rows) // one_of
+            for row in rows[start:stop]:
+                split[row] = which
+            start = stop
+    return split
 
 
 def _parts(root: Path) -> tuple[dict[int, str], int]:

@@ -133,7 +133,7 @@ def source_of(config: GltConfig) -> Dataset:
         return load_dataset(config.source, config.root)
     place = config.root or Path(config.source)
     place = place if place.is_dir() else find_root(config.source, config.root)
-    return folder.load(place, place.resolve().name)
+    return folder.load(place, place.resolve().name, hold_out=False)
 
 
 def check_free(config: GltConfig, where: Path) -> None:

@@ -29,11 +29,11 @@ def encoded(image, kind="PNG", **options):
 
 @pytest.fixture
 def root(tmp_path):
-    """Two classes of six good pictures."""
+    """Two classes of six good pictures, all of them training data."""
     for label in ("cat", "dog"):
-        (tmp_path / "pictures" / label).mkdir(parents=True)
+        (tmp_path / "pictures" / "train" / label).mkdir(parents=True)
         for i in range(6):
-            (tmp_path / "pictures" / label / f"{i}.png").write_bytes(encoded(picture(i)))
+            (tmp_path / "pictures" / "train" / label / f"{i}.png").write_bytes(encoded(picture(i)))
     return tmp_path / "pictures"
 
 
@@ -84,7 +84,7 @@ JPEG = encoded(picture(0, size=(64, 64)), "JPEG")
     ],
 )
 def test_pictures_that_cannot_be_read(root, name, data, message):
-    (root / "cat" / name).write_bytes(data)
+    (root / "train" / "cat" / name).write_bytes(data)
     line = refused(root, "--matte", "grabcut", "--meta", "2/class", "--size", "24")
     assert f"cat/{name}: " in line
     assert message in line
@@ -108,10 +108,10 @@ def test_pictures_that_cannot_be_read(root, name, data, message):
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_pictures_of_every_kind_are_read(root, name, data):
-    for file in (root / "cat").iterdir():
+    for file in (root / "train" / "cat").iterdir():
         file.unlink()
     for i in range(4):
-        (root / "cat" / f"{i}-{name}").write_bytes(data)
+        (root / "train" / "cat" / f"{i}-{name}").write_bytes(data)
     result, out = run(root, "--size", "24")
     assert result.exit_code == 0, result.output
     assert ShardReader(out).shape == (12, 24, 24, 3)
@@ -135,7 +135,9 @@ def test_settings_that_cannot_be(root):
     )
     assert "class 'cat' has" in refused(root, "--meta", "9/class", code=2)
     assert "noise 'uniform:1': expected one of uniform, " in refused(root, "--noise", "uniform:1", code=2)
-    assert "not an exported program" in refused(root, "--f", "fgsm", "--classifier", str(root / "cat" / "0.png"))
+    assert "not an exported program" in refused(
+        root, "--f", "fgsm", "--classifier", str(root / "train" / "cat" / "0.png")
+    )
     assert "No such file" in refused(root, "--f", "fgsm", "--classifier", str(root / "none.pt2"))
 
 
@@ -187,7 +189,7 @@ def test_too_many_fallbacks(root, tmp_path):
     (root.parent / "masks").mkdir()
     Image.new("L", (24, 24), 0).save(root.parent / "masks" / "unused.png")
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("file,x0,y0,x1,y1\ncat/0.png,2,2,9,9\n")
+    boxes.write_text("file,x0,y0,x1,y1\ntrain/cat/0.png,2,2,9,9\n")
     line = refused(root, "--boxes", str(boxes), code=4)
     assert "matte given gave no usable box for 11 of 12 pictures" in line
 

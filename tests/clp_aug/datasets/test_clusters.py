@@ -50,7 +50,7 @@ def coloured(tmp_path_factory):
             for i in range(size):
                 pixels = np.clip(rng.normal([colour, 250 - colour, 128], 1, (8, 8, 3)), 0, 255)
                 Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{k}-{i:02d}.png")
-    return folder.load(root)
+    return folder.load(root, hold_out=False)
 
 
 def colours(dataset, rows, name):

@@ -7,18 +7,48 @@ from tiny_sets import make_folder, save_mask
 
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets import folder
+from clp_aug.datasets.base import TEST, TRAIN, VAL
 
 
-def test_class_folders_are_all_training_data_in_the_order_of_their_paths(tmp_path):
+def test_class_folders_in_the_order_of_their_paths(tmp_path):
     make_folder(tmp_path, ["dog/b.png", "dog/a.JPG", "cat/10.jpg", "cat/9.jpeg"])
     dataset = folder.load(tmp_path)
     assert dataset.class_names == ("cat", "dog")
     assert dataset.samples.name == ["cat/10.jpg", "cat/9.jpeg", "dog/a.JPG", "dog/b.png"]
     np.testing.assert_array_equal(dataset.samples.label, [0, 0, 1, 1])
-    np.testing.assert_array_equal(dataset.samples.split, 0)
+    np.testing.assert_array_equal(dataset.samples.split, TRAIN)  # too few to hold out any
     np.testing.assert_array_equal(dataset.samples.sample_id, [0, 1, 2, 3])
     assert not dataset.annotated
     assert dataset.alpha(0) is None
+
+
+def test_without_a_train_folder_a_share_of_each_class_is_held_out(tmp_path):
+    make_folder(tmp_path, [f"{c}/{i}.jpg" for c, n in (("cat", 40), ("dog", 19), ("eel", 4)) for i in range(n)])
+    dataset, same = folder.load(tmp_path), folder.load(tmp_path)
+    assert dataset.fingerprint() == same.fingerprint()
+    label, split = dataset.samples.label, dataset.samples.split
+    found = [np.bincount(split[label == c], minlength=3).tolist() for c in range(3)]
+    assert found == [[28, 4, 8], [15, 1, 3], [4, 0, 0]]  # train, val, test
+    assert sorted(np.flatnonzero(split == TEST).tolist()) != list(range(8)), "not the first names"
+    assert dataset.remarks[0].startswith("no train/ folder: val and test were held out of each class by file name")
+    whole = folder.load(tmp_path, hold_out=False)
+    assert set(whole.samples.split) == {TRAIN}
+    assert whole.remarks == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_held_out_follows_the_names_and_not_their_order(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"{c}/{i}.png" for c in range(3) for i in range(int(rng.integers(1, 60)))]
+    label = [int(name[0]) for name in names]
+    split = dict(zip(names, folder.held_out(label, names), strict=True))
+    order = rng.permutation(len(names))
+    moved = folder.held_out([label[row] for row in order], [names[row] for row in order])
+    assert {names[row]: which for row, which in zip(order, moved, strict=True)} == split
+    for c in range(3):
+        n = label.count(c)
+        shares = [sum(split[name] == which for name in names if name[0] == str(c)) for which in (VAL, TEST)]
+        assert shares == [n // 10, n // 5]
 
 
 def test_split_folders(tmp_path):
@@ -36,6 +66,7 @@ def test_hidden_and_foreign_files_are_counted_and_passed_over(tmp_path):
     dataset = folder.load(tmp_path)
     assert dataset.samples.name == ["train/cat/1.jpg"]
     assert dataset.ignored == 4
+    assert dataset.remarks == ("files passed over, hidden or none of .jpg, .jpeg, .png, .webp, .bmp: 4",)
 
     flat = folder.load(tmp_path / "train")
     assert (flat.samples.name, flat.ignored) == (["cat/1.jpg"], 3)
