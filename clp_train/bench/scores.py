@@ -6,7 +6,7 @@ import itertools
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scipy.stats import ttest_rel
@@ -49,13 +49,16 @@ def small(run: Run, result: dict) -> dict:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. values: seed -> figure in percent; p: Holm's, of the project's method against the best other one."""
+    """One cell. values: seed -> figure in percent; p: Holm's, of the project's method against the best other one;
+    better: whether it is better than that one over the seeds that both have, None where nothing was tested.
+    """
 
     values: Mapping[int, float]
     own: Mapping[int, float]
     quoted: float | None
     rank: int | None = None
     p: float | None = None
+    better: bool | None = None
 
     @property
     def mean(self) -> float | None:
@@ -117,7 +120,8 @@ def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[st
     if ours is None:
         return found
     raw: dict[str, float] = {}
-    for column in table.columns:
+    better: dict[str, bool] = {}
+    for column, spec in table.columns.items():
         other = best_other(table, found, column)
         if other is None:
             continue
@@ -126,9 +130,9 @@ def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[st
         pairs = [(mine[seed], theirs[seed]) for seed in seeds]
         if len(pairs) > 1 and len({round(a - b, 9) for a, b in pairs}) > 1:
             raw[column] = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
+            better[column] = (sum(a - b for a, b in pairs) > 0) != (spec.measure in LOWER)
     for column, p in zip(raw, holm(raw.values()), strict=True):
-        cell = found[ours][column]
-        found[ours][column] = Cell(cell.values, cell.own, cell.quoted, cell.rank, p)
+        found[ours][column] = replace(found[ours][column], p=p, better=better[column])
     return found
 
 

@@ -52,11 +52,15 @@ def as_json(table: Table, scale: str, results: Sequence[dict]) -> str:
 
 
 def shown(cell: Cell) -> str:
-    """Return a cell of the common protocol as text: mean and spread in percent, a star where Holm's p is below 0.05."""
+    """Return a cell of the common protocol as text: mean and spread in percent, a mark where Holm's p is below 0.05.
+
+    The mark is a star where it is better than the best other method, a dagger where it is worse.
+    """
     if cell.mean is None:
         return NOTHING
     spread = "" if cell.sd is None else f" ± {cell.sd:.1f}"
-    return f"{cell.mean:.1f}{spread}" + ("*" if cell.p is not None and cell.p < 0.05 else "")
+    mark = "*" if cell.better else "†"
+    return f"{cell.mean:.1f}{spread}" + (mark if cell.p is not None and cell.p < 0.05 else "")
 
 
 def mean_of(values: Mapping[int, float]) -> str:
@@ -152,8 +156,9 @@ def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[s
             lines.append(f"Cut at this scale, {column.title}: {how.cut}.")
     lines.append(
         "Ours: mean and standard deviation over seeds on the common protocol; own: the method's own protocol, where it"
-        " differs. Rank is among our figures. A star: Holm's p of a paired t test against the best other method is"
-        " below 0.05. Time is that of the processor; cost: time an epoch over plain cross entropy's."
+        " differs. Rank is among our figures. A star says that the project's method is better than the best other one,"
+        " a dagger that it is worse, Holm's p of a paired t test being below 0.05. Time is that of the processor; cost:"
+        " time an epoch over plain cross entropy's."
     )
     lines += list(table.notes)
     versions = sorted({f"PyTorch {result['versions']['torch']}" for result in results})

@@ -9,6 +9,7 @@ from scipy import stats
 
 from clp_train.bench.scores import Cost, best_other, cells, costs, holm
 from clp_train.bench.spec import Column, Row, Table
+from clp_train.bench.write import shown
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
 ROWS = {"ce": Row("CE", "erm"), "la": Row("LA", "logit-adjust", quoted={"a": 20.0}), "clp": Row("CLP", "clp")}
@@ -60,6 +61,21 @@ def test_the_best_other_is_tested_in_pairs():
     assert found["clp"]["a"].p == pytest.approx(2 * stats.t.sf(abs(t), 2))
     assert found["clp"]["b"].p is None, "all gaps alike: no spread to test against"
     assert found["la"]["a"].p is None
+    assert found["la"]["a"].better is None
+
+
+@pytest.mark.parametrize("measure", ["error", "accuracy"])
+@pytest.mark.parametrize(("gain", "mark"), [(0.05, "*"), (-0.05, "†")])
+def test_a_mark_says_which_is_better(measure, gain, mark):
+    """The gap is nearly the same in every seed, so it is told apart; accuracies go up with it, errors down."""
+    table = replace(TABLE, columns={"a": replace(TABLE.columns["a"], measure=measure)})
+    results = [result("la", seed, 0.6 + 0.01 * seed) for seed in range(3)]
+    results += [result("clp", seed, 0.6 + gain + 0.0101 * seed) for seed in range(3)]
+    cell = cells(table, results, "last")["clp"]["a"]
+    assert cell.p < 0.05
+    assert cell.better == (gain > 0)
+    assert shown(cell).endswith(mark)
+    assert not shown(replace(cell, p=0.06)).endswith(mark)
 
 
 def test_no_other_no_test():
