@@ -213,7 +213,7 @@ def draw(whole: dict, out: Path) -> None:
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "clp", "font.size": 8}):
-        figure = Figure((9, 2.8), layout="constrained")
+        figure = Figure((9, 3.1), layout="constrained")
         sizes, margins, labels = figure.subplots(1, 3)
         for name, found in whole.items():
             style = {"marker": "o", "markersize": 3, "linewidth": 1, "label": name}
@@ -227,7 +227,7 @@ def draw(whole: dict, out: Path) -> None:
         sizes.plot(shares, odds, color="grey", linewidth=1, linestyle="dashed", label="log prior, about")
         sizes.set(xscale="log", xlabel="share of the class", ylabel="push of delta for the own class")
         margins.set(xlabel="margin of the unperturbed logits, g2")
-        sizes.legend(frameon=False)
+        figure.legend(*sizes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         for axes in (sizes, margins, labels):
             axes.axhline(0, color="black", linewidth=0.4)
             axes.spines[["top", "right"]].set_visible(False)
