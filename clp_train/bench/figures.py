@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from clp_train.bench.write import FIGURE
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
 
 PANEL = (4.6, 3.4)  # inches
+TITLE = 44  # letters a line
 SETTINGS = {"svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 
@@ -40,7 +42,7 @@ def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Pa
         found = cells(table, results, "last")
         for i, name in enumerate(shown):
             axes = figure.add_subplot(rows, columns, i + 1)
-            axes.set_title(table.columns[name].title)
+            axes.set_title(textwrap.fill(table.columns[name].title, TITLE))
             draw(axes, table, name, found, results)
         paths = []
         for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
