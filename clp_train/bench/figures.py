@@ -17,7 +17,7 @@ from clp_train.bench.write import FIGURE
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
 
 PANEL = (4.6, 3.4)  # inches
-TITLE = 44  # letters a line
+TITLE, LABEL = 44, 20  # letters a line, of a panel's title and of a row's name beside it
 SETTINGS = {"svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 
@@ -54,17 +54,20 @@ def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Pa
     return paths
 
 
-def bars(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
-    """Draw a bar a row, with the spread over seeds. Figs. 7 and 9."""
+def dots(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
+    """Draw a row's mean with the spread over seeds, and a dot a seed, the first row at the top. Figs. 7 and 9.
+
+    No bars: they would have to start at zero, where what a part of the method does cannot be seen.
+    """
     shown = [(table.rows[row].title, columns[column]) for row, columns in found.items() if columns[column].values]
-    means, spreads = [cell.mean for _, cell in shown], [cell.sd or 0 for _, cell in shown]
-    axes.bar(range(len(shown)), means, yerr=spreads, color=COLOURS[: len(shown)] or None, capsize=3)
-    axes.set_xticks(range(len(shown)), [title for title, _ in shown], rotation=30, ha="right")
-    axes.set_ylabel(table.columns[column].measure + ", %")
-    if means:
-        low, high = min(means), max(means)
-        room = max(high - low, 1.0)
-        axes.set_ylim(max(0, low - room), high + room)
+    for place, (_, cell) in enumerate(shown):
+        axes.errorbar(cell.mean, place, xerr=cell.sd, fmt="D", color=COLOURS[0], capsize=3)
+        seeds = [cell.values[seed] for seed in sorted(cell.values)]
+        axes.plot(seeds, [place] * len(seeds), "o", color=COLOURS[1], alpha=0.6, zorder=3)
+    axes.set_yticks(range(len(shown)), [textwrap.fill(title, LABEL) for title, _ in shown])
+    axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel(table.columns[column].measure + ", %")
 
 
 def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
@@ -141,7 +144,7 @@ def attention(axes, table: Table, column: str, found, results) -> None:
 
 
 DRAWINGS: dict[str, Callable] = {
-    "bars": bars, "lines": lines, "classes": classes, "raised": raised, "attention": attention
+    "dots": dots, "lines": lines, "classes": classes, "raised": raised, "attention": attention
 }  # fmt: skip
 
 

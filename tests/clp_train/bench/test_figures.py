@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from clp_aug.contract.errors import UsageError
-from clp_train.bench.figures import DRAWINGS, bars, lines, per_class, raised, write_figure
+from clp_train.bench.figures import DRAWINGS, dots, lines, per_class, raised, write_figure
 from clp_train.bench.scores import cells
 from clp_train.bench.spec import Column, Row, Table
 from clp_train.report.curves import RIGHT_UP, WRONG_UP
@@ -53,24 +53,36 @@ def test_a_figure_without_runs_is_empty_and_no_error(draw, tmp_path):
 def test_tables_without_a_drawing_have_none_and_unknown_ones_are_named(tmp_path):
     assert write_figure(TABLE, RESULTS, tmp_path) == []
     with pytest.raises(
-        UsageError, match="unknown drawing 'pie': choose one of attention, bars, classes, lines, raised"
+        UsageError, match="unknown drawing 'pie': choose one of attention, classes, dots, lines, raised"
     ):
         write_figure(dataclasses.replace(TABLE, draw="pie"), RESULTS, tmp_path)
 
 
 def test_a_panel_for_each_column_that_was_run(tmp_path):
     columns = {"not run": Column("N", "error"), **COLUMNS}
-    table = dataclasses.replace(TABLE, columns=columns, draw="bars")
+    table = dataclasses.replace(TABLE, columns=columns, draw="dots")
     text = write_figure(table, RESULTS, tmp_path)[0].read_text()
     assert 'id="axes_2"' in text, "b shares the runs of a"
     assert 'id="axes_3"' not in text
 
 
-def test_bars_are_means():
+def test_dots_are_seeds_and_means_the_first_row_on_top():
     drawn = axes()
-    bars(drawn, TABLE, "a", cells(TABLE, RESULTS, "last"), RESULTS)
-    assert [patch.get_height() for patch in drawn.patches] == pytest.approx([35, 15])
-    assert [label.get_text() for label in drawn.get_xticklabels()] == ["CE", "CLP"]
+    dots(drawn, TABLE, "a", cells(TABLE, RESULTS, "last"), RESULTS)
+    means, seeds = ([line for line in drawn.lines if line.get_marker() == marker] for marker in "Do")
+    assert [float(line.get_xdata()[0]) for line in means] == pytest.approx([35, 15])
+    assert [list(line.get_xdata()) for line in seeds] == [pytest.approx([40, 30]), pytest.approx([20, 10])]
+    assert [label.get_text() for label in drawn.get_yticklabels()] == ["CE", "CLP"]
+    low, high = drawn.get_ylim()
+    assert low > high, "the first row at the top"
+    assert max(drawn.get_xlim()) > 40, "no seed is cut off"
+    assert min(drawn.get_xlim()) < 10
+
+
+def test_one_seed_has_no_spread():
+    drawn = axes()
+    dots(drawn, TABLE, "a", cells(TABLE, RESULTS[::2], "last"), RESULTS[::2])
+    assert not [part for part in drawn.collections if part.get_paths()]
 
 
 def test_lines_stand_at_their_x():

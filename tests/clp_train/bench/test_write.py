@@ -107,7 +107,7 @@ def test_the_page_escapes_and_marks_the_best(tmp_path):
 
 
 def test_a_figure_is_shown_on_its_page_and_a_table_has_none(tmp_path):
-    drawn = write_table(dataclasses.replace(TABLE, draw="bars"), "cpu", WHOLE, tmp_path / "drawn")
+    drawn = write_table(dataclasses.replace(TABLE, draw="dots"), "cpu", WHOLE, tmp_path / "drawn")
     assert "![Errors & spreads](figure.svg)" in drawn[1].read_text()
     assert '<img src="figure.svg" alt="Errors &amp; spreads">' in drawn[3].read_text()
     plain = write_table(TABLE, "cpu", WHOLE, tmp_path / "plain")
