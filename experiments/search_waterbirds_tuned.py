@@ -10,7 +10,9 @@ Hypotheses, each with the rows that could refute it:
 3. what is left is the start's weakness, not the network's: methods that know the groups do better at the same steps;
 4. the meta step adds something where the start knows too little;
 5. where it knows too little, more of it helps;
-6. how much of it is best, the meta step finds.
+6. how much of it is best, the meta step finds;
+7. at 96 px the start and the body see too little: at 224 px (--size 224, with an --out of its own) they are as good as
+   a head alone.
 
 DIR of --data holds waterbirds_like/. Written after every run, so that it can be stopped and started again.
 """
