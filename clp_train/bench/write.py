@@ -23,6 +23,7 @@ TITLES = {
 }
 ONE_FOR_BOTH = "Last epoch (also the one that is selected, where there are validation pictures)"
 NOTHING = "-"
+TIMES = ("s an epoch", "cost")
 TABLE, FIGURE = "table.json", "figure.svg"
 
 
@@ -139,7 +140,7 @@ def heads_of(table: Table, layout: Mapping[str, list[str]], presets: Collection[
 
 def time_heads(presets: Collection[str]) -> list[str]:
     """Return the heads of seconds and cost, of each preset."""
-    return [(f"{name}: " if len(presets) > 1 else "") + what for name in presets for what in ("s an epoch", "cost")]
+    return [(f"{name}: " if len(presets) > 1 else "") + what for name in presets for what in TIMES]
 
 
 def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[str, list[str]]) -> list[str]:
@@ -251,6 +252,7 @@ def as_html(table: Table, scale: str, results, parts, cost) -> str:
     return page.get_template("table.html").render(
         title=table.title, command=command_of(table, scale), tables=tables,
         figure=FIGURE if table.draw else None,
-        times=time_heads(cost), columns=[(table.columns[name].title, what) for name, what in layout.items()],
+        heads=[(table.columns[name].title, what) for name, what in layout.items()]
+        + [(name if len(cost) > 1 else "", TIMES) for name in cost],
         remarks=remarks(table, scale, results, layout),
     )  # fmt: skip

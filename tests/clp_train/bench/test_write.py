@@ -78,7 +78,9 @@ def test_times_of_two_presets_have_columns_of_their_own(tmp_path):
     rows = list(csv.DictReader(paths[2].read_text().splitlines()))
     assert [r["seconds"] for r in rows if (r["when"], r["row"]) == ("last", "la")] == ["4", "40"]
     page = paths[3].read_text()
-    assert "<th>whole: cost</th>" in page
+    times = "<th>s an epoch</th><th>cost</th>"
+    assert '<th colspan="2">head</th><th colspan="2">whole</th></tr>' in page
+    assert f"{times}{times}</tr>" in page
     above, below = re.findall(r"<tr><th>.*</tr>", page)[:2]
     spans = [int(span or 1) for span in re.findall(r'<th(?: colspan="(\d+)")?>', above)]
     assert sum(spans) == below.count("<th>"), "as wide as the line below"
