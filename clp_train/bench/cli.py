@@ -48,7 +48,7 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
 @click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
-@click.option("--extend", is_flag=True, help="Keep runs that the table in --out holds, if code and data are the same.")
+@click.option("--extend", is_flag=True, help="Keep runs that tables in --out hold, if code and data are the same.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("what is finished stays; give the same command again to go on")
@@ -58,7 +58,7 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
     clp-bench table2 --seeds 1 --methods erm,meta-lp,clp
     """
     from clp_train.bench.jobs import plan
-    from clp_train.bench.known import known_results, of_same_data, still_to_do
+    from clp_train.bench.known import known_results, of_same_data, shared_results, still_to_do
     from clp_train.bench.queue import SHARDS, jobs_of
     from clp_train.bench.write import TABLE
 
@@ -70,7 +70,9 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
         tables = [one for one in tables if one.at(scale)]
     chosen = [plan(one, scale, seeds_of(seeds), work, words(methods), words(columns)) for one in tables]
     known = [known_results(one, scale, folder_of(one, scale, out) / TABLE) if extend else [] for one in tables]
-    if extend and not dry_run:  # shards first: they tell whether the data are those of the table
+    if extend:
+        known = [there + shared_results(runs, there, scale, out) for there, runs in zip(known, chosen, strict=True)]
+    if extend and not dry_run:  # shards first: they tell whether the data are those of the tables
         shards = [job for job in jobs_of([run for runs in chosen for run in runs]) if job.row == SHARDS]
         work_off_with_bar(shards, workers, threads, quiet)
         known = [of_same_data(there, runs) for there, runs in zip(known, chosen, strict=True)]

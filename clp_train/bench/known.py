@@ -1,4 +1,4 @@
-"""Runs that a finished table already holds, so that a row or a seed can be added without doing the others again."""
+"""Runs that finished tables already hold, so that a row or a seed can be added without doing the others again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from clp_aug.contract.shards import ShardReader
 from clp_train.bench.jobs import Run, plan
 from clp_train.bench.scores import read_results
 from clp_train.bench.spec import Table
+from clp_train.bench.write import TABLE
 
 
 def known_results(table: Table, scale: str, path: Path) -> list[dict]:
@@ -22,6 +23,20 @@ def known_results(table: Table, scale: str, path: Path) -> list[dict]:
     seeds = sorted({result["seed"] for result in results})
     current = {(run.folder.name, run.row, run.column) for run in plan(table, scale, seeds, Path())}
     return [result for result in results if place_of(result) in current]
+
+
+def shared_results(runs: Sequence[Run], known: Sequence[dict], scale: str, out: Path) -> list[dict]:
+    """Return what any finished table of a scale below `out` holds of runs that no known result is of.
+
+    One training may stand in several tables: its result is given again as that of the row and column that ask for it.
+    Raises InputError for a table.json that is no such table.
+    """
+    held = {result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)}
+    return [
+        held[run.folder.name] | {"row": run.row, "column": run.column, "protocol": run.protocol}
+        for run in still_to_do(runs, known)
+        if run.folder.name in held
+    ]
 
 
 def of_same_data(results: Sequence[dict], runs: Sequence[Run]) -> list[dict]:
