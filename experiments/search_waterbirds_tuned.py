@@ -12,7 +12,8 @@ Hypotheses, each with the rows that could refute it:
 5. where it knows too little, more of it helps;
 6. how much of it is best, the meta step finds;
 7. at 96 px the start and the body see too little: at 224 px (--size 224, with an --out of its own) they are as good as
-   a head alone.
+   a head alone;
+8. four epochs are too few there: twice as many are better.
 
 DIR of --data holds waterbirds_like/. Written after every run, so that it can be stopped and started again.
 """
@@ -45,6 +46,10 @@ ROWS = {
     "5: one and a half of the start": Row("background-adjust", ("tau=1.5", *TENTH)),
     "6: CLP, share learnt": Row(
         "clp", (START, "omega_lr=3e-4", "background_step=3e-2", "saliency_lambda=0", *TENTH), watching_the_share
+    ),
+    "8: background start, a tenth, twice the epochs": Row("background-adjust", ("epochs=8", *TENTH)),
+    "8: background start, three tenths, twice the epochs": Row(
+        "background-adjust", ("epochs=8", "lr=3e-4", "head_lr=3e-3", "schedule=cosine")
     ),
 }
 

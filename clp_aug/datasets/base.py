@@ -58,8 +58,7 @@ class Dataset:
     Attributes: name; class_names; group_names (empty without groups); samples (the table); splits, by their numbers;
     protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
     strata: kind -> (names, index of each row), for reports alone; remarks: what a user should know of how the set was
-    read, a line each. Objects are cheap to pickle: pictures stay on disk,
-    or are made when asked for.
+    read, a line each. Objects are cheap to pickle: pictures stay on disk, or are made when asked for.
     """
 
     splits: tuple[str, ...] = SPLITS
