@@ -33,11 +33,12 @@ class Snapshot:
 
 @dataclass
 class Position:
-    """Where a run is. step: steps done; losses: of the epoch under way; history: a line an epoch; selected: by val;
-    best: by test, without its state; spent: the time until the last save.
+    """Where a run is. step: steps done; begun: whether the method has begun the epoch under way; losses: of that epoch;
+    history: a line an epoch; selected: by val; best: by test, without its state; spent: the time until the last save.
     """
 
     step: int = 0
+    begun: bool = False
     losses: list[StepLosses] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
     selected: Snapshot | None = None
@@ -69,6 +70,7 @@ class Checkpoint:
             tensors |= {f"selected.{name}": value for name, value in position.selected.state.items()}
         plain = {
             "step": position.step,
+            "begun": position.begun,
             "losses": [dataclasses.astuple(losses) for losses in position.losses],
             "history": position.history,
             "selected": snapshot_json(position.selected),
@@ -76,7 +78,7 @@ class Checkpoint:
             "spent": position.spent,
         }
         write_state(self.path, self.key, plain, tensors)
-        return f"last good state: {self.path}, step {position.step}"
+        return f"last state: {self.path}, step {position.step}"
 
     def load(self, network: nn.Module, method: Method) -> tuple[Position, dict[str, Tensor]]:
         """Take up the state; return where the run was and the momentum of each parameter by name.
@@ -92,9 +94,9 @@ class Checkpoint:
         method.load_state_dict(part("method"))
         selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
         losses = [StepLosses(*values) for values in plain["losses"]]
-        return Position(plain["step"], losses, plain["history"], selected, best, Spent(*plain["spent"])), part(
-            "momentum"
-        )
+        spent = Spent(*plain["spent"])
+        at = Position(plain["step"], plain["begun"], losses, plain["history"], selected, best, spent)
+        return at, part("momentum")
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict | None:

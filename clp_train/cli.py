@@ -10,7 +10,7 @@ import click
 from clp_aug import __version__
 from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, named_method
-from clp_train.methods import METHODS
+from clp_train.following import attacked_shard, other_method
 from clp_train.models import NAMES
 from clp_train.presets import names, read_method, read_preset
 
@@ -83,14 +83,11 @@ def train(preset, settings, resume, export, list_methods, markdown, quiet, as_js
         click.echo(json.dumps(result))
         return
     show(result)
-    other = next(name for name in METHODS if name != config.method)
-    meta, root = config.meta, config.root
     if config.export:
-        following = (
-            f"clp-augment --dataset {result['dataset']} --f fgsm --classifier {config.folder / 'classifier.pt2'}"
-        )
+        classifier = config.folder / "classifier.pt2"
+        following = attacked_shard(result["shard_settings"], result["dataset"], config.root, classifier)
     else:
-        following = f"clp-train --meta {meta} --method {other}" + (f" --root {root}" if root else "")
+        following = other_method(given | {"meta": config.meta}, preset, settings, config.method)
     click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following}")
 
 

@@ -157,6 +157,8 @@ def make_config(*layers: dict, texts: Sequence[str] = ()) -> TrainConfig:
     of its method. Raises UsageError for an unknown key, a value of the wrong type, or no shard.
     """
     pairs = pairs_of(texts)
+    if "preset" in pairs:
+        raise UsageError(f"--set preset={pairs['preset']}: its settings would not be read; give --preset")
     whole = {key: value for layer in (*layers, pairs) for key, value in layer.items()}
     shared = {field.name: field for field in dataclasses.fields(TrainConfig) if field.name != "options"}
     own = {field.name: field for field in dataclasses.fields(options_of(named_method(*layers, texts=texts)))}

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.contract.schema import ORIGINAL
+from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.label_noise import parse_noise, wrong_share
 from clp_train import data
@@ -21,6 +21,7 @@ from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.clock import Clock, Spent
 from clp_train.config import TrainConfig
 from clp_train.data import Batch, BoxedPictures, RunData
+from clp_train.epochs import conclude_epoch, copied
 from clp_train.learnt_backgrounds import learnt_backgrounds
 from clp_train.loss_changes import raised_losses
 from clp_train.losses import DivergedError
@@ -88,9 +89,10 @@ def train(
     """Train and evaluate one classifier; the same settings give the same weights on a CPU, killed and resumed or not.
 
     on_step: called after each step; on_epoch: after each epoch with the history; checkpoint: where the full state goes
-    every config.checkpoint_interval steps and after each epoch; resume: go on from it; watch: wraps the epochs in which
-    backgrounds are learnt, for methods that ask for them, before the first step. Raises DivergedError when a loss
-    is not finite, and what `plan`, `check_stages` and `Checkpoint.load` raise.
+    every config.checkpoint_interval steps, after each epoch, and once backgrounds are learnt; resume: go on from it;
+    watch: wraps the epochs in which backgrounds are learnt, for methods that ask for them, before the first step.
+    Raises DivergedError when a loss is not finite or a logit is NaN, and what `plan`, `check_stages` and
+    `Checkpoint.load` raise.
     """
     classes = len(run.header.class_names)
     table = table_of(run)
@@ -100,7 +102,7 @@ def train(
     check_stages(stages, method, config)
     at, momentum = checkpoint.load(network, method) if resume else (Position(), {})
     clock = Clock(at.spent)
-    saved = f"last good state: {checkpoint.path}, step {at.step}" if resume else "no good state was kept"
+    saved = f"last state: {checkpoint.path}, step {at.step}" if resume else "no state was kept"
     steps = sum(
         data.steps_per_epoch(method.pictures(epoch) or len(stream_of(stage, run)), config.batch_size)
         for stage, epochs in stages
@@ -119,10 +121,14 @@ def train(
             for name, v in there.items()
         }
 
+    def keep() -> str:
+        at.spent = clock.read()
+        return checkpoint.save(network, optimiser, method, at)
+
     for number, (stage, epochs) in enumerate(stages):
         if at.epoch >= epochs.stop:
             continue
-        fresh = at.epoch == epochs.start and not at.losses
+        fresh = at.epoch == epochs.start and not at.begun
         if fresh:
             begin_stage(number, stage, network, method, config, run)
         method.enter(number, network)
@@ -133,27 +139,28 @@ def train(
         if not fresh:
             take_up(momentum, network, optimiser)
         for epoch in range(at.epoch, epochs.stop):
-            if not at.losses:
+            if not at.begun:
                 method.begin_epoch(epoch, config.epochs, scores_of(part.learner, part.run, learnt))
+                at.begun = True
+                if checkpoint is not None and method.sees_background and epoch == 0:  # learning them takes long
+                    saved = keep()
             factor = rate_factor(config, epoch - epochs.start, len(epochs))
             set_rates(optimiser, factor)
+            last = epoch + 1 == config.epochs
             try:
                 for losses in epoch_steps(part, epoch, method, optimiser, config, at):
                     on_step(Done(at.step, steps, epoch + 1, losses))
                     if checkpoint is not None and at.step % config.checkpoint_interval == 0:
-                        at.spent = clock.read()
-                        saved = checkpoint.save(network, optimiser, method, at)
+                        saved = keep()
+                metrics = measured(part, everything if last or config.watch_test else ("val",))
             except DivergedError as error:
                 raise DivergedError(f"{error}; {saved}") from None
-            last = epoch + 1 == config.epochs
-            metrics = measured(part, everything if last or config.watch_test else ("val",))
             conclude_epoch(at, network, metrics, factor * stage.rate * config.lr, config.watch_test)
             raised = raised_losses(part.learner, method, part.run.train, run.wrong, config, epoch / config.epochs)
             at.history[-1] |= raised | method.numbers()
             on_epoch(at.history)
             if checkpoint is not None and not last:
-                at.spent = clock.read()
-                saved = checkpoint.save(network, optimiser, method, at)
+                saved = keep()
     final, selected = Snapshot(config.epochs, copied(network), metrics), at.selected
     if selected is not None:
         network.load_state_dict(selected.state)
@@ -229,23 +236,6 @@ def composed(part: Part, rows: np.ndarray, method: Method, config: TrainConfig, 
     return method.mixed(batch, rng)
 
 
-def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics], lr: float, watch_test: bool) -> None:
-    """Write the epoch's line into the history, and keep the network if val likes it best; likewise for test."""
-    epoch = at.epoch + 1
-    at.history.append({"epoch": epoch, "lr": lr, **means(at.losses), **summary(metrics)})
-    at.losses = []
-    if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
-        at.selected = Snapshot(epoch, copied(network), metrics)
-    test = first_test(metrics) if watch_test else None
-    if test is not None and (at.best is None or test.average > first_test(at.best.metrics).average):
-        at.best = Snapshot(epoch, {}, metrics)
-
-
-def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
-    """Return the metrics of the first test split, None without any."""
-    return next((m for name, m in metrics.items() if name != "val"), None)
-
-
 def stream_of(stage: Stage, run: RunData) -> BoxedPictures:
     """Return what an epoch of a stage goes through."""
     if stage.stream == "train":
@@ -255,7 +245,9 @@ def stream_of(stage: Stage, run: RunData) -> BoxedPictures:
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
-    """Raise UsageError for what a head alone cannot do."""
+    """Raise UsageError for factuals that the method would not look at, and for what a head alone cannot do."""
+    if config.online != "none" and not (method.learned and FACTUAL in method.meta_kinds):
+        raise UsageError(f"--set online={config.online}: {config.method} takes no factuals; take --set online=none")
     if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
@@ -275,28 +267,3 @@ def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method, conf
     with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = data.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
     return Part(stage, learner, run, stream_of(stage, run), meta)
-
-
-def merit(metrics: dict[str, Metrics]) -> tuple[float, float]:
-    """Return what epochs are compared by: the worst group of val, then its average."""
-    return metrics["val"].worst, metrics["val"].average
-
-
-def means(losses: list[StepLosses]) -> dict[str, float | None]:
-    """Return each loss's mean over the steps that computed it; None for none."""
-    found = {}
-    for name in ("train", "meta", "saliency"):
-        values = [v for v in (getattr(part, name) for part in losses) if v is not None]
-        found[f"{name}_loss"] = sum(values) / len(values) if values else None
-    return found
-
-
-def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
-    """Return the numbers of a history line, three for each split that was measured."""
-    keys = ("worst", "average", "weighted_average")
-    return {f"{split}_{key}": getattr(m, key) for split, m in metrics.items() for key in keys}
-
-
-def copied(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of a network's parameters and buffers."""
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}

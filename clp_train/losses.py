@@ -13,6 +13,8 @@ from clp_aug.contract.errors import ClpError
 from clp_aug.contract.schema import COUNTERFACTUAL
 from clp_train.second_order import input_gradient
 
+REMEDY = "lower --lr, with another --out"
+
 
 class DivergedError(ClpError):
     """A loss became NaN or infinite (exit code 3)."""
@@ -25,13 +27,13 @@ def check_finite(losses: Tensor, sample_id: Tensor, what: str, step: int) -> Non
         return
     ids = sample_id[~finite].tolist()
     shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    raise DivergedError(f"step {step}: the {what} is {losses[~finite][0]:.0f} on samples {shown}; lower --lr")
+    raise DivergedError(f"step {step}: the {what} is {losses[~finite][0]:.0f} on samples {shown}; {REMEDY}")
 
 
 def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
     """Return a method's penalty, a scalar or None. Raises DivergedError that names the step unless it is finite."""
     if penalty is not None and not penalty.isfinite():
-        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; lower --lr")
+        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; {REMEDY}")
     return penalty
 
 

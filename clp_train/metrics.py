@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_train.data import Pictures, as_input
+from clp_train.losses import REMEDY, DivergedError
 from clp_train.models.parts import Output
 
 NONE: Mapping = {}
@@ -98,10 +99,16 @@ def predict(
     """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
 
     judged: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
-    evaluation mode.
+    evaluation mode. Raises DivergedError where a logit is NaN, whose argmax would pass for a class.
     """
     network.eval()
-    return torch.cat([judged(network(as_input(part))).argmax(1) for part in images.split(batch_size)])
+    predicted = []
+    for part in images.split(batch_size):
+        logits = judged(network(as_input(part)))
+        if logits.isnan().any():
+            raise DivergedError(f"the network's logits are nan; {REMEDY}")
+        predicted.append(logits.argmax(1))
+    return torch.cat(predicted)
 
 
 def evaluate(

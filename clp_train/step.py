@@ -34,7 +34,10 @@ from clp_train.second_order import second_order
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Means over the batch of one step; None for what it did not compute. saliency: eq. (6) with its weight."""
+    """Means over the batch of one step; None for what it did not compute.
+
+    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts there alone.
+    """
 
     train: float
     meta: float | None = None
@@ -78,10 +81,13 @@ def train_step(
     scope = {name: weights[name] for name in last_block(network)} if config.meta_scope == "last-block" else weights
     rates = step_sizes(scope, optimiser)
 
-    def meta_loss_at(virtual: Weights) -> Tensor:
-        return meta_objective(network, virtual, method, meta, config, step)
+    found = before = cotangent = beside = of_meta = None
 
-    found = before = cotangent = beside = None
+    def meta_loss_at(virtual: Weights) -> Tensor:
+        nonlocal of_meta
+        loss, of_meta = meta_parts(network, virtual, method, meta, config, step)
+        return total(loss, of_meta)
+
     if meta is not None and config.meta_step == "exact":  # META STEP, eqs. (8) and (9)
         found = hypergradient(
             network, scope, batch.images, u, loss_behind, method.learned, meta_loss_at, rates, penalty,
@@ -91,7 +97,7 @@ def train_step(
         terms = terms_of(method, view, batch)
     elif meta is not None:  # lagged: the virtual step is the step, and its gradient for Omega follows below
         cotangent, beside = behind_gradients(scope, u, loss_behind)
-        before = {name: w.detach().clone() for name, w in scope.items()}
+        before = {name: w.detach().clone() for name, w in weights.items()}  # the step moves what is not in scope, too
 
     loss = loss_behind(u)  # final step, eq. (10)
     if found is not None and penalty is not None and len(scope) == len(weights) and not found.beside:
@@ -109,12 +115,14 @@ def train_step(
     if before is not None:
         stepped = {name: w.detach().requires_grad_() for name, w in scope.items()}
         direction, direct, meta_loss = meta_gradient(stepped, method.learned, meta_loss_at)
-        scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
+        moved = {name: rate * v for name, rate, v in zip(scope, rates, direction, strict=True)}
+        scaled = [moved[name] if name in moved else torch.zeros_like(w) for name, w in before.items()]
         mixed = mixed_term(
             network, before, batch.images, cotangent, beside, method.learned, scaled, config.hypergradient, read
         )
         method.update([d - m for d, m in zip(direct, mixed, strict=True)])
-    return StepLosses(loss.item(), *(None if part is None else part.item() for part in (meta_loss, term)))
+    shown = of_meta if term is None else term
+    return StepLosses(loss.item(), *(None if part is None else part.item() for part in (meta_loss, shown)))
 
 
 def terms_of(method: Method, view: View, batch: Batch) -> Terms:
@@ -170,6 +178,13 @@ def meta_objective(
     network: nn.Module, weights: Weights, method: Method, meta: Batch, config: TrainConfig, step: int
 ) -> Tensor:
     """Return the bracket of eq. (9) at other weights, a scalar: mean loss by kind plus saliency of the meta batch."""
+    return total(*meta_parts(network, weights, method, meta, config, step))
+
+
+def meta_parts(
+    network: nn.Module, weights: Weights, method: Method, meta: Batch, config: TrainConfig, step: int
+) -> tuple[Tensor, Tensor | None]:
+    """Return the parts of that bracket, scalars: mean loss by kind, and saliency with its weight where it is due."""
     with evaluating(network) if config.meta_batch_norm == "running" else nullcontext():
         out, term = batch_and_saliency(
             lambda images: virtual_pass(network, weights, images), network, weights, meta, "meta", method, config, step
@@ -180,4 +195,4 @@ def meta_objective(
         delta = method.terms(View(out.logits.detach(), out.features.detach(), head, meta.label, meta.group)).delta
     losses = meta_losses(out.logits, meta.label, meta.kind, delta)
     check_finite(losses, meta.sample_id, "meta loss", step)
-    return total(losses.mean(), term)
+    return losses.mean(), term

@@ -58,8 +58,9 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
     clp-bench table2 --seeds 1 --methods erm,meta-lp,clp
     """
     from clp_train.bench.jobs import plan
-    from clp_train.bench.known import known_results, of_same_data, shared_results, still_to_do
+    from clp_train.bench.known import check_kept, key_of, known_results, of_same_data, shared_results, still_to_do
     from clp_train.bench.queue import SHARDS, jobs_of
+    from clp_train.bench.scores import collect
     from clp_train.bench.write import TABLE
 
     tables = [read_table(name) for name in (names() if table == ALL else (table,))]
@@ -77,6 +78,9 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
         work_off_with_bar(shards, workers, threads, quiet)
         known = [of_same_data(there, runs) for there, runs in zip(known, chosen, strict=True)]
     todo = [still_to_do(runs, there) for runs, there in zip(chosen, known, strict=True)]
+    for one, runs, there in zip(tables, todo, known, strict=True):
+        places = {key_of(result) for result in there} | {(run.row, run.column, run.seed, run.protocol) for run in runs}
+        check_kept(one, folder_of(one, scale, out) / TABLE, places)
     jobs = jobs_of([run for runs in todo for run in runs])
     if dry_run:
         for job in jobs:
@@ -84,11 +88,13 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
         click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
         return
     failed = work_off_with_bar(jobs, workers, threads, quiet)
+    for made, reason in failed.items():
+        click.echo(f"{made}: {reason}", err=True)
     for one, runs, there in zip(tables, todo, known, strict=True):
-        click.echo(f"wrote {finished(one, scale, runs, there, out)}")
+        results = there + collect(runs)
+        if results:
+            click.echo(f"wrote {finished(one, scale, results, out)}")
     if failed:
-        for made, reason in failed.items():
-            click.echo(f"{made}: {reason}", err=True)
         raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
 
 
@@ -114,13 +120,17 @@ def folder_of(table, scale: str, out: Path) -> Path:
     return out / f"{table.name}-{scale}"
 
 
-def finished(table, scale: str, runs, known: list[dict], out: Path) -> Path:
-    """Write a table of the runs that are done and of known results, and its figure; return its Markdown."""
+def finished(table, scale: str, results: list[dict], out: Path) -> Path:
+    """Write a table of results and its figure; return its Markdown. Raises what the checks below raise."""
     from clp_train.bench.figures import write_figure
-    from clp_train.bench.scores import collect
-    from clp_train.bench.write import write_table
+    from clp_train.bench.known import check_kept, check_one_data, key_of
+    from clp_train.bench.scores import check_splits
+    from clp_train.bench.write import TABLE, write_table
 
-    results, folder = known + collect(runs), folder_of(table, scale, out)
+    folder = folder_of(table, scale, out)
+    check_kept(table, folder / TABLE, {key_of(result) for result in results})
+    check_one_data(results)
+    check_splits(table, results)
     written = write_table(table, scale, results, folder)[1]
     write_figure(table, results, folder)
     return written

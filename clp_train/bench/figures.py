@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,7 @@ def dots(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]
     axes.set_yticks(range(len(shown)), [textwrap.fill(title, LABEL) for title, _ in shown])
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel(table.columns[column].measure + ", %")
+    axes.set_xlabel(table.columns[column].measure + ", %, last epoch")
 
 
 def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
@@ -81,7 +82,7 @@ def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell
         x, means, spreads = zip(*points, strict=True)
         axes.errorbar(x, means, spreads, marker="o", capsize=3, color=COLOURS[0])
     axes.set_xlabel(table.axis)
-    axes.set_ylabel(table.columns[column].measure + ", %")
+    axes.set_ylabel(table.columns[column].measure + ", %, last epoch")
 
 
 def classes(axes, table: Table, column: str, found, results) -> None:
@@ -91,8 +92,8 @@ def classes(axes, table: Table, column: str, found, results) -> None:
         accuracies = per_class(runs_of(table, results, row, column), table.columns[column].split)
         ranks = range(len(accuracies))
         axes.bar([r + i * width for r in ranks], accuracies, width, label=table.rows[row].title, color=COLOURS[i % 10])
-    axes.set_xlabel("classes, rarest first")
-    axes.set_ylabel("accuracy, %")
+    axes.set_xlabel("classes, last first: a long tail's rarest")
+    axes.set_ylabel("accuracy, %, last epoch")
     explain(axes)
 
 
@@ -103,9 +104,13 @@ def explain(axes) -> None:
 
 
 def per_class(runs: Sequence[dict], split: str) -> list[float]:
-    """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's."""
+    """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's.
+
+    NaN, which is not drawn, for a class without pictures.
+    """
     parts = [run["metrics"]["last"][split]["per_class"] for run in runs]
-    return [100 * statistics.fmean(values) for values in list(zip(*parts, strict=True))[::-1]] if parts else []
+    classes = list(zip(*parts, strict=True))[::-1] if parts else []
+    return [math.nan if None in values else 100 * statistics.fmean(values) for values in classes]
 
 
 def raised(axes, table: Table, column: str, found, results) -> None:

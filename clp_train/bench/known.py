@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.shards import ShardReader
-from clp_train.bench.jobs import Run, plan
+from clp_train.bench.jobs import COMMON, Run, plan
 from clp_train.bench.scores import read_results
 from clp_train.bench.spec import Table
 from clp_train.bench.write import TABLE
@@ -50,6 +51,41 @@ def still_to_do(runs: Sequence[Run], results: Sequence[dict]) -> list[Run]:
     """Return the runs that no result is of."""
     there = {place_of(result) for result in results}
     return [run for run in runs if (run.folder.name, run.row, run.column) not in there]
+
+
+def check_kept(table: Table, path: Path, places: set[tuple]) -> None:
+    """Raise UsageError if a table.json holds what a new one with these places would not: nothing is lost unasked.
+
+    places: row, column, seed and protocol of each run of the new one. Rows and columns that the table no longer has do
+    not count. Raises InputError for a file that is no such table.
+    """
+    held = {key_of(result) for result in read_results(path)} if path.exists() else set()
+    lost = {key for key in held - places if key[0] in table.rows and key[1] in table.columns}
+    if lost:
+        row, column, seed, _ = min(lost)
+        raise UsageError(
+            f"{path} holds {len(lost)} runs that the new table would not, such as {row}, {column}, seed {seed}: give"
+            " --extend, which keeps those of today's code and data, ask for them all, or give another --out"
+        )
+
+
+def key_of(result: dict) -> tuple[str, str, int, str]:
+    """Return what a result stands for in its table: row, column, seed, protocol."""
+    return result["row"], result["column"], result["seed"], result.get("protocol", COMMON)
+
+
+def check_one_data(results: Sequence[dict]) -> None:
+    """Raise InputError where the runs of a column are on different data, which cannot be compared."""
+    seen: dict[str, dict[str, dict]] = {}
+    for result in results:
+        seen.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
+    for column, by_data in seen.items():
+        if len(by_data) > 1:
+            names = ", ".join(f"{result['run']} (data {found[:12]})" for found, result in sorted(by_data.items()))
+            raise InputError(
+                f"column {column}: its runs are on different data, such as {names}; take the folders of old ones out"
+                " of --work, or the table out of --out, and give the command again"
+            )
 
 
 def place_of(result: dict) -> tuple[str, str, str]:

@@ -135,7 +135,9 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
     on_change(progress)
     try:
         while waiting or running:
-            for job in list(ready(waiting))[: workers - len(running)]:
+            for job in list(ready(waiting)):
+                if len(running) == workers:
+                    break
                 started = start(job, threads)
                 if started is not None:
                     waiting.remove(job)

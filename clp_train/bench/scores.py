@@ -104,6 +104,15 @@ def figure(result: dict, measure: str, split: str, when: str) -> float | None:
     return None if metrics.get(key) is None else 100 * metrics[key]
 
 
+def check_splits(table: Table, results: Sequence[dict]) -> None:
+    """Raise InputError for a column with runs, none of which was measured on the split that it names."""
+    for name, column in table.columns.items():
+        of_column = [result["metrics"]["last"] for result in results if result["column"] == (column.shared or name)]
+        if of_column and not any(column.split in metrics for metrics in of_column):
+            there = ", ".join(dict.fromkeys(split for metrics in of_column for split in metrics))
+            raise InputError(f"column {name}: no run was measured on split {column.split!r}; take one of {there}")
+
+
 def ranked(values: Mapping[str, Mapping[int, float]], measure: str) -> dict[str, int]:
     """Return the rank of each row that has figures, 1 for the best mean; equal means share one."""
     sign = 1 if measure in LOWER else -1

@@ -166,7 +166,7 @@ def checked(kind: type, found: dict, where: str, given: tuple[str, ...] = ()) ->
         expected = TYPES.get(str(known[key].type), tuple)
         if expected is float and type(value) is int:
             values[key] = value = float(value)
-        if type(value) is not expected:
+        if type(value) is not expected or (expected is tuple and not all(isinstance(part, str) for part in value)):
             raise UsageError(f"{where}: {key} = {value!r}; expected {WORDS[expected]}")
     return values
 

@@ -116,9 +116,14 @@ def all_code() -> dict[str, str]:
 
 
 def bare(text: str) -> str:
-    """Return a source as Python understands it: no comments, no docstrings, one layout."""
+    """Return a source as Python understands it: no comments, no texts that stand for themselves, one layout."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            node.body = [line for line in node.body if not is_text(line)] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def is_text(line: ast.stmt) -> bool:
+    """Whether a statement is a text alone: a docstring, or what is said of the constant above it."""
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)

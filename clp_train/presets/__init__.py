@@ -1,8 +1,9 @@
 """Presets: named settings in TOML files beside this one, or in a file of the user's.
 
-A file has a table [settings]; it may name another preset that it `extends`, whose settings it takes where it has none
-of its own; and it may have a table [data]: the data sets that it is for and, beside them, settings of the shard. A run
-on another shard is refused. Tables [methods.NAME] hold what one method alone has otherwise on these data.
+A file has a table [settings]; it may name another preset that it `extends`, whose settings, those for one method too,
+it takes where it has none of its own; and it may have a table [data]: the data sets that it is for and, beside them,
+settings of the shard. A run on another shard is refused. Tables [methods.NAME] hold what one method alone has otherwise
+on these data.
 """
 
 from __future__ import annotations
@@ -65,7 +66,11 @@ def load_preset(name: str) -> Preset:
     if base not in names() or "extends" in read_file(base)[1]:
         raise InputError(f"preset {path}: extends {base!r}; expected a shipped preset that extends none")
     below = load_preset(base)
-    both = {method: below.methods.get(method, {}) | methods.get(method, {}) for method in below.methods | methods}
+    both = {
+        method: {key: value for key, value in below.methods.get(method, {}).items() if key not in settings}
+        | methods.get(method, {})
+        for method in below.methods | methods
+    }
     return Preset(below.settings | settings, data or below.data, both)
 
 

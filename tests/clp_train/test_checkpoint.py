@@ -117,3 +117,22 @@ def test_the_file_is_replaced_atomically(demo_shard, tmp_path, monkeypatch):
         train(config, loaded, resume=True)
     assert (config.folder / "checkpoint.safetensors").read_bytes() == before
     assert isinstance(runs.checkpoint_of(config, loaded), Checkpoint)
+
+
+def test_backgrounds_are_not_learnt_again(demo_shard, tmp_path, monkeypatch):
+    """Killed in the first epoch, long before a state is due: learning them took as long as a run."""
+    learnt, calls = loop.learnt_backgrounds, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return learnt(*arguments)
+
+    monkeypatch.setattr(loop, "learnt_backgrounds", counted)
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    settings = {"method": "clp", "omega_start": "background", "checkpoint_interval": 1000, "epochs": 1}
+    whole = train(config_for(demo_shard, tmp_path / "whole", **settings), loaded)
+    config = config_for(demo_shard, tmp_path / "killed", **settings)
+    with pytest.raises(Killed):
+        train(config, loaded, kill_at=1)
+    assert_same(train(config, loaded, resume=True), whole)
+    assert len(calls) == 2, "once a run"

@@ -16,6 +16,8 @@ from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
+from clp_train.models.parts import last_block
+from clp_train.objective import objective
 from clp_train.optimiser import build_optimiser, rate_factor
 from clp_train.step import meta_objective, train_step
 
@@ -236,3 +238,42 @@ def test_without_val_nothing_is_selected(demo_shard):
     assert trained.selected is None
     assert set(trained.last.metrics) == {"test"}
     assert "val_worst" not in trained.history[0]
+
+
+def test_lagged_within_a_scope_is_at_the_weights_before_the_step():
+    """By double backward: d/dOmega of the scope's gradient at the old weights, along v at the new ones."""
+    config, network, method, optimiser = parts("clp", meta_step="lagged", meta_scope="last-block")
+    batch, meta = a_batch(0, 6), a_batch(9, 6, [0, 1, 2] * 2)
+    before, omega = copy.deepcopy((network, method))
+    train_step(network, method, optimiser, batch, meta, config, 0)
+    out = before(batch.images)
+    head = before.head.weight.detach()
+    view = View(out.logits.detach(), out.features.detach(), head, batch.label, batch.group, batch.row)
+    omega.observe(view)
+    terms = omega.terms(view)
+    scope = {name: dict(before.named_parameters())[name] for name in last_block(before)}
+    gradients = torch.autograd.grad(objective(out.logits, batch.label, terms), scope.values(), create_graph=True)
+    stepped = {name: w.detach().requires_grad_() for name, w in network.named_parameters() if name in scope}
+    v = torch.autograd.grad(meta_objective(network, stepped, method, meta, config, 0), stepped.values())
+    mixed = torch.autograd.grad(gradients, omega.learned, [LR * part for part in v])
+    for found, expected in zip(method.learned, mixed, strict=True):
+        assert expected.abs().max() > 0
+        torch.testing.assert_close(found.grad, -expected, rtol=1e-6, atol=1e-12)
+
+
+def test_saliency_of_the_meta_batch_alone_is_told():
+    """Where eq. (6) acts there alone; it is what the meta loss has more than without it, at a step of nothing."""
+    told = {}
+    for where, weight in (("meta", LAMBDA), ("train", LAMBDA), ("meta", 0.0)):
+        config, network, method, optimiser = parts("clp", saliency_on=where)
+        method.saliency_weight = weight
+        for group in optimiser.param_groups:
+            group["lr"] = 0.0
+        told[where, weight] = train_step(
+            network, method, optimiser, a_batch(0, 6), a_batch(9, 6, [0, 1, 2] * 2), config, 0
+        )
+    alone, plain = told["meta", LAMBDA], told["meta", 0.0]
+    assert alone.saliency == pytest.approx(alone.meta - plain.meta, rel=1e-9)
+    assert alone.saliency > 0
+    assert plain.saliency is None
+    assert told["train", LAMBDA].saliency not in (None, alone.saliency)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import precision_score
 
-from clp_train.metrics import mean_precision, measure
+from clp_train.losses import DivergedError
+from clp_train.metrics import mean_precision, measure, predict
 
 
 def test_metrics_by_hand():
@@ -95,3 +96,12 @@ def test_precision_by_hand_and_strata():
     assert found.precision == pytest.approx((2 / 4 + 1 / 2 + 0) / 3)  # class 3 has no picture and does not count
     assert found.strata == {"head": 1.0, "nobody": None}
     assert measure(predicted, label, label, 4, [1, 1, 1, 1]).strata == {}
+
+
+def test_a_network_that_diverged_is_not_judged():
+    """argmax of NaN is class 0, which would pass for an answer."""
+    images = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
+    network = torch.nn.Flatten()
+    assert predict(network, images, lambda out: out + torch.eye(5, 12)).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(DivergedError, match=r"^the network's logits are nan; lower --lr, with another --out$"):
+        predict(network, images, lambda out: out / 0)

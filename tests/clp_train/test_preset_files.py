@@ -218,3 +218,12 @@ def test_a_preset_of_the_users_that_is_for_any_shard_runs_and_is_noted(demo_shar
     path.write_text('[settings]\nepochs = 1\n[data]\ndataset = ["waterbirds"]\n')
     refused = call("--meta", demo_shard, "--preset", path, "--method", "erm", "--out", tmp_path / "s", "--quiet")
     assert refused.stderr.startswith(f"error: preset {path}: it is for waterbirds; the shard is of demo: there is none")
+
+
+def test_own_settings_count_before_what_the_base_has_for_a_method(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "waterbirds-probe"\n[settings]\nomega_lr = 1e-2\n[methods.meta-lp]\nomega_lr = 5e-3\n')
+    assert read_method("waterbirds-probe", "clp") == {"omega_start": "background", "omega_lr": 3e-4}
+    config = make_config(read_preset(str(path)), read_method(str(path), "clp"), {"meta": "x.h5"})
+    assert (config.omega_lr, config.omega_start) == (1e-2, "background")
+    assert read_method(str(path), "meta-lp")["omega_lr"] == 5e-3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clp_train import loop, runs
+from clp_train import epochs, loop, runs
 from clp_train.checkpoint import Position
 from clp_train.config import TrainConfig
 from clp_train.metrics import Metrics
@@ -59,7 +59,7 @@ def test_selection_is_by_the_worst_group_of_val_for_every_method(val, kept):
     for epoch, numbers in enumerate(val):
         torch.nn.init.constant_(network.bias, epoch + 1)
         test = measured_as(0.1 * epoch, 0.1 * epoch, 0.1 * epoch)  # the last is the best by test, and is not kept
-        loop.conclude_epoch(at, network, {"val": measured_as(*numbers), "test": test}, 0.1, watch_test=True)
+        epochs.conclude_epoch(at, network, {"val": measured_as(*numbers), "test": test}, 0.1, watch_test=True)
     assert at.selected.epoch == kept
     assert at.selected.state["bias"].tolist() == [kept, kept]
     assert at.best.epoch == 4

@@ -38,7 +38,7 @@ def test_table_and_last_line(finished):
         assert text in result.stdout
     assert result.stdout.splitlines()[-1] == (
         f"wrote {folder}/page.html and the weights beside it; "
-        f"next: clp-augment --dataset demo --f fgsm --classifier {folder}/classifier.pt2"
+        f"next: clp-augment --dataset demo --size 16 --f fgsm --classifier {folder}/classifier.pt2"
     )
     assert "demo: train 80, val 200, test 400; meta set: 8 originals, 8 counterfactuals, 8 factuals" in result.stderr
 
@@ -121,16 +121,24 @@ def test_divergence_is_one_line(demo_shard, tmp_path):
     )
     assert result.exit_code == 3
     assert result.stderr.startswith("error: step ")
-    assert "lower --lr; " in result.stderr
+    assert "lower --lr, with another --out; " in result.stderr
     assert result.stderr.count("\n") == 1
 
 
-def test_divergence_names_the_last_good_state(demo_shard, tmp_path):
-    settings = ("--epochs", 2, "--batch-size", 20, "--set", "checkpoint_interval=1", "--quiet")
+def test_divergence_names_the_last_state(demo_shard, tmp_path):
+    settings = ("--epochs", 2, "--batch-size", 10, "--set", "checkpoint_interval=1", "--quiet")
     result = call("--meta", demo_shard, "--lr", 1e5, "--method", "erm", *settings, "--out", tmp_path / "r")
     assert result.exit_code == 3
-    found = re.search(r"lower --lr; last good state: .*/r/checkpoint\.safetensors, step (\d+)", result.stderr)
+    found = re.search(r"another --out; last state: .*/r/checkpoint\.safetensors, step (\d+)", result.stderr)
     assert result.stderr.startswith(f"error: step {found[1]}: ")
+
+
+def test_divergence_in_the_last_step_is_no_result(demo_shard, tmp_path):
+    settings = ("--epochs", 1, "--batch-size", 80, "--method", "erm", "--quiet")
+    result = call("--meta", demo_shard, "--lr", 1e30, *settings, "--out", tmp_path / "r")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: the network's logits are nan; lower --lr, with another --out; ")
+    assert not (tmp_path / "r" / "result.json").exists()
 
 
 def test_a_folder_that_cannot_be_made(demo_shard, tmp_path):

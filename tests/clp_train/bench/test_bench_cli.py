@@ -79,10 +79,15 @@ def test_a_table_is_extended_by_what_it_lacks(tmp_path):
     assert json.loads(table.read_text())["runs"][1] == first
     assert made("--extend") == ([("clp", 0), ("erm", 0)], set())
     table.write_text(table.read_text().replace(first["fingerprint"], "another"))
-    assert made("--methods", "erm", "--extend") == ([("erm", 0)], {"erm"}), "other data do not count"
+    refused = subprocess.run(command(tmp_path, "--methods", "erm", "--extend"), capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "table.json holds 1 runs that the new table would not, such as clp, average, seed 0: give" in refused.stderr
+    assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "other data do not count"
     (tmp_path / "tiny.toml").write_text(TINY.replace('"--epochs", "2"', '"--epochs", "1"'))
-    assert made("--methods", "erm", "--extend") == ([("erm", 0)], {"erm"}), "nor do other settings"
-    assert made("--methods", "clp") == ([("clp", 0)], {"clp"}), "without --extend the table is of what was asked for"
+    assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "nor do other settings"
+    before = table.read_bytes()
+    assert subprocess.run(command(tmp_path, "--methods", "clp"), capture_output=True).returncode == 2
+    assert table.read_bytes() == before, "nothing is lost unasked"
 
 
 def test_dry_run_and_errors(tmp_path):
@@ -110,6 +115,14 @@ def test_a_failed_run_is_named_and_the_rest_is_written(tmp_path):
     assert "exit code 2: error: --lr -1.0: expected a number > 0" in run.stderr
     assert "error: 1 of 3 jobs failed, see above; their logs lie in" in run.stderr
     assert "| CLP | - | - | - | - |" in (tmp_path / "o" / "tiny-cpu" / "table.md").read_text()
+
+
+def test_where_all_failed_nothing_is_written(tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY.replace('"--epochs", "2"', '"--epochs", "0"'))
+    run = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert run.returncode == 3
+    assert run.stdout == ""
+    assert not (tmp_path / "o").exists()
 
 
 def test_seeds():

@@ -1,6 +1,7 @@
 """Figures: one drawing a kind, the right numbers in it, the same bytes from the same runs."""
 
 import dataclasses
+import math
 
 import pytest
 from matplotlib.figure import Figure
@@ -104,3 +105,10 @@ def test_raised_losses_over_the_epochs():
     assert [line.get_label() for line in drawn.lines] == ["CLP, right labels", "CLP, wrong labels"]
     assert drawn.lines[0].get_ydata() == pytest.approx([55, 70])
     assert drawn.lines[1].get_ydata() == pytest.approx([20, 10])
+
+
+def test_a_class_without_pictures_is_not_drawn(tmp_path):
+    runs = [{"metrics": {"last": {"test": {"per_class": [0.5, None, 1.0]}}}}] * 2
+    first, second, third = per_class(runs, "test")
+    assert (first, third) == (100, 50)
+    assert math.isnan(second)

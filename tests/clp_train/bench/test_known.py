@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clp_aug.contract.errors import InputError
+from clp_aug.contract.errors import InputError, UsageError
 from clp_train.bench.jobs import plan
-from clp_train.bench.known import known_results, shared_results, still_to_do
+from clp_train.bench.known import check_kept, check_one_data, known_results, shared_results, still_to_do
 from clp_train.bench.spec import Column, Row, Scale, Table
 
 CPU = Scale(("--dataset", "demo"), ("--epochs", "2"))
@@ -52,3 +52,22 @@ def test_a_file_that_is_no_table(tmp_path, text):
     with pytest.raises(InputError, match=r"table.json: no table of results; remove it, or give another --out") as error:
         known_results(table(x=Row("X", "clp")), "cpu", path)
     assert "\n" not in str(error.value)
+
+
+def test_a_table_is_not_replaced_by_a_smaller_one(tmp_path):
+    path = tmp_path / "table.json"
+    two = table(x=Row("X", "clp"), y=Row("Y", "erm"))
+    check_kept(two, path, set())
+    path.write_text(json.dumps({"runs": results_of(plan(two, "cpu", [0, 1], Path()))}))
+    whole = {(row, "a", seed, "common") for row in "xy" for seed in (0, 1)}
+    check_kept(two, path, whole | {("x", "a", 2, "common")})
+    check_kept(table(x=Row("X", "clp")), path, whole - {("y", "a", 0, "common"), ("y", "a", 1, "common")})
+    with pytest.raises(UsageError, match=r"holds 1 runs that the new table would not, such as y, a, seed 1: give"):
+        check_kept(two, path, whole - {("y", "a", 1, "common")})
+
+
+def test_runs_on_different_data_are_not_one_column():
+    one, other = (dict.fromkeys(("run",), f"r{k}") | {"column": "a", "fingerprint": f"{k}" * 20} for k in (1, 2))
+    check_one_data([one, one, other | {"column": "b"}])
+    with pytest.raises(InputError, match=r"^column a: its runs are on different data, such as r1 \(data 1{12}\), r2 "):
+        check_one_data([other, one])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -131,3 +132,14 @@ def test_time_left_takes_rows_at_their_own_pace(tmp_path):
     progress = Progress(4, seconds={"a": [10.0, 20.0], "x": [60.0]}, failed={str(jobs[2].makes): "no"})
     assert seconds_left(jobs, progress, 2) == (15 + 30) / 2
     assert seconds_left(jobs, Progress(4), 2) is None
+
+
+def test_what_another_process_makes_keeps_nothing_else_waiting(tmp_path):
+    taken, free = job(tmp_path, "a"), job(tmp_path, "b")
+    with open(taken.log.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(3, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        seen = []
+        work_off([taken, free], 1, 1, lambda progress: seen.append((free.makes.exists(), taken.makes.exists())))
+    assert (True, False) in seen
+    assert seen[-1] == (True, True)

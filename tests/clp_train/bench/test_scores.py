@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from clp_train.bench.scores import Cost, best_other, cells, costs, holm
+from clp_aug.contract.errors import InputError
+from clp_train.bench.scores import Cost, best_other, cells, check_splits, costs, holm
 from clp_train.bench.spec import Column, Row, Table
 from clp_train.bench.write import shown
 
@@ -116,3 +117,10 @@ def test_costs_of_two_presets_are_not_mixed():
     assert list(found) == ["", "whole"], "in the order of the columns"
     assert found[""] == costs(TABLE, RESULTS)[""]
     assert found["whole"] == {"ce": Cost(20.0, 1.0), "la": Cost(40.0, 2.0)}
+
+
+def test_a_split_that_no_run_has_is_named():
+    check_splits(TABLE, RESULTS)
+    wrong = replace(TABLE, columns={"a": Column("A", split="tests"), "c": Column("C", split="never run")})
+    with pytest.raises(InputError, match=r"^column a: no run was measured on split 'tests'; take one of test$"):
+        check_splits(wrong, RESULTS)

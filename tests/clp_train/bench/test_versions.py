@@ -138,3 +138,9 @@ def test_a_preset_counts_with_what_it_says_of_the_method(tmp_path):
     assert version("[settings]\nepochs = 2\n[methods.erm]\nepochs = 3") == first
     assert run_version("mwn", ["--seed", "1"]) not in (first, run_version("erm", ["--seed", "1"]))
     assert shard_version() == shard_version()
+
+
+def test_texts_that_stand_for_themselves_do_not_count():
+    said = 'X = 1\n"""What X is."""\n\n\nclass A:\n    y = 2\n    """What y is."""\n'
+    assert bare(said) == bare("X = 1\n\nclass A:\n    y = 2\n")
+    assert bare('X = """a text"""') != bare('X = """another"""')

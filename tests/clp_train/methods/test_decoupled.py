@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, loop
+from clp_train import data, epochs, loop
 from clp_train.config import TrainConfig
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
@@ -48,7 +48,7 @@ class Run:
 
             def recording(stage, network):
                 enter(stage, network)
-                self.entered[stage] = loop.copied(network)
+                self.entered[stage] = epochs.copied(network)
 
             method.enter = recording
             method.observe = lambda view: self.labels[round(view.progress * EPOCHS)].append(view.label)

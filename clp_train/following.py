@@ -1,0 +1,45 @@
+"""What to run next: the command that a finished run ends with, to be pasted into a shell."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clp_train.config import TrainConfig, option
+from clp_train.methods import METHODS, options_of
+
+LEFT_OUT = ("meta", "method", "out", "export")
+PROTOCOL = {"fit": "crop", "meta": None, "imbalance": None, "img_max": "rest", "noise": None, "matte": None}
+"""Settings of a shard that say which pictures and boxes it is of, and what need not be said."""
+
+
+def other_method(given: Mapping[str, object], preset: str | None, texts: Sequence[str], method: str) -> str:
+    """Return the command of the first other method with all else alike, as far as that one has the settings.
+
+    given: what the command line gave, by setting; texts: its "key=value"; method: that of the run.
+    """
+    other = next(name for name in METHODS if name != method)
+    known = {field.name for kind in (TrainConfig, options_of(other)) for field in dataclasses.fields(kind)}
+    words = ["clp-train", "--meta", given["meta"], "--method", other, *(("--preset", preset) if preset else ())]
+    for name, value in given.items():
+        if name not in LEFT_OUT:
+            words += [option(name), value]
+    for text in texts:
+        key = text.partition("=")[0]
+        if key in known and key not in LEFT_OUT:
+            words += ["--set", text]
+    return shlex.join(map(str, words))
+
+
+def attacked_shard(settings: Mapping[str, object], dataset: str, root: Path | None, classifier: Path) -> str:
+    """Return the command of a shard like the run's, with factuals by an attack on its exported classifier.
+
+    settings: of the run's shard, as its header has them.
+    """
+    words = ["clp-augment", "--dataset", dataset, *(("--root", root) if root else ()), "--size", settings["size"]]
+    for name, usual in PROTOCOL.items():
+        if settings.get(name) not in (None, usual):
+            words += [option(name), settings[name]]
+    return shlex.join(map(str, (*words, "--f", "fgsm", "--classifier", classifier)))
