@@ -24,8 +24,8 @@ import torch
 
 from clp_aug.contract.memory import keep_freed_memory
 from clp_train import step
+from clp_train.batches import Batch, generator_for
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, generator_for
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model

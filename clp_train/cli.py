@@ -132,7 +132,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
 
 def describe(loaded) -> str:
     """Say in one line what a run learns from and is measured on."""
-    from clp_train.data import kind_counts
+    from clp_train.batches import kind_counts
 
     kinds = ", ".join(f"{n} {kind}s" for kind, n in kind_counts(loaded.meta).items())
     splits = ", ".join(f"{name} {len(part)}" for name, part in loaded.evaluation.items())

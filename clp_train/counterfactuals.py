@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.schema import COUNTERFACTUAL, ORIGINAL
-from clp_train.data import BoxedPictures
+from clp_train.batches import BoxedPictures
 
 
 class Pairs(NamedTuple):

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
+from clp_train.batches import BoxedPictures, generator_for, make_batch, steps_per_epoch
 from clp_train.config import TrainConfig
-from clp_train.data import BoxedPictures, generator_for, make_batch, steps_per_epoch, unwatched
+from clp_train.data import unwatched
 from clp_train.losses import check_finite
 from clp_train.models.parts import Output
 from clp_train.optimiser import build_optimiser, rate_factor, set_rates

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.data import BoxedPictures, masks, meta_of_kinds
+from clp_train.batches import BoxedPictures, masks, meta_of_kinds
 from clp_train.gradcam import attention, gradcam
 from clp_train.metrics import predict
 from clp_train.report.page import Look

@@ -16,11 +16,12 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.label_noise import parse_noise, wrong_share
-from clp_train import data
+from clp_train import batches, data
+from clp_train.batches import Batch, BoxedPictures
 from clp_train.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.clock import Clock, Spent
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, BoxedPictures, RunData
+from clp_train.data import RunData
 from clp_train.epochs import conclude_epoch, copied
 from clp_train.learnt_backgrounds import learnt_backgrounds
 from clp_train.loss_changes import raised_losses
@@ -96,7 +97,7 @@ def train(
     """
     classes = len(run.header.class_names)
     table = table_of(run)
-    method = build_method(config, table, data.generator_for(config.seed, 0, "method"))
+    method = build_method(config, table, batches.generator_for(config.seed, 0, "method"))
     network = start_network(config, run, classes, method)
     stages = plan(method.stages, config.epochs, config.trainable)
     check_stages(stages, method, config)
@@ -104,7 +105,7 @@ def train(
     clock = Clock(at.spent)
     saved = f"last state: {checkpoint.path}, step {at.step}" if resume else "no state was kept"
     steps = sum(
-        data.steps_per_epoch(method.pictures(epoch) or len(stream_of(stage, run)), config.batch_size)
+        batches.steps_per_epoch(method.pictures(epoch) or len(stream_of(stage, run)), config.batch_size)
         for stage, epochs in stages
         for epoch in epochs
     )
@@ -176,7 +177,7 @@ def table_of(run: RunData) -> TrainTable:
     """Return what a method may know of a run's pictures before it starts."""
     names, noise = run.header.class_names, run.header.settings.get("noise")
     wrong = wrong_share(parse_noise(noise), len(names)) if noise else 0.0
-    meta_label = data.meta_of_kinds(run.meta, (ORIGINAL,)).label
+    meta_label = batches.meta_of_kinds(run.meta, (ORIGINAL,)).label
     return TrainTable(run.train.label, run.train.group, len(names), len(run.group_names), names, meta_label, wrong)
 
 
@@ -185,7 +186,7 @@ def start_network(config: TrainConfig, run: RunData, classes: int, method: Metho
     statistics = data.channel_statistics(run.train.images)
 
     def start(number: int) -> nn.Module:
-        generator = data.generator_for(config.seed, number, "network")
+        generator = batches.generator_for(config.seed, number, "network")
         network = build_model(config.model, classes, *statistics, generator)
         if method.head != "linear":
             network.head = make_head(method.head, network.head.in_features, classes, generator)
@@ -206,7 +207,7 @@ def begin_stage(
         network.load_state_dict(first.state_dict())
     if stage.fresh_head:
         for i, head in enumerate(heads(network)):
-            start_head(head, data.generator_for(config.seed, number * len(heads(network)) + i, "fresh head"))
+            start_head(head, batches.generator_for(config.seed, number * len(heads(network)) + i, "fresh head"))
 
 
 def epoch_steps(
@@ -216,7 +217,7 @@ def epoch_steps(
     part.learner.train()
     own = method.batches(epoch, config.batch_size, rng_for(config.seed, epoch, "method order"))
     if own is None or part.stage.stream != "train":
-        own = data.epoch_rows(part.stream, epoch, config, part.stage.sampler)
+        own = batches.epoch_rows(part.stream, epoch, config, part.stage.sampler)
     for rows in own[len(at.losses) :]:
         batch = composed(part, rows, method, config, at.step)
         progress = epoch / config.epochs
@@ -229,10 +230,10 @@ def epoch_steps(
 
 def composed(part: Part, rows: np.ndarray, method: Method, config: TrainConfig, step: int) -> Batch:
     """Return the batch of a step as the method wants it: with partners, mixed."""
-    batch, rng = data.train_batch(part.stream, rows, step, config), rng_for(config.seed, step, "mix")
+    batch, rng = batches.train_batch(part.stream, rows, step, config), rng_for(config.seed, step, "mix")
     partners = method.partners(batch, rng)
     if partners is not None:
-        batch = replace(batch, second=data.train_batch(part.stream, partners, step, config, "partner"))
+        batch = replace(batch, second=batches.train_batch(part.stream, partners, step, config, "partner"))
     return method.mixed(batch, rng)
 
 
@@ -240,14 +241,16 @@ def stream_of(stage: Stage, run: RunData) -> BoxedPictures:
     """Return what an epoch of a stage goes through."""
     if stage.stream == "train":
         return run.train
-    originals = data.meta_of_kinds(run.meta, (ORIGINAL,))
+    originals = batches.meta_of_kinds(run.meta, (ORIGINAL,))
     return originals if stage.stream == "meta" else run.train.followed_by(originals)
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
-    """Raise UsageError for factuals that the method would not look at, and for what a head alone cannot do."""
-    if config.online != "none" and not (method.learned and FACTUAL in method.meta_kinds):
-        raise UsageError(f"--set online={config.online}: {config.method} takes no factuals; take --set online=none")
+    """Raise UsageError for factuals in a meta step that is to have none, and for what a head alone cannot do."""
+    if config.online != "none" and method.learned and FACTUAL not in method.meta_kinds:
+        raise UsageError(
+            f"--set online={config.online}: {config.method} learns from meta originals alone; take --set online=none"
+        )
     if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
@@ -265,5 +268,5 @@ def part_of(stage: Stage, network: nn.Module, run: RunData, method: Method, conf
     run = run if more is None else replace(run, train=run.train.followed_by(more))
     learner, run = (network, run) if stage.trainable == "all" else probe_of(network, run, method.sees_background, cache)
     with_meta_step = bool(method.learned) and stage.stream != "meta"
-    meta = data.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
+    meta = batches.meta_of_kinds(run.meta, method.meta_kinds) if with_meta_step else None
     return Part(stage, learner, run, stream_of(stage, run), meta)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.seeds import rng_for
+from clp_train.batches import BoxedPictures
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import BoxedPictures
 from clp_train.losses import cross_entropy
 from clp_train.methods.base import Method
 from clp_train.report.curves import RIGHT_UP, WRONG_UP

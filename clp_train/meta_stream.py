@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
+from clp_train.batches import Batch, BoxedPictures, generator_for, make_batch, meta_rows
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, BoxedPictures, generator_for, make_batch, meta_rows
 from clp_train.online import fgsm, mix_rand
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from clp_train.data import Pictures, as_input
+from clp_train.batches import Pictures, as_input
 from clp_train.losses import REMEDY, DivergedError
 from clp_train.models.parts import Output
 

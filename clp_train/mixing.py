@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_train.data import Batch
+from clp_train.batches import Batch
 
 
 def interpolated(batch: Batch, share: Tensor, classes: int) -> Batch:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.boxes import largest_strip
 from clp_aug.contract.errors import UsageError
-from clp_train.data import masks
+from clp_train.batches import masks
 from clp_train.untouched import untouched
 
 MIN_SHARE = 0.05  # of the picture's shorter side: a thinner strip would only give stripes

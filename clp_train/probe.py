@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clp_train.batches import Pictures
 from clp_train.cache import cached, digest_of, path_of
-from clp_train.data import Pictures, RunData
+from clp_train.data import RunData
 from clp_train.models.parts import Output
 from clp_train.scoring import score, score_backgrounds
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.files import written_beside
+from clp_train.batches import kind_counts
 from clp_train.checkpoint import CHECKPOINT, Checkpoint, snapshot_json
 from clp_train.config import TrainConfig
-from clp_train.data import RunData, kind_counts
+from clp_train.data import RunData
 from clp_train.loop import Trained
 
 METRICS = "metrics.jsonl"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.schema import GREY, ORIGINAL
-from clp_train.data import BoxedPictures, Pictures, RunData, as_input, masks, meta_of_kinds
+from clp_train.batches import BoxedPictures, Pictures, as_input, masks, meta_of_kinds
+from clp_train.data import RunData
 from clp_train.models.parts import Output
 
 BATCH = 250

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.hypergradient import (
     Weights,
     added,

@@ -113,6 +113,13 @@ class Dataset:
         """Return (width, height) of the picture as stored, from its header alone."""
         raise NotImplementedError
 
+    def stamp(self, rows: np.ndarray) -> str:
+        """Return a text that changes when a picture of some rows, int64 (n,), is changed in place; "" where none can.
+
+        Raises InputError for a picture that is gone.
+        """
+        return ""
+
     def rows_of(self, sample_ids: np.ndarray) -> np.ndarray:
         """Return the rows of the given ids, int64. Raises InputError for an id that is not in the table."""
         order = np.argsort(self.samples.sample_id, kind="stable")
@@ -161,6 +168,15 @@ class FileDataset(Dataset):
     def image(self, row, size=None, fit="crop"):
         path = self.root / self.samples.name[row]
         return images.read_rgb(self._bytes(path, row), str(path), size, fit)
+
+    def stamp(self, rows):
+        try:
+            found = [(self.root / self.samples.name[row]).stat() for row in rows]
+        except OSError as error:
+            raise InputError(
+                f"data set {self.name}: cannot read {error.filename} ({error.strerror}); restore it"
+            ) from None
+        return hashlib.sha256(repr([(each.st_size, each.st_mtime_ns) for each in found]).encode()).hexdigest()
 
     def alpha(self, row, size=None, fit="crop"):
         path = self.annotations.masks.get(row)

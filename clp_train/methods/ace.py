@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.contract.schema import COUNTERFACTUAL
+from clp_train.batches import Batch, BoxedPictures
 from clp_train.config import TrainConfig
 from clp_train.counterfactuals import SOURCES, Pairs, pairs_of
-from clp_train.data import Batch, BoxedPictures
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.checks import require_within

@@ -16,7 +16,7 @@ from clp_train.objective import Terms
 from clp_train.stages import Stage
 
 if TYPE_CHECKING:
-    from clp_train.data import Batch, BoxedPictures
+    from clp_train.batches import Batch, BoxedPictures
     from clp_train.models.parts import Output
     from clp_train.scoring import Scores
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
 from clp_train.contrast import PARTS, ContrastSets, contrastive_loss
-from clp_train.data import Batch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.checks import require_learning_body, require_within

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import pick
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.gradcam import gradcam
 from clp_train.hypergradient import virtual_pass
 from clp_train.methods import make_options

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import pick
+from clp_train.batches import Batch, steps_per_epoch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, steps_per_epoch
 from clp_train.environments import alignment, even_weights, feature_variance, invariance, risk_variance
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options

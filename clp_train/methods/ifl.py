@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError, pick
+from clp_train.batches import Batch, steps_per_epoch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, steps_per_epoch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.checks import require_within

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from clp_train.batches import steps_per_epoch
 from clp_train.config import TrainConfig
-from clp_train.data import steps_per_epoch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.checks import require_within

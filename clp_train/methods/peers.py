@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.losses import cross_entropy
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import make_options
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.checks import require_within

@@ -15,7 +15,7 @@ from torch import Tensor
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.files import written_beside
 from clp_aug.contract.images import data_uri
-from clp_train.data import masks
+from clp_train.batches import masks
 from clp_train.gradcam import attention, inside_share
 from clp_train.report.curves import panels
 from clp_train.report.table import accuracy_table, percent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model

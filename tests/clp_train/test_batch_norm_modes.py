@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clp_train import data, loop
+from clp_train import batches, data, loop
 from clp_train.config import TrainConfig
 from clp_train.losses import meta_losses, saliency
 from clp_train.models import build_model
@@ -40,7 +40,7 @@ def test_the_meta_loss_may_be_measured_as_in_evaluation(lambda_):
 @pytest.mark.parametrize("method", ["erm", "clp"])
 def test_frozen_batch_norm_keeps_its_statistics(loaded, demo_shard, method):
     start = build_model(
-        "resnet8", 2, *data.channel_statistics(loaded.train.images), data.generator_for(0, 0, "network")
+        "resnet8", 2, *data.channel_statistics(loaded.train.images), batches.generator_for(0, 0, "network")
     )
     config = TrainConfig(meta=demo_shard, method=method, epochs=1, batch_size=40, freeze_batch_norm=True, lr=0.01)
     frozen = loop.train(config, loaded).last.state

@@ -7,8 +7,8 @@ import torch
 
 from clp_aug.contract.errors import UsageError
 from clp_train import losses
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model

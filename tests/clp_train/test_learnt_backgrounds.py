@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clp_train import data, learnt_backgrounds
+from clp_train import batches, learnt_backgrounds
 from clp_train.config import TrainConfig
 from clp_train.losses import DivergedError
 from clp_train.models import build_model
@@ -36,7 +36,7 @@ def numbered_pictures():
     images[:, :, 0, 0] = torch.arange(60, dtype=torch.uint8)[:, None]
     box = torch.tensor([3, 0, 4, 4]).expand(60, 4)
     ids = torch.arange(60)
-    return data.BoxedPictures(images, LABEL, LABEL, ids, box, torch.zeros(60, dtype=torch.uint8))
+    return batches.BoxedPictures(images, LABEL, LABEL, ids, box, torch.zeros(60, dtype=torch.uint8))
 
 
 def config_of(**settings):
@@ -100,7 +100,7 @@ def test_a_network_learns_the_places_and_is_no_surer_than_it_may_be():
     shade = torch.from_numpy(70 + 110 * place + rng.integers(-20, 21, 160)).to(torch.uint8)
     images = shade[:, None, None, None].expand(160, 3, 12, 12).clone()
     box = torch.tensor([4, 4, 8, 8]).expand(160, 4)
-    pictures = data.BoxedPictures(images, label, label, torch.arange(160), box, torch.zeros(160, dtype=torch.uint8))
+    pictures = batches.BoxedPictures(images, label, label, torch.arange(160), box, torch.zeros(160, dtype=torch.uint8))
     config = config_of(epochs=6, batch_size=10, lr=0.02)
 
     def start():

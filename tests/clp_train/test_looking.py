@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clp_train import data
+from clp_train import batches, data
 from clp_train.config import TrainConfig
 from clp_train.looking import SHOWN, look_at
 from clp_train.models.parts import Output
@@ -27,7 +27,7 @@ class InTheBox(nn.Module):
 
 def test_white_boxes_on_black_are_looked_at_in_full(demo_shard):
     meta = data.load(TrainConfig(meta=demo_shard)).meta
-    inside = data.masks(meta.box, *meta.images.shape[2:])
+    inside = batches.masks(meta.box, *meta.images.shape[2:])
     meta.images[...] = inside[:, None] * 255
     found, looks = look_at(InTheBox(), meta)
     originals = int((meta.kind == 0).sum())

@@ -9,9 +9,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from clp_train import data, loop
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.losses import DivergedError, counterfactual_loss, saliency
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable

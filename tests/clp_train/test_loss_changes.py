@@ -9,8 +9,8 @@ import torch
 from conftest import make_demo_shard
 
 from clp_train import data, loop, runs
+from clp_train.batches import BoxedPictures
 from clp_train.config import TrainConfig
-from clp_train.data import BoxedPictures
 from clp_train.loss_changes import raised_losses, raises
 from clp_train.methods import build_method
 from clp_train.methods.base import Method, TrainTable

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
+from clp_train.batches import BoxedPictures, generator_for, make_batch, masks, meta_rows
 from clp_train.config import TrainConfig
-from clp_train.data import BoxedPictures, generator_for, make_batch, masks, meta_rows
 from clp_train.meta_stream import meta_batch, online_factuals
 from clp_train.online import background_strips
 

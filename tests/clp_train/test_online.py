@@ -14,8 +14,9 @@ from clp_aug.fills import F as FACTUAL
 from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, NoBackground, Scene
 from clp_aug.fills.tile import background_rectangle
-from clp_train import online
-from clp_train.data import masks
+from clp_train import data, loop, online
+from clp_train.batches import masks
+from clp_train.config import TrainConfig
 
 
 class Out(NamedTuple):
@@ -201,3 +202,10 @@ def test_masks_agree_with_the_contract():
     images, box, _ = batch(3)
     for one, inside in zip(box.tolist(), masks(box, *images.shape[2:]), strict=True):
         np.testing.assert_array_equal(inside.numpy(), boxes.mask(tuple(one), *images.shape[2:]))
+
+
+@pytest.mark.parametrize("method", ["meta-lp", "mwn"])
+def test_who_learns_from_originals_alone_gets_no_factuals(demo_shard, method):
+    config = TrainConfig(meta=demo_shard, method=method, epochs=1, batch_size=40, online="mix-rand")
+    with pytest.raises(UsageError, match=f"^--set online=mix-rand: {method} learns from meta originals alone; take "):
+        loop.train(config, data.load(config))

@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from clp_train import data, loop, methods
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods.base import Method, TrainTable
 from clp_train.methods.clp import MetaLp
 from clp_train.models import build_model

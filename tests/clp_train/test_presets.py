@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from clp_aug.contract.errors import UsageError
+from clp_train.batches import steps_per_epoch
 from clp_train.config import TrainConfig, make_config
-from clp_train.data import steps_per_epoch
 from clp_train.methods import METHODS
 from clp_train.optimiser import rate_factor
 from clp_train.presets import check_shard, fits, load_preset, names, read_method, read_preset

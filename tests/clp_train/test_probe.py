@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, loop
+from clp_train import batches, data, loop
+from clp_train.batches import as_input
 from clp_train.config import TrainConfig
-from clp_train.data import as_input
 from clp_train.models import build_model
 from clp_train.models.parts import last_block, start_linear
 from clp_train.probe import Probe, probe_of
@@ -19,7 +19,7 @@ from clp_train.scoring import BATCH
 def a_network(run, seed=0):
     """Return the network that a run of this seed starts from."""
     statistics = data.channel_statistics(run.train.images)
-    return build_model("resnet8", 2, *statistics, data.generator_for(seed, 0, "network"))
+    return build_model("resnet8", 2, *statistics, batches.generator_for(seed, 0, "network"))
 
 
 def body_of(state):
@@ -143,7 +143,7 @@ def test_dfr_is_erm_and_then_a_new_head(loaded, demo_shard):
 def test_the_new_head_is_drawn_anew(loaded, demo_shard):
     config = TrainConfig(meta=demo_shard, method="dfr", epochs=2, batch_size=40, lr=1e-9, seed=3)
     expected = torch.nn.Linear(64, 2)
-    start_linear(expected, data.generator_for(3, 1, "fresh head"))
+    start_linear(expected, batches.generator_for(3, 1, "fresh head"))
     found = loop.train(config, loaded).last.state
     torch.testing.assert_close(found["head.weight"], expected.weight.detach())
     torch.testing.assert_close(found["head.bias"], expected.bias.detach())
@@ -167,7 +167,7 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
             "--set online=fgsm: a frozen body's features are made once; take --set online=none",
         ),
         (
-            {"method": "meta-lp", "online": "mix-rand"},
+            {"method": "clp", "saliency_lambda": 0.0, "online": "mix-rand"},
             "--set online=mix-rand: a frozen body's features are made once; take --set online=none",
         ),
     ],

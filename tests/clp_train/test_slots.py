@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clp_train import data, loop
+from clp_train import batches, data, loop
 from clp_train.config import TrainConfig
 from clp_train.methods.base import Method
 from clp_train.methods.clp import MetaLp
@@ -23,7 +23,7 @@ def test_scores_before_an_epoch_are_those_of_the_network_as_it_is(demo_shard, mo
                 own = scores("train")
                 self.network.eval()
                 with torch.no_grad():
-                    expected = [self.network(data.as_input(part)) for part in run.train.images.split(1)]
+                    expected = [self.network(batches.as_input(part)) for part in run.train.images.split(1)]
                 torch.testing.assert_close(own.logits, torch.cat([out.logits for out in expected]))
                 torch.testing.assert_close(own.features, torch.cat([out.features for out in expected]))
                 assert len(scores("meta").logits) == 8

@@ -9,10 +9,11 @@ import torch
 from conftest import make_demo_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.datasets import load_dataset
-from clp_train import data
+from clp_aug.datasets import folder, load_dataset
+from clp_train import batches, data
 from clp_train.config import TrainConfig
 from clp_train.transforms import joint
 
@@ -34,7 +35,7 @@ def test_meta_pictures_keep_kind_label_and_pixels(loaded, demo_shard):
     shard = data.ShardReader(demo_shard)
     assert (loaded.meta.images[4].permute(1, 2, 0).numpy() == shard.image(4)).all()
     assert loaded.meta.kind.tolist() == [0, 1, 2] * 8
-    assert data.kind_counts(loaded.meta) == {"original": 8, "counterfactual": 8, "factual": 8}
+    assert batches.kind_counts(loaded.meta) == {"original": 8, "counterfactual": 8, "factual": 8}
 
 
 def test_evaluation_splits_are_the_data_sets(loaded):
@@ -94,7 +95,7 @@ def test_masks_are_the_contracts(height, width, draw):
 
     x0, y0 = draw.draw(st.integers(0, width - 1)), draw.draw(st.integers(0, height - 1))
     box = (x0, y0, draw.draw(st.integers(x0 + 1, width)), draw.draw(st.integers(y0 + 1, height)))
-    found = data.masks(torch.tensor([box, box]), height, width)
+    found = batches.masks(torch.tensor([box, box]), height, width)
     assert (found[1].numpy() == boxes.mask(box, height, width)).all()
 
 
@@ -134,25 +135,25 @@ def test_transform_uses_every_shift_and_flip():
 
 def test_an_epoch_holds_every_picture_once_in_even_batches(loaded):
     config = TrainConfig(meta=Path("x.h5"), batch_size=32)
-    rows = data.epoch_rows(loaded.train, 3, config)
-    batches = [data.train_batch(loaded.train, part, 9 + k, config) for k, part in enumerate(rows)]
-    assert all(torch.equal(b.row, torch.from_numpy(part)) for b, part in zip(batches, rows, strict=True))
-    assert sorted(len(b) for b in batches) == [26, 27, 27]
-    assert sorted(torch.cat([b.sample_id for b in batches]).tolist()) == sorted(loaded.train.sample_id.tolist())
-    again = data.train_batch(loaded.train, data.epoch_rows(loaded.train, 3, config)[0], 9, config)
-    assert torch.equal(again.images, batches[0].images)
-    partner = data.train_batch(loaded.train, rows[0], 9, config, "partner")
-    assert torch.equal(partner.sample_id, batches[0].sample_id)
-    assert not torch.equal(partner.images, batches[0].images), "a partner is transformed by draws of its own"
-    other = data.train_batch(loaded.train, data.epoch_rows(loaded.train, 4, config)[0], 9, config)
-    assert not torch.equal(other.sample_id, batches[0].sample_id)
+    rows = batches.epoch_rows(loaded.train, 3, config)
+    made = [batches.train_batch(loaded.train, part, 9 + k, config) for k, part in enumerate(rows)]
+    assert all(torch.equal(b.row, torch.from_numpy(part)) for b, part in zip(made, rows, strict=True))
+    assert sorted(len(b) for b in made) == [26, 27, 27]
+    assert sorted(torch.cat([b.sample_id for b in made]).tolist()) == sorted(loaded.train.sample_id.tolist())
+    again = batches.train_batch(loaded.train, batches.epoch_rows(loaded.train, 3, config)[0], 9, config)
+    assert torch.equal(again.images, made[0].images)
+    partner = batches.train_batch(loaded.train, rows[0], 9, config, "partner")
+    assert torch.equal(partner.sample_id, made[0].sample_id)
+    assert not torch.equal(partner.images, made[0].images), "a partner is transformed by draws of its own"
+    other = batches.train_batch(loaded.train, batches.epoch_rows(loaded.train, 4, config)[0], 9, config)
+    assert not torch.equal(other.sample_id, made[0].sample_id)
     assert 0 <= again.images.min() <= again.images.max() <= 1
 
 
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_meta_rows_are_one_stream_that_cycles(pictures, batch_size):
     batch_size = min(batch_size, pictures)
-    stream = np.concatenate([data.meta_rows(step, pictures, batch_size, 5) for step in range(pictures)])
+    stream = np.concatenate([batches.meta_rows(step, pictures, batch_size, 5) for step in range(pictures)])
     for cycle in stream.reshape(batch_size, pictures):  # pictures * batch_size numbers: whole cycles
         assert sorted(cycle) == list(range(pictures))
 
@@ -179,6 +180,28 @@ def test_cached_pictures_are_the_same_and_are_decoded_once(demo_shard, tmp_path,
     for run in (first, again):
         for part, other in ((run.train, plain.train), (run.evaluation["test"], plain.evaluation["test"])):
             assert all(torch.equal(a, b) for a, b in zip(vars(part).values(), vars(other).values(), strict=True))
+
+
+def test_pictures_that_were_changed_in_place_are_decoded_anew(tmp_path):
+    for name, level in (("cat/1", 10), ("cat/2", 20), ("dog/1", 30)):
+        path = tmp_path / "train" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (level,) * 3).save(path)
+
+    dataset = folder.load(tmp_path)
+
+    def levels():
+        found = data.read(dataset, np.arange(3), 4, "crop", data.unwatched, "train", tmp_path / "cache")
+        return found.images[:, 0, 0, 0].tolist()
+
+    assert levels() == [10, 20, 30]
+    Image.new("RGB", (4, 4), (50,) * 3).save(tmp_path / "train" / "cat" / "2.png")
+    assert levels() == [10, 50, 30]
+    path.unlink()
+    with pytest.raises(
+        InputError, match=r"data set folder: cannot read .*/dog/1.png \(No such file or directory\); rest"
+    ):
+        levels()
 
 
 @pytest.mark.parametrize("bytes_of_it", [b"", b"junk", None])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clp_aug.contract.errors import UsageError
-from clp_train.data import masks
+from clp_train.batches import masks
 from clp_train.transforms import TRANSFORMS, load_transform
 from clp_train.transforms.joint import (
     HALF,

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models import build_model

@@ -10,9 +10,9 @@ import torch
 
 from clp_aug.contract.errors import UsageError
 from clp_train import data
+from clp_train.batches import Batch, Pictures
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, Pictures
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output

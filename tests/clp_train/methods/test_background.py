@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_train import data, loop
+from clp_train import batches, data, loop
 from clp_train.background import DECAYS, FOLDS, background_log_prior, fitted, folds, never_zero
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig
@@ -50,7 +50,7 @@ def test_the_object_is_grey_and_the_rest_as_it_was():
 def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
     network = a_network(loaded)
     hidden = without_object(loaded.train.images, loaded.train.box)
-    expected = score(network, data.Pictures(hidden, *(loaded.train.label,) * 3))
+    expected = score(network, batches.Pictures(hidden, *(loaded.train.label,) * 3))
     found = score_backgrounds(network, loaded.train)
     torch.testing.assert_close(found.logits, expected.logits)
     head, run = probe_of(network, loaded, background=True)

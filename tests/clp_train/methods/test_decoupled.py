@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, epochs, loop
+from clp_train import batches, data, epochs, loop
 from clp_train.config import TrainConfig
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
@@ -69,7 +69,7 @@ class Run:
         """Yield (step size in those of the run, rows) of each step of the second stage."""
         for epoch in range(FIRST, EPOCHS):
             factor = (1 + math.cos(math.pi * (epoch - FIRST) / (EPOCHS - FIRST))) / 2
-            for rows in data.epoch_rows(self.run.train, epoch, self.config, "class"):
+            for rows in batches.epoch_rows(self.run.train, epoch, self.config, "class"):
                 yield factor, torch.from_numpy(rows)
 
 
@@ -89,7 +89,7 @@ def test_crt_by_hand(demo_shard, monkeypatch):
     run = Run(demo_shard, "crt", monkeypatch)
     start = run.entered[1]
     fresh = nn.Linear(start["head.weight"].shape[1], 2)
-    start_head(fresh, data.generator_for(run.config.seed, 1, "fresh head"))
+    start_head(fresh, batches.generator_for(run.config.seed, 1, "fresh head"))
     assert torch.equal(start["head.weight"], fresh.weight)
     assert torch.equal(start["head.bias"], fresh.bias)
     weight, bias = start["head.weight"], start["head.bias"]
@@ -123,9 +123,9 @@ def test_fine_tuning_by_hand(demo_shard, monkeypatch):
     run = Run(demo_shard, "cb-fine-tune", monkeypatch)
     network = run.network(run.entered[1]).train()
     velocity = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
-    first_step = FIRST * data.steps_per_epoch(len(run.run.train), 20)
+    first_step = FIRST * batches.steps_per_epoch(len(run.run.train), 20)
     for step, (factor, rows) in enumerate(run.second_stage(), first_step):
-        batch = data.train_batch(run.run.train, rows.numpy(), step, run.config)
+        batch = batches.train_batch(run.run.train, rows.numpy(), step, run.config)
         network.zero_grad()
         F.cross_entropy(network(batch.images).logits, batch.label).backward()
         with torch.no_grad():

@@ -8,8 +8,8 @@ import torch
 
 from clp_aug.contract.seeds import rng_for
 from clp_train import loop
+from clp_train.batches import steps_per_epoch
 from clp_train.config import TrainConfig, make_config
-from clp_train.data import steps_per_epoch
 from clp_train.methods import build_method
 from clp_train.objective import Terms
 from clp_train.presets import read_method, read_preset

@@ -9,10 +9,10 @@ import torch
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
-from clp_train import counterfactuals, data, loop
+from clp_train import batches, counterfactuals, loop
+from clp_train.batches import BoxedPictures
 from clp_train.config import TrainConfig
 from clp_train.counterfactuals import SOURCES, pairs_of
-from clp_train.data import BoxedPictures
 from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output
 from clp_train.objective import Terms, objective
@@ -240,7 +240,7 @@ def test_refusals(demo_shard):
     config = TrainConfig(meta=demo_shard, method="ace", epochs=3, batch_size=20)
     run = small_run(config)
     with pytest.raises(UsageError) as error:  # before the first step
-        loop.train(config, replace(run, meta=data.meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
+        loop.train(config, replace(run, meta=batches.meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
     assert str(error.value) == (
         "--method ace: the shard has no counterfactuals; expected one at least; make the shard with --cf, or take a"
         " method without them"

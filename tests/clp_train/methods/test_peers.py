@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train import data, loop
+from clp_train.batches import Batch
 from clp_train.characteristics import View
 from clp_train.config import TrainConfig, make_config
-from clp_train.data import Batch
 from clp_train.losses import DivergedError
 from clp_train.methods import build_method, make_options
 from clp_train.methods.base import Method, TrainTable

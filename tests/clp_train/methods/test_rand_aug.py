@@ -10,8 +10,8 @@ from PIL import Image
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.rand_aug import RandAug
 from clp_train.transforms import rand_augment as module

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clp_train import loop
+from clp_train.batches import BoxedPictures
 from clp_train.checkpoint import Position
-from clp_train.data import BoxedPictures
 from clp_train.methods import METHODS
 from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output

@@ -7,8 +7,8 @@ import torch
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train import data, loop
+from clp_train.batches import Batch, masks
 from clp_train.config import TrainConfig
-from clp_train.data import Batch, masks
 from clp_train.methods import build_method
 from clp_train.methods.train_infills import Options, TrainInfills, boxes_around
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from clp_train.batches import Batch
 from clp_train.config import TrainConfig
-from clp_train.data import Batch
 from clp_train.methods import build_method
 from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output, Peers, start_linear
