@@ -118,7 +118,9 @@ def report_plan(plan, as_json: bool) -> None:
         "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
-    remarks = plan.dataset.remarks
+    from clp_aug.pipeline import remarks_of
+
+    remarks = remarks_of(plan)
     if as_json:
         click.echo(json_module.dumps({**facts, "remarks": remarks}))
         return

@@ -67,7 +67,7 @@ def glt(json: bool, quiet: bool, **options) -> None:
 @click.option("--classes", type=PATH, help="CSV of birds (file,class[,split]); else folders tell the class.")
 @click.option("--confounding", type=float, default=0.95, help="Share of training birds before the place of their own.")
 @click.option("--shares", type=NUMBERS, default=(4795, 1199, 5794), help="Relative sizes of train, val and test.")
-@click.option("--per-bird", type=int, default=1, help="Pictures a bird, each before another background.")
+@click.option("--per-bird", type=int, default=1, help="Pictures a bird; backgrounds are used in turn.")
 @click.option("--size", type=int, help="Longer side of the pictures in pixels.  [default: of the bird's picture]")
 @click.option("--seed", type=int, default=0, help="Seed of splits, places and backgrounds.")
 @click.option("--max-left-out", type=float, default=0.5, help="Share of birds that may lack a usable mask.")
@@ -103,8 +103,8 @@ def report_waterbirds(outcome) -> None:
     click.echo("masks  " + ", ".join(f"{n} {name}" for name, n in {**outcome.outcomes, **outcome.sources}.items()))
     if outcome.copies:
         click.echo(f"copies {outcome.copies} files left out that hold the bytes of another")
-    smallest = min(n for n in outcome.groups[0] if n)
-    meta = "" if smallest > 10 else f" --meta {max(1, smallest // 2)}/group"
+    smallest = min(outcome.groups[0])
+    meta = "" if smallest > 10 else f" --meta {max(1, smallest // 2)}/group" if smallest else " --meta 10/class"
     click.echo(
         f"{outcome.path}; next: clp-augment --dataset waterbirds --root {outcome.path} --cf tile --f random{meta}"
     )

@@ -224,11 +224,23 @@ def summarise(plan: Plan, staging: Staging) -> Outcome:
         staging.shard,
         plan.rows,
         {use: plan.split.report[use] for use in ("train", "meta", "val", "test")},
-        plan.dataset.remarks,
+        remarks_of(plan),
         {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
         {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
         int((staging.blank.read("meta/fill") != asked.reshape(-1)).sum()),
     )
+
+
+def remarks_of(plan: Plan) -> tuple[str, ...]:
+    """Return what a user should know of the data: how they were read, what the protocol does to them, a line each."""
+    remarks, split, label = list(plan.dataset.remarks), plan.split, plan.dataset.samples.label
+    if plan.config.limit is not None and len(split.train) == plan.config.limit:
+        remarks.append("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone")
+    if plan.config.meta_from == "val":
+        lacking = len(np.setdiff1d(label[split.meta], label[split.val]))
+        if lacking and len(split.val):
+            remarks.append(f"val has no picture left of {lacking} classes: epochs are selected on the others")
+    return tuple(remarks)
 
 
 def make_header(plan: Plan) -> Header:

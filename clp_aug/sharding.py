@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from clp_aug.contract.blank import Blank
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
+from clp_aug.contract.files import move, written_beside
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.seeds import rng_for
+from clp_aug.contract.shards import ShardReader
 
 RESUME, OVERWRITE = "--resume", "--overwrite"
 
@@ -65,16 +67,18 @@ class Staging:
     def open(self, resume: bool, overwrite: bool) -> bool:
         """Make the folder, or go on with the one that is there; return whether it is new.
 
-        Raises UsageError when the shard or an unfinished run stands in the way and neither flag says what to do, or
-        when --resume meets other settings; InputError when the folder cannot be written.
+        With both flags an unfinished run is gone on with: it was to replace the shard. Raises UsageError when the shard
+        or an unfinished run stands in the way and neither flag says what to do, or when --resume meets other settings;
+        InputError when the folder cannot be written.
         """
-        if self.shard.exists() and not overwrite:
-            raise UsageError(f"{self.shard} exists; use it, or give {OVERWRITE}, or another --out")
+        unfinished = self.manifest.exists() and self.blank.path.exists()
+        if self.shard.exists() and not overwrite and not (resume and unfinished):
+            raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
         if self.folder.exists() and not (resume or overwrite):
             raise UsageError(
                 f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start anew"
             )
-        if self.manifest.exists() and not overwrite:
+        if unfinished and resume:
             self._compare()
             return False
         try:
@@ -95,14 +99,19 @@ class Staging:
             found = json.loads(self.manifest.read_bytes())
         except (OSError, ValueError):
             raise InputError(f"{self.manifest} is damaged; give {OVERWRITE} to start anew") from None
-        wanted = json.loads(json.dumps(self.key))
-        other = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+        other = first_difference(found, self.key, {*found, *self.key})
         if other:
-            name = other[0]
-            raise UsageError(
-                f"{self.folder} is of a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r};"
-                f" give {OVERWRITE} to start anew, or another --out"
-            )
+            raise UsageError(f"{self.folder} is of {other}; give {OVERWRITE} to start anew, or another --out")
+
+    def _difference(self) -> str:
+        """Return what to say of the shard that stands in the way: whether it is of these settings and data."""
+        try:
+            header = ShardReader(self.shard).header
+        except InputError:
+            return " and cannot be read as a shard: remove it"
+        found = {**header.settings, "fingerprint": header.fingerprint}
+        other = first_difference(found, self.key, found.keys() & self.key.keys())
+        return f" and is of {other}: rename it" if other else "; use it"
 
     def _mark(self, stage: str, number: int) -> Path:
         return self.folder / f"{stage}-{number:06d}.done"
@@ -118,8 +127,7 @@ class Staging:
     def publish(self) -> None:
         """Give the complete shard its name, and remove the folder."""
         self.blank.close()
-        with written_beside(self.shard) as temporary:
-            os.replace(self.blank.path, temporary)
+        move(self.blank.path, self.shard)
         self.remove()
 
     def remove_if_empty(self) -> None:
@@ -130,6 +138,15 @@ class Staging:
     def remove(self) -> None:
         """Remove the folder; the shard is complete, or the run starts anew."""
         shutil.rmtree(self.folder)
+
+
+def first_difference(found: dict, wanted: dict, names: Collection[str]) -> str:
+    """Return the first setting, by name, in which a run differs from what is wanted, in words; "" for none."""
+    wanted = json.loads(json.dumps(wanted))
+    for name in sorted(names):
+        if found.get(name) != wanted.get(name):
+            return f"a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r}"
+    return ""
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -31,6 +31,19 @@ def written_beside(path: Path, synced: bool = True):
         temporary.unlink(missing_ok=True)
 
 
+def move(path: Path, target: Path) -> None:
+    """Sync a file and give it another name on the same disk, in one step: at any moment it has one of the two.
+
+    Raises InputError when the disk refuses.
+    """
+    try:
+        _sync(path)
+        os.replace(path, target)
+        _sync(target.parent)
+    except OSError as error:
+        raise InputError(f"cannot write {target} ({error.strerror or error}); free space or choose another") from None
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -105,11 +105,14 @@ def read_rgb(data: bytes, where: str, size: int | None = None, fit: str = "crop"
 def read_alpha(data: bytes, where: str, size: int | None = None, fit: str = "crop") -> np.ndarray:
     """Decode a mask or soft alpha to float32 (H, W) in [0, 1], resized as alpha, never as a binary mask.
 
-    The alpha channel counts where there is one, otherwise brightness; a mask of {0, 1} values reads as {0, 1}.
+    The alpha channel counts where there is one that says something, otherwise brightness: many programs save a mask
+    with an opaque one. A mask of {0, 1} values reads as {0, 1}.
     """
     picture = open_picture(data, where)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA").getchannel("A")
+        whole = picture.convert("RGBA")
+        alpha = whole.getchannel("A")
+        picture = alpha if alpha.getextrema() != (255, 255) else whole.convert("RGB")
     values = np.asarray(picture if picture.mode.startswith("I") else picture.convert("L"), np.float32)
     top = 65535.0 if picture.mode.startswith("I") else 1.0 if values.max(initial=0) <= 1 else 255.0
     alpha = values / top

@@ -197,7 +197,8 @@ def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dic
         raise refuse(path, "/look/sample_id names a picture that is not among the originals")
     if not np.isin(tables["meta/parent_id"], originals).all():
         raise refuse(path, "/meta/parent_id names a picture that is not among the originals")
-    if not header.settings.get("keep_meta_in_train", False) and np.isin(originals, tables["train/sample_id"]).any():
+    shared = header.settings.get("keep_meta_in_train", False) or header.settings.get("img_max") == "all"
+    if not shared and np.isin(originals, tables["train/sample_id"]).any():
         raise refuse(path, "a meta picture is also a training picture")
 
 

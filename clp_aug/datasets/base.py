@@ -180,7 +180,16 @@ class FileDataset(Dataset):
 
     def alpha(self, row, size=None, fit="crop"):
         path = self.annotations.masks.get(row)
-        return None if path is None else images.read_alpha(self._bytes(path, row), str(path), size, fit)
+        if path is None:
+            return None
+        data, (width, height) = self._bytes(path, row), self.source_size(row)
+        across, down = images.read_size(data, str(path))
+        if abs(across * height - down * width) > max(width, height):  # more than rounding of a smaller mask
+            raise InputError(
+                f"mask {path}: {across} x {down} pixels, picture {self.samples.name[row]}: {width} x {height}; expected"
+                " the same shape"
+            )
+        return images.read_alpha(data, str(path), size, fit)
 
     def box(self, row, size=None, fit="crop"):
         box = self.annotations.boxes.get(row)

@@ -60,12 +60,12 @@ def summarise(reader: ShardReader, verify: bool = False) -> dict:
         "groups": _counts(numbered[original], groups),
         "meta_outcomes": _counts(tables["meta/outcome"][original], schema.OUTCOMES),
         "meta_box_sources": _counts(tables["meta/box_source"][original], header.box_sources),
-        "meta_fallback_share": _share(tables["meta/outcome"][original]),
+        "meta_fallback_share": fallen_share(tables["meta/box_source"][original]),
         "meta_area_quantiles": _quantiles(tables["meta/box"][original], height * width),
         "train_boxes": len(tables["train/box"]),
         "train_outcomes": _counts(tables["train/outcome"], schema.OUTCOMES),
         "train_box_sources": _counts(tables["train/box_source"], header.box_sources),
-        "train_fallback_share": _share(tables["train/outcome"]),
+        "train_fallback_share": fallen_share(tables["train/box_source"]),
         "train_area_median": _quantiles(tables["train/box"], height * width).get("0.5"),
         "mattes": len(tables.get("look/sample_id", ())),
         "matte": header.matte,
@@ -93,8 +93,9 @@ def _counts(values: np.ndarray, names: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def _share(outcomes: np.ndarray) -> float:
-    return round(float(np.mean(outcomes == schema.FALLBACK)), 6) if outcomes.size else 0.0
+def fallen_share(sources: np.ndarray) -> float:
+    """Return the share of boxes that another matte than the chosen one, the first, had to give. sources: uint8 (n,)."""
+    return round(float(np.mean(sources != 0)), 6) if sources.size else 0.0
 
 
 def _quantiles(table: np.ndarray, pixels: int) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The flow in one process: what the shard holds, what a second run does not do again, what stops a run."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,3 +153,33 @@ def test_the_default_size_is_that_of_the_pictures_but_at_most_224():
 
     assert pipeline.default_size(Sized(), np.arange(30)) == 224
     assert pipeline.default_size(load_dataset("demo"), np.arange(3)) == 64
+
+
+def test_a_shard_of_other_settings_in_the_way_is_named(tmp_path, shard):
+    (tmp_path / "x.h5").write_bytes(shard.path.read_bytes())
+    with pytest.raises(UsageError, match=r"x\.h5 exists; use it, or give --overwrite, or another --out"):
+        pipeline.augment(config(tmp_path))
+    with pytest.raises(
+        UsageError, match=r"x\.h5 exists and is of a run with noise = None, now 'flip:0\.4': rename it, o"
+    ):
+        pipeline.augment(config(tmp_path, noise="flip:0.4"))
+
+
+def test_a_long_tail_counted_in_all_pictures_can_be_read_again(tmp_path):
+    """There the largest class trains on its meta pictures, too."""
+    outcome = pipeline.augment(config(tmp_path, imbalance=10.0, img_max="all", limit=None, size=16))
+    tables = ShardReader(outcome.path).tables
+    assert np.isin(tables["meta/sample_id"], tables["train/sample_id"]).any()
+
+
+def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
+    said = pipeline.remarks_of(pipeline.read(config(tmp_path)))
+    assert said == ("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone",)
+    assert pipeline.remarks_of(pipeline.read(config(tmp_path, limit=None))) == ()
+    taken = pipeline.read(config(tmp_path, limit=None, meta="100/class", meta_from="val"))
+    assert pipeline.remarks_of(taken) == ()
+    plan = pipeline.read(config(tmp_path, limit=None, meta="90/class", meta_from="val"))
+    label = plan.dataset.samples.label
+    rings = plan.split.val[label[plan.split.val] == 0]
+    lacking = dataclasses.replace(plan, split=dataclasses.replace(plan.split, val=rings))
+    assert pipeline.remarks_of(lacking) == ("val has no picture left of 1 classes: epochs are selected on the others",)

@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 
 import numpy as np
@@ -54,10 +55,16 @@ def staging(tmp_path, **key):
     return Staging(tmp_path / "out" / "x.h5", {"seed": 0, **key})
 
 
+def begin(one):
+    """Lay a file out, as a run does, and let the folder be gone on with."""
+    one.blank.path.write_bytes(b"laid out")
+    one.begin()
+
+
 def test_marks_survive_in_the_folder(tmp_path):
     one = staging(tmp_path)
     assert one.open(resume=False, overwrite=False), "a new run"
-    one.begin()
+    begin(one)
     assert not one.has("boxes", 0)
     one.mark("boxes", 0)
     two = staging(tmp_path)
@@ -75,7 +82,7 @@ def test_marks_survive_in_the_folder(tmp_path):
 def test_what_stands_in_the_way(tmp_path):
     one = staging(tmp_path)
     one.open(False, False)
-    one.begin()
+    begin(one)
     with pytest.raises(
         UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to go on or --overwrite"
     ):
@@ -86,8 +93,10 @@ def test_what_stands_in_the_way(tmp_path):
     with pytest.raises(InputError, match=r"run\.json is damaged; give --overwrite"):
         staging(tmp_path).open(True, False)
     one.shard.write_bytes(b"")
-    with pytest.raises(UsageError, match=r"x\.h5 exists; use it, or give --overwrite, or another --out"):
-        staging(tmp_path).open(True, False)
+    with pytest.raises(
+        UsageError, match=r"x\.h5 exists and cannot be read as a shard: remove it, or give --overwrite, o"
+    ):
+        staging(tmp_path).open(False, False)
 
 
 def test_a_run_that_died_before_it_had_begun_starts_anew(tmp_path):
@@ -114,3 +123,42 @@ def test_space_and_places(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write to .*file \(.*\); choose another --out"):
         Staging(tmp_path / "file" / "x.h5", {}).open(False, False)
+
+
+def test_a_killed_run_that_was_to_replace_a_shard_goes_on(tmp_path):
+    one = staging(tmp_path)
+    one.shard.parent.mkdir()
+    one.shard.write_bytes(b"old")
+    assert one.open(resume=False, overwrite=True)
+    begin(one)
+    one.mark("boxes", 0)
+    for overwrite in (False, True):
+        assert not staging(tmp_path).open(resume=True, overwrite=overwrite)
+        assert one.has("boxes", 0)
+    one.publish()
+    assert one.shard.read_bytes() == b"laid out"
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_killed_while_it_is_published_nothing_is_lost(tmp_path, monkeypatch, at):
+    """The file has the one name or the other, whenever the end comes."""
+    one, replace = staging(tmp_path), os.replace
+    one.open(False, False)
+    begin(one)
+    one.mark("infill", 0)
+
+    def killed(*names):
+        if at == "after":
+            replace(*names)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one.publish()
+    assert one.shard.exists() == (at == "after")
+    if at == "before":
+        assert not staging(tmp_path).open(resume=True, overwrite=False)
+        assert one.has("infill", 0)
+        one.publish()
+    assert one.shard.read_bytes() == b"laid out"

@@ -113,3 +113,12 @@ def test_size_of_a_broken_file_says_what_is_wrong():
     with pytest.raises(InputError, match=r"picture a/b\.png: not a JPEG, PNG, WEBP, BMP file"):
         read_size(b"hello", "a/b.png")
     assert MAX_PIXELS < 10**8
+
+
+def test_an_alpha_channel_that_says_nothing_is_passed_over():
+    """White on black, saved with an opaque alpha: the mask is what is white, not all of it."""
+    levels = np.array([[0, 51, 255]], np.uint8)
+    opaque = np.stack([levels, levels, levels, np.full_like(levels, 255)], -1)
+    assert read_alpha(encoded(Image.fromarray(opaque)), "x")[0] == pytest.approx([0, 0.2, 1])
+    grey = Image.merge("LA", [Image.fromarray(levels), Image.new("L", (3, 1), 255)])
+    assert read_alpha(encoded(grey), "x")[0] == pytest.approx([0, 0.2, 1])

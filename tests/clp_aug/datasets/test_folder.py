@@ -123,3 +123,19 @@ def test_file_name_that_is_not_utf8(tmp_path):
     os.rename(tmp_path / "cat/1.jpg", os.path.join(os.fsencode(tmp_path), b"cat", b"\xff.jpg"))
     with pytest.raises(InputError, match=r"the file name '.*' is not UTF-8; rename it"):
         folder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [((8, 6), True), ((16, 12), True), ((3, 2), True), ((8, 8), False), ((6, 8), False)]
+)
+def test_a_mask_of_another_shape_is_refused(tmp_path, size, fits):
+    """A smaller or larger one is resized; one that was squared or turned would say another place."""
+    make_folder(tmp_path, ["cat/1.jpg"])
+    save_mask(tmp_path / "masks" / "cat" / "1.png", 255, size)
+    dataset = folder.load(tmp_path)
+    if fits:
+        assert dataset.alpha(0, 12).shape == (12, 12)
+        return
+    message = rf"mask .*1.png: {size[0]} x {size[1]} pixels, picture cat/1.jpg: 8 x 6; expected the same shape$"
+    with pytest.raises(InputError, match=message):
+        dataset.alpha(0, 12)

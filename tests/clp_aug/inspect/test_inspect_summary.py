@@ -12,7 +12,7 @@ from rich.console import Console
 from clp_aug.contract import schema
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.inspect.summary import print_summary, printable, summarise
+from clp_aug.inspect.summary import fallen_share, print_summary, printable, summarise
 
 
 def printed(summary: dict, width: int = 80) -> str:
@@ -44,10 +44,17 @@ def test_counts_against_a_plain_loop(demo_shard):
     low, _, middle, _, high = summary["meta_area_quantiles"].values()
     assert (low, middle, high) == pytest.approx((min(areas), np.median(areas), max(areas)), abs=1e-6)
     originals = expected["kinds"]["original"]
-    assert summary["meta_fallback_share"] == pytest.approx(expected["meta_outcomes"]["fallback"] / originals, abs=1e-6)
+    fallen = sum(tables["meta/box_source"][i] != 0 for i in range(len(reader)) if tables["meta/kind"][i] == 0)
+    assert summary["meta_fallback_share"] == pytest.approx(fallen / originals, abs=1e-6)
     assert summary["train_boxes"] == 3
     assert summary["train_area_median"] == pytest.approx(0.25)
     assert summary["mattes"] == originals
+
+
+def test_whatever_made_the_next_matte_step_in_is_a_fallback():
+    """An empty or a full box of the chosen matte, too, not only one that it did not give."""
+    assert fallen_share(np.array([0, 1, 2, 0], np.uint8)) == 0.5
+    assert fallen_share(np.array([], np.uint8)) == 0
 
 
 def test_the_summary_is_plain_json_without_paths(demo_shard):
