@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -101,6 +102,11 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **optio
     report_outcome(outcome, json)
 
 
+def quote(path: Path) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
 @contextmanager
 def bar_for(bars, stage: str, total: int):
     """Show one stage's bar; its value is called with the pictures done since the last call."""
@@ -118,9 +124,9 @@ def report_plan(plan, as_json: bool) -> None:
         "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
-    from clp_aug.pipeline import remarks_of
+    from clp_aug.remarks import remarks_of
 
-    remarks = remarks_of(plan)
+    remarks = remarks_of(plan.dataset, plan.split, plan.config)
     if as_json:
         click.echo(json_module.dumps({**facts, "remarks": remarks}))
         return
@@ -141,7 +147,7 @@ def report_outcome(outcome, as_json: bool) -> None:
     click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
     if outcome.substituted:
         click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey")
-    click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {outcome.path} --html sheet.html")
+    click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {quote(outcome.path)} --html sheet.html")
 
 
 @click.command(context_settings=CONTEXT)
@@ -166,10 +172,12 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
         click.echo(json_module.dumps(summary))
         return
     print_summary(summary)
+    path = quote(shard)
+    training = f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] == "folder" else "")
     if html is not None:
-        click.echo(f"{html}; open it in a browser; next: clp-train --meta {shard}")
+        click.echo(f"{html}; open it in a browser; next: {training}")
     else:
-        click.echo(f"next: clp-inspect {shard} --html sheet.html, or clp-train --meta {shard}")
+        click.echo(f"next: clp-inspect {path} --html sheet.html, or {training}")
 
 
 @click.group(context_settings=CONTEXT)

@@ -7,7 +7,7 @@ import json as json_module
 import click
 
 from clp_aug import __version__
-from clp_aug.cli import NUMBERS, PATH, bar_for
+from clp_aug.cli import NUMBERS, PATH, bar_for, quote
 from clp_aug.contract.terminal import one_line_errors, progress_bars
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
@@ -52,8 +52,8 @@ def glt(json: bool, quiet: bool, **options) -> None:
     if outcome.short:
         click.echo(f"short      {outcome.short} pictures that the tail asked for and an attribute did not have")
     click.echo(
-        f"{outcome.path}; next: clp-augment --dataset generated-glt --root {outcome.path} --cf tile --f random, and the"
-        " same with generated-cbl for ALT"
+        f"{outcome.path}; next: clp-augment --dataset generated-glt --root {quote(outcome.path)} --cf tile --f random,"
+        " and the same with generated-cbl for ALT"
     )
 
 
@@ -105,6 +105,5 @@ def report_waterbirds(outcome) -> None:
         click.echo(f"copies {outcome.copies} files left out that hold the bytes of another")
     smallest = min(outcome.groups[0])
     meta = "" if smallest > 10 else f" --meta {max(1, smallest // 2)}/group" if smallest else " --meta 10/class"
-    click.echo(
-        f"{outcome.path}; next: clp-augment --dataset waterbirds --root {outcome.path} --cf tile --f random{meta}"
-    )
+    root = quote(outcome.path)
+    click.echo(f"{outcome.path}; next: clp-augment --dataset waterbirds --root {root} --cf tile --f random{meta}")

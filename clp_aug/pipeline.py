@@ -28,6 +28,7 @@ from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.lama import load_lama
 from clp_aug.fills.scene import Materials
 from clp_aug.mattes import make_chain
+from clp_aug.remarks import remarks_of
 from clp_aug.sharding import Staging, check_space, plan_copies
 from clp_aug.stages import Block, Stages
 
@@ -81,6 +82,8 @@ def read(config: AugmentConfig) -> Plan:
     Decodes no picture but where the protocol looks at some: clusters of meta pictures, flip-similar noise.
     """
     dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
+    if len(dataset.class_names) < 2:
+        raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
     split = make_split(
         dataset, meta=config.meta, meta_from=config.meta_from, keep_meta_in_train=config.keep_meta_in_train,
         imbalance=config.imbalance, img_max=config.img_max, noise=config.noise, noise_seed=config.noise_seed,
@@ -224,23 +227,11 @@ def summarise(plan: Plan, staging: Staging) -> Outcome:
         staging.shard,
         plan.rows,
         {use: plan.split.report[use] for use in ("train", "meta", "val", "test")},
-        remarks_of(plan),
+        remarks_of(plan.dataset, plan.split, plan.config),
         {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
         {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
         int((staging.blank.read("meta/fill") != asked.reshape(-1)).sum()),
     )
-
-
-def remarks_of(plan: Plan) -> tuple[str, ...]:
-    """Return what a user should know of the data: how they were read, what the protocol does to them, a line each."""
-    remarks, split, label = list(plan.dataset.remarks), plan.split, plan.dataset.samples.label
-    if plan.config.limit is not None and len(split.train) == plan.config.limit:
-        remarks.append("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone")
-    if plan.config.meta_from == "val":
-        lacking = len(np.setdiff1d(label[split.meta], label[split.val]))
-        if lacking and len(split.val):
-            remarks.append(f"val has no picture left of {lacking} classes: epochs are selected on the others")
-    return tuple(remarks)
 
 
 def make_header(plan: Plan) -> Header:

@@ -18,6 +18,7 @@ from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 
+HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file starts with
 RESUME, OVERWRITE = "--resume", "--overwrite"
 
 
@@ -71,6 +72,10 @@ class Staging:
         or an unfinished run stands in the way and neither flag says what to do, or when --resume meets other settings;
         InputError when the folder cannot be written.
         """
+        if self.shard.is_dir():
+            raise UsageError(f"--out {self.shard} is a folder; give the name of a file in it")
+        if self.shard.exists() and not looks_like_a_shard(self.shard):
+            raise UsageError(f"--out {self.shard} is a file of another kind, which is not replaced; give another --out")
         unfinished = self.manifest.exists() and self.blank.path.exists()
         if self.shard.exists() and not overwrite and not (resume and unfinished):
             raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
@@ -108,7 +113,7 @@ class Staging:
         try:
             header = ShardReader(self.shard).header
         except InputError:
-            return " and cannot be read as a shard: remove it"
+            return " and is damaged"
         found = {**header.settings, "fingerprint": header.fingerprint}
         other = first_difference(found, self.key, found.keys() & self.key.keys())
         return f" and is of {other}: rename it" if other else "; use it"
@@ -140,11 +145,19 @@ class Staging:
         shutil.rmtree(self.folder)
 
 
+def looks_like_a_shard(path: Path) -> bool:
+    """Whether a file is an HDF5 file, or has nothing in it."""
+    with open(path, "rb") as file:
+        return file.read(len(HDF5)) in (HDF5, b"")
+
+
 def first_difference(found: dict, wanted: dict, names: Collection[str]) -> str:
     """Return the first setting, by name, in which a run differs from what is wanted, in words; "" for none."""
     wanted = json.loads(json.dumps(wanted))
     for name in sorted(names):
         if found.get(name) != wanted.get(name):
+            if name == "fingerprint":
+                return "a run on other pictures: names, labels or splits have changed since"
             return f"a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r}"
     return ""
 

@@ -32,7 +32,7 @@ def listed(names) -> str:
 FILE = click.Path(path_type=Path)
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @setting("meta", "Shard that clp-augment wrote.  [required]", FILE)
 @setting("method", "How to train: a name of --list-methods.")
@@ -61,7 +61,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--markdown", is_flag=True, help="With --list-methods: as the page of the docs.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
-@one_line_errors("no result was written; go on from the last checkpoint with --resume")
+@one_line_errors("no result was written; --resume goes on from the last checkpoint, if the run had come to one")
 def train(preset, settings, resume, export, list_methods, markdown, quiet, as_json, **named):
     """Train a classifier on a shard and the data set it was made from; report accuracy a group.
 
@@ -99,8 +99,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     from clp_train.report.page import write_page
 
     memory.keep_freed_memory()
-    runs.prepare(config.folder, resume)
-    with progress_bars(quiet) as bar:
+    with runs.folder_for(config.folder, resume), progress_bars(quiet) as bar:
         loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
         click.echo(describe(loaded), err=True)

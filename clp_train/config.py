@@ -34,6 +34,10 @@ CHOICES = {
 KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float,
          "noise_rate": float, "anneal": int, "bottleneck_anneal": int, "preset": str}  # fmt: skip
 """Types of the settings whose default does not tell."""
+OPTIONS = ("meta", "method", "root", "model", "epochs", "batch_size", "meta_batch_size", "lr", "schedule",
+           "weight_decay", "omega_lr", "meta_delta", "saliency_lambda", "saliency_target", "saliency_interval", "seed",
+           "out", "cache", "limit", "export", "preset")  # fmt: skip
+"""Settings that the command line has an option for; the others are given by --set."""
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
 
 
@@ -114,31 +118,31 @@ class TrainConfig:
         pick(METHODS, self.method, "method")
         make_options(self.method, self.options)
         check_model(self.model)
-        pick(TRANSFORMS, self.transform, "--transform")
+        pick(TRANSFORMS, self.transform, option("transform"))
         for name, valid in CHOICES.items():
             pick(dict.fromkeys(valid), getattr(self, name), option(name))
         if self.meta_step == "lagged" and self.hypergradient == "reference":
-            raise UsageError("--meta-step lagged has no reference form; use --hypergradient forward or central")
+            raise UsageError("--set meta_step=lagged has no reference form; set hypergradient=central, or forward")
         if self.omega_start == "log-prior" and self.omega_form != "full":
-            raise UsageError(f"--omega-start log-prior needs --omega-form full, not {self.omega_form}")
+            raise UsageError(f"--set omega_start=log-prior needs --set omega_form=full, not {self.omega_form}")
         # batch norm has no statistics of a single picture
         for name, low in (("epochs", 1), ("batch_size", 2), ("meta_batch_size", 2), ("saliency_interval", 1),
                           ("meta_interval", 1), ("checkpoint_interval", 1),
                           ("seed", 0), ("limit", 2)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < low:
-                raise UsageError(f"{option(name)} {value}: expected a whole number >= {low}")
+                raise UsageError(f"{told(name, value)}: expected a whole number >= {low}")
         for name in ("lr", "omega_lr", "head_lr"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):  # written so that NaN fails too
-                raise UsageError(f"{option(name)} {value}: expected a number > 0")
+                raise UsageError(f"{told(name, value)}: expected a number > 0")
         for name in ("weight_decay", "saliency_lambda"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number >= 0")
+                raise UsageError(f"{told(name, getattr(self, name))}: expected a number >= 0")
         for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1), ("online_epsilon", 0, 1),
                                 ("first_drop", 0, 1), ("second_drop", self.first_drop, 1)):  # fmt: skip
             if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{option(name)} {getattr(self, name)}: expected a number from {low} to {high}")
+                raise UsageError(f"{told(name, getattr(self, name))}: expected a number from {low} to {high}")
 
     @property
     def folder(self) -> Path:
@@ -211,4 +215,9 @@ def kind_of(known: dataclasses.Field) -> type:
 
 def option(name: str) -> str:
     """Return the command line's spelling of a setting."""
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-") if name in OPTIONS else f"--set {name}"
+
+
+def told(name: str, value: object) -> str:
+    """Return a setting and its value as they are given."""
+    return option(name) + (" " if name in OPTIONS else "=") + str(value)

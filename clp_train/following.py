@@ -41,5 +41,5 @@ def attacked_shard(settings: Mapping[str, object], dataset: str, root: Path | No
     words = ["clp-augment", "--dataset", dataset, *(("--root", root) if root else ()), "--size", settings["size"]]
     for name, usual in PROTOCOL.items():
         if settings.get(name) not in (None, usual):
-            words += [option(name), settings[name]]
+            words += ["--" + name.replace("_", "-"), settings[name]]
     return shlex.join(map(str, (*words, "--f", "fgsm", "--classifier", classifier)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +43,18 @@ def prepare(folder: Path, resume: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another --out") from None
+
+
+@contextlib.contextmanager
+def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
+    """Make the run's folder, as `prepare` does; what fails within leaves no empty one behind."""
+    prepare(folder, resume)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
 
 
 def checkpoint_of(config: TrainConfig, run: RunData) -> Checkpoint:
@@ -153,5 +168,6 @@ def export_classifier(network: nn.Module, size: int, path: Path) -> None:
     program = torch.export.export(
         Logits(network), (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
     )
-    with written_beside(path) as temporary, open(temporary, "wb") as file:
+    with written_beside(path) as temporary, open(temporary, "wb") as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "No complete tensor found in the group")  # torch's, of its own file
         torch.export.save(program, file)

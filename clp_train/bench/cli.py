@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from clp_aug import __version__
-from clp_aug.contract.errors import ClpError, UsageError
+from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_train.bench.spec import SCALES, names, read_table
 
@@ -37,7 +37,7 @@ def seeds_of(text: str) -> list[int]:
     return found
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @click.argument("table")
 @click.option("--scale", default="cpu", help=f"Settings: {' or '.join(SCALES)}.  [default: cpu]")
@@ -82,6 +82,9 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
         places = {key_of(result) for result in there} | {(run.row, run.column, run.seed, run.protocol) for run in runs}
         check_kept(one, folder_of(one, scale, out) / TABLE, places)
     jobs = jobs_of([run for runs in todo for run in runs])
+    if not dry_run:
+        for folder, option in ((work, "--work"), (out, "--out")):
+            make_folder(folder, option)
     if dry_run:
         for job in jobs:
             click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
@@ -96,6 +99,14 @@ def bench(table, scale, seeds, methods, columns, work, out, workers, threads, ex
             click.echo(f"wrote {finished(one, scale, results, out)}")
     if failed:
         raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Make a folder that will be needed. Raises InputError when it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another {option}") from None
 
 
 def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> dict[str, str]:

@@ -96,8 +96,8 @@ def read_table(name: str) -> Table:
     Raises UsageError for an unknown name, InputError for a file that is no such table, saying where.
     """
     own = not name.endswith(".toml")
-    if own:
-        pick(dict.fromkeys(names()), name, "table")
+    if own and name not in names():
+        raise UsageError(f"unknown table {name!r}: choose one of {', '.join(names())}, or a file that ends in .toml")
     path = FOLDER / f"{name}.toml" if own else Path(name)
     if sys.version_info >= (3, 11):
         import tomllib

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clp_aug import pipeline
 from clp_aug.config import AugmentConfig
@@ -15,6 +14,7 @@ from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.demo import Demo
 from clp_aug.stages import Stages
+from tests.clp_aug.datasets.tiny_sets import make_folder
 
 
 def config(tmp_path, **change):
@@ -135,15 +135,25 @@ def test_a_failure_before_the_first_block_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_partner_fills_need_a_second_class(tmp_path):
-    (tmp_path / "root" / "only").mkdir(parents=True)
-    for i in range(5):
-        Image.new("RGB", (16, 16)).save(tmp_path / "root" / "only" / f"{i}.png")
-    asked = config(tmp_path, dataset="folder", root=tmp_path / "root", meta="3/class")
+def test_one_class_is_no_task(tmp_path):
+    make_folder(tmp_path, [f"cat/{i}.png" for i in range(6)])
+    with pytest.raises(InputError, match=r"^data set folder: it has one class, cat; a classifier needs two$"):
+        pipeline.augment(config(tmp_path, dataset="folder", root=tmp_path))
+
+
+def test_partner_fills_need_a_second_class(tmp_path, monkeypatch):
+    """A data set has two, but a meta set out of what val has may have one."""
+    real = pipeline.make_split
+
+    def of_one_class(dataset, **settings):
+        split = real(dataset, **settings)
+        return dataclasses.replace(split, meta=split.meta[dataset.samples.label[split.meta] == 0])
+
+    monkeypatch.setattr(pipeline, "make_split", of_one_class)
     with pytest.raises(
         InputError, match="fill 'mix-rand' takes from another class, but the meta set has one class only"
     ):
-        pipeline.read(asked)
+        pipeline.augment(config(tmp_path))
 
 
 def test_the_default_size_is_that_of_the_pictures_but_at_most_224():
@@ -172,14 +182,25 @@ def test_a_long_tail_counted_in_all_pictures_can_be_read_again(tmp_path):
     assert np.isin(tables["meta/sample_id"], tables["train/sample_id"]).any()
 
 
+def remarks(plan):
+    return pipeline.remarks_of(plan.dataset, plan.split, plan.config)
+
+
 def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
-    said = pipeline.remarks_of(pipeline.read(config(tmp_path)))
+    said = remarks(pipeline.read(config(tmp_path)))
     assert said == ("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone",)
-    assert pipeline.remarks_of(pipeline.read(config(tmp_path, limit=None))) == ()
-    taken = pipeline.read(config(tmp_path, limit=None, meta="100/class", meta_from="val"))
-    assert pipeline.remarks_of(taken) == ()
+    assert remarks(pipeline.read(config(tmp_path, limit=None))) == ()
+    taken = pipeline.read(config(tmp_path, limit=None, meta="50/class", meta_from="val"))
+    assert remarks(taken) == ()
     plan = pipeline.read(config(tmp_path, limit=None, meta="90/class", meta_from="val"))
     label = plan.dataset.samples.label
     rings = plan.split.val[label[plan.split.val] == 0]
     lacking = dataclasses.replace(plan, split=dataclasses.replace(plan.split, val=rings))
-    assert pipeline.remarks_of(lacking) == ("val has no picture left of 1 classes: epochs are selected on the others",)
+    assert remarks(lacking) == ("val has no picture left of 1 classes: epochs are selected on the others",)
+    nothing = dataclasses.replace(plan, split=dataclasses.replace(plan.split, val=rings[:0], meta=rings))
+    nothing.split.report["meta_missing"] = 7
+    assert remarks(nothing) == (
+        "the meta set lacks 7 of the pictures that --meta 90/class asks for",
+        "class cross has no meta picture",
+        "no val pictures are left: no epoch can be selected, the last one counts",
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
-from clp_aug.sharding import Staging, check_space, plan_copies
+from clp_aug.sharding import HDF5, Staging, check_space, plan_copies
 
 LABELS = np.array([0] * 12 + [1] * 12 + [2] * 24)
 IDS = np.arange(100, 148)
@@ -92,10 +92,8 @@ def test_what_stands_in_the_way(tmp_path):
     one.manifest.write_text("{")
     with pytest.raises(InputError, match=r"run\.json is damaged; give --overwrite"):
         staging(tmp_path).open(True, False)
-    one.shard.write_bytes(b"")
-    with pytest.raises(
-        UsageError, match=r"x\.h5 exists and cannot be read as a shard: remove it, or give --overwrite, o"
-    ):
+    one.shard.write_bytes(HDF5)
+    with pytest.raises(UsageError, match=r"x\.h5 exists and is damaged, or give --overwrite, or another --out"):
         staging(tmp_path).open(False, False)
 
 
@@ -128,7 +126,7 @@ def test_space_and_places(tmp_path):
 def test_a_killed_run_that_was_to_replace_a_shard_goes_on(tmp_path):
     one = staging(tmp_path)
     one.shard.parent.mkdir()
-    one.shard.write_bytes(b"old")
+    one.shard.write_bytes(HDF5 + b"old")
     assert one.open(resume=False, overwrite=True)
     begin(one)
     one.mark("boxes", 0)
@@ -162,3 +160,24 @@ def test_killed_while_it_is_published_nothing_is_lost(tmp_path, monkeypatch, at)
         assert one.has("infill", 0)
         one.publish()
     assert one.shard.read_bytes() == b"laid out"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_shard_is_not_replaced(tmp_path, overwrite):
+    one = staging(tmp_path)
+    one.shard.mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"^--out .*x\.h5 is a folder; give the name of a file in it$"):
+        one.open(False, overwrite)
+    one.shard.rmdir()
+    one.shard.write_text("dear diary")
+    with pytest.raises(UsageError, match=r"^--out .*x\.h5 is a file of another kind, which is not replaced; give"):
+        one.open(False, overwrite)
+    assert one.shard.read_text() == "dear diary"
+
+
+def test_changed_pictures_are_named_as_such(tmp_path):
+    one = staging(tmp_path, fingerprint="a" * 64)
+    one.open(False, False)
+    begin(one)
+    with pytest.raises(UsageError, match="is of a run on other pictures: names, labels or splits have changed"):
+        staging(tmp_path, fingerprint="b" * 64).open(True, False)

@@ -155,9 +155,18 @@ def test_interrupted(monkeypatch, demo_shard):
     monkeypatch.setattr(cli, "run", stop)
     result = call("--meta", demo_shard)
     assert result.exit_code == 130
-    assert result.stderr == "error: interrupted; no result was written; go on from the last checkpoint with --resume\n"
+    assert result.stderr == (
+        "error: interrupted; no result was written; --resume goes on from the last checkpoint, if the run had come to"
+        " one\n"
+    )
 
 
 def test_help_needs_no_heavy_import():
     code = "import clp_train.cli, sys; print({'torch', 'numpy', 'h5py', 'rich'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_what_fails_before_training_leaves_no_folder(tmp_path):
+    result = call("--meta", tmp_path / "no.h5", "--out", tmp_path / "runs" / "r", "--quiet")
+    assert result.exit_code == 3
+    assert not (tmp_path / "runs" / "r").exists()

@@ -1,12 +1,13 @@
 """Every setting that cannot be meant is refused with value, expectation and option."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_train.config import CHOICES, TrainConfig, make_config
+from clp_train import cli
+from clp_train.config import CHOICES, OPTIONS, TrainConfig, make_config
 from clp_train.methods import METHODS, erm, make_options
 
 
@@ -17,10 +18,13 @@ from clp_train.methods import METHODS, erm, make_options
         ({"model": "vgg"}, "unknown model 'vgg': choose one of efficientnet-lite0"),
         ({"meta_delta": "x"}, "unknown --meta-delta 'x': choose one of none, paper"),
         ({"saliency_target": "p"}, "unknown --saliency-target 'p': choose one of log-probability, logit, logit-gap"),
-        ({"meta_step": "lagged", "hypergradient": "reference"}, "--meta-step lagged has no reference form; use"),
-        ({"omega_start": "log-prior", "omega_form": "bounded"}, "--omega-start log-prior needs --omega-form full"),
-        ({"meta_scope": "x"}, "unknown --meta-scope 'x': choose one of all, last-block"),
-        ({"meta_interval": 0}, "--meta-interval 0: expected a whole number >= 1"),
+        ({"meta_step": "lagged", "hypergradient": "reference"}, "--set meta_step=lagged has no reference form; set"),
+        (
+            {"omega_start": "log-prior", "omega_form": "bounded"},
+            "--set omega_start=log-prior needs --set omega_form",
+        ),
+        ({"meta_scope": "x"}, "unknown --set meta_scope 'x': choose one of all, last-block"),
+        ({"meta_interval": 0}, "--set meta_interval=0: expected a whole number >= 1"),
         ({"epochs": 0}, "--epochs 0: expected a whole number >= 1"),
         ({"batch_size": 1}, "--batch-size 1: expected a whole number >= 2"),
         ({"meta_batch_size": 1}, "--meta-batch-size 1: expected a whole number >= 2"),
@@ -30,9 +34,9 @@ from clp_train.methods import METHODS, erm, make_options
         ({"lr": 0.0}, "--lr 0.0: expected a number > 0"),
         ({"lr": float("nan")}, "--lr nan: expected a number > 0"),
         ({"omega_lr": float("inf")}, "--omega-lr inf: expected a number > 0"),
-        ({"first_drop": -0.1}, "--first-drop -0.1: expected a number from 0 to 1"),
-        ({"first_drop": float("nan")}, "--first-drop nan: expected a number from 0 to 1"),
-        ({"first_drop": 0.9, "second_drop": 0.8}, "--second-drop 0.8: expected a number from 0.9 to 1"),
+        ({"first_drop": -0.1}, "--set first_drop=-0.1: expected a number from 0 to 1"),
+        ({"first_drop": float("nan")}, "--set first_drop=nan: expected a number from 0 to 1"),
+        ({"first_drop": 0.9, "second_drop": 0.8}, "--set second_drop=0.8: expected a number from 0.9 to 1"),
         ({"weight_decay": -1.0}, "--weight-decay -1.0: expected a number >= 0"),
         ({"saliency_lambda": float("nan")}, "--saliency-lambda nan: expected a number >= 0"),
     ],
@@ -105,3 +109,9 @@ def test_the_choices_are_those_of_the_modules():
     assert set(CHOICES["hypergradient"]) == set(hypergradient.MODES)
     assert CHOICES["omega_form"] == perturbation.FORMS
     assert set(CHOICES["saliency_target"]) == set(losses.SALIENCY_TARGETS)
+
+
+def test_messages_name_options_that_there_are():
+    """What the command line has an option for is named by it, all else by --set."""
+    declared = {param.name for param in cli.train.params} & {field.name for field in fields(TrainConfig)}
+    assert set(OPTIONS) == declared | {"preset"}

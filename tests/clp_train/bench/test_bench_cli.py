@@ -122,7 +122,7 @@ def test_where_all_failed_nothing_is_written(tmp_path):
     run = subprocess.run(command(tmp_path), capture_output=True, text=True)
     assert run.returncode == 3
     assert run.stdout == ""
-    assert not (tmp_path / "o").exists()
+    assert not any((tmp_path / "o").iterdir())
 
 
 def test_seeds():
@@ -132,3 +132,15 @@ def test_seeds():
     for text in ("0", "x", "", "-1,2", "1,1"):
         with pytest.raises(UsageError, match=f"--seeds {text}: expected how many, or different seeds with commas"):
             seeds_of(text)
+
+
+@pytest.mark.parametrize("option", ["--work", "--out"])
+def test_a_folder_that_cannot_be_made_is_told_first(tmp_path, option):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(bench, [*command(tmp_path)[1:], option, str(tmp_path / "file" / "x")])
+    assert refused.exit_code == 3
+    assert refused.stderr == (
+        f"error: cannot make folder {tmp_path}/file/x (Not a directory); choose another {option}\n"
+    )
+    assert not list(tmp_path.glob("w/runs"))

@@ -1,0 +1,28 @@
+"""What a user should know of the data before reading any figure: how they were read, what the protocol does to them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clp_aug.config import AugmentConfig
+from clp_aug.datasets.base import VAL, Dataset
+from clp_aug.datasets.split import Split
+
+
+def remarks_of(dataset: Dataset, split: Split, config: AugmentConfig) -> tuple[str, ...]:
+    """Return the remarks, a line each; none where there is nothing to say."""
+    remarks, label = list(dataset.remarks), dataset.samples.label
+    if config.limit is not None and len(split.train) == config.limit:
+        remarks.append("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone")
+    lacking = split.report.get("meta_missing", 0)
+    if lacking:
+        remarks.append(f"the meta set lacks {lacking} of the pictures that --meta {config.meta} asks for")
+    for number in np.setdiff1d(label[split.train], label[split.meta]):
+        remarks.append(f"class {dataset.class_names[number]} has no meta picture")
+    if config.meta_from == "val" and len(split.val):
+        gone = len(np.setdiff1d(label[split.meta], label[split.val]))
+        if gone:
+            remarks.append(f"val has no picture left of {gone} classes: epochs are selected on the others")
+    if not len(split.val) and (dataset.samples.split == VAL).any():
+        remarks.append("no val pictures are left: no epoch can be selected, the last one counts")
+    return tuple(remarks)
