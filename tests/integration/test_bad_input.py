@@ -158,12 +158,12 @@ def test_missing_places(root, tmp_path):
     assert "cannot write to" in result.stderr
 
 
-def test_one_class_and_mix_rand(tmp_path):
+def test_one_class(tmp_path):
     (tmp_path / "pictures" / "cat").mkdir(parents=True)
     for i in range(5):
         (tmp_path / "pictures" / "cat" / f"{i}.png").write_bytes(encoded(picture(i)))
     line = refused(tmp_path / "pictures", "--f", "mix-rand")
-    assert "fill 'mix-rand' takes from another class, but the meta set has one class only" in line
+    assert "data set folder: it has one class, cat; a classifier needs two" in line
 
 
 @pytest.mark.parametrize(
