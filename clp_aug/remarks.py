@@ -13,7 +13,7 @@ def remarks_of(dataset: Dataset, split: Split, config: AugmentConfig) -> tuple[s
     """Return the remarks, a line each; none where there is nothing to say."""
     remarks, label = list(dataset.remarks), dataset.samples.label
     if config.limit is not None and len(split.train) == config.limit:
-        remarks.append("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone")
+        remarks.append("--limit draws as evenly from groups or classes as it can: a bias or a long tail shrinks")
     lacking = split.report.get("meta_missing", 0)
     if lacking:
         remarks.append(f"the meta set lacks {lacking} of the pictures that --meta {config.meta} asks for")

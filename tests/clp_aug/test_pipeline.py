@@ -188,7 +188,7 @@ def remarks(plan):
 
 def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
     said = remarks(pipeline.read(config(tmp_path)))
-    assert said == ("--limit draws evenly from groups or classes: their shares, a bias or a long tail, are gone",)
+    assert said == ("--limit draws as evenly from groups or classes as it can: a bias or a long tail shrinks",)
     assert remarks(pipeline.read(config(tmp_path, limit=None))) == ()
     taken = pipeline.read(config(tmp_path, limit=None, meta="50/class", meta_from="val"))
     assert remarks(taken) == ()
