@@ -95,7 +95,8 @@ class Checkpoint:
         selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
         losses = [StepLosses(*values) for values in plain["losses"]]
         spent = Spent(*plain["spent"])
-        at = Position(plain["step"], plain["begun"], losses, plain["history"], selected, best, spent)
+        begun = plain.get("begun", bool(losses))  # older states were kept after a step or an epoch alone
+        at = Position(plain["step"], begun, losses, plain["history"], selected, best, spent)
         return at, part("momentum")
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.nets.state import read_state, write_state
 from clp_train import data, loop, runs
 from clp_train.checkpoint import Checkpoint
 from clp_train.config import TrainConfig
@@ -136,3 +137,19 @@ def test_backgrounds_are_not_learnt_again(demo_shard, tmp_path, monkeypatch):
         train(config, loaded, kill_at=1)
     assert_same(train(config, loaded, resume=True), whole)
     assert len(calls) == 2, "once a run"
+
+
+@pytest.mark.parametrize("kill_at", [3, 5])
+def test_a_state_of_before_begun_was_kept_is_gone_on_with(demo_shard, tmp_path, kill_at):
+    """It said so by the losses of the epoch under way; an epoch has four steps here."""
+    loaded = data.load(TrainConfig(meta=demo_shard))
+    settings = {"method": "erm", "epochs": 2}
+    whole = train(config_for(demo_shard, tmp_path / "whole", **settings), loaded)
+    config = config_for(demo_shard, tmp_path / "killed", **settings)
+    with pytest.raises(Killed):
+        train(config, loaded, kill_at)
+    checkpoint = runs.checkpoint_of(config, loaded)
+    plain, tensors = read_state(checkpoint.path, checkpoint.key)
+    assert plain.pop("begun") == bool(plain["losses"])
+    write_state(checkpoint.path, checkpoint.key, plain, tensors)
+    assert_same(train(config, loaded, resume=True), whole)
