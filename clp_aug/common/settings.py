@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def fields_of(kind: type) -> dict[str, dataclasses.Field]:
     return {field.name: field for field in dataclasses.fields(kind)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def hints_of(kind: type) -> dict[str, Any]:
     """Return the type of each field of a dataclass, by name."""
     return typing.get_type_hints(kind)
