@@ -16,15 +16,13 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.contract.schema import COUNTERFACTUAL
-from clp_train.batches import Batch, BoxedPictures
-from clp_train.config import TrainConfig
-from clp_train.counterfactuals import SOURCES, Pairs, pairs_of
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.samplers import repeated
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_train.pictures.types import Batch, BoxedPictures
+from clp_train.methods.parts.graded import SOURCES, Pairs, pairs_of
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.pictures.samplers import repeated
+from clp_train.algorithm.method import Scores
+from clp_train.algorithm.stages import Stage
 
 
 @dataclass(frozen=True)

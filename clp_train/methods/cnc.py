@@ -13,17 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.contrast import PARTS, ContrastSets, contrastive_loss
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_train.pictures.types import Batch
+from clp_train.algorithm.characteristics import View
+from clp_train.methods.parts.contrast import PARTS, ContrastSets, contrastive_loss
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.method import Scores
+from clp_train.algorithm.stages import Stage
 
 
 @dataclass(frozen=True)

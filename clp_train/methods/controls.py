@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods.base import Method, TrainTable
-from clp_train.objective import Terms
-from clp_train.stages import Stage
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
 
 
 class GroupWeight(Method):

@@ -19,17 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import pick
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.gradcam import gradcam
-from clp_train.hypergradient import virtual_pass
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import FEATURES_ONCE, require_learning_body, require_within
+from clp_train.pictures.types import Batch
+from clp_train.algorithm.characteristics import View
+from clp_train.evaluating.gradcam import gradcam
+from clp_train.algorithm.hypergradient import virtual_pass
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
 from clp_train.models.heads import DualHead
 from clp_train.models.parts import Output
-from clp_train.scoring import Scores
+from clp_train.algorithm.method import Scores
 
 JUDGES = ("first", "second", "mean")
 

@@ -12,11 +12,9 @@ import torch
 from torch import nn
 
 from clp_aug.contract.errors import UsageError
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.stages import Stage
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.stages import Stage
 
 
 @dataclass(frozen=True)

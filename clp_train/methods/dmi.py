@@ -13,15 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import DivergedError
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.noisy_losses import determinant_loss
-from clp_train.objective import Terms
-from clp_train.stages import Stage
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.noisy_losses import determinant_loss
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
 
 
 @dataclass(frozen=True)

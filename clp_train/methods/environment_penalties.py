@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import pick
-from clp_train.batches import Batch, steps_per_epoch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.environments import alignment, even_weights, feature_variance, invariance, risk_variance
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_train.pictures.types import Batch
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.algorithm.characteristics import View
+from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.samplers import even_batches
+from clp_train.algorithm.objective import Terms
+from clp_train.pictures.samplers import even_batches
 
 BATCHES = ("environment", "group", "natural")
 ESTIMATES = ("square", "halves")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clp_train.methods.base import Method
+from clp_train.algorithm.method import Context, Method
 
 
 def build(config, table, generator) -> Method:

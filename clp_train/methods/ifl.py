@@ -15,17 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError, pick
-from clp_train.batches import Batch, steps_per_epoch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
+from clp_train.pictures.types import Batch
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
 from clp_train.models.parts import Output
-from clp_train.moments import class_means
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
+from clp_train.methods.parts.moments import class_means
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.method import Scores
 
 LOSSES = ("cross-entropy", "balanced-softmax")
 FEW = 5  # pictures of a class, below which all weigh the same

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import pick
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.moments import FORMS, Moments, isda_delta
-from clp_train.objective import Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.moments import FORMS, Moments, isda_delta
+from clp_train.algorithm.objective import Terms
 
 
 @dataclass(frozen=True)

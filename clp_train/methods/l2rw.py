@@ -13,10 +13,10 @@ from torch import Tensor
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods.base import Method, TrainTable
-from clp_train.objective import Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.objective import Terms
 
 
 class L2rw(Method):

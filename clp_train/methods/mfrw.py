@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Learner, Method, TrainTable
-from clp_train.methods.checks import require_learning_body
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Learner, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
 from clp_train.models.parts import start_linear
-from clp_train.objective import Terms
+from clp_train.algorithm.objective import Terms
 
 HIDDEN = 100
 

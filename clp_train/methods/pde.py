@@ -11,12 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clp_train.batches import steps_per_epoch
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.stages import Stage
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.stages import Stage
 
 
 @dataclass(frozen=True)

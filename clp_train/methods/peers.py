@@ -14,16 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_train.pictures.types import Batch
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
 from clp_train.models.parts import Output
-from clp_train.noisy_losses import smallest, symmetric_divergence
-from clp_train.objective import Terms
+from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
+from clp_train.algorithm.objective import Terms
 
 
 @dataclass(frozen=True)

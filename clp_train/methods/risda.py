@@ -18,15 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.methods import isda, make_options
-from clp_train.methods.base import TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.moments import class_means, isda_delta
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
+from clp_train.algorithm.characteristics import View
+from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods import isda
+from clp_train.algorithm.method import Context
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.moments import class_means, isda_delta
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.method import Scores
 
 
 @dataclass(frozen=True)

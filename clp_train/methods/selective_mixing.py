@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clp_train.batches import Batch
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.mixing import interpolated
-from clp_train.samplers import even_batches
+from clp_train.pictures.types import Batch
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.mixing import interpolated
+from clp_train.pictures.samplers import even_batches
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
 from clp_train.models.parts import Output
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,16 +59,6 @@ class Peers(nn.Module):
 def heads(network: nn.Module) -> list[nn.Linear]:
     """Return the last layer of a classifier, or those of both peers."""
     return [net.head for net in network.nets] if isinstance(network, Peers) else [network.head]
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network that trains into evaluation mode for a while."""
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
