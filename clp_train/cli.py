@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from clp_aug import __version__
-from clp_aug.contract.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, named_method
 from clp_train.following import attacked_shard, other_method
 from clp_train.models import NAMES
@@ -93,7 +93,7 @@ def train(preset, settings, resume, export, list_methods, markdown, quiet, as_js
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
-    from clp_aug.contract import memory
+    from clp_aug.common import memory
     from clp_train import data, loop, runs
     from clp_train.looking import look_at
     from clp_train.report.page import write_page

@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
 from clp_train.batches import kind_counts
 from clp_train.checkpoint import CHECKPOINT, Checkpoint, snapshot_json
 from clp_train.config import TrainConfig

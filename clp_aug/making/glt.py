@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError, pick
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
 from clp_aug.datasets.base import Dataset, FileDataset

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.images import data_uri
 from clp_train.batches import masks
 from clp_train.gradcam import attention, inside_share
