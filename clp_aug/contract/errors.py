@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
 EXIT_DONE, EXIT_USAGE, EXIT_INPUT, EXIT_FALLBACKS, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
 
 
@@ -17,6 +23,22 @@ class UsageError(ClpError):
     exit_code = EXIT_USAGE
 
 
+class SettingError(UsageError):
+    """A setting whose value cannot be used. A library speaks of the value; the door spells the setting as an option.
+
+    name, value: of the setting; reason: what is expected, in one line; take: settings that would mend it, by name.
+    """
+
+    def __init__(self, name: str, value: object, reason: str, take: Mapping[str, object] | None = None) -> None:
+        self.name, self.value, self.reason, self.take = name, value, reason, dict(take or {})
+        super().__init__(self.spelt(lambda name, value: f"{name} = {value}"))
+
+    def spelt(self, spell: Callable[[str, object], str]) -> str:
+        """Return the message with every setting spelt by `spell`, (name, value) -> text."""
+        remedy = " and ".join(spell(name, value) for name, value in self.take.items())
+        return f"{spell(self.name, self.value)}: {self.reason}" + (f"; take {remedy}" if remedy else "")
+
+
 class InputError(ClpError):
     """A file, picture, table or shard that cannot be used (exit code 3)."""
 
@@ -29,8 +51,19 @@ class TooManyFallbacks(ClpError):
     exit_code = EXIT_FALLBACKS
 
 
-def pick(registry: dict, name: str, what: str):
-    """Look `name` up in a registry; an unknown name raises UsageError that lists the valid ones."""
+def pick(registry: Mapping[str, Value], name: str, what: str) -> Value:
+    """Look `name` up in a registry; an unknown name raises UsageError that suggests the nearest and lists the valid."""
     if name not in registry:
-        raise UsageError(f"unknown {what} {name!r}: choose one of {', '.join(sorted(registry))}")
+        raise UsageError(f"unknown {what} {name!r}: {suggestion(registry, name)}choose one of {listed(registry)}")
     return registry[name]
+
+
+def suggestion(names: Iterable[str], name: object) -> str:
+    """Return "did you mean X? " for the nearest of some names; empty where none is near."""
+    nearest = difflib.get_close_matches(str(name), list(names), 1, 0.75)
+    return f"did you mean {nearest[0]}? " if nearest else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as text, in the order of the alphabet."""
+    return ", ".join(sorted(names))

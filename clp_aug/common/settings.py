@@ -1,0 +1,200 @@
+"""A setting is declared once, as the field of a frozen dataclass; checks, option texts and lists are made of that.
+
+    @dataclass(frozen=True)
+    class Sgd(Settings):
+        lr: float = setting(0.1, "Learning rate of the classifier.", above=0)
+
+`Sgd(lr=-1)` raises SettingError; `read(Sgd, {"lr": "0.2"}, text=True)` gives what a command line or a TOML file says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from clp_aug.contract.errors import SettingError, UsageError, listed, suggestion
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of one setting beside its name, type and default.
+
+    help: one sentence in plain English, without its default; choices: valid values, the first the paper's or the
+    plainest; low, above, high, below: its range, the ends in it or not; source: equation or paper; part: the part of a
+    run that it belongs to, where not every run has it (see `clp_train.methods.PARTS`); works_with: another setting and
+    its values without which this one has no effect; option: whether it has a command line option of its own; shown:
+    its default in words, where the value does not tell; metavar: what stands for its value in a help text.
+    """
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+    source: str = ""
+    part: str = ""
+    works_with: tuple[str, tuple[object, ...]] | None = None
+    option: bool = False
+    shown: str = ""
+    metavar: str = ""
+
+    def range(self, kind: type) -> str:
+        """Return in words what values are expected, for settings of a type."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        ends = (self.low, self.above, self.high, self.below)
+        if self.low is not None and self.high is not None and math.isfinite(self.high):
+            return f"{WORDS[kind]} from {self.low:g} to {self.high:g}"
+        parts = [f"{sign} {end:g}" for sign, end in zip((">=", ">", "<=", "<"), ends, strict=True) if end is not None]
+        return " ".join([WORDS[kind], " and ".join(parts)]).strip()
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a number is in the range; NaN and infinity never are."""
+        return (
+            math.isfinite(value)
+            and (self.low is None or value >= self.low)
+            and (self.above is None or value > self.above)
+            and (self.high is None or value <= self.high)
+            and (self.below is None or value < self.below)
+        )
+
+
+def setting(
+    default: object,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    source: str = "",
+    part: str = "",
+    works_with: tuple[str, tuple[object, ...]] | None = None,
+    option: bool = False,
+    shown: str = "",
+    metavar: str = "",
+) -> Any:
+    """Declare one setting: the field of a dataclass, with what `About` says. default: MISSING for one without."""
+    about = About(help, choices, low, above, high, below, source, part, works_with, option, shown, metavar)
+    return dataclasses.field(default=default, metadata={"about": about})
+
+
+class Settings:
+    """Base of frozen dataclasses of settings: every value is checked when an object is made.
+
+    Raises SettingError for a value of the wrong type or out of its range.
+    """
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def about(field: dataclasses.Field) -> About:
+    """Return what is known of a field; of one that was not declared by `setting`, nothing."""
+    return field.metadata.get("about", About(""))
+
+
+def fields_of(kind: type) -> dict[str, dataclasses.Field]:
+    """Return the fields of a dataclass of settings by name."""
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
+@cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass, by name."""
+    return typing.get_type_hints(kind)
+
+
+def type_of(kind: type, name: str) -> tuple[type, bool]:
+    """Return the type of a field's values, tuple for any tuple, and whether None is one of them."""
+    hint, optional = hints_of(kind)[name], False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint, optional = next(part for part in typing.get_args(hint) if part is not type(None)), True
+    return typing.get_origin(hint) or hint, optional
+
+
+def check(settings: Any) -> None:
+    """Raise SettingError for the first value that is of the wrong type or out of its range."""
+    for name, field in fields_of(type(settings)).items():
+        check_value(type(settings), field, getattr(settings, name))
+
+
+def check_value(owner: type, field: dataclasses.Field, value: object) -> None:
+    """Raise SettingError unless a value is of the field's type and in its range."""
+    known = about(field)
+    kind, optional = type_of(owner, field.name)
+    if value is None and optional:
+        return
+    if kind not in WORDS:  # tuples, mappings: their owner checks them
+        return
+    if kind is Path or (known.choices and kind is str):
+        if (known.choices and value not in known.choices) or (kind is Path and not isinstance(value, Path)):
+            hint = suggestion(known.choices, value)
+            raise SettingError(field.name, value, f"{hint}expected {known.range(kind)}")
+        return
+    right = isinstance(value, (int, float)) and not isinstance(value, bool) if kind is float else type(value) is kind
+    if not right or (kind in (int, float) and not known.holds(typing.cast(float, value))):
+        raise SettingError(field.name, value, f"expected {known.range(kind)}")
+
+
+def typed(owner: type, name: str, value: object) -> object:
+    """Return the value of a field as TOML or Python gives it, as its type: lists are tuples, texts may be paths.
+
+    Raises SettingError for another type.
+    """
+    kind, optional = type_of(owner, name)
+    if value is None and optional:
+        return None
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Path and isinstance(value, (str, Path)):
+        return Path(value)
+    if kind is tuple and isinstance(value, (list, tuple)):
+        inner = next(iter(typing.get_args(hints_of(owner)[name])), object)
+        if all(type(part) is inner for part in value):
+            return tuple(value)
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    raise SettingError(name, value, f"expected {WORDS.get(kind, 'a list of texts')}")
+
+
+def from_text(owner: type, name: str, text: str) -> object:
+    """Return the value of a field that is given as text. Raises SettingError for text that is none."""
+    kind, optional = type_of(owner, name)
+    if optional and text == "none":
+        return None
+    try:
+        return {"true": True, "false": False}[text] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise SettingError(name, text, f"expected {about(fields_of(owner)[name]).range(kind)}") from None
+
+
+def read(owner: type, table: Mapping[str, object], where: str, given: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fields of a dataclass that a TOML table holds, as their types.
+
+    where: what the table is called in messages; given: fields that it does not hold. Raises UsageError for an unknown
+    name, with its nearest match, for one that lacks, and for one of the wrong type.
+    """
+    known = {name: field for name, field in fields_of(owner).items() if name not in given}
+    for name in table:
+        if name not in known:
+            hint = suggestion(known, name)
+            raise UsageError(f"unknown key of {where} {name!r}: {hint}choose one of {listed(known)}")
+    for name, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and name not in table:
+            raise UsageError(f"{where}: no {name}; add a line {name} = ...")
+    try:
+        return {name: typed(owner, name, value) for name, value in table.items()}
+    except SettingError as error:
+        raise UsageError(f"{where}: {error.name} = {error.value!r}; {error.reason}") from None
