@@ -15,7 +15,7 @@ from torch import nn
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
-from clp_aug.datasets.label_noise import parse_noise, wrong_share
+from clp_aug.protocol.label_noise import parse_noise, wrong_share
 from clp_train import batches, data
 from clp_train.batches import Batch, BoxedPictures
 from clp_train.checkpoint import Checkpoint, Position, Snapshot

@@ -145,8 +145,8 @@ def test_partner_fills_need_a_second_class(tmp_path, monkeypatch):
     """A data set has two, but a meta set out of what val has may have one."""
     real = pipeline.make_split
 
-    def of_one_class(dataset, **settings):
-        split = real(dataset, **settings)
+    def of_one_class(dataset, settings):
+        split = real(dataset, settings)
         return dataclasses.replace(split, meta=split.meta[dataset.samples.label[split.meta] == 0])
 
     monkeypatch.setattr(pipeline, "make_split", of_one_class)

@@ -100,7 +100,7 @@ def test_a_matte_is_never_stretched():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hatt9", "unknown matte 'hatt9': choose one of centre, given, grabcut, hatt, onnx"),
+        ("hatt9", r"unknown matte 'hatt9': did you mean hatt\? choose one of centre, given, grabcut, hatt, onnx"),
         ("onnx", "matte 'onnx': expected onnx:FILE"),
         ("centre:3", "matte 'centre:3': expected centre"),
     ],
