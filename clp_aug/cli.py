@@ -161,8 +161,8 @@ def report_outcome(outcome, as_json: bool) -> None:
 def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
     """Show what a shard holds; the checks for untrusted files run first."""
     from clp_aug.contract.shards import ShardReader
-    from clp_aug.inspect.sheet import write_sheet
-    from clp_aug.inspect.summary import print_summary, summarise
+    from clp_aug.inspecting.sheet import write_sheet
+    from clp_aug.inspecting.summary import print_summary, summarise
 
     reader = ShardReader(shard)
     summary = summarise(reader, verify)

@@ -129,10 +129,10 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
         engine = ENGINES[config.engine or default_engine(workers)]
         with engine(stages(plan, staging), workers) as work:
-            run(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
-            run(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
+            do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
+            do_blocks(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
             check_fallbacks(plan, staging)
-            run(work, "infill", "INFILL", plan, staging, progress)
+            do_blocks(work, "infill", "INFILL", plan, staging, progress)
         outcome = summarise(plan, staging)
         staging.publish()  # SHARD
         return outcome
@@ -147,8 +147,8 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
     return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
 
 
-def run(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
-    """Work through the blocks of a stage that are not finished yet."""
+def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
+    """Do the blocks of a stage that are not finished yet."""
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
     todo = [block for block in blocks if not staging.has(stage, block.number)]
