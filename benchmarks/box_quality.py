@@ -63,7 +63,7 @@ class Answered:
     answer: object
     about: object
 
-    def find(self, view):
+    def find(self, picture):
         """Return what it said."""
         return self.answer
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from clp_aug.contract.memory import keep_freed_memory
+from clp_aug.common.memory import keep_freed_memory
 from clp_train import step
 from clp_train.batches import Batch, generator_for
 from clp_train.config import TrainConfig

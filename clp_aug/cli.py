@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from clp_aug import __version__
-from clp_aug.contract.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_aug.datasets import DATASETS
 from clp_aug.fills import CF, FILLS, F
 from clp_aug.fitting.config import InpainterFit, MatteFit
@@ -161,8 +161,8 @@ def report_outcome(outcome, as_json: bool) -> None:
 def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
     """Show what a shard holds; the checks for untrusted files run first."""
     from clp_aug.contract.shards import ShardReader
-    from clp_aug.inspect.sheet import write_sheet
-    from clp_aug.inspect.summary import print_summary, summarise
+    from clp_aug.inspecting.sheet import write_sheet
+    from clp_aug.inspecting.summary import print_summary, summarise
 
     reader = ShardReader(shard)
     summary = summarise(reader, verify)
@@ -233,7 +233,7 @@ NUMBERS = NumberList()
 @one_line_errors("go on from the last checkpoint with --resume")
 def fit_matte(resume: bool, quiet: bool, **settings) -> None:
     """Fit the matting network on cut-outs and pictures with masks."""
-    from clp_aug.contract.memory import keep_freed_memory
+    from clp_aug.common.memory import keep_freed_memory
     from clp_aug.fitting.matte import fit as fit_network
     from clp_aug.fitting.sources import read_sources
 
@@ -262,7 +262,7 @@ def fit_matte(resume: bool, quiet: bool, **settings) -> None:
 @one_line_errors("go on from the last checkpoint with --resume")
 def fit_inpainter(resume: bool, quiet: bool, **settings) -> None:
     """Fit the inpainting network on any pictures; holes are made on the fly."""
-    from clp_aug.contract.memory import keep_freed_memory
+    from clp_aug.common.memory import keep_freed_memory
     from clp_aug.fitting.inpainter import fit as fit_network
     from clp_aug.fitting.pictures import read_pictures
 

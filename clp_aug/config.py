@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from clp_aug.common.settings import setting
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.contract.images import FITS
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.validate import MAX_SIDE
-from clp_aug.datasets import DATASETS, DEFAULT_META, META_FROM_VAL
-from clp_aug.datasets.split import check_img_max, check_meta, check_noise
+from clp_aug.datasets import DATASETS
 from clp_aug.engines import ENGINES
 from clp_aug.fills import check_fill
 from clp_aug.mattes import check_matte
 from clp_aug.mattes.refine import check_refine
+from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
 FGSM_MODES = ("targeted", "untargeted")
@@ -39,40 +39,28 @@ LOCAL = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
+class AugmentConfig(ProtocolSettings):
     """What clp-augment is asked to do. Raises UsageError, naming option, value and remedy, when it cannot be done.
 
-    cf, f: fills of counterfactuals and factuals, mixed in equal shares; ratio: augmented pictures an original;
-    meta: "10/class", "10/group", "10/cluster" or "1000/balanced"; meta_from: "train" or "val"; imbalance:
-    head-to-tail ratio of a long tail; img_max: what its largest class is counted in, "rest", "all" or a number; noise:
-    "uniform:P", "flip:P" or "flip-similar:P"; size: side of the stored pictures in pixels, by default that of the
-    data, at most 224; epsilon: FGSM's l_inf radius in [0, 1] pixel units; max_fallback: highest bearable share of
-    pictures whose box is not the chosen matte's; refine: finer edges in the mattes kept for people; limit: at most so
-    many training pictures.
+    cf, f: fills of counterfactuals and factuals, mixed in equal shares; ratio: augmented pictures an original; size:
+    side of the stored pictures in pixels, by default that of the data, at most 224; epsilon: FGSM's l_inf radius in
+    [0, 1] pixel units; max_fallback: highest bearable share of pictures whose box is not the chosen matte's; refine:
+    finer edges in the mattes kept for people. The protocol's settings: see `ProtocolSettings`.
     """
 
     dataset: str
     cf: tuple[str, ...] = ()
     f: tuple[str, ...] = ()
-    ratio: int = 2
-    meta: str | None = None
-    meta_from: str | None = None
-    keep_meta_in_train: bool = False
-    imbalance: float | None = None
-    img_max: str = "rest"
-    noise: str | None = None
-    noise_seed: int = 1
-    limit: int | None = None
+    ratio: int = setting(2, "Augmented pictures an original; counterfactual : factual = 1 : 1.", low=1, high=100)
     matte: str | None = None
-    pad: int = 0
-    refine: bool = False
-    max_fallback: float = 0.5
-    size: int | None = None
-    fit: str = "crop"
-    epsilon: float = 0.5
-    fgsm: str = "targeted"
-    cagan_layout: str = "own"
-    seed: int = 0
+    pad: int = setting(0, "Grow every box by so many pixels.", low=0, high=MAX_SIDE)
+    refine: bool = setting(False, "Finer edges in the mattes kept for people; boxes do not change.")
+    max_fallback: float = setting(0.5, "Share of pictures that may need another matte.", low=0, high=1)
+    size: int | None = setting(None, "Side of the stored pictures in pixels.", low=MIN_SIDE, high=MAX_SIDE)
+    fit: str = setting("crop", "How a picture becomes square: crop (centred) or stretch.", choices=FITS)
+    epsilon: float = setting(0.5, "Radius of fgsm, l_inf, in [0, 1] pixel units.", low=1 / 255, high=1)
+    fgsm: str = setting("targeted", "targeted (to a random other class) or untargeted.", choices=FGSM_MODES)
+    cagan_layout: str = setting("own", "Of published weights: own, or tf.", choices=CAGAN_LAYOUTS)
     root: Path | None = None
     masks: Path | None = None
     boxes: Path | None = None
@@ -81,16 +69,14 @@ class AugmentConfig:
     lama_weights: Path | None = None
     out: Path | None = None
     engine: str | None = None
-    workers: int = 1
+    workers: int = setting(1, "Worker processes.", low=1, high=1024)
     resume: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
         pick(DATASETS, self.dataset, "data set")
-        if self.meta is None:
-            object.__setattr__(self, "meta", DEFAULT_META[self.dataset])
-        if self.meta_from is None:
-            object.__setattr__(self, "meta_from", "val" if self.dataset in META_FROM_VAL else "train")
+        object.__setattr__(self, "meta", self.meta_of(self.dataset))
+        object.__setattr__(self, "meta_from", self.meta_from_of(self.dataset))
         if not self.cf and not self.f:
             raise UsageError("nothing to make: give counterfactual fills with --cf, factual ones with --f, or both")
         files = {"classifier": self.classifier, "lama": self.lama_weights}
@@ -100,32 +86,13 @@ class AugmentConfig:
                 check_fill(name, kind, given)
             if len(set(names)) != len(names):
                 raise UsageError(f"{option} {','.join(names)}: a fill stands there twice; name each once")
-        check_meta(self.meta)
-        if self.noise is not None:
-            check_noise(self.noise)
         if self.matte is not None:
             check_matte(self.matte)
         if self.refine:
             check_refine()
         if self.engine is not None:
             pick(ENGINES, self.engine, "engine")
-        pick(dict.fromkeys(FITS), self.fit, "fit")
-        pick(dict.fromkeys(CAGAN_LAYOUTS), self.cagan_layout, "layout of --cagan-weights")
-        pick(dict.fromkeys(FGSM_MODES), self.fgsm, "FGSM mode")
-        pick(dict.fromkeys(("train", "val")), self.meta_from, "source of meta pictures")
-        check_img_max(self.img_max)
-        self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        ranges = {
-            "ratio": (1, 100), "noise_seed": (0, 2**32 - 1), "seed": (0, 2**63 - 1), "pad": (0, MAX_SIDE),
-            "max_fallback": (0, 1), "size": (MIN_SIDE, MAX_SIDE), "epsilon": (1 / 255, 1), "imbalance": (1, 1e6),
-            "limit": (1, math.inf), "workers": (1, 1024),
-        }  # fmt: skip
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # also refuses NaN
-                raise UsageError(f"--{name.replace('_', '-')} {value}: expected {low:g} to {high:g}")
+        super().__post_init__()
 
     def stored(self) -> dict:
         """Return the settings that a shard keeps: everything but what is local to a machine, as plain JSON."""

@@ -8,7 +8,7 @@ import click
 
 from clp_aug import __version__
 from clp_aug.cli import NUMBERS, PATH, bar_for, quote
-from clp_aug.contract.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 

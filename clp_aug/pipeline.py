@@ -20,7 +20,6 @@ from clp_aug.contract.schema import FIELDS, NO_FILL, ORIGINAL, OUTCOMES, SCHEMA_
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
-from clp_aug.datasets.split import Split, make_split
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
 from clp_aug.fills.cagan import load_inpainter, terms_of, weights_file
@@ -28,6 +27,7 @@ from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.lama import load_lama
 from clp_aug.fills.scene import Materials
 from clp_aug.mattes import make_chain
+from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
 from clp_aug.sharding import Staging, check_space, plan_copies
 from clp_aug.stages import Block, Stages
@@ -84,11 +84,7 @@ def read(config: AugmentConfig) -> Plan:
     dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
     if len(dataset.class_names) < 2:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
-    split = make_split(
-        dataset, meta=config.meta, meta_from=config.meta_from, keep_meta_in_train=config.keep_meta_in_train,
-        imbalance=config.imbalance, img_max=config.img_max, noise=config.noise, noise_seed=config.noise_seed,
-        seed=config.seed, limit=config.limit,
-    )  # fmt: skip
+    split = make_split(dataset, config)
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
     partnered = [name for name in (*config.cf, *config.f) if FILLS[name].needs == "partner"]
     if partnered and len(np.unique(labels)) < 2:
@@ -133,10 +129,10 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
         engine = ENGINES[config.engine or default_engine(workers)]
         with engine(stages(plan, staging), workers) as work:
-            run(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
-            run(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
+            do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
+            do_blocks(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
             check_fallbacks(plan, staging)
-            run(work, "infill", "INFILL", plan, staging, progress)
+            do_blocks(work, "infill", "INFILL", plan, staging, progress)
         outcome = summarise(plan, staging)
         staging.publish()  # SHARD
         return outcome
@@ -151,8 +147,8 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
     return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
 
 
-def run(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
-    """Work through the blocks of a stage that are not finished yet."""
+def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
+    """Do the blocks of a stage that are not finished yet."""
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
     todo = [block for block in blocks if not staging.has(stage, block.number)]

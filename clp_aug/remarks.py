@@ -6,7 +6,7 @@ import numpy as np
 
 from clp_aug.config import AugmentConfig
 from clp_aug.datasets.base import VAL, Dataset
-from clp_aug.datasets.split import Split
+from clp_aug.protocol.split import Split
 
 
 def remarks_of(dataset: Dataset, split: Split, config: AugmentConfig) -> tuple[str, ...]:

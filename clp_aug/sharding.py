@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clp_aug.common.files import move, written_beside
 from clp_aug.contract.blank import Blank
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import move, written_beside
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader

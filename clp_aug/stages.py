@@ -16,8 +16,8 @@ from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import make_chain
 from clp_aug.mattes.chain import locate
+from clp_aug.mattes.picture import Picture
 from clp_aug.mattes.refine import refine
-from clp_aug.mattes.view import View
 from clp_aug.sharding import Copy, Staging
 
 
@@ -53,12 +53,12 @@ class Stages:
 
     def __call__(self, block: Block) -> int:
         """Do one block; return how many pictures it had."""
-        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.infill}[block.stage](block)
+        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.make_copies}[block.stage](block)
         self.staging.mark(block.stage, block.number)
         return block.stop - block.start
 
     @property
-    def group(self) -> int:
+    def rows_each(self) -> int:
         """Rows of the shard an original takes: itself and its copies."""
         return 1 + self.config.ratio
 
@@ -70,7 +70,7 @@ class Stages:
     def locate(self, rows: np.ndarray) -> tuple[list, dict[str, np.ndarray]]:
         """MATTE and BOX for some rows: what was found, and as columns of the contract."""
         config = self.config
-        found = [locate(View(self.dataset, row, config.size, config.fit), self.chain, config.pad) for row in rows]
+        found = [locate(Picture(self.dataset, row, config.size, config.fit), self.chain, config.pad) for row in rows]
         columns = {
             "box": np.array([one.box for one in found]),
             "box_source": np.array([one.source for one in found]),
@@ -88,7 +88,7 @@ class Stages:
         """Boxes of meta originals, for their copies too, and their mattes for people."""
         found, columns = self.locate(self.meta[block.start : block.stop])
         for name, values in columns.items():
-            self.staging.blank.fill(f"meta/{name}", block.start * self.group, np.repeat(values, self.group, 0))
+            self.staging.blank.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
         mattes = [one.matte for one in found]
         if self.config.refine:
             size, fit = self.config.size, self.config.fit
@@ -99,7 +99,7 @@ class Stages:
     @cached_property
     def boxes(self) -> np.ndarray:
         """Boxes of the meta originals, int32 (originals, 4), once all of them are there."""
-        return self.staging.blank.read("meta/box")[:: self.group]
+        return self.staging.blank.read("meta/box")[:: self.rows_each]
 
     @cached_property
     def materials(self) -> Materials:
@@ -117,7 +117,7 @@ class Stages:
         others = np.flatnonzero(self.dataset.samples.label[self.meta] != label)
         return (self.scene(int(i)) for i in rng.permutation(others))
 
-    def infill(self, block: Block) -> None:
+    def make_copies(self, block: Block) -> None:
         """INFILL: the originals of a block, each followed by its copies in the order of the plan."""
         images, fills = [], []
         for i in range(block.start, block.stop):
@@ -130,5 +130,5 @@ class Stages:
                 image, used = infill(copy.fill, copy.kind, scene, rng, self.materials)
                 images.append(image)
                 fills.append(self.fills.index(used))
-        self.staging.blank.fill("meta/images", block.start * self.group, images)
-        self.staging.blank.fill("meta/fill", block.start * self.group, np.array(fills))
+        self.staging.blank.fill("meta/images", block.start * self.rows_each, images)
+        self.staging.blank.fill("meta/fill", block.start * self.rows_each, np.array(fills))

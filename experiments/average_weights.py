@@ -16,8 +16,8 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.files import written_beside
 
 
 def average(first: Path, second: Path, out: Path) -> None:

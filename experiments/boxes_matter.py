@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import runner
 
-from clp_aug.contract.files import written_beside
+from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
 from clp_aug.datasets import load_dataset
 

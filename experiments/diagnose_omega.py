@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from clp_aug.contract import memory
-from clp_aug.contract.files import written_beside
+from clp_aug.common import memory
+from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
 from clp_train import batches, data, loop, step
 from clp_train.characteristics import CHARACTERISTICS, View, characteristics

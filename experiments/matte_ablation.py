@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from clp_aug.contract.files import written_beside
-from clp_aug.contract.memory import keep_freed_memory
+from clp_aug.common.files import written_beside
+from clp_aug.common.memory import keep_freed_memory
 from clp_aug.fitting.composites import Composites
 from clp_aug.fitting.config import MatteFit
 from clp_aug.fitting.loop import state_file

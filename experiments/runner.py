@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clp_aug.contract.files import written_beside
+from clp_aug.common.files import written_beside
 
 
 def command(name: str, arguments: list[str]) -> None:

@@ -17,8 +17,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from clp_aug.contract import memory
-from clp_aug.contract.files import written_beside
+from clp_aug.common import memory
+from clp_aug.common.files import written_beside
 from clp_train import data, loop
 from clp_train.characteristics import View
 from clp_train.config import make_config

@@ -31,10 +31,10 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
+from rectangles import largest_rectangle
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.fills.rectangles import largest_rectangle
 
 TRAIN, HELD_OUT = "train", "held-out"
 FOLDERS = ("foregrounds", "backgrounds", "pictures", "masks", "boxed")

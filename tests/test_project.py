@@ -65,7 +65,7 @@ def test_no_pickle_is_ever_loaded():
         assert not loads.search(path.read_text()), path
 
 
-@pytest.mark.parametrize("package", ["clp_aug.inspect", "clp_train.report"])
+@pytest.mark.parametrize("package", ["clp_aug.inspecting", "clp_train.report"])
 def test_the_package_data_is_listed(package):
     assert list((ROOT / package.replace(".", "/")).glob("*.html"))
     assert f"{package} = *.html" in (ROOT / "setup.cfg").read_text()

@@ -1,1 +1,1 @@
-"""What every tool of the package uses: settings, terminal, memory."""
+"""What every tool of the package uses: settings, terminal, memory, files."""

@@ -61,7 +61,7 @@ class About:
     def holds(self, value: float) -> bool:
         """Tell whether a number is in the range; NaN and infinity never are."""
         return (
-            math.isfinite(value)
+            -math.inf < value < math.inf  # not math.isfinite, which whole numbers beyond floats overflow
             and (self.low is None or value >= self.low)
             and (self.above is None or value > self.above)
             and (self.high is None or value <= self.high)

@@ -8,6 +8,7 @@ the bytes do not depend on who filled what.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -18,10 +19,35 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
-from clp_aug.contract.files import Disk
 from clp_aug.contract.schema import FIELDS, Header
 
 CHECKSUM_BYTES = 4
+
+
+class Disk(io.FileIO):
+    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up."""
+
+    failure: OSError | None = None
+
+    def write(self, data) -> int:
+        left = memoryview(data)
+        try:
+            while left and self.failure is None:  # a nearly full disk takes only a part
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return size or 0
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 Box = tuple[int, int, int, int]
+MIN_STRIP = 0.05  # of the picture's shorter side: a thinner strip would only give stripes
 
 
 def mask(box: Box, height: int, width: int) -> np.ndarray:
@@ -48,3 +49,13 @@ def largest_strip(box: Box, height: int, width: int) -> Box | None:
     strips = [(0, 0, width, y0), (0, y1, width, height), (0, 0, x0, height), (x1, 0, width, height)]
     best = max(strips, key=lambda s: (s[2] - s[0]) * (s[3] - s[1]))
     return best if (best[2] - best[0]) * (best[3] - best[1]) > 0 else None
+
+
+def usable_strip(box: Box, height: int, width: int) -> Box | None:
+    """Return the largest strip beside `box`, or None when it is too thin to tile with or there is none.
+
+    It is at least 2 pixels and 5 % of the picture's shorter side wide and high.
+    """
+    strip = largest_strip(box, height, width)
+    thinnest = max(2, MIN_STRIP * min(height, width))
+    return strip if strip is not None and min(strip[2] - strip[0], strip[3] - strip[1]) >= thinnest else None

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-EXIT_DONE, EXIT_USAGE, EXIT_INPUT, EXIT_FALLBACKS, EXIT_INTERRUPTED = 0, 2, 3, 4, 130
+EXIT_USAGE, EXIT_INPUT, EXIT_FALLBACKS, EXIT_INTERRUPTED = 2, 3, 4, 130
 
 
 class ClpError(Exception):

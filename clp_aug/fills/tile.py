@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from clp_aug.contract.boxes import Box, largest_strip
+from clp_aug.contract.boxes import Box, usable_strip
 from clp_aug.fills.scene import Materials, NoBackground, Scene, crop
-
-MIN_SHARE = 0.05  # of the picture's shorter side: a thinner strip would only give stripes
 
 
 def background_rectangle(scene: Scene) -> Box:
     """Return the largest rectangle beside the box. Raises NoBackground when none is wide enough."""
-    height, width = scene.image.shape[:2]
-    found = largest_strip(scene.box, height, width)
-    if found is None or min(found[2] - found[0], found[3] - found[1]) < max(2, MIN_SHARE * min(height, width)):
+    strip = usable_strip(scene.box, *scene.image.shape[:2])
+    if strip is None:
         raise NoBackground
-    return found
+    return strip
 
 
 def tiled_background(scene: Scene, height: int, width: int) -> np.ndarray:

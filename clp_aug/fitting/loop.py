@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
 from clp_aug.fitting.config import Fit
 from clp_aug.fitting.state import Checkpoint
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError, pick
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
 from clp_aug.datasets.base import Dataset, FileDataset
-from clp_aug.datasets.clusters import CLUSTERS, cluster
-from clp_aug.datasets.features import FEATURES, default_features, features_of
 from clp_aug.datasets.glt import LAYOUTS
 from clp_aug.making.folder import folder_made_beside
 from clp_aug.making.glt_splits import SHARES, Benchmark, Rows, divide
+from clp_aug.protocol.clusters import CLUSTERS, cluster
+from clp_aug.protocol.features import FEATURES, default_features, features_of
 
 FILES = {"glt": LAYOUTS["generated-glt"].files[0], "cbl": LAYOUTS["generated-cbl"].files[0]}
 SPLITS = ("train", "val", "test_lt", "test_bl", "test_bbl")

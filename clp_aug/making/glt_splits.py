@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets.long_tail import class_counts
+from clp_aug.protocol.long_tail import class_counts
 
 SHARES = (7, 2, 1)  # of the attributes within a class, in tenths: the tail that training and test_bl have
 RESERVE = 4  # a test with balanced attributes takes at most one picture in so many of an attribute

@@ -64,7 +64,7 @@ class Background:
 
 
 @dataclass(frozen=True)
-class SquareView:
+class SquarePicture:
     """A bird as a matte sees it, stretched to a square."""
 
     image: np.ndarray
@@ -107,7 +107,7 @@ class Maker:
             return EMPTY if not alpha.any() else FULL if alpha.min() >= 0.5 else OK
         picture = self.picture_of(bird)
         squared = np.asarray(Image.fromarray(picture).resize((SQUARE, SQUARE), Image.Resampling.BILINEAR))
-        finding = self.matte.find(SquareView(squared, row))
+        finding = self.matte.find(SquarePicture(squared, row))
         if finding is None:
             return FALLBACK
         box, matte = read_finding(finding, SQUARE)

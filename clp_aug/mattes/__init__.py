@@ -1,6 +1,6 @@
 """MATTE: the registry of back ends. One file a back end; a new one is one file, one line here, one test row.
 
-A back end is an object with `about` (name, sha256 of its weights, licence) and `find(view)` that returns a matte,
+A back end is an object with `about` (name, sha256 of its weights, licence) and `find(picture)` that returns a matte,
 float (h, w) in [0, 1] of any resolution, or a box in read pixels, or None when it has nothing to say. A matte is
 never stretched to the full range: a picture without an object must be able to come out empty.
 """

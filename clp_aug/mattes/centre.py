@@ -11,6 +11,6 @@ class Centre:
 
     about = About("centre")
 
-    def find(self, view):
+    def find(self, picture):
         """Return the centred box."""
-        return boxes.centred(view.size, view.size)
+        return boxes.centred(picture.size, picture.size)

@@ -25,17 +25,17 @@ class Located:
     matte: np.ndarray
 
 
-def locate(view, chain: list, pad: int = 0) -> Located:
+def locate(picture, chain: list, pad: int = 0) -> Located:
     """Return the box of one picture: from the first back end in the chain whose box is usable.
 
     What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. `outcome` says
     why the chosen back end was passed over, or ok. Raises InputError when no back end has a box, which the centred
     one always has.
     """
-    size = view.size
+    size = picture.size
     verdict = OK
     for source, back_end in enumerate(chain):
-        found = back_end.find(view)
+        found = back_end.find(picture)
         if found is None:
             outcome = FALLBACK
         else:
@@ -45,7 +45,7 @@ def locate(view, chain: list, pad: int = 0) -> Located:
             verdict = outcome
         if found is not None and box is not None and (outcome == OK or back_end.about.name in TRUSTED):
             return Located(boxing.pad(box, pad, size, size), source, verdict, matte)
-    raise InputError(f"sample {view.sample_id}: no matte gave a box")
+    raise InputError(f"sample {picture.sample_id}: no matte gave a box")
 
 
 def read_finding(found, size: int) -> tuple[Box | None, np.ndarray]:

@@ -10,6 +10,6 @@ class Given:
 
     about = About("given")
 
-    def find(self, view):
+    def find(self, picture):
         """Return the picture's own box or mask."""
-        return view.box if view.box is not None else view.alpha
+        return picture.box if picture.box is not None else picture.alpha

@@ -30,12 +30,12 @@ class GrabCut:
 
     about = About("grabcut")
 
-    def find(self, view) -> np.ndarray:
+    def find(self, picture) -> np.ndarray:
         """Return a hard matte, float32 (64, 64)."""
-        shrinking = view.size > SIDE
-        small = cv2.resize(view.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+        shrinking = picture.size > SIDE
+        small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
         guess = centred_guess(SIDE)
         models = np.zeros((2, 1, 65))
-        cv2.setRNGSeed(view.sample_id % (1 << 31))  # its k-means draws from a generator of the process
+        cv2.setRNGSeed(picture.sample_id % (1 << 31))  # its k-means draws from a generator of the process
         cv2.grabCut(small[..., ::-1].copy(), guess, None, models[0], models[1], ITERATIONS, cv2.GC_INIT_WITH_MASK)
         return np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)

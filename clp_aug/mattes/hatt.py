@@ -39,12 +39,12 @@ class HattMatte:
 
         return load(self.path)[0]
 
-    def find(self, view) -> np.ndarray:
+    def find(self, picture) -> np.ndarray:
         """Return the matte, float32 (224, 224) in [0, 1], not stretched; the same for any number of threads."""
         import torch
 
-        method = cv2.INTER_AREA if view.size > SIDE else cv2.INTER_CUBIC
-        picture = cv2.resize(view.image, (SIDE, SIDE), interpolation=method)
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        method = cv2.INTER_AREA if picture.size > SIDE else cv2.INTER_CUBIC
+        resized = cv2.resize(picture.image, (SIDE, SIDE), interpolation=method)
+        pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
         with one_thread():
             return self.network(pixels)[0, 0].numpy()

@@ -40,14 +40,14 @@ class OnnxMatte:
             raise InputError(f"matte onnx:{file}: its input is {self.input.shape}, expected (1, 3, h, w)")
         self.about = About(f"onnx:{path.stem}", hashlib.sha256(weights).hexdigest(), "see the model's own terms")
 
-    def find(self, view) -> np.ndarray:
+    def find(self, picture) -> np.ndarray:
         """Return the matte at the network's own resolution, float32 (h, w) in [0, 1], not stretched."""
         height, width = (n if isinstance(n, int) else SIDE for n in self.input.shape[2:])
-        shrinking = view.size > width
-        picture = cv2.resize(
-            view.image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        shrinking = picture.size > width
+        resized = cv2.resize(
+            picture.image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
         )
-        pixels = ((picture.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None]
+        pixels = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None]
         output = self.network.run(None, {self.input.name: np.ascontiguousarray(pixels)})[0]
         if output.ndim != 4 or output.shape[:2] != (1, 1):
             raise InputError(f"matte {self.about.name}: its output is {output.shape}, expected (1, 1, h, w)")

@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.files import written_beside
 
 
 def write_state(path: Path, key: dict, plain: dict, tensors: dict[str, Tensor]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from clp_aug import __version__
+from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_aug.contract.errors import ClpError, InputError, UsageError
-from clp_aug.contract.terminal import one_line_errors, progress_bars
 from clp_train.bench.spec import SCALES, names, read_table
 
 ALL = "all"

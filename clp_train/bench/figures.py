@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import pick
-from clp_aug.contract.files import written_beside
 from clp_train.bench.jobs import COMMON
 from clp_train.bench.scores import Cell, cells
 from clp_train.bench.spec import Table

@@ -19,7 +19,7 @@ from clp_train.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("clp_aug", "clp_train")
-APART = ("bench", "report", "inspect", "fitting", "making")  # rooms that no run depends on
+APART = ("bench", "report", "inspecting", "fitting", "making")  # rooms that no run depends on
 REGISTRY = "clp_train.methods"
 ROOM = REGISTRY + "."
 SHARED = ("__init__", "base", "listing", "checks")  # modules of that room that are not methods

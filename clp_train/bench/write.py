@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from clp_aug.contract.files import written_beside
+from clp_aug.common.files import written_beside
 from clp_train.bench.scores import Cell, Cost, cells, costs, preset_of
 from clp_train.bench.spec import MEASURES, Table, names
 from clp_train.bench.versions import code_version

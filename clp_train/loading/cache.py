@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.files import written_beside
 
 
 def path_of(folder: Path, *key: object) -> Path:

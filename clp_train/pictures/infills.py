@@ -10,25 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.boxes import largest_strip
+from clp_aug.contract.boxes import usable_strip
 from clp_aug.contract.errors import UsageError
 from clp_train.models.untouched import untouched
 from clp_train.pictures.types import masks
-
-MIN_SHARE = 0.05  # of the picture's shorter side: a thinner strip would only give stripes
 
 
 def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the largest strip beside each box, int64 (n, 4), and whether it is wide enough to tile with, bool (n,).
 
-    box: int64 (n, 4), half-open pixels. Where a box covers the picture, the strip is the whole and not wide enough.
+    box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture.
     """
     whole = (0, 0, width, height)
-    found = [largest_strip(tuple(b), height, width) for b in box.tolist()]
+    found = [usable_strip(tuple(b), height, width) for b in box.tolist()]
     strips = torch.tensor([strip or whole for strip in found], dtype=torch.int64).reshape(-1, 4)
-    thickness = (strips[:, 2:] - strips[:, :2]).amin(1)
-    there = torch.tensor([strip is not None for strip in found], dtype=torch.bool)
-    return strips, there & (thickness >= max(2, MIN_SHARE * min(height, width)))
+    return strips, torch.tensor([strip is not None for strip in found], dtype=torch.bool)
 
 
 def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

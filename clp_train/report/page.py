@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.images import data_uri
 from clp_train.evaluating.attention import Look, attention, inside_share
 from clp_train.pictures.types import masks

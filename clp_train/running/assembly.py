@@ -11,7 +11,7 @@ import torch
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import SettingError, pick
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
-from clp_aug.datasets.label_noise import parse_noise, wrong_share
+from clp_aug.protocol.label_noise import parse_noise, wrong_share
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.stages import Stage, plan
 from clp_train.algorithm.step import StepRule

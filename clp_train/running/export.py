@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.files import written_beside
+from clp_aug.common.files import written_beside
 
 
 class Logits(nn.Module):

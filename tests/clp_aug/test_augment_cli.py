@@ -73,3 +73,10 @@ def test_where_there_is_nothing_to_remark_nothing_is_said(root):
     lines = said(root).splitlines()
     assert lines[0] == "pictures   32 train, 6 meta, 0 val, 2 test"
     assert lines[1].startswith("boxes")
+
+
+def test_settings_are_spelt_as_options(tmp_path):
+    done = CliRunner().invoke(augment, ["--dataset", "demo", "--cf", "grey", "--img-max", "50"])
+    assert done.exit_code == 2
+    message = "error: --img-max 50: it says where a long tail starts, and there is none; take --imbalance 100\n"
+    assert done.stderr == message

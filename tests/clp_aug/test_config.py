@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -7,7 +8,7 @@ from clp_aug.contract.errors import UsageError
 
 
 def test_defaults_and_what_is_stored():
-    config = AugmentConfig(dataset="waterbirds", cf=("grey", "tile"), f=("random",), root="/somewhere", workers=4)
+    config = AugmentConfig(dataset="waterbirds", cf=("grey", "tile"), f=("random",), root=Path("somewhere"), workers=4)
     assert config.meta == "10/group"
     assert str(config.shard_path()) == "shards/waterbirds-grey+tile-random-seed0.h5"
     assert str(AugmentConfig(dataset="demo", f=("random",)).shard_path()) == "shards/demo-random-seed0.h5"
@@ -29,20 +30,20 @@ def test_defaults_and_what_is_stored():
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
         ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),
-        ({"ratio": 0}, "--ratio 0: expected 1 to 100"),
-        ({"size": 4}, "--size 4: expected 8 to 2048"),
-        ({"max_fallback": float("nan")}, "--max-fallback nan: expected 0 to 1"),
-        ({"epsilon": 0}, "--epsilon 0: expected 0.00392157 to 1"),
-        ({"seed": -1}, "--seed -1: expected 0 to"),
-        ({"limit": 0}, "--limit 0: expected 1 to inf"),
-        ({"imbalance": 0.5}, "--imbalance 0.5: expected 1 to 1e"),
+        ({"ratio": 0}, "ratio = 0: expected a whole number from 1 to 100"),
+        ({"size": 4}, "size = 4: expected a whole number from 8 to 2048"),
+        ({"max_fallback": float("nan")}, "max_fallback = nan: expected a number from 0 to 1"),
+        ({"epsilon": 0}, "epsilon = 0: expected a number from 0.00392157 to 1"),
+        ({"seed": -1}, "seed = -1: expected a whole number from 0 to"),
+        ({"limit": 0}, "limit = 0: expected a whole number >= 1"),
+        ({"imbalance": 0.5}, "imbalance = 0.5: expected a number from 1 to 1e"),
         ({"meta": "ten/class"}, "ten/class"),
         ({"noise": "flip:2"}, "flip:2"),
         ({"matte": "onnx"}, "matte 'onnx': expected onnx:FILE"),
         ({"engine": "gpu"}, "unknown engine 'gpu': choose one of processes, serial"),
-        ({"fit": "pad"}, "unknown fit 'pad': choose one of crop, stretch"),
-        ({"fgsm": "both"}, "unknown FGSM mode 'both': choose one of targeted, untargeted"),
-        ({"meta_from": "test"}, "unknown source of meta pictures 'test': choose one of train, val"),
+        ({"fit": "pad"}, "fit = pad: expected one of crop, stretch"),
+        ({"fgsm": "both"}, "fgsm = both: expected one of targeted, untargeted"),
+        ({"meta_from": "test"}, "meta_from = test: expected one of train, val"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -83,7 +83,7 @@ def test_a_run_that_dies_goes_on_where_it_was(shard, tmp_path, monkeypatch, afte
     def work_then_die(self, block):
         if len(done) == after:
             if block.stage == "infill":  # in the middle of the block
-                rows = block.start * self.group
+                rows = block.start * self.rows_each
                 self.staging.blank.fill("meta/images", rows, np.full((2, 64, 64, 3), 77, np.uint8))
             raise KeyboardInterrupt
         done.append(block)
@@ -145,8 +145,8 @@ def test_partner_fills_need_a_second_class(tmp_path, monkeypatch):
     """A data set has two, but a meta set out of what val has may have one."""
     real = pipeline.make_split
 
-    def of_one_class(dataset, **settings):
-        split = real(dataset, **settings)
+    def of_one_class(dataset, settings):
+        split = real(dataset, settings)
         return dataclasses.replace(split, meta=split.meta[dataset.samples.label[split.meta] == 0])
 
     monkeypatch.setattr(pipeline, "make_split", of_one_class)

@@ -8,10 +8,10 @@ import torch
 
 from clp_aug.contract import schema
 from clp_aug.contract.seeds import rng_for
-from clp_aug.contract.shards import write_shard
 from clp_aug.datasets import load_dataset
 from clp_train import data
 from clp_train.config import TrainConfig
+from tests.clp_aug.builders import write_shard
 
 FILLS = ("none", "strip", "random")
 

@@ -12,8 +12,9 @@ from PIL import Image
 from clp_aug.cli import augment
 from clp_aug.contract.errors import UsageError
 from clp_aug.datasets import load_dataset
-from clp_aug.datasets.label_noise import parse_noise, wrong_share
-from clp_aug.datasets.split import make_split
+from clp_aug.protocol.label_noise import parse_noise, wrong_share
+from clp_aug.protocol.settings import ProtocolSettings
+from clp_aug.protocol.split import make_split
 from clp_train import data, loop
 from clp_train.config import TrainConfig
 from tests.clp_train.conftest import make_demo_shard
@@ -49,7 +50,7 @@ def test_methods_know_the_labels_of_the_meta_originals(noisy):
 def test_protocol_without_leaks(noise, seed):
     """Meta, val and test keep their labels; no meta picture is trained on; the share of wrong labels is as asked."""
     dataset = load_dataset("demo")
-    split = make_split(dataset, meta="10/class", noise=noise, seed=seed)
+    split = make_split(dataset, ProtocolSettings(meta="10/class", noise=noise, seed=seed))
     assert not np.intersect1d(split.train, split.meta).size
     assert not np.intersect1d(split.train, np.concatenate([split.val, split.test])).size
     clean = dataset.samples.label[split.train]
@@ -61,7 +62,7 @@ def test_protocol_without_leaks(noise, seed):
 @pytest.mark.parametrize("rate", ["1", "1.5", "-0.1", "nan", "all"])
 def test_rates_that_leave_no_label_right_are_refused(rate):
     with pytest.raises(UsageError) as error:
-        make_split(load_dataset("demo"), meta="10/class", noise=f"flip:{rate}")
+        make_split(load_dataset("demo"), ProtocolSettings(meta="10/class", noise=f"flip:{rate}"))
     assert str(error.value) == (
         f"noise 'flip:{rate}': expected one of uniform, flip, flip-similar and a ratio in [0, 1), such as flip:0.4"
     )

@@ -21,7 +21,9 @@ KINDS = 40
 def script():
     spec = importlib.util.spec_from_file_location("unpack_matting", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
+        spec.loader.exec_module(module)
     return module
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract import boxes
+from tests.oracles.rectangles import largest_area
 
 
 def slow_iou(a, b, side=12):
@@ -45,3 +46,32 @@ def test_ties_go_top_bottom_left_right():
 
 def test_a_box_that_covers_the_picture_leaves_no_strip():
     assert boxes.largest_strip((0, 0, 6, 4), 4, 6) is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (7, 1), (5, 8), (8, 5)])
+def test_every_box_strip_against_brute_force(height, width):
+    for x0 in range(width):
+        for y0 in range(height):
+            for x1 in range(x0 + 1, width + 1):
+                for y1 in range(y0 + 1, height + 1):
+                    box = (x0, y0, x1, y1)
+                    free, strip = ~boxes.mask(box, height, width), boxes.largest_strip(box, height, width)
+                    assert (strip is None) == (not free.any())
+                    if strip is not None:
+                        a, b, c, d = strip
+                        assert free[b:d, a:c].all()
+                        assert boxes.area(np.array(strip)) == largest_area(free)
+
+
+@pytest.mark.parametrize(
+    ("box", "height", "width", "strip"),
+    [
+        ((0, 0, 6, 8), 8, 8, (6, 0, 8, 8)),
+        ((0, 0, 7, 8), 8, 8, None),  # a strip of one pixel
+        ((0, 0, 95, 100), 100, 100, (95, 0, 100, 100)),
+        ((0, 0, 96, 100), 100, 100, None),  # under 5 % of the side
+        ((0, 0, 8, 8), 8, 8, None),
+    ],
+)
+def test_a_strip_to_tile_with_is_not_thin(box, height, width, strip):
+    assert boxes.usable_strip(box, height, width) == strip

@@ -13,8 +13,8 @@ import pytest
 
 from clp_aug.contract import schema
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.files import written_beside
-from clp_aug.contract.shards import ShardReader, write_shard
+from clp_aug.contract.shards import ShardReader
+from tests.clp_aug.builders import write_shard
 
 
 @pytest.mark.parametrize("block", [1, 5, 100])
@@ -118,7 +118,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import make_parts
+from tests.clp_aug.builders import make_parts
 from clp_aug.contract.errors import InputError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 parts = make_parts(originals=60, height=32, width=32)
@@ -134,22 +134,11 @@ except InputError as error:
 def test_a_full_disk_is_one_line_and_no_crash(request, tmp_path, limit):
     """In a process of its own: HDF5 used to end with a segmentation fault here."""
     path = tmp_path / "s.h5"
-    command = [sys.executable, "-c", FULL_DISK, str(request.path.parent), str(path), str(limit)]
+    command = [sys.executable, "-c", FULL_DISK, str(request.config.rootpath), str(path), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"cannot write {path} (File too large); free space or choose another\n"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_written_beside_replaces_only_when_complete(tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text("old")
-    with written_beside(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-        assert temporary.parent == path.parent
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_pickling_drops_the_open_file(shard, parts):
@@ -187,8 +176,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from conftest import make_parts
-from clp_aug.contract.shards import ShardReader, write_shard
+from clp_aug.contract.shards import ShardReader
+from tests.clp_aug.builders import make_parts, write_shard
 parts = make_parts(originals=int(sys.argv[3]))
 del parts.tables["look/sample_id"]
 n = len(parts.images)
@@ -205,7 +194,7 @@ def test_memory_is_that_of_a_block(request, tmp_path):
     peaks = []
     for originals in (100, 1000):
         path = tmp_path / f"{originals}.h5"
-        command = [sys.executable, "-c", MEMORY, str(request.path.parent), str(path), str(originals)]
+        command = [sys.executable, "-c", MEMORY, str(request.config.rootpath), str(path), str(originals)]
         n, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         assert int(n) == 3 * originals
         peaks.append(int(peak))

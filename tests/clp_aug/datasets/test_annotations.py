@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tiny_sets import Table, make_folder, save_mask
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.datasets import folder
 from clp_aug.datasets.annotations import with_annotations
+from tests.clp_aug.datasets.tiny_sets import Table, make_folder, save_mask
 
 HEADER = "file,x0,y0,x1,y1\n"
 

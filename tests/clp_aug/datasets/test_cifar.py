@@ -3,7 +3,11 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_sets import (
+
+from clp_aug.contract.errors import InputError
+from clp_aug.datasets import cifar10, cifar100
+from clp_aug.datasets.inert_pickle import Inert, Span, parse
+from tests.clp_aug.datasets.tiny_sets import (
     cifar_pixels,
     make_cifar10,
     make_cifar100,
@@ -14,10 +18,6 @@ from tiny_sets import (
     python2_list,
     python2_text,
 )
-
-from clp_aug.contract.errors import InputError
-from clp_aug.datasets import cifar10, cifar100
-from clp_aug.datasets.inert_pickle import Inert, Span, parse
 
 
 def as_picture(pixels: np.ndarray) -> np.ndarray:

@@ -3,11 +3,11 @@ import sys
 
 import numpy as np
 import pytest
-from tiny_sets import make_folder, save_mask
 
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets import folder
 from clp_aug.datasets.base import TEST, TRAIN, VAL
+from tests.clp_aug.datasets.tiny_sets import make_folder, save_mask
 
 
 def test_class_folders_in_the_order_of_their_paths(tmp_path):

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from tiny_sets import CBL_COUNTS, GLT_COUNTS, glt_content, make_glt, save_mask, save_picture
 
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets import glt, load_dataset
 from clp_aug.datasets.base import Dataset, Samples
-from clp_aug.datasets.split import make_split
+from clp_aug.protocol.settings import ProtocolSettings
+from clp_aug.protocol.split import make_split
+from tests.clp_aug.datasets.tiny_sets import CBL_COUNTS, GLT_COUNTS, glt_content, make_glt, save_mask, save_picture
 
 ORDER = {
     "glt": ("train", "val", "test_bl", "test_bbl", "test_lt"),
@@ -45,8 +46,8 @@ def test_every_picture_has_the_split_label_and_strata_of_the_file(root, family, 
 
 def test_clt_and_glt_share_a_training_set_and_alt_has_its_own(root):
     lt, bl = load_dataset("imagenet-glt", root), load_dataset("imagenet-cbl", root)
-    assert make_split(lt, meta="1/class", meta_from="val").report["train_per_class"] == [9, 6, 3]
-    split = make_split(bl, meta="1/class", meta_from="val")
+    assert make_split(lt, ProtocolSettings(meta="1/class", meta_from="val")).report["train_per_class"] == [9, 6, 3]
+    split = make_split(bl, ProtocolSettings(meta="1/class", meta_from="val"))
     assert (split.report["train_per_class"], split.report["test"]) == ([3, 3, 3], 18)
     assert lt.fingerprint() != bl.fingerprint()
 

@@ -2,11 +2,11 @@ import pickle
 
 import numpy as np
 import pytest
-from tiny_sets import make_cifar10, make_cifar100, make_folder, make_glt, make_waterbirds
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.datasets import DATASETS, DEFAULT_META, META_FROM_VAL, SHARED_ROOTS, find_root, load_dataset
-from clp_aug.datasets.split import check_meta
+from clp_aug.protocol.meta_selection import parse_meta
+from tests.clp_aug.datasets.tiny_sets import make_cifar10, make_cifar100, make_folder, make_glt, make_waterbirds
 
 
 def _folder(root):
@@ -55,13 +55,14 @@ def test_data_set(tmp_path, name, make, splits, classes, groups, size):
     copied = pickle.loads(pickle.dumps(dataset))  # what a spawned worker gets
     np.testing.assert_array_equal(copied.image(0), picture)
     assert copied.fingerprint() == dataset.fingerprint() == load_dataset(name, tmp_path).fingerprint()
-    check_meta(DEFAULT_META[name])
+    parse_meta(DEFAULT_META[name])
     assert DEFAULT_META[name].endswith("group") == bool(groups)
 
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match=r"unknown data set 'cifar': choose one of cifar10, cifar100, demo, folder, generated-cbl"
+        UsageError,
+        match=r"unknown data set 'cifar': did you mean cifar10\? choose one of cifar10, cifar100, demo, folder",
     ):
         load_dataset("cifar")
 

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sets import make_waterbirds
 
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets import load_dataset, waterbirds
-from clp_aug.datasets.split import make_split
+from clp_aug.protocol.settings import ProtocolSettings
+from clp_aug.protocol.split import make_split
+from tests.clp_aug.datasets.tiny_sets import make_waterbirds
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "waterbirds_like"
 HEADER = "img_id,img_filename,y,split,place\n"
@@ -165,4 +166,4 @@ def test_real_pictures_have_the_counts_of_their_description():
     assert len(dataset.annotations.masks) == len(samples.label) == 2720
     assert dataset.image(0, 160).shape == (160, 160, 3)
     assert 0 < dataset.alpha(0, 160).mean() < 1
-    assert make_split(dataset, meta="10/group").report["train_per_group"] == [1158, 51, 9, 342]
+    assert make_split(dataset, ProtocolSettings(meta="10/group")).report["train_per_group"] == [1158, 51, 9, 342]

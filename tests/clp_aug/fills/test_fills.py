@@ -176,7 +176,7 @@ def test_keep_colour_puts_the_other_object_in_the_own_colours():
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("gray", CF, "unknown fill 'gray': choose one of cagan, fgsm, grey"),
+        ("gray", CF, r"unknown fill 'gray': did you mean grey\? choose one of cagan, fgsm, grey"),
         ("tile", F, "fill 'tile' does not serve --f: choose one of fgsm, mix-rand, random, recolour, shuffle"),
         ("lama", CF, "fill 'lama' needs LaMa's network as TorchScript: give it with --lama-weights FILE.pt"),
         ("fgsm", F, "fill 'fgsm' attacks a classifier: give one with --classifier FILE.pt2"),

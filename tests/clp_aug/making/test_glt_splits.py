@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets.long_tail import class_counts
 from clp_aug.making.glt_splits import apportion, divide, most
+from clp_aug.protocol.long_tail import class_counts
 
 
 def pools_of(sizes, seed=0):

@@ -12,9 +12,9 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.data_cli import data
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.demo import Demo
-from clp_aug.datasets.features import default_features
 from clp_aug.making import glt
 from clp_aug.making.glt import GltConfig, attributes_of, frequency, ranked
+from clp_aug.protocol.features import default_features
 
 SIZES = (24, 16, 8, 6, 5, 4)  # pictures of each colour in a class: attributes of 40, 14 and 9
 

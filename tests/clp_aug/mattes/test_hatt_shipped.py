@@ -15,7 +15,7 @@ from clp_aug.contract.schema import EMPTY, OK
 from clp_aug.datasets import load_dataset
 from clp_aug.mattes import make_chain, make_matte
 from clp_aug.mattes.chain import locate
-from clp_aug.mattes.view import View
+from clp_aug.mattes.picture import Picture
 from clp_aug.nets.shipped import FOLDER, SHIPPED, shipped_path
 
 SIZE = 160
@@ -97,7 +97,7 @@ def test_pictures_of_any_size_get_a_box(chain, tmp_path, size):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((*size[::-1], 3), 120, np.uint8)).save(tmp_path / name / "one.png")
-    found = locate(View(load_dataset("folder", tmp_path), 0, 64, "crop"), chain)
+    found = locate(Picture(load_dataset("folder", tmp_path), 0, 64, "crop"), chain)
     x0, y0, x1, y1 = found.box
     assert 0 <= x0 < x1 <= 64
     assert 0 <= y0 < y1 <= 64
@@ -110,7 +110,7 @@ def test_it_finds_the_shapes_of_the_built_in_set(chain, size):
     demo = load_dataset("demo")
     overlaps = []
     for row in range(0, 400, 20):
-        view = View(demo, row, size, "crop")
-        truth = boxing.enclosing_box(view.alpha >= 0.5)
-        overlaps.append(float(iou(np.array(locate(view, chain).box), np.array(truth))))
+        picture = Picture(demo, row, size, "crop")
+        truth = boxing.enclosing_box(picture.alpha >= 0.5)
+        overlaps.append(float(iou(np.array(locate(picture, chain).box), np.array(truth))))
     assert np.mean(overlaps) > 0.5

@@ -9,11 +9,11 @@ from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, TINY
 from clp_aug.datasets import load_dataset
 from clp_aug.mattes import MATTES, NEEDS_FILE, About, check_matte, make_chain, make_matte
 from clp_aug.mattes.chain import locate
-from clp_aug.mattes.view import View
+from clp_aug.mattes.picture import Picture
 
 
-class Picture:
-    """A view made of arrays."""
+class ArrayPicture:
+    """A picture made of arrays."""
 
     def __init__(self, image=None, alpha=None, box=None, size=64):
         self.image = np.zeros((size, size, 3), np.uint8) if image is None else image
@@ -26,7 +26,7 @@ class Says:
     def __init__(self, found, name="net"):
         self.found, self.about = found, About(name)
 
-    def find(self, view):
+    def find(self, picture):
         return self.found
 
 
@@ -41,8 +41,8 @@ def test_every_matte_boxes_a_bright_square(name):
     image = np.full((64, 64, 3), 30, np.uint8)
     image += np.random.default_rng(0).integers(0, 20, image.shape, np.uint8)
     image[14:50, 14:50] = 220
-    view = Picture(image, alpha=square(64, 14, 50))
-    found = locate(view, [make_matte(name)])
+    picture = ArrayPicture(image, alpha=square(64, 14, 50))
+    found = locate(picture, [make_matte(name)])
     assert found.outcome == OK
     assert iou(np.array(found.box), np.array((14, 14, 50, 50))) > (0.35 if name == "centre" else 0.9)
     assert found.matte.shape == (64, 64)
@@ -50,21 +50,21 @@ def test_every_matte_boxes_a_bright_square(name):
 
 
 def test_grabcut_depends_on_the_picture_alone():
-    view = View(load_dataset("demo"), 3, 64, "crop")
-    first = make_matte("grabcut").find(view)
-    make_matte("grabcut").find(View(load_dataset("demo"), 4, 64, "crop"))
-    assert (make_matte("grabcut").find(view) == first).all()
+    picture = Picture(load_dataset("demo"), 3, 64, "crop")
+    first = make_matte("grabcut").find(picture)
+    make_matte("grabcut").find(Picture(load_dataset("demo"), 4, 64, "crop"))
+    assert (make_matte("grabcut").find(picture) == first).all()
 
 
 def test_a_flat_picture_ends_somewhere():
-    found = locate(Picture(), make_chain("grabcut"))
+    found = locate(ArrayPicture(), make_chain("grabcut"))
     assert found.box[0] < found.box[2]
 
 
 def test_a_box_wins_over_a_mask_and_nothing_is_a_fallback():
     given = make_matte("given")
-    assert given.find(Picture(alpha=square(), box=(1, 2, 3, 4))) == (1, 2, 3, 4)
-    found = locate(Picture(), [given, Says((0, 0, 32, 32))])
+    assert given.find(ArrayPicture(alpha=square(), box=(1, 2, 3, 4))) == (1, 2, 3, 4)
+    found = locate(ArrayPicture(), [given, Says((0, 0, 32, 32))])
     assert (found.source, found.outcome, found.box) == (1, FALLBACK, (0, 0, 32, 32))
 
 
@@ -74,33 +74,33 @@ def test_a_box_wins_over_a_mask_and_nothing_is_a_fallback():
     ids=["empty", "full", "tiny", "ok"],
 )
 def test_the_outcome_is_that_of_the_chosen_matte(alpha, outcome):
-    found = locate(Picture(), [Says(alpha), Says((8, 8, 40, 40))])
+    found = locate(ArrayPicture(), [Says(alpha), Says((8, 8, 40, 40))])
     assert found.outcome == outcome
     assert found.source == (0 if outcome == OK else 1)
     assert found.box == ((20, 20, 44, 44) if outcome == OK else (8, 8, 40, 40))
 
 
 def test_what_the_user_gave_wins_over_the_gates():
-    whole = locate(Picture(alpha=np.ones((64, 64), np.float32)), make_chain("given"))
+    whole = locate(ArrayPicture(alpha=np.ones((64, 64), np.float32)), make_chain("given"))
     assert (whole.source, whole.outcome, whole.box) == (0, FULL, (0, 0, 64, 64))
 
 
 def test_a_matte_of_another_size_is_resized_as_alpha():
-    found = locate(Picture(), [Says(square(128, 40, 88))])
+    found = locate(ArrayPicture(), [Says(square(128, 40, 88))])
     assert found.box == (20, 20, 44, 44)
-    found = locate(Picture(), [Says(square(32, 10, 22))])
+    found = locate(ArrayPicture(), [Says(square(32, 10, 22))])
     assert iou(np.array(found.box), np.array((20, 20, 44, 44))) > 0.8
 
 
 def test_a_matte_is_never_stretched():
     faint = np.random.default_rng(0).random((64, 64)) * 0.15
-    assert locate(Picture(), [Says(faint), Says((8, 8, 40, 40))]).outcome == EMPTY
+    assert locate(ArrayPicture(), [Says(faint), Says((8, 8, 40, 40))]).outcome == EMPTY
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("hatt9", "unknown matte 'hatt9': choose one of centre, given, grabcut, hatt, onnx"),
+        ("hatt9", r"unknown matte 'hatt9': did you mean hatt\? choose one of centre, given, grabcut, hatt, onnx"),
         ("onnx", "matte 'onnx': expected onnx:FILE"),
         ("centre:3", "matte 'centre:3': expected centre"),
     ],
@@ -120,6 +120,6 @@ def test_onnx_files(tmp_path, shared_data):
     network = make_matte(f"onnx:{shared_data / 'u2netp.onnx'}")
     assert network.about.name == "onnx:u2netp"
     assert len(network.about.sha256) == 64
-    alpha = network.find(Picture(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
+    alpha = network.find(ArrayPicture(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
     assert alpha.shape == (320, 320)
     assert 0 <= alpha.min() <= alpha.max() <= 1

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from tiny_sets import Table
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset, Samples
-from clp_aug.datasets.label_noise import noisy_labels, parse_noise, random_pairs, similar_pairs, transition, wrong_share
+from clp_aug.protocol.label_noise import noisy_labels, parse_noise, random_pairs, similar_pairs, transition, wrong_share
+from tests.clp_aug.datasets.tiny_sets import Table
 
 
 def test_pair_table_of_the_reference_code():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from clp_aug.contract.errors import UsageError
@@ -27,7 +29,7 @@ def class_counts(largest: int, classes: int, ratio: float) -> np.ndarray:
 
 
 def thin(
-    dataset: Dataset, rows: np.ndarray, ratio: float, seed: int, last: np.ndarray = NOTHING, most: int | None = None
+    dataset: Dataset, rows: np.ndarray, ratio: float, seed: int, last: np.ndarray = NOTHING, most: float = math.inf
 ) -> np.ndarray:
     """Keep n_c pictures of each class, drawn by seed, never more than there are.
 
@@ -38,7 +40,7 @@ def thin(
     classes = len(dataset.class_names)
     labels = dataset.samples.label[rows]
     largest = int(np.bincount(labels, minlength=classes).max(initial=0))
-    counts = class_counts(largest if most is None else min(most, largest), classes, ratio)
+    counts = class_counts(int(min(most, largest)), classes, ratio)
     for label in np.flatnonzero(counts == 0):
         raise UsageError(
             f"imbalance {ratio:g}: class {dataset.class_names[label]!r} would keep no picture of the largest class's"

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets import clusters, features, folder
-from clp_aug.datasets.clusters import choose_clustered, cluster
-from clp_aug.datasets.split import make_split
+from clp_aug.datasets import folder
+from clp_aug.protocol import clusters, features
+from clp_aug.protocol.clusters import choose_clustered, cluster
+from clp_aug.protocol.settings import ProtocolSettings
+from clp_aug.protocol.split import make_split
 
 SIZES = (9, 7, 5, 4, 3, 2)  # pictures of each colour of a class
 
@@ -94,16 +96,16 @@ def test_what_must_stay_stays_and_every_cluster_gives_in_turn(coloured, leave):
 
 def test_a_split_with_clusters_says_what_it_lacks(coloured, monkeypatch):
     monkeypatch.setattr(clusters, "default_features", lambda: "thumbnail")
-    split = make_split(coloured, meta="2/cluster")
+    split = make_split(coloured, ProtocolSettings(meta="2/cluster"))
     assert split.clusters == {"count": 6, "features": "thumbnail", "missing": [0, 12 - 5, 12]}
     assert split.report["meta_missing"] == 19
     assert colours(coloured, split.meta, "cat") == [2] * 6
     assert split.report["train_per_class"] == [18, 1, 1], "every class keeps a picture to train on"
     assert not set(split.meta) & set(split.train)
-    kept = make_split(coloured, meta="2/cluster", keep_meta_in_train=True)
+    kept = make_split(coloured, ProtocolSettings(meta="2/cluster", keep_meta_in_train=True))
     assert kept.report["train_per_class"] == [30, 6, 1]
     assert kept.clusters["missing"] == [0, 6, 11]
-    assert make_split(coloured, meta="1/class", keep_meta_in_train=True).clusters == {}
+    assert make_split(coloured, ProtocolSettings(meta="1/class", keep_meta_in_train=True)).clusters == {}
 
 
 def test_thumbnails_by_hand(coloured):

@@ -5,16 +5,25 @@ from __future__ import annotations
 import errno
 import functools
 import sys
+from collections.abc import Callable
 
-from clp_aug.contract.errors import EXIT_INPUT, EXIT_INTERRUPTED, ClpError
+from clp_aug.contract.errors import EXIT_INPUT, EXIT_INTERRUPTED, ClpError, SettingError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def one_line_errors(interrupted: str):
+def as_option(name: str, value: object) -> str:
+    """Return a setting as the command line takes it: "--img-max 50", "--refine", "--sizes 32,64"."""
+    option = "--" + name.replace("_", "-")
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return option if value is True else f"{option} {text}"
+
+
+def one_line_errors(interrupted: str, spell: Callable[[str, object], str] = as_option):
     """Wrap a command: what a user can mend ends as one line on stderr and the exit code that belongs to it.
 
-    interrupted: what to say after ctrl-C, e.g. what was kept and how to go on.
+    interrupted: what to say after ctrl-C, e.g. what was kept and how to go on; spell: (name, value) -> how a setting
+    stands on this command line.
     """
 
     def decorate(command):
@@ -22,6 +31,8 @@ def one_line_errors(interrupted: str):
         def wrapped(*args, **options):
             try:
                 return command(*args, **options)
+            except SettingError as error:
+                fail(error.spelt(spell), error.exit_code)
             except ClpError as error:
                 fail(str(error), error.exit_code)
             except KeyboardInterrupt:

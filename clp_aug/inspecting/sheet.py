@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract import schema
-from clp_aug.contract.files import written_beside
 from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
-from clp_aug.inspect.summary import group_name, lines, summarise
+from clp_aug.inspecting.summary import group_name, lines, summarise
 
 
 def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from clp_aug.contract import memory
+from clp_aug.common import memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library is not glibc")
 def test_large_blocks_stay_with_the_process():
     """In a process of its own: a freed block of 64 MB is still resident."""
     script = (
-        "import re, numpy as np\nfrom clp_aug.contract.memory import keep_freed_memory\n"
+        "import re, numpy as np\nfrom clp_aug.common.memory import keep_freed_memory\n"
         "def resident(): return int(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
         "assert keep_freed_memory()\nblock = np.ones(64 << 20, np.uint8)\nbefore = resident()\ndel block\n"
         "print(before - resident())"

@@ -1,8 +1,7 @@
-"""Files that appear only when they are complete, and disks that may refuse."""
+"""Files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
-import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,29 +49,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class Disk(io.FileIO):
-    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up."""
-
-    failure: OSError | None = None
-
-    def write(self, data) -> int:
-        left = memoryview(data)
-        try:
-            while left and self.failure is None:  # a nearly full disk takes only a part
-                left = left[super().write(left) :]
-        except OSError as error:
-            self.failure = error
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.failure = self.failure or error
-            return size or 0
-
-    def check(self) -> None:
-        if self.failure is not None:
-            raise self.failure

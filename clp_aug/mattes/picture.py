@@ -10,7 +10,7 @@ from clp_aug.contract.boxes import Box
 from clp_aug.datasets.base import Dataset
 
 
-class View:
+class Picture:
     """A row of a data set at the run's size. image: uint8 (size, size, 3); alpha and box: what comes with it."""
 
     def __init__(self, dataset: Dataset, row: int, size: int, fit: str) -> None:

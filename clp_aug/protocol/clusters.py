@@ -10,7 +10,7 @@ import numpy as np
 
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
-from clp_aug.datasets.features import default_features, features_of, unwatched
+from clp_aug.protocol.features import default_features, features_of, unwatched
 
 CLUSTERS = 6
 RESTARTS = 4

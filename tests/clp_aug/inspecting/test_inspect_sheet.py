@@ -15,7 +15,7 @@ from clp_aug.contract import schema
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
-from clp_aug.inspect.sheet import choose, write_sheet
+from clp_aug.inspecting.sheet import choose, write_sheet
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tiny_sets import Table
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets.long_tail import class_counts, thin
+from clp_aug.protocol.long_tail import class_counts, thin
+from tests.clp_aug.datasets.tiny_sets import Table
 
 
 def test_cifar10_at_ratio_100_after_ten_meta_pictures_a_class():

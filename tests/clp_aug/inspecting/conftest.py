@@ -7,8 +7,8 @@ import pytest
 
 from clp_aug.contract import schema
 from clp_aug.contract.schema import Header
-from clp_aug.contract.shards import write_shard
 from clp_aug.datasets import load_dataset
+from tests.clp_aug.builders import write_shard
 
 HOSTILE = "<script>document.title='owned'</script>\"'&{{ 7 * 7 }}"
 

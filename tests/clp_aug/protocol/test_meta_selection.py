@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tiny_sets import Table
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets.meta_selection import MetaSpec, choose, parse_meta
+from clp_aug.protocol.meta_selection import MetaSpec, choose, parse_meta
+from tests.clp_aug.datasets.tiny_sets import Table
 
 
 def test_specs():

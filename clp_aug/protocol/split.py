@@ -13,13 +13,11 @@ import numpy as np
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
-from clp_aug.datasets.clusters import CLUSTERS, choose_clustered
-from clp_aug.datasets.label_noise import MAX_SEED, noisy_labels, parse_noise
-from clp_aug.datasets.long_tail import thin
-from clp_aug.datasets.meta_selection import choose, parse_meta
-
-META_FROM = ("train", "val")
-IMG_MAX = ("rest", "all")
+from clp_aug.protocol.clusters import CLUSTERS, choose_clustered
+from clp_aug.protocol.label_noise import noisy_labels
+from clp_aug.protocol.long_tail import thin
+from clp_aug.protocol.meta_selection import choose, parse_meta
+from clp_aug.protocol.settings import ProtocolSettings, largest_class
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,42 +38,14 @@ class Split:
     clusters: dict[str, int | str | list[int]] = field(default_factory=dict)
 
 
-def check_meta(spec: str) -> None:
-    """Raise UsageError for a meta set that no data set could give."""
-    parse_meta(spec)
+def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
+    """Divide a data set by protocol; equal settings give equal rows on any machine.
 
-
-def check_noise(spec: str) -> None:
-    """Raise UsageError for label noise that no data set could have."""
-    parse_noise(spec)
-
-
-def make_split(
-    dataset: Dataset,
-    *,
-    meta: str,
-    meta_from: str = "train",
-    keep_meta_in_train: bool = False,
-    imbalance: float | None = None,
-    img_max: str = "rest",
-    noise: str | None = None,
-    noise_seed: int = 1,
-    seed: int = 0,
-    limit: int | None = None,
-) -> Split:
-    """Divide a data set by protocol; equal arguments give equal rows on any machine.
-
-    meta, imbalance, noise: as in `meta_selection.parse_meta`, `long_tail.class_counts`, `label_noise.parse_noise`;
-    limit: at most so many training pictures, spread evenly over groups, without groups over classes. Train and meta
-    share no picture unless keep_meta_in_train: then the meta pictures join the training set after the long tail,
-    with their clean labels. Meta pictures from val leave val. img_max: the size of the largest class that the long
-    tail starts from, of the training pictures without the meta set ("rest", Shu et al. 2019: 4,990 on CIFAR-10), or of
-    all of them ("all", Cao et al. 2019: 5,000; then a class trains on meta pictures where its count leaves no others),
-    or a number, of the rest, for shorter runs.
     Raises UsageError for settings that the data set cannot meet. Source: ours, after Shu et al. 2019.
     """
-    _check(meta_from, keep_meta_in_train, noise_seed, seed, limit)
-    _check_img_max(img_max, imbalance, keep_meta_in_train)
+    seed, imbalance = settings.seed, settings.imbalance
+    meta, meta_from = settings.meta_of(dataset.name), settings.meta_from_of(dataset.name)
+    keep_meta_in_train = settings.keep_meta_in_train
     samples = dataset.samples
     which = np.minimum(samples.split, TEST)  # several test splits are one part here
     part = {number: samples.ascending(np.flatnonzero(which == number)) for number in (TRAIN, VAL, TEST)}
@@ -87,25 +57,28 @@ def make_split(
         )
 
     source = TRAIN if meta_from == "train" else VAL
-    shared = keep_meta_in_train or (img_max == "all" and source == TRAIN)
+    shared = keep_meta_in_train or (settings.img_max == "all" and source == TRAIN)
     leave, clusters = int(source == TRAIN and not shared), {}
     if parse_meta(meta).per == "cluster":
         found = choose_clustered(dataset, parse_meta(meta).count, part[source], seed, leave)
         chosen, clusters = found.rows, {"count": CLUSTERS, "features": found.features, "missing": found.missing}
     else:
         chosen = choose(dataset, meta, part[source], seed, leave)
-    if source == VAL or img_max != "all":
+    if source == VAL or settings.img_max != "all":
         part[source] = np.setdiff1d(part[source], chosen, assume_unique=True)
-    most = check_img_max(img_max)
-    train = part[TRAIN] if imbalance is None else thin(dataset, part[TRAIN], imbalance, seed, chosen, most)
+    train = part[TRAIN]
+    if imbalance is not None:
+        train = thin(dataset, train, imbalance, seed, chosen, largest_class(settings.img_max))
     if keep_meta_in_train:
         train = np.concatenate([train, chosen])
     train = samples.ascending(train)
     label = samples.label[train]
-    if noise is not None:
-        label = np.where(np.isin(train, chosen), label, noisy_labels(dataset, train, noise, noise_seed))
-    if limit is not None:
-        kept = np.isin(train, _spread(dataset, train, limit, seed))
+    if settings.noise is not None:
+        label = np.where(
+            np.isin(train, chosen), label, noisy_labels(dataset, train, settings.noise, settings.noise_seed)
+        )
+    if settings.limit is not None:
+        kept = np.isin(train, _spread(dataset, train, settings.limit, seed))
         train, label = train[kept], label[kept]
 
     val, test = samples.ascending(part[VAL]), part[TEST]
@@ -115,37 +88,6 @@ def make_split(
     if clusters:
         report["meta_missing"] = sum(found.missing)
     return Split(train, chosen, val, test, label, report, clusters)
-
-
-def _check(meta_from: str, keep_meta_in_train: bool, noise_seed: int, seed: int, limit: int | None) -> None:
-    if meta_from not in META_FROM:
-        raise UsageError(f"meta from {meta_from!r}: choose one of {', '.join(META_FROM)}")
-    if keep_meta_in_train and meta_from != "train":
-        raise UsageError("keep meta in train: the meta set comes from val; drop one of the two settings")
-    if seed < 0 or not 0 <= noise_seed <= MAX_SEED:
-        raise UsageError(f"seed {seed}, noise seed {noise_seed}: expected >= 0, the noise seed at most {MAX_SEED}")
-    if limit is not None and limit < 1:
-        raise UsageError(f"limit {limit}: expected at least one training picture")
-
-
-def check_img_max(text: str) -> int | None:
-    """Return the size of the largest class if it is given as a number, else None. Raises UsageError for other text."""
-    if text in IMG_MAX:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise UsageError(f"--img-max {text!r}: choose one of {', '.join(IMG_MAX)}, or a number of pictures")
-    return int(text)
-
-
-def _check_img_max(img_max: str, imbalance: float | None, keep_meta_in_train: bool) -> None:
-    check_img_max(img_max)
-    if img_max != "rest" and imbalance is None:
-        raise UsageError(f"--img-max {img_max}: it says where a long tail starts; give its --imbalance, such as 100")
-    if img_max == "all" and keep_meta_in_train:
-        raise UsageError(
-            "--img-max all: its counts are those of a training set without added meta pictures; drop it or"
-            " --keep-meta-in-train"
-        )
 
 
 def even_shares(sizes: np.ndarray, total: int) -> np.ndarray:

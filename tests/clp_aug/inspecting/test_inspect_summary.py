@@ -12,7 +12,7 @@ from rich.console import Console
 from clp_aug.contract import schema
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.inspect.summary import fallen_share, print_summary, printable, summarise
+from clp_aug.inspecting.summary import fallen_share, print_summary, printable, summarise
 
 
 def printed(summary: dict, width: int = 80) -> str:
