@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.common.files import written_beside
+from clp_aug.contract.errors import InputError, UsageError
 from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData
 from clp_train.running.checkpoint import CHECKPOINT, Checkpoint

@@ -23,8 +23,8 @@ import runner
 import torch
 from searching import Row, arguments_of, search
 
-from clp_train import loop
 from clp_train.models.parts import Output
+from clp_train.running import loop
 
 START = "omega_start=background"
 SMALL = "omega_lr=1e-4"

@@ -33,14 +33,18 @@ from torch.func import functional_call
 from clp_aug.common import memory
 from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
-from clp_train import batches, data, loop, step
-from clp_train.characteristics import CHARACTERISTICS, View, characteristics
+from clp_train.algorithm import step
+from clp_train.algorithm.characteristics import CHARACTERISTICS, View, characteristics
+from clp_train.algorithm.hypergradient import norm_of, virtual_step
+from clp_train.algorithm.objective import logits_from, objective
+from clp_train.algorithm.optimiser import learning_rates as step_sizes
 from clp_train.config import TrainConfig, make_config
-from clp_train.hypergradient import norm_of, virtual_step
-from clp_train.metrics import evaluate
-from clp_train.objective import logits_from, objective
-from clp_train.optimiser import step_sizes
+from clp_train.evaluating.metrics import evaluate
+from clp_train.loading import data
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.types import BoxedPictures, as_input, meta_of_kinds
 from clp_train.presets import read_method, read_preset
+from clp_train.running import loop
 
 EVERY = 5
 LAST = 0.1  # share of the steps that is looked at, before the first drop of the step size
@@ -128,7 +132,7 @@ class Watch:
         """Return 500 val pictures, others at each step: float32 (n, 3, H, W) and int64 (n,)."""
         val = self.run.evaluation["val"]
         rows = torch.from_numpy(np.random.default_rng(number).permutation(len(val))[:500])
-        return batches.as_input(val.images[rows]), val.label[rows]
+        return as_input(val.images[rows]), val.label[rows]
 
     def look_at(self, view: View, delta: Tensor, method) -> None:
         """Keep of each picture the push of delta, the characteristics, and whether the label is right."""
@@ -235,9 +239,9 @@ def draw(whole: dict, out: Path) -> None:
             figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
-def originals(run: data.RunData) -> batches.BoxedPictures:
+def originals(run: data.RunData) -> BoxedPictures:
     """Return the meta originals."""
-    return batches.meta_of_kinds(run.meta, (ORIGINAL,))
+    return meta_of_kinds(run.meta, (ORIGINAL,))
 
 
 def binned(values: Tensor, by: Tensor, edges: Tensor) -> dict[str, float]:
@@ -268,7 +272,7 @@ def main() -> None:
         settings = {"meta": str(shard), "root": str(pictures), "saliency_lambda": 0.0, "preset": None}
         config = make_config(read_preset(preset), read_method(preset, "clp"), settings, texts=texts)
         run = data.load(config)
-        steps = config.epochs * batches.steps_per_epoch(len(run.train), config.batch_size)
+        steps = config.epochs * steps_per_epoch(len(run.train), config.batch_size)
         watch = Watch(config, run, steps)
         with mock.patch.object(loop, "train_step", watch):
             trained = loop.train(config, run)

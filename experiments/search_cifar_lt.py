@@ -28,9 +28,9 @@ import runner
 from searching import Row, arguments_of, search
 from torch.nn import functional as F
 
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
 from clp_train.methods import clp, logit_adjust
-from clp_train.objective import Terms
-from clp_train.stages import Stage
 
 VAL = 500
 PRIOR, EVEN, FALLS = "omega_start=log-prior", "batches=class", "omega_schedule=network"

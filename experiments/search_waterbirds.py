@@ -32,7 +32,7 @@ import torch
 from searching import Row, arguments_of, search
 
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
-from clp_train.characteristics import View
+from clp_train.algorithm.characteristics import View
 from clp_train.methods import clp
 
 START = "omega_start=background"

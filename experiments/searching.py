@@ -19,11 +19,12 @@ from torch import Tensor
 
 from clp_aug.common import memory
 from clp_aug.common.files import written_beside
-from clp_train import data, loop
-from clp_train.characteristics import View
+from clp_train.algorithm.characteristics import View
 from clp_train.config import make_config
+from clp_train.loading import data
 from clp_train.methods import clp
 from clp_train.presets import read_method, read_preset
+from clp_train.running import loop
 
 
 class Row(NamedTuple):

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from clp_train.algorithm.characteristics import View
-from clp_train.methods.parts.environments import part_means
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.environments import part_means
 
 
 @dataclass(frozen=True)

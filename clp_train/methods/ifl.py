@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import UsageError, pick
-from clp_train.pictures.types import Batch
-from clp_train.pictures.batching import steps_per_epoch
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method, Scores
+from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
-from clp_train.models.parts import Output
 from clp_train.methods.parts.moments import class_means
-from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.method import Scores
+from clp_train.models.parts import Output
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.types import Batch
 
 LOSSES = ("cross-entropy", "balanced-softmax")
 FEW = 5  # pictures of a class, below which all weigh the same

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from clp_aug.contract.errors import pick
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
+from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.moments import FORMS, Moments, isda_delta
-from clp_train.algorithm.objective import Terms
 
 
 @dataclass(frozen=True)

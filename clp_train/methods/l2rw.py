@@ -14,9 +14,9 @@ from torch import Tensor
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
 
 
 class L2rw(Method):

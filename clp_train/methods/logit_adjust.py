@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from clp_train.algorithm.characteristics import View
-from clp_train.methods import NoOptions
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods import NoOptions
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Output

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
-from clp_train.methods.parts.class_weights import effective_weights
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.class_weights import effective_weights
 
 
 @dataclass(frozen=True)

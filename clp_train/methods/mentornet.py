@@ -18,13 +18,12 @@ from clp_aug.contract.errors import pick
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.algorithm.method import Context, Method
-from clp_train.algorithm.table import TrainTable
-from clp_train.models.parts import start_linear
-from clp_train.methods.parts.noisy_losses import estimated_transition
+from clp_train.algorithm.method import Method, Scores
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.method import Scores
 from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.noisy_losses import estimated_transition
+from clp_train.models.parts import start_linear
 
 CURRICULA = ("pd", "dd")
 WIDTH, FIT_STEPS, FIT_LR = 20, 500, 0.01  # of the data-driven network; its width is theirs

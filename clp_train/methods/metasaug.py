@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import View
-from clp_train.methods.parts.class_weights import effective_weights
-from clp_train.methods import isda
-from clp_train.algorithm.method import Context
-from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.moments import isda_delta
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods import isda
+from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.moments import isda_delta
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.algorithm.method import Context, Learner, Method
+from clp_train.algorithm.method import Learner, Method
+from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
 from clp_train.models.parts import start_linear
-from clp_train.algorithm.objective import Terms
 
 HIDDEN = 100
 

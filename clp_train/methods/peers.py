@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train.pictures.types import Batch
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
+from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
-from clp_train.models.parts import Output
 from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
-from clp_train.algorithm.objective import Terms
+from clp_train.models.parts import Output
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)

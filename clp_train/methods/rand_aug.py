@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clp_train.pictures.types import Batch, as_input
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
 from clp_train.pictures.transforms.rand_augment import rand_augment
+from clp_train.pictures.types import Batch, as_input
 
 
 class RandAug(Method):

@@ -19,13 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clp_train.algorithm.characteristics import View
-from clp_train.methods.parts.class_weights import effective_weights
-from clp_train.methods import isda
-from clp_train.algorithm.method import Context
-from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.moments import class_means, isda_delta
-from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.method import Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods import isda
+from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.moments import class_means, isda_delta
 
 
 @dataclass(frozen=True)

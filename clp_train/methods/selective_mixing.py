@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clp_train.pictures.types import Batch
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.mixing import interpolated
 from clp_train.pictures.samplers import even_batches
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)

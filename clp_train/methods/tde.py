@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.table import TrainTable
 from clp_train.models.parts import Output
 

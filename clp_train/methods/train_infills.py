@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clp_train.pictures.types import Batch
-from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
 from clp_train.pictures.infills import mix_rand
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
 import torch
+from torch import nn
 
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import SettingError, pick

@@ -17,7 +17,6 @@ from clp_train.pictures.settings import BatchSettings
 from clp_train.pictures.types import Batch, BoxedPictures, as_input
 
 
-
 @dataclass(frozen=True)
 class MetaStream:
     """The meta batches of a run. meta: the pictures that its meta step looks at."""
