@@ -20,6 +20,7 @@ from clp_train.config import (
     named_method,
     option_names,
     owner_of,
+    pairs_of,
     spelt_as_options,
 )
 from clp_train.next_command import attacked_shard, other_method
@@ -86,7 +87,9 @@ def train(
         click.echo(json.dumps(result))
         return
     show(result)
-    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following(config, result, given, texts)}")
+    click.echo(
+        f"wrote {config.folder / PAGE} and the weights beside it; next: {following(config, result, given, texts)}"
+    )
 
 
 def show_list(methods: bool, method: str | None, markdown: bool) -> None:
@@ -111,7 +114,7 @@ def following(config: TrainConfig, result: Mapping[str, Any], given: Mapping[str
     if config.run.export:
         classifier = config.folder / "classifier.pt2"
         return attacked_shard(result["shard_settings"], result["dataset"], config.data.root, classifier)
-    return other_method(given, config.preset, texts, config)
+    return other_method({**given, **pairs_of(texts)}, config.data.meta, config.method)
 
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any]:
@@ -131,9 +134,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
         shard = ShardReader(config.data.meta)
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
-        data = load(
-            shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}")
-        )
+        data = load(shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
         click.echo(describe(data), err=True)
     with progress_bars(quiet) as bar:
@@ -152,10 +153,10 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
                 run_folder.show_on(board, history[-1])
 
         hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
-        checkpoint = run_folder.checkpoint_of(config, data)
+        checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
         trained = loop.train(assemble(config, data), hooks, checkpoint, resume)
     attention, looks = look_at(trained.network, data.meta)
-    result = result_of(config, data, trained, attention)
+    result = result_of(config.as_json(), data, trained, attention)
     run_folder.save(config.folder, result, trained, data.header.settings["size"], config.run.export)
     write_page(config.folder, config.folder / PAGE, looks)
     return result

@@ -175,7 +175,9 @@ def make_config(
     return config
 
 
-def composed(method: str, values: Mapping[str, Any], known: Mapping[str, type], spare: Mapping[str, object]) -> TrainConfig:
+def composed(
+    method: str, values: Mapping[str, Any], known: Mapping[str, type], spare: Mapping[str, object]
+) -> TrainConfig:
     """Return the settings of a run, each in the object of its room. known: name -> the dataclass it belongs to."""
 
     def part(owner: type) -> dict[str, Any]:

@@ -58,7 +58,13 @@ def users_of(field: Field[Any]) -> str:
     """Return in words which methods use a setting; empty where all do."""
     part = about(field).part
     names = [name for name, entry in METHODS.items() if part in entry.parts]
-    return f"Methods with a {part}: {', '.join(names)}." if part == "meta step" else f"Methods: {', '.join(names)}." if part else ""
+    return (
+        f"Methods with a {part}: {', '.join(names)}."
+        if part == "meta step"
+        else f"Methods: {', '.join(names)}."
+        if part
+        else ""
+    )
 
 
 def facts(owner: type, field: Field[Any]) -> list[str]:
@@ -88,7 +94,9 @@ def text_section(title: str, fields: list[tuple[type, Field[Any]]]) -> str:
     lines = [title + ":"]
     for owner, field in fields:
         lines.append(f"  {option(field.name)}  [{default_of(field)}]")
-        lines += textwrap.wrap(" ".join(facts(owner, field)), WIDTH, initial_indent="      ", subsequent_indent="      ")
+        lines += textwrap.wrap(
+            " ".join(facts(owner, field)), WIDTH, initial_indent="      ", subsequent_indent="      "
+        )
     return "\n".join([*lines, ""])
 
 

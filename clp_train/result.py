@@ -10,22 +10,21 @@ from typing import Any
 
 import torch
 
-from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData
 from clp_train.pictures.types import kind_counts
 from clp_train.running.checkpoint import snapshot_json
 from clp_train.running.loop import Trained
 
 
-def result_of(config: TrainConfig, data: RunData, trained: Trained, attention: dict[str, Any]) -> dict[str, Any]:
+def result_of(settings: dict[str, Any], data: RunData, trained: Trained, attention: dict[str, Any]) -> dict[str, Any]:
     """Return all there is to say about a run as plain JSON.
 
-    attention: where the selected network, else the last, looks on the meta originals.
+    settings: `TrainConfig.as_json`; attention: where the selected network, else the last, looks on the meta originals.
     """
     counts = torch.bincount(data.train.group, minlength=len(data.group_names)).tolist()
     return {
         "command": shlex.join(["clp-train", *sys.argv[1:]]),
-        "config": config.as_json(),
+        "config": settings,
         "dataset": data.header.dataset,
         "fingerprint": data.header.fingerprint,
         "shard_settings": data.header.settings,

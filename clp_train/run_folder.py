@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError
-from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData
 from clp_train.running.checkpoint import CHECKPOINT, Checkpoint
 from clp_train.running.export import export_classifier
@@ -53,11 +52,11 @@ def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
         raise
 
 
-def checkpoint_of(config: TrainConfig, data: RunData) -> Checkpoint:
-    """Return where a run's full state goes, tied to its settings and data."""
-    key = {k: v for k, v in config.as_json().items() if k not in ("meta", "root", "out", "cache", "export", "preset")}
+def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData) -> Checkpoint:
+    """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`."""
+    key = {k: v for k, v in settings.items() if k not in ("meta", "root", "out", "cache", "export", "preset")}
     key |= {"fingerprint": data.header.fingerprint, "shard": data.digest, "threads": torch.get_num_threads()}
-    return Checkpoint(config.folder / CHECKPOINT, key)
+    return Checkpoint(folder / CHECKPOINT, key)
 
 
 def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
@@ -69,7 +68,7 @@ def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
 
 
-def board_of(folder: Path):
+def board_of(folder: Path) -> Any | None:
     """Return a TensorBoard writer into the run's folder, None without the extra "track"."""
     if find_spec("tensorboard") is None:
         return None
@@ -78,7 +77,7 @@ def board_of(folder: Path):
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def show_on(board, line: dict[str, Any]) -> None:
+def show_on(board: Any, line: dict[str, Any]) -> None:
     """Write the numbers of one epoch to TensorBoard."""
     for name, value in line.items():
         if name != "epoch" and value is not None:

@@ -76,7 +76,8 @@ def margin(logits: Tensor, label: Tensor) -> Tensor:
 
 def gradient_norm(view: View, classes: ClassStats) -> Tensor:
     """g3 = || onehot(y) - S(u) ||_2, the norm of the loss gradient with respect to the logits."""
-    return (F.one_hot(view.label, view.logits.shape[1]) - view.logits.softmax(1)).norm(dim=1)
+    norm: Tensor = (F.one_hot(view.label, view.logits.shape[1]) - view.logits.softmax(1)).norm(dim=1)
+    return norm
 
 
 def cosine(view: View, classes: ClassStats) -> Tensor:

@@ -16,8 +16,8 @@ the head, u are the features: what is called logits below is what is read of the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,26 @@ from torch.func import functional_call
 
 from clp_aug.contract.errors import SettingError
 
-Weights = dict[str, Tensor]
+Weights = Mapping[str, Tensor]
+"""Parameters by name."""
 CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
 
 
-def virtual_pass(network: nn.Module, weights: Weights, x: Tensor):
+dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
+unpack: Callable[[Tensor], Any] = forward_ad.unpack_dual
+
+
+class HasLogits(Protocol):
+    """What a network returns. features: (n, A), the head's input; logits: (n, C)."""
+
+    @property
+    def features(self) -> Tensor: ...
+
+    @property
+    def logits(self) -> Tensor: ...
+
+
+def virtual_pass(network: nn.Module, weights: Weights, x: Tensor) -> Any:
     """Return network(x) at other weights; its own weights and batch-norm statistics stay as they are.
 
     weights: by name; those that are not named are the network's own.
@@ -39,17 +54,17 @@ def virtual_pass(network: nn.Module, weights: Weights, x: Tensor):
     return functional_call(network, {**weights, **buffers}, (x,))
 
 
-def logits_of(out) -> Tensor:
+def logits_of(out: HasLogits) -> Tensor:
     """Read the logits of a network's output: u where Omega acts behind them."""
     return out.logits
 
 
-def features_of(out) -> Tensor:
+def features_of(out: HasLogits) -> Tensor:
     """Read the features of a network's output: u where Omega acts on them."""
     return out.features
 
 
-Read = Callable[[Any], Tensor]
+Read = Callable[[HasLogits], Tensor]
 """Output of a network -> u."""
 
 
@@ -59,8 +74,8 @@ def forward_slope(
     """Return u' = d/de u(W + e v) at e = 0, (n, C), by one forward-mode pass. direction: v, in the weights' order."""
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own first use of torch.jit
-        duals = {n: forward_ad.make_dual(w, v) for (n, w), v in zip(weights.items(), direction, strict=True)}
-        slope = forward_ad.unpack_dual(read(virtual_pass(network, duals, x))).tangent
+        duals = {n: dual(w, v) for (n, w), v in zip(weights.items(), direction, strict=True)}
+        slope: Tensor | None = unpack(read(virtual_pass(network, duals, x))).tangent
     return torch.zeros(()) if slope is None else slope
 
 
@@ -88,7 +103,8 @@ def central_slope(
 
 def norm_of(tensors: Iterable[Tensor]) -> Tensor:
     """Return the Euclidean norm of all numbers together, a scalar."""
-    return torch.sqrt(sum(values.square().sum() for values in tensors))
+    squares = [values.square().sum() for values in tensors]
+    return torch.sqrt(sum(squares[1:], squares[0]))
 
 
 SLOPES = {"forward": forward_slope, "central": central_slope}
@@ -99,8 +115,8 @@ class Hypergradient(NamedTuple):
 
     gradients: d L_meta(W_hat(Omega), Omega) / d Omega, one tensor for each of Omega; meta_loss: scalar; training: the
     gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C); depends_on_weights: True if L_train
-    depends on a weight directly, not only through the logits (e.g. the head in ISDA's delta). The last three let the
-    final step reuse the pass.
+    depends on a weight directly, not only through the logits (e.g. the head in ISDA's delta); direction: v by weight.
+    training, cotangent and depends_on_weights let the final step reuse the pass.
     """
 
     gradients: tuple[Tensor, ...]
@@ -108,6 +124,7 @@ class Hypergradient(NamedTuple):
     training: tuple[Tensor, ...]
     cotangent: Tensor
     depends_on_weights: bool
+    direction: tuple[Tensor, ...]
 
 
 def hypergradient(
@@ -137,7 +154,8 @@ def hypergradient(
         gradients = gradients_of(weights, behind(logits), create_graph=True)
         training = gradients if penalty is None else added(gradients, gradients_of(weights, penalty))
     else:
-        outputs, seeds = [logits], [cotangent.detach()]
+        outputs: list[Tensor] = [logits]
+        seeds: list[Tensor | None] = [cotangent.detach()]
         if penalty is not None:
             outputs, seeds = [logits, penalty], [cotangent.detach(), None]
         training = gradients_of(weights, outputs, seeds)
@@ -150,7 +168,8 @@ def hypergradient(
     else:
         mixed = mixed_term(network, weights, images, cotangent, beside, learned, scaled, mode, read)
     found = tuple(d - m for d, m in zip(direct, mixed, strict=True))
-    return Hypergradient(found, loss, tuple(g.detach() for g in training), cotangent.detach(), bool(beside))
+    training = tuple(g.detach() for g in training)
+    return Hypergradient(found, loss, training, cotangent.detach(), bool(beside), direction)
 
 
 def behind_gradients(
@@ -167,7 +186,12 @@ def behind_gradients(
     return cotangent, {name: g for name, g in zip(weights, found, strict=True) if g is not None}
 
 
-def gradients_of(weights: Weights, outputs, seeds=None, create_graph: bool = False) -> tuple[Tensor, ...]:
+def gradients_of(
+    weights: Weights,
+    outputs: Tensor | Sequence[Tensor],
+    seeds: Tensor | Sequence[Tensor | None] | None = None,
+    create_graph: bool = False,
+) -> tuple[Tensor, ...]:
     """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad; the graph is kept."""
     return torch.autograd.grad(
         outputs, tuple(weights.values()), seeds, retain_graph=True, create_graph=create_graph, materialize_grads=True

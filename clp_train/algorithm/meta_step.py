@@ -1,8 +1,8 @@
 """META STEP: what it does before the real step of the classifier, and after it. Two forms, eqs. (8) and (9).
 
 Exact, as Algorithm 1 has it: a virtual step, the gradient of the meta loss for Omega, and then the real step with the
-Omega that has moved. Lagged, ours: the real step is taken for the virtual one, and Omega moves after it, which saves the
-virtual step's gradients.
+Omega that has moved. Lagged, ours: the real step is taken for the virtual one, and Omega moves after it, which saves
+the virtual step's gradients.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class MetaStep:
 
 
 class ExactMetaStep(MetaStep):
-    """Omega moves first, by the gradient at the virtual weights; the real step follows with the Omega that has moved."""
+    """Omega moves first, by the gradient at the virtual weights; the real step then uses the Omega that has moved."""
 
     result: Hypergradient
 

@@ -18,7 +18,7 @@ from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 
 if TYPE_CHECKING:
-    from clp_train.models.parts import Output
+    from clp_train.models.parts import Classifier, Output
     from clp_train.pictures.types import Batch, BoxedPictures
 
 BACKGROUND, LEARNT_BACKGROUND = "background", "learnt background"
@@ -68,7 +68,7 @@ class Method:
     perturbs: bool = False
     sees_background: bool = False
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         """Prepare the network for a stage (from 0); called when it starts and again when a run resumes within it."""
 
     def begin_stage(self, stage: int, scores: Scores) -> None:
@@ -113,7 +113,7 @@ class Method:
         """Return what goes into the objective for the pictures of a view, with a graph to `learned`."""
         return Terms()
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         """Return what is added to the objective, a scalar with a graph to the network and none to `learned`.
 
         out: of the network on the batch's pictures; called after `observe`, before `terms`.

@@ -38,7 +38,7 @@ class Omega(nn.Module):
             self.last.bias.data = (counts / counts.sum()).log()
 
     def forward(self, g: Tensor, label: Tensor) -> Tensor:
-        raw = self.last(self.hidden(g).relu())
+        raw: Tensor = self.last(self.hidden(g).relu())
         if self.form == "full":
             return raw
         bounded = BOUND * raw.tanh()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_train.algorithm.hypergradient import Weights, virtual_pass
 from clp_train.algorithm.losses import check_finite, cross_entropy
@@ -15,7 +15,7 @@ from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.algorithm.settings import SaliencySettings
 
 if TYPE_CHECKING:
-    from clp_train.models.parts import Output
+    from clp_train.models.parts import Classifier, Output
     from clp_train.pictures.types import Batch
 
 
@@ -85,7 +85,7 @@ class SaliencyTerm:
     def forward(
         self,
         forward: Callable[[Tensor], Output],
-        network: nn.Module,
+        network: Classifier,
         weights: Weights,
         batch: Batch,
         split: str,

@@ -7,13 +7,24 @@ pass as a convolution with a kernel as large as the picture, and that of batch n
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-aten = torch.ops.aten
+Geometry = tuple[Any, ...]
+"""Stride, padding, dilation, groups."""
+Wanted = tuple[bool, bool, bool]
+"""Whether the gradients of input, weight and bias are asked for."""
+Running = tuple["Tensor | None", "Tensor | None"]
+"""Running mean and variance of batch norm."""
+Gradients = tuple[Any, ...]
+"""One for each input of a function, None where there is none."""
+aten: Any = torch.ops.aten
+native_batch_norm: Any = torch.native_batch_norm
 SMALLEST = 1e-12  # |gamma| that may be divided by
 
 
@@ -21,13 +32,15 @@ class Convolution(Function):
     """torch.conv2d with numeric padding; geometry: stride, padding, dilation, groups; mode: `second_order`'s."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: tuple, mode: second_order) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, mode: second_order
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.geometry, ctx.mode = geometry, mode
         return torch.conv2d(x, weight, bias, *geometry)
 
     @staticmethod
-    def backward(ctx, gy: Tensor) -> tuple:
+    def backward(ctx: Any, gy: Tensor) -> Gradients:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad[:3]
         wanted = (to_x, False, False) if ctx.mode.inputs_only else (to_x, to_weight, to_bias)
@@ -41,14 +54,14 @@ class ConvolutionBackward(Function):
     """
 
     @staticmethod
-    def forward(ctx, gy: Tensor, x: Tensor, weight: Tensor, geometry: tuple, wanted: tuple) -> tuple:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: Wanted) -> Gradients:
         ctx.save_for_backward(gy, x, weight)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
         return _convolution_backward(gy, x, weight, geometry, wanted)
 
     @staticmethod
-    def backward(ctx, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> tuple:
+    def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Gradients:
         gy, x, weight = ctx.saved_tensors
         to_gy = to_x = to_weight = None
         if v_x is not None:
@@ -62,11 +75,12 @@ class ConvolutionBackward(Function):
         return to_gy, to_x, to_weight, None, None
 
 
-def _convolution_backward(gy: Tensor, x: Tensor, weight: Tensor, geometry: tuple, wanted: tuple) -> tuple:
+def _convolution_backward(gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: Wanted) -> Gradients:
     stride, padding, dilation, groups = geometry
-    return aten.convolution_backward(
+    gradients: Gradients = aten.convolution_backward(
         gy, x, weight, [weight.shape[0]], stride, padding, dilation, False, [0, 0], groups, list(wanted)
     )
+    return gradients
 
 
 class BatchNorm(Function):
@@ -76,14 +90,23 @@ class BatchNorm(Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, running: tuple, momentum: float, eps: float) -> Tensor:
-        y, mean, r = torch.native_batch_norm(x, gamma, beta, *running, True, momentum, eps)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+        running: Running,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        y: Tensor
+        y, mean, r = native_batch_norm(x, gamma, beta, *running, True, momentum, eps)
         ctx.save_for_backward(x, gamma, mean, r)
         ctx.eps = eps
         return y
 
     @staticmethod
-    def backward(ctx, gy: Tensor) -> tuple:
+    def backward(ctx: Any, gy: Tensor) -> Gradients:
         return *BatchNormBackward.apply(gy, *ctx.saved_tensors, ctx.eps), None, None, None
 
 
@@ -97,7 +120,7 @@ class BatchNormBackward(Function):
     """
 
     @staticmethod
-    def forward(ctx, gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> tuple:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
         gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
         ctx.save_for_backward(x, gamma, mean, r, gx, g_gamma)
         ctx.eps = eps
@@ -105,7 +128,7 @@ class BatchNormBackward(Function):
         return gx, g_gamma, g_beta
 
     @staticmethod
-    def backward(ctx, v_x: Tensor | None, v_gamma: Tensor | None, v_beta: Tensor | None) -> tuple:
+    def backward(ctx: Any, v_x: Tensor | None, v_gamma: Tensor | None, v_beta: Tensor | None) -> Gradients:
         if torch.is_grad_enabled():  # mean and r are constants below
             raise NotImplementedError("batch norm has no third derivative, here as in torch")
         x, gamma, mean, r, gx, gy_xhat = ctx.saved_tensors
@@ -128,14 +151,18 @@ class BatchNormBackward(Function):
         return to_gy, to_x, to_gamma, None, None, None
 
 
-def _batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> tuple:
-    return aten.native_batch_norm_backward(gy, x, gamma, None, None, mean, r, True, eps, [True, True, True])
+def _batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
+    gradients: Gradients = aten.native_batch_norm_backward(
+        gy, x, gamma, None, None, mean, r, True, eps, [True, True, True]
+    )
+    return gradients
 
 
 def _channel_products(a: Tensor, b: Tensor, zero: Tensor) -> Tensor:
     """Return sum(a b) of each channel, (C,): batch norm's own reduction, twice as fast as a product and a sum."""
     mask = [False, True, False]
-    return aten.native_batch_norm_backward(a, b, None, None, None, zero, zero + 1, True, 0.0, mask)[1]
+    products: Tensor = aten.native_batch_norm_backward(a, b, None, None, None, zero, zero + 1, True, 0.0, mask)[1]
+    return products
 
 
 def _sum(total: Tensor | None, part: Tensor) -> Tensor:
@@ -150,7 +177,7 @@ class second_order(TorchFunctionMode):
 
     inputs_only = False
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function is torch.conv2d:
             return self._conv2d(*args, **kwargs)
@@ -164,18 +191,40 @@ class second_order(TorchFunctionMode):
         finally:
             self.inputs_only = False
 
-    def _conv2d(self, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
+    def _conv2d(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
         if isinstance(padding, str) or input.dim() != 4:  # "same" pads unevenly at times
             return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         pairs = ((n, n) if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))
-        return Convolution.apply(input, weight, bias, (*pairs, groups), self)
+        output: Tensor = Convolution.apply(input, weight, bias, (*pairs, groups), self)
+        return output
 
 
-def _batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5) -> Tensor:
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     if x.dim() != 4 or weight is None or bias is None or (training and weight.detach().abs().min() < SMALLEST):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     if training:
-        return BatchNorm.apply(x, weight, bias, (running_mean, running_var), momentum, eps)
+        output: Tensor = BatchNorm.apply(x, weight, bias, (running_mean, running_var), momentum, eps)
+        return output
+    if running_mean is None or running_var is None:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     scale = weight * (running_var + eps).rsqrt()
     return x * scale[:, None, None] + (bias - running_mean * scale)[:, None, None]
 

@@ -58,7 +58,7 @@ class MetaStepSettings(Settings):
         "all", "Weights that the virtual step moves.", choices=("all", "last-block"), source="eq. (8)", part=META_STEP
     )
     meta_batch_norm: str = setting(
-        "batch", "Batch-norm statistics of the meta loss: those of the meta batch, or the running ones as in evaluation.",
+        "batch", "Batch-norm statistics of the meta loss: of the meta batch, or the running ones as in evaluation.",
         choices=("batch", "running"), part=META_STEP,
     )  # fmt: skip
     meta_interval: int = setting(1, "A meta step every so many steps.", low=1, part=META_STEP)

@@ -46,7 +46,9 @@ def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Sta
         share += stage.share
         stop = round(share * epochs)
         if stop <= start:
-            raise SettingError("epochs", epochs, f"the method has {len(stages)} stages and one would get none; raise it")
+            raise SettingError(
+                "epochs", epochs, f"the method has {len(stages)} stages and one would get none; raise it"
+            )
         narrowed = stage if trainable == "all" else replace(stage, trainable=trainable)
         planned.append((narrowed, range(start, stop)))
         start = stop

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,7 @@ from clp_train.algorithm.second_order import second_order
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings
 
 if TYPE_CHECKING:
-    from clp_train.models.parts import Output
+    from clp_train.models.parts import Classifier, Output
     from clp_train.pictures.types import Batch
 
 
@@ -41,13 +41,15 @@ class StepLosses:
 @dataclass(frozen=True)
 class StepRule:
     """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
-    all that learn; twice: what makes the saliency term's second derivatives cheap.
+    all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
+    of each name.
     """
 
     meta_step: MetaStepSettings = MetaStepSettings()
     saliency: SaliencySettings = SaliencySettings()
-    virtual: Callable[[nn.Module], Collection[str]] | None = None
+    virtual: Callable[[Classifier], Collection[str]] | None = None
     twice: Callable[[], Any] = second_order
+    meta_steps: Mapping[str, Callable[[BilevelProblem], MetaStep]] = field(default_factory=lambda: META_STEPS)
 
     def term_of(self, method: Method) -> SaliencyTerm:
         """Return eq. (6) with the method's lambda."""
@@ -77,7 +79,7 @@ class Training:
 class MetaObjective:
     """The bracket of eq. (9) of one meta batch: weights -> scalar. saliency: its term, once it was asked for."""
 
-    def __init__(self, network: nn.Module, method: Method, batch: Batch, rule: StepRule, step: int) -> None:
+    def __init__(self, network: Classifier, method: Method, batch: Batch, rule: StepRule, step: int) -> None:
         self.network, self.method, self.batch, self.rule, self.step = network, method, batch, rule, step
         self.saliency: Tensor | None = None
 
@@ -101,7 +103,7 @@ class MetaObjective:
 
 
 def train_step(
-    network: nn.Module,
+    network: Classifier,
     method: Method,
     optimiser: torch.optim.SGD,
     batch: Batch,
@@ -141,7 +143,7 @@ def train_step(
 
 def meta_step_of(
     rule: StepRule,
-    network: nn.Module,
+    network: Classifier,
     method: Method,
     optimiser: torch.optim.SGD,
     batch: Batch,
@@ -158,7 +160,7 @@ def meta_step_of(
         learning_rates(scope, optimiser), drift(scope, optimiser) if settings.virtual_momentum else None,
         method.learned, objective or no_objective, settings.hypergradient, training.read,
     )  # fmt: skip
-    return MetaStep(problem) if objective is None else META_STEPS[settings.meta_step](problem)
+    return MetaStep(problem) if objective is None else rule.meta_steps[settings.meta_step](problem)
 
 
 def no_objective(weights: Weights) -> Tensor:
@@ -166,7 +168,7 @@ def no_objective(weights: Weights) -> Tensor:
     raise ValueError("this step has no meta batch")
 
 
-def view_of(out: Output, head: nn.Module, batch: Batch, progress: float) -> View:
+def view_of(out: Output, head: nn.Linear, batch: Batch, progress: float) -> View:
     """Return what the classifier shows of a training batch, detached."""
     logits, features, weight = out.logits.detach(), out.features.detach(), head.weight.detach()
     return View(logits, features, weight, batch.label, batch.group, batch.row, progress)
@@ -190,7 +192,7 @@ def number(value: Tensor | None) -> float | None:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: Classifier) -> Iterator[None]:
     """Put a network that trains into evaluation mode for a while."""
     network.eval()
     try:

@@ -47,7 +47,8 @@ class TrainTable(NamedTuple):
 
     def require_meta_of_all_classes(self, method: str) -> None:
         """Raise SettingError if a class has no meta original, naming it."""
-        counts = torch.bincount(self.meta_label, minlength=self.classes)
+        label = self.label[:0] if self.meta_label is None else self.meta_label
+        counts = torch.bincount(label, minlength=self.classes)
         for c in (counts == 0).nonzero().flatten().tolist():
             named = self.class_names[c] if self.class_names else c
             raise SettingError(
@@ -57,7 +58,7 @@ class TrainTable(NamedTuple):
 
     def require_groups(self, method: str) -> None:
         """Raise SettingError if the data set knows no groups other than its classes."""
-        cells = torch.stack([self.label, self.group]).unique(dim=1)
+        cells = torch.unique(torch.stack([self.label, self.group]), dim=1)
         if self.groups <= self.classes or torch.bincount(cells[0]).max() < 2:
             raise SettingError(
                 "method", method, f"its groups are the {self.classes} classes; expected a data set that knows groups"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.common.progress import Watch, unwatched
@@ -16,7 +15,7 @@ from clp_train.algorithm.losses import check_finite
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, set_rates
 from clp_train.algorithm.settings import SgdSettings
 from clp_train.evaluating.outputs import BATCH, joined, score_backgrounds, without_object
-from clp_train.models.parts import Output, heads
+from clp_train.models.parts import Classifier, Output, heads
 from clp_train.pictures.batching import make_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
@@ -24,11 +23,12 @@ from clp_train.pictures.types import BoxedPictures
 
 NETWORKS = 2
 
+
 @dataclass(frozen=True)
 class Fitting:
     """How background networks learn: as the run does. start: makes the run's classifier as before its first step."""
 
-    start: Callable[[], nn.Module]
+    start: Callable[[], Classifier]
     seed: int
     epochs: int
     sgd: SgdSettings
@@ -48,7 +48,8 @@ def learnt_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch =
     order = torch.from_numpy(np.concatenate(held).argsort())
     networks = [fitting.start() for _ in range(NETWORKS)]
     optimisers = [build_optimiser(network, heads(network), fitting.sgd) for network in networks]
-    best, lowest = None, float("inf")
+    best: Output | None = None
+    lowest = float("inf")
     for epoch in watch(range(fitting.epochs), "BACKGROUND"):
         for k, (network, optimiser) in enumerate(zip(networks, optimisers, strict=True)):
             set_rates(optimiser, rate_factor(fitting.sgd, epoch, fitting.epochs))
@@ -58,6 +59,8 @@ def learnt_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch =
         loss = F.cross_entropy(out.logits, pictures.label).item()
         if loss < lowest or best is None:
             best, lowest = out, loss
+    if best is None:
+        raise ValueError("backgrounds are learnt in one epoch at least")
     return best
 
 
@@ -71,7 +74,7 @@ def halves_of(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def learn_epoch(
-    network: nn.Module,
+    network: Classifier,
     optimiser: torch.optim.SGD,
     pictures: BoxedPictures,
     rows: np.ndarray,
@@ -93,6 +96,6 @@ def learn_epoch(
         optimiser.step()
 
 
-def judge(network: nn.Module, pictures: BoxedPictures, rows: np.ndarray) -> Output:
+def judge(network: Classifier, pictures: BoxedPictures, rows: np.ndarray) -> Output:
     """Return what a network makes of some rows, int64 (n,), without their objects; taken a few at a time."""
     return joined([score_backgrounds(network, pictures.take(part)) for part in torch.from_numpy(rows).split(BATCH)])

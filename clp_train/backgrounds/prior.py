@@ -44,7 +44,8 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
     """
     x = features - features.mean(0)
     x = x / x.square().sum(1).mean().sqrt().clamp(min=1e-12)
-    fold, best, lowest = folds(label.numpy(), rng), None, float("inf")
+    fold, lowest = folds(label.numpy(), rng), float("inf")
+    best = never_zero(torch.zeros(len(label), classes).softmax(1), label)
     for decay in DECAYS:
         logits = torch.empty(len(label), classes)
         for k in range(FOLDS):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.evaluating.gradcam import gradcam
 from clp_train.evaluating.metrics import predict
+from clp_train.models.parts import Classifier
 from clp_train.pictures.types import BoxedPictures, as_input, masks, meta_of_kinds
 
 SHOWN, BATCH = 24, 50
@@ -77,7 +78,7 @@ def attention(maps: Tensor, inside: Tensor) -> Attention:
     )
 
 
-def look_at(network: nn.Module, meta: BoxedPictures) -> tuple[dict[str, Any], list[Look]]:
+def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], list[Look]]:
     """Return the share of attention inside the boxes as plain JSON, and some pictures with their maps for the page.
 
     Grad-CAM of each original's own label; the pictures shown are spread evenly over the originals, whose order goes
@@ -92,5 +93,5 @@ def look_at(network: nn.Module, meta: BoxedPictures) -> tuple[dict[str, Any], li
     return dataclasses.asdict(attention(maps, inside)), list(map(Look, *(column[rows] for column in columns)))
 
 
-def _maps(network: nn.Module, pictures: BoxedPictures, rows: Tensor) -> Tensor:
+def _maps(network: Classifier, pictures: BoxedPictures, rows: Tensor) -> Tensor:
     return gradcam(network, as_input(pictures.images[rows]), pictures.label[rows])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError, pick
+from clp_train.models.parts import Classifier
 from clp_train.models.untouched import untouched
 
 
-def gradcam(network: nn.Module, images: Tensor, label: Tensor, layer: str | None = None) -> Tensor:
+def gradcam(network: Classifier, images: Tensor, label: Tensor, layer: str | None = None) -> Tensor:
     """Return the Grad-CAM of the label's logit, float32 (n, H, W) >= 0, bilinear from the layer's size.
 
     images: float (n, 3, H, W) in [0, 1]; label: int64 (n,); layer: dotted name, None for the last of `map_layers`.
@@ -23,7 +27,7 @@ def gradcam(network: nn.Module, images: Tensor, label: Tensor, layer: str | None
         name = names[-1] if layer is None else pick({name: name for name in names}, layer, "layer")
         maps: list[Tensor] = []  # of the layer's last call: some networks call one module more than once
 
-        def cut(_module, _inputs, output):
+        def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
             maps[:] = [output.detach().requires_grad_()]
             return maps[0].clone()  # what follows may work in place
 
@@ -38,7 +42,7 @@ def gradcam(network: nn.Module, images: Tensor, label: Tensor, layer: str | None
     return F.interpolate(evidence, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def map_layers(network: nn.Module, run, image: Tensor) -> list[str]:
+def map_layers(network: Classifier, run: Callable[[Tensor], Any], image: Tensor) -> list[str]:
     """Return the names of the modules that give maps (n, K, h, w) of more than one pixel, in the order they finish.
 
     The last one is what stands before global pooling. run: the network as a function; image: float (1, 3, H, W).
@@ -46,8 +50,8 @@ def map_layers(network: nn.Module, run, image: Tensor) -> list[str]:
     """
     names: list[str] = []
 
-    def note(name: str):
-        def hook(_module, _inputs, output):
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1:
                 names.append(name)
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_train.algorithm.losses import REMEDY, DivergedError
 from clp_train.evaluating.outputs import BATCH, outputs
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
-NONE: Mapping = {}
+NONE: Mapping[str, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ def measure(
     right = predicted == label
     per_class, class_counts = shares(right, label, classes)
     per_group, group_counts = shares(right, group, len(train_counts))
-    present = [g for g, n in enumerate(group_counts) if n]
+    present = {g: accuracy for g, accuracy in enumerate(per_group) if accuracy is not None}
     weights = {g: train_counts[g] for g in present}
     if not any(weights.values()):
         weights = dict.fromkeys(present, 1)
     return Metrics(
         average=float(right.double().mean()),
-        weighted_average=sum(w * per_group[g] for g, w in weights.items()) / sum(weights.values()),
-        worst=min(per_group[g] for g in present),
+        weighted_average=sum(w * present[g] for g, w in weights.items()) / sum(weights.values()),
+        worst=min(present.values()),
         per_class=tuple(per_class),
         per_group=tuple(per_group),
         class_counts=tuple(class_counts),
@@ -93,7 +93,7 @@ def logits_of(out: Output) -> Tensor:
     return out.logits
 
 
-def predict(network: nn.Module, images: Tensor, judge: Callable[[Output], Tensor] = logits_of) -> Tensor:
+def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tensor] = logits_of) -> Tensor:
     """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
 
     judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
@@ -110,7 +110,7 @@ def predict(network: nn.Module, images: Tensor, judge: Callable[[Output], Tensor
 
 
 def evaluate(
-    network: nn.Module,
+    network: Classifier,
     pictures: Pictures,
     classes: int,
     train_counts: list[int],

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.contract.schema import GREY
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Scores
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
 
 BATCH = 250
 
 
 @torch.no_grad()
-def outputs(network: nn.Module, images: Iterable[Tensor]) -> Iterator[Output]:
+def outputs(network: Classifier, images: Iterable[Tensor]) -> Iterator[Output]:
     """Yield what the network makes of parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
 
     The network is left in that mode.
@@ -32,13 +32,13 @@ def joined(parts: Iterable[Output]) -> Output:
     return Output(torch.cat([part.features for part in whole]), torch.cat([part.logits for part in whole]))
 
 
-def score(network: nn.Module, pictures: Pictures) -> Output:
+def score(network: Classifier, pictures: Pictures) -> Output:
     """Return features and logits of all pictures, untransformed."""
     return joined(outputs(network, pictures.images.split(BATCH)))
 
 
-def score_backgrounds(network: nn.Module, pictures: BoxedPictures) -> Output:
-    """Return features and logits of pictures (N, 3, H, W), uint8, whose boxes are grey; they are made some at a time."""
+def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
+    """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time."""
     parts = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
     return joined(outputs(network, (without_object(images, box) for images, box in parts)))
 
@@ -50,7 +50,7 @@ def without_object(images: Tensor, box: Tensor) -> Tensor:
 
 
 def scores_of(
-    network: nn.Module,
+    network: Classifier,
     train: BoxedPictures,
     originals: BoxedPictures,
     background: BoxedPictures | None = None,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.method import Method
 from clp_train.evaluating.outputs import score
+from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import BoxedPictures
 
@@ -31,7 +32,7 @@ def raises(logits: Tensor, delta: Tensor, label: Tensor) -> Tensor:
 
 @torch.no_grad()
 def raised_losses(
-    network: nn.Module,
+    network: Classifier,
     method: Method,
     train: BoxedPictures,
     wrong: Tensor | None,
@@ -51,13 +52,16 @@ def raised_losses(
         return {}
     rows = rng_for(seed, 0, "loss changes").permutation(len(train))[:MOST]
     out = score(network, train.take(torch.from_numpy(rows)))
-    head, up = network.head.weight.detach(), []
+    head, parts = network.head.weight.detach(), []
     for part in np.array_split(np.arange(len(rows)), steps_per_epoch(len(rows), batch_size)):
         at = torch.from_numpy(rows[part])
         label, logits = train.label[at], out.logits[part]
         view = View(logits, out.features[part], head, label, train.group[at], at, progress)
-        up.append(raises(logits, method.terms(view).delta, label))
-    up, kind = torch.cat(up), wrong[torch.from_numpy(rows)]
+        delta = method.terms(view).delta
+        if delta is None:
+            raise ValueError(f"{type(method).__name__} says that it perturbs, and its terms have no delta")
+        parts.append(raises(logits, delta, label))
+    up, kind = torch.cat(parts), wrong[torch.from_numpy(rows)]
     return {name: share(up[kind == of]) for name, of in ((RIGHT_UP, False), (WRONG_UP, True))}
 
 

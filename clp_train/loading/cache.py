@@ -19,7 +19,7 @@ def path_of(folder: Path, *key: object) -> Path:
 
 def digest_of(array: np.ndarray) -> str:
     """Return sha256 over the bytes of an array."""
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def cached(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], None]) -> np.ndarray:
@@ -32,7 +32,9 @@ def cached(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.n
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make folder {path.parent} ({error.strerror}); choose another cache folder") from None
+            raise InputError(
+                f"cannot make folder {path.parent} ({error.strerror}); choose another cache folder"
+            ) from None
         with written_beside(path) as temporary:
             values = np.lib.format.open_memmap(temporary, "w+", kind, shape)
             fill(values)

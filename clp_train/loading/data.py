@@ -116,7 +116,7 @@ def meta_pictures(shard: ShardReader) -> BoxedPictures:
 
 
 def held_out_splits(shard: ShardReader, read: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
-    """Return the pictures of val and of each test split that has any, meta pictures left out, and their strata, by name.
+    """Return val and each test split that has pictures, without those of the meta set, and their strata, by name.
 
     Raises InputError where there is nothing to measure on.
     """
@@ -155,10 +155,10 @@ def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], thinned: b
 
 def strata_of(dataset: Dataset, rows: np.ndarray) -> dict[str, Tensor]:
     """Return which of some rows, int64 (n,), are in each stratum: name -> bool (n,)."""
-    found = {}
+    members: dict[str, Tensor] = {}
     for names, index in dataset.strata.values():
-        found |= {name: torch.from_numpy(index[rows] == k) for k, name in enumerate(names)}
-    return found
+        members |= {name: torch.from_numpy(index[rows] == k) for k, name in enumerate(names)}
+    return members
 
 
 def geometry(shard: ShardReader) -> tuple[int, str]:

@@ -120,6 +120,6 @@ class AceLite(Method):
 def build(options: Options, context: Context) -> AceLite:
     """Return the method before its first step. Raises SettingError where there is one class."""
     if context.table.classes < 2:
-        raise SettingError("method", context.method, "the data set has one class; expected two at least, for what is not"
-                           " of a class")  # fmt: skip
+        reason = "the data set has one class; expected two at least, for what is not of a class"
+        raise SettingError("method", context.method, reason)
     return AceLite(options, context.table, context.generator)

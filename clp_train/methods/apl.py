@@ -26,9 +26,7 @@ PASSIVE: dict[str, Loss] = {
 class Options(Settings):
     """The settings of the active passive loss. Source: the authors' settings for CIFAR-10."""
 
-    active: str = setting(
-        "nce", "Loss that fits: normalised cross entropy, or normalised focal loss.", choices=ACTIVE
-    )
+    active: str = setting("nce", "Loss that fits: normalised cross entropy, or normalised focal loss.", choices=ACTIVE)
     passive: str = setting(
         "rce", "Loss that keeps off other classes: reverse cross entropy, or mean absolute error.",
         choices=tuple(PASSIVE),
@@ -37,9 +35,7 @@ class Options(Settings):
     beta: float = setting(
         1.0, "Weight of the passive loss.", low=0, source="theirs for CIFAR-100 is 0.1 with rce, 1 with mae"
     )
-    gamma: float = setting(
-        0.5, "Exponent of the normalised focal loss.", low=0, works_with=("active", ("nfl",))
-    )
+    gamma: float = setting(0.5, "Exponent of the normalised focal loss.", low=0, works_with=("active", ("nfl",)))
 
 
 class ActivePassive(Method):

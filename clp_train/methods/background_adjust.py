@@ -22,9 +22,7 @@ from clp_train.backgrounds.prior import background_start
 class Options(Settings):
     """The setting of background adjustment. Source: ours."""
 
-    tau: float = setting(
-        1.0, "Factor of log P(class | background) in the logits; 0 gives plain cross entropy.", low=0
-    )
+    tau: float = setting(1.0, "Factor of log P(class | background) in the logits; 0 gives plain cross entropy.", low=0)
 
 
 class BackgroundAdjust(Method):

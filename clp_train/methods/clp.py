@@ -37,8 +37,8 @@ class Options(OmegaRate):
         choices=FORMS, source="section 3.2 has the full form",
     )  # fmt: skip
     omega_start: str = setting(
-        "zero", "Where delta starts: at 0, at the log class shares, or at the log probabilities of the classes given the"
-        " picture without its object.", choices=("zero", "log-prior", "background"), source="ours",
+        "zero", "Where delta starts: at 0, at the log class shares, or at the log probabilities of the classes given"
+        " the picture without its object.", choices=("zero", "log-prior", "background"), source="ours",
     )  # fmt: skip
     leave_out: int = setting(
         0, "Characteristic of Table 1 that Omega sees as 0; 0 leaves none out.", low=0, high=len(CHARACTERISTICS),

@@ -33,13 +33,11 @@ class Options(Settings):
     size: int = setting(17, "Pictures in each part of a set; fewer where the batch is small.", low=1)
     temperature: float = setting(0.1, "Temperature of the similarities.", low=0.001)
     contrast: float = setting(0.75, "Share of the contrastive terms in the objective.", low=0, high=1)
-    first: float = setting(
-        0.5, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours"
-    )
+    first: float = setting(0.5, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours")
 
 
 class CorrectNContrast(Method):
-    """Stage 0 is ERM; stage 1 starts again from the first weights, on batches of sets, each of which has `PARTS` parts of `size` pictures.
+    """Stage 0 is ERM; stage 1 starts again, on batches of sets, each of which has `PARTS` parts of `size` pictures.
 
     predicted: int64 (N,), what the first network made of the training pictures, their labels until then. An epoch has
     as many batches as one of ERM; a step per set, or per as many as the batch holds, is ours.

@@ -33,9 +33,7 @@ class FineTuneOptions(Options):
     share: float = setting(
         0.1, "Share of the run's epochs for the second stage.", above=0, below=1, source="ours: 20 epochs of 200"
     )
-    rate: float = setting(
-        0.1, "Learning rate of the second stage, as a multiple of the run's.", low=0, source="ours"
-    )
+    rate: float = setting(0.1, "Learning rate of the second stage, as a multiple of the run's.", low=0, source="ours")
 
 
 OPTIONS = {"crt": Options, "lws": Options, "cb-fine-tune": FineTuneOptions}

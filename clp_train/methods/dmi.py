@@ -70,8 +70,8 @@ class Dmi(Method):
         value = determinant_loss(logits, label)
         if value.isinf():
             raise DivergedError(
-                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise batch_size, or start, the share"
-                " of cross entropy"
+                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise batch_size, or start, the"
+                " share of cross entropy"
             )
         return value.expand(len(label))
 

@@ -63,8 +63,8 @@ class Irm(VRex):
 
     strength: float = setting(100.0, "Weight of the penalty.", low=0, source=GULRAJANI)
     estimate: str = setting(
-        "square", "How the squared derivative is estimated: by the square in the batch, or by the product of two halves,"
-        " which is unbiased.", choices=("square", "halves"), source="Arjovsky et al. 2019",
+        "square", "How the squared derivative is estimated: by the square in the batch, or by the product of two"
+        " halves, which is unbiased.", choices=("square", "halves"), source="Arjovsky et al. 2019",
     )  # fmt: skip
 
 
@@ -86,7 +86,8 @@ OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
 def settled(options: Coral, steps: int) -> Coral:
     """Return the settings for a run of so many steps: half of them, 500 at most, in place of None."""
     early = min(LONGEST, steps // 2)
-    return replace(options, **{f.name: early for f in fields(options) if getattr(options, f.name) is None})
+    settings: dict[str, Any] = {f.name: early for f in fields(options) if getattr(options, f.name) is None}
+    return replace(options, **settings)
 
 
 class Aligned(Method):
@@ -94,7 +95,11 @@ class Aligned(Method):
 
     def __init__(self, options: Coral, table: TrainTable) -> None:
         self.options, self.of_group = options, table.environments()
-        parts: dict[str, Tensor | None] = {"environment": self.of_group[table.group], "group": table.group, "natural": None}
+        parts: dict[str, Tensor | None] = {
+            "environment": self.of_group[table.group],
+            "group": table.group,
+            "natural": None,
+        }
         self.part = parts[options.batches]
 
     def environment(self, group: Tensor) -> Tensor:
@@ -173,11 +178,16 @@ class Narrowed(Invariant):
         return plain + narrow / max(1.0, self.strength())
 
 
-KINDS: dict[str, Callable[[Any, TrainTable], Aligned]] = {"irm": Invariant, "ib-irm": Narrowed, "v-rex": Annealed, "coral": Aligned}
+KINDS: dict[str, Callable[[Any, TrainTable], Aligned]] = {
+    "irm": Invariant,
+    "ib-irm": Narrowed,
+    "v-rex": Annealed,
+    "coral": Aligned,
+}
 
 
 def build(options: Coral, context: Context) -> Aligned:
-    """Return the method before its first step. Raises SettingError for a data set without groups, or frozen features."""
+    """Return the method before its first step. Raises SettingError without groups, and for frozen features."""
     context.table.require_groups(context.method)
     if context.method in ("coral", "ib-irm"):
         require_learning_body(context, "acts on features that learn")

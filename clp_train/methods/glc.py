@@ -25,7 +25,7 @@ from clp_train.methods.parts.present import present
 
 @dataclass(frozen=True)
 class Options(Settings):
-    """The setting of gold loss correction."""
+    """The setting of gold loss correction. Source: Hendrycks et al. 2018."""
 
     smoothing: float = setting(
         0.0, "s of T = (1 - s) T-hat + s / C, for classes with few clean pictures; 0 takes T-hat as it is.", low=0,

@@ -7,11 +7,12 @@ are those of clp_aug.fills: the same partner gives the same pixels.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from clp_aug.contract.boxes import usable_strip
 from clp_aug.contract.errors import UsageError
+from clp_train.models.parts import Classifier
 from clp_train.models.untouched import untouched
 from clp_train.pictures.types import masks
 
@@ -64,7 +65,7 @@ def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Genera
 
 
 def fgsm(
-    network: nn.Module,
+    network: Classifier,
     images: Tensor,
     box: Tensor,
     label: Tensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class Batch:
     def first(self, n: int) -> Batch:
         """Return the first n pictures, without partners."""
         parts = {name: values[:n] for name, values in vars(self).items() if isinstance(values, Tensor)}
-        return Batch(**parts)
+        return replace(self, **parts, second=None)
 
 
 def masks(box: Tensor, height: int, width: int) -> Tensor:

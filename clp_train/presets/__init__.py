@@ -107,4 +107,5 @@ def check_shard(name: str, dataset: str, settings: Mapping[str, Any]) -> None:
     actual = [dataset, *(f"{key} {settings.get(key)}" for key in keys)]
     others = [other for other in names() if (own := load_preset(other).data) and fits(own, dataset, settings)]
     remedy = f"take {' or '.join(others)}" if others else NO_PRESET
-    raise UsageError(f"preset {name} needs a shard of {', '.join(expected)}; this one is of {', '.join(actual)}: {remedy}")
+    needed, shown = ", ".join(expected), ", ".join(actual)
+    raise UsageError(f"preset {name} needs a shard of {needed}; this one is of {shown}: {remedy}")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import SettingError, pick
@@ -22,12 +21,12 @@ from clp_train.loading.data import RunData, channel_statistics
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.models.heads import make_head
-from clp_train.models.parts import Output, Peers, frozen_batch_norm, last_block
+from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm, last_block
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
 from clp_train.pictures.types import meta_of_kinds
 
-Start = Callable[[], nn.Module]
+Start = Callable[[], Classifier]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Assembly:
     config: TrainConfig
     data: RunData
     method: Method
-    network: nn.Module
+    network: Classifier
     start: Start
     stages: list[tuple[Stage, range]]
     rule: StepRule
@@ -70,7 +69,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
     check_stages(stages, method, config)
 
-    def start() -> nn.Module:
+    def start() -> Classifier:
         return start_network(config, data, method)
 
     fitting = Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
@@ -103,11 +102,11 @@ def step_rule(config: TrainConfig) -> StepRule:
     return StepRule(config.meta_step, config.saliency, virtual)
 
 
-def start_network(config: TrainConfig, data: RunData, method: Method) -> nn.Module:
+def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:
     """Return the classifier before its first step, with the method's last layer; two of them for peers."""
     statistics, classes = channel_statistics(data.train.images), len(data.header.class_names)
 
-    def start(number: int) -> nn.Module:
+    def start(number: int) -> Classifier:
         generator = generator_for(config.run.seed, number, "network")
         network = build_model(config.model.model, classes, *statistics, generator)
         if method.head != "linear":

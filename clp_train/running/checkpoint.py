@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Position:
     step: int = 0
     begun: bool = False
     losses: list[StepLosses] = field(default_factory=list)
-    history: list[dict] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     selected: Snapshot | None = None
     best: Snapshot | None = None
     spent: Spent = field(default_factory=Spent)
@@ -56,7 +57,7 @@ class Checkpoint:
     """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON."""
 
     path: Path
-    key: dict
+    key: dict[str, Any]
 
     def save(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position) -> str:
         """Write the state, atomically; return where it is in words."""
@@ -104,7 +105,7 @@ class Checkpoint:
         return at, part("momentum")
 
 
-def snapshot_json(snapshot: Snapshot | None) -> dict | None:
+def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:
     """Return epoch and metrics of a snapshot as plain JSON, its state left out; None for none."""
     if snapshot is None:
         return None
@@ -114,10 +115,15 @@ def snapshot_json(snapshot: Snapshot | None) -> dict | None:
     }
 
 
-def snapshot_of(plain: dict | None, state: dict[str, Tensor]) -> Snapshot | None:
+def snapshot_of(plain: dict[str, Any] | None, state: dict[str, Tensor]) -> Snapshot | None:
     """Return the snapshot of what `snapshot_json` gave and a state."""
     if plain is None:
         return None
-    metrics = {split: Metrics(**{k: tuple(v) if isinstance(v, list) else v for k, v in m.items()})
-               for split, m in plain["metrics"].items()}  # fmt: skip
+    metrics = {split: metrics_of(values) for split, values in plain["metrics"].items()}
     return Snapshot(plain["epoch"], state, metrics)
+
+
+def metrics_of(plain: dict[str, Any]) -> Metrics:
+    """Return the metrics that JSON holds: lists are tuples."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+    return Metrics(**values)

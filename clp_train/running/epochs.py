@@ -20,7 +20,8 @@ def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics]
     if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
         at.selected = Snapshot(epoch, copied(network), metrics)
     test = first_test(metrics) if watch_test else None
-    if test is not None and (at.best is None or test.average > first_test(at.best.metrics).average):
+    best = first_test(at.best.metrics) if at.best is not None else None
+    if test is not None and (best is None or test.average > best.average):
         at.best = Snapshot(epoch, {}, metrics)
 
 

@@ -6,11 +6,11 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.schema import ORIGINAL
@@ -26,7 +26,7 @@ from clp_train.evaluating.raised_losses import raised_losses
 from clp_train.loading.data import RunData
 from clp_train.loading.features import probe_of
 from clp_train.models.heads import start_head
-from clp_train.models.parts import Peers, heads
+from clp_train.models.parts import Classifier, Peers, heads
 from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import Batch, BoxedPictures, meta_of_kinds
@@ -45,10 +45,10 @@ class Trained:
     features of a body that never learns.
     """
 
-    network: nn.Module
+    network: Classifier
     last: Snapshot
     selected: Snapshot | None
-    history: list[dict]
+    history: list[dict[str, Any]]
     spent: Spent
     best_on_test: Snapshot | None = None
 
@@ -69,7 +69,7 @@ class Hooks:
     """
 
     on_step: Callable[[Done], None] = lambda _: None
-    on_epoch: Callable[[list[dict]], None] = lambda _: None
+    on_epoch: Callable[[list[dict[str, Any]]], None] = lambda _: None
     watch: Watch = unwatched
     train_step: Callable[..., StepLosses] = train_step
 
@@ -84,7 +84,7 @@ class Part:
     """
 
     stage: Stage
-    learner: nn.Module
+    learner: Classifier
     data: RunData
     stream: BoxedPictures
     meta: MetaStream | None
@@ -226,7 +226,7 @@ class Run:
                 self.part = part_of(stage, self.assembly)
             everything = self.measure(tuple(self.data.evaluation))
             selected = Snapshot(selected.epoch, selected.state, everything)
-        network = self.network.nets[0] if isinstance(self.network, Peers) else self.network
+        network = self.network.first if isinstance(self.network, Peers) else self.network
         return Trained(network, last, selected, self.at.history, self.clock.read(), self.at.best)
 
 

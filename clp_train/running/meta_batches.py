@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_train.config import MetaBatchSettings
+from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import make_batch, meta_rows
 from clp_train.pictures.infills import fgsm, mix_rand
 from clp_train.pictures.keys import generator_for
@@ -26,7 +26,7 @@ class MetaStream:
     batches: BatchSettings
     seed: int
 
-    def batch(self, step: int, network: nn.Module) -> Batch:
+    def batch(self, step: int, network: Classifier) -> Batch:
         """Return the meta batch of one step, transformed as training pictures are.
 
         network: the classifier as it is, which FGSM attacks; it is left as it was.
@@ -44,7 +44,7 @@ class MetaStream:
 
 
 def online_factuals(
-    originals: BoxedPictures, settings: MetaBatchSettings, generator: torch.Generator, network: nn.Module
+    originals: BoxedPictures, settings: MetaBatchSettings, generator: torch.Generator, network: Classifier
 ) -> BoxedPictures:
     """Return a factual of each original whose background can be replaced; uint8 as they came."""
     if not len(originals):

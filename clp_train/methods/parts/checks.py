@@ -9,7 +9,7 @@ FEATURES_ONCE = "changes pictures at every step, and a frozen body's features ar
 
 
 def require_learning_body(context: Context, why: str) -> None:
-    """Raise SettingError for a run of the last layer alone, of a method that needs more; why: goes on after its name."""
+    """Raise SettingError for a run of the last layer only, of a method that needs more; why: follows its name."""
     if context.trainable == "head":
         raise SettingError("trainable", "head", f"method {context.method} {why}", {"trainable": "all"})
 

@@ -66,8 +66,8 @@ def feature_variance(features: Tensor, env: Tensor) -> Tensor:
     means, counts = part_means(features, env)
     where = env.unique(return_inverse=True)[1]
     squares, _ = part_means((features - means[where]).square().mean(1), env)
-    there = counts > 1
-    return (squares * counts / (counts - 1).clamp(min=1))[there].sum() / there.sum().clamp(min=1)
+    several = counts > 1
+    return (squares * counts / (counts - 1).clamp(min=1))[several].sum() / several.sum().clamp(min=1)
 
 
 def alignment(features: Tensor, env: Tensor) -> Tensor:

@@ -42,12 +42,12 @@ def revealed(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
     """That share of the box's columns shows the original, from its left or its right edge, to the nearest column."""
     x0, _, x1, _ = pairs.originals.box.T
     width = x1 - x0
-    shown = (share * width).round().long()
+    columns = (share * width).round().long()
     left = torch.rand(share.shape, generator=generator) < 0.5
-    start = torch.where(left, x0, x1 - shown)[:, None]
+    start = torch.where(left, x0, x1 - columns)[:, None]
     xs = torch.arange(pairs.originals.images.shape[3])
-    kept = (xs >= start) & (xs < start + shown[:, None])  # (P, W)
-    return torch.where(kept[:, None, None], pairs.originals.images, pairs.counterfactuals.images)
+    original = (xs >= start) & (xs < start + columns[:, None])  # (P, W)
+    return torch.where(original[:, None, None], pairs.originals.images, pairs.counterfactuals.images)
 
 
 SOURCES = {"blend": blended, "reveal": revealed}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional as F
 
+from clp_train.methods.parts.present import present
 from clp_train.pictures.types import Batch
 
 
@@ -17,7 +18,8 @@ def interpolated(batch: Batch, share: Tensor, classes: int) -> Batch:
     """
     share = share.to(batch.images)
     wide = share.view(-1, *[1] * (batch.images.dim() - 1))
-    labels = [F.one_hot(part.label, classes).to(share) for part in (batch, batch.second)]
+    second = present(batch.second, "partners of the batch")
+    labels = [F.one_hot(part.label, classes).to(share) for part in (batch, second)]
     target = share[:, None] * labels[0] + (1 - share)[:, None] * labels[1]
-    images = wide * batch.images + (1 - wide) * batch.second.images
+    images = wide * batch.images + (1 - wide) * second.images
     return replace(batch, images=images, target=target, second=None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.contract.errors import SettingError, pick
 
 FORMS = ("full", "diag")
 LIMIT = 1e9  # bytes of full covariances: 100 classes and 640 features take 0.16e9, 1000 and 2048 take 17e9
 
 
 class Moments:
-    """Means and covariances of all features seen so far, by class; features are taken as they are, without a graph.
+    """Means and covariances of all features so far, by class; features are taken as they are, without a graph.
 
     count: (C,); mean: (C, A); covariance: (C, A, A), or its diagonals (C, A); population covariances, 0 at the start.
     """
@@ -24,16 +24,16 @@ class Moments:
     def start(cls, weight: Tensor, form: str) -> Moments:
         """Return the moments before the first picture, of the head's type, float32 at least, where the head is.
 
-        weight: of the head, (C, A); form: "full" or "diag". Raises UsageError for covariances that memory cannot hold.
+        weight: of the head, (C, A); form: "full" or "diag". Raises SettingError for those that memory cannot hold.
         """
         pick(dict.fromkeys(FORMS), form, "covariance")
         (classes, features), dtype = weight.shape, torch.promote_types(weight.dtype, torch.float32)
         size = classes * features**2 * dtype.itemsize
         if form == "full" and size > LIMIT:
-            raise UsageError(
-                f"--set covariance=full: {classes} classes and {features} features take {size / 1e9:.1f} GB, expected"
-                f" at most {LIMIT / 1e9:.0f} GB; take --set covariance=diag"
-            )
+            raise SettingError(
+                "covariance", form, f"{classes} classes and {features} features take {size / 1e9:.1f} GB, expected at"
+                f" most {LIMIT / 1e9:.0f} GB", {"covariance": "diag"},
+            )  # fmt: skip
         shape = (classes, features) + (features,) * (form == "full")
         shapes = ((classes,), (classes, features), shape)
         return cls(*(torch.zeros(s, dtype=dtype, device=weight.device) for s in shapes))
@@ -51,13 +51,13 @@ class Moments:
         share = counts / (self.count[classes] + counts)
         if self.covariance.dim() == 2:
             r = share[:, None]
-            own = torch.zeros_like(mean).index_add_(0, where, centred.square()) / counts[:, None]
-            self.covariance[classes] = (1 - r) * self.covariance[classes] + r * own + r * (1 - r) * shift.square()
+            spread = torch.zeros_like(mean).index_add_(0, where, centred.square()) / counts[:, None]
+            self.covariance[classes] = (1 - r) * self.covariance[classes] + r * spread + r * (1 - r) * shift.square()
         else:
             for k, c in enumerate(classes.tolist()):
                 r, part = share[k].item(), centred[where == k]
-                own = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
-                own.addr_(shift[k], shift[k], alpha=r * (1 - r))
+                spread = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
+                spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
         self.mean[classes] += share[:, None] * shift
         self.count[classes] += counts
 
@@ -90,12 +90,12 @@ def isda_delta(
         spread = covariance[classes]
     else:
         spread = (mixing[classes].to(covariance) @ covariance.flatten(1)).view(-1, *covariance.shape[1:])
-    own = weight[classes]  # (K, A)
+    at_label = weight[classes]  # (K, A)
     if covariance.dim() == 2:
-        cross = (own * spread) @ weight.T
-        form = spread @ weight.square().T - 2 * cross + (own.square() * spread).sum(1, keepdim=True)
+        cross = (at_label * spread) @ weight.T
+        form = spread @ weight.square().T - 2 * cross + (at_label.square() * spread).sum(1, keepdim=True)
         form = form.scatter(1, classes[:, None], 0.0)  # rounding leaves more than that
     else:
-        gaps = (weight - w for w in own.unbind())  # (C, A) each
+        gaps = (weight - w for w in at_label.unbind())  # (C, A) each
         form = torch.stack([((gap @ s) * gap).sum(1) for gap, s in zip(gaps, spread.unbind(), strict=True)])
     return strength / 2 * form[where]

@@ -7,9 +7,16 @@ A transform is a function (images, inside, generator) -> (images, inside): uint8
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from clp_aug.contract.errors import pick
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Transform = Callable[["Tensor", "Tensor", "torch.Generator"], "tuple[Tensor, Tensor]"]
 TRANSFORMS = {
     "pad-crop-flip": "clp_train.pictures.transforms.joint:pad_crop_flip",
     "resize-crop-flip": "clp_train.pictures.transforms.joint:resize_crop_flip",
@@ -20,7 +27,8 @@ TRANSFORMS = {
 """Name -> module:function; loaded on request."""
 
 
-def load_transform(name: str):
+def load_transform(name: str) -> Transform:
     """Import and return a transform. Raises UsageError for an unknown name."""
     module, function = pick(TRANSFORMS, name, "transform").split(":")
-    return getattr(importlib.import_module(module), function)
+    transform: Transform = getattr(importlib.import_module(module), function)
+    return transform

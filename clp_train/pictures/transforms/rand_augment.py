@@ -7,6 +7,7 @@ likely. Its ranges and fills are those of AutoAugment (Cubuk et al. 2019). Rotat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
     "equalize": lambda pair, _: (ImageOps.equalize(pair[0]), pair[1]),
     "contrast": enhance(ImageEnhance.Contrast),
     "color": enhance(ImageEnhance.Color),
-    "solarize": lambda pair, draw: (ImageOps.solarize(pair[0], 256 * (1 - draw.level / LEVELS)), pair[1]),
+    "solarize": lambda pair, draw: (ImageOps.solarize(pair[0], math.ceil(256 * (1 - draw.level / LEVELS))), pair[1]),
     "brightness": enhance(ImageEnhance.Brightness),
 }
 
