@@ -28,6 +28,7 @@ from clp_aug.contract.errors import SettingError
 
 Weights = Mapping[str, Tensor]
 """Parameters by name."""
+SMALLEST_NORM = 1e-3
 CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
 
 
@@ -90,7 +91,8 @@ def central_slope(
         raise SettingError(
             "hypergradient", "central", f"differences drown in the rounding of {x.dtype}", {"hypergradient": "forward"}
         )
-    step = CENTRAL_STEP * norm_of(weights.values()) / norm_of(direction).clamp(min=1e-30)
+    size = norm_of(weights.values()).clamp(min=SMALLEST_NORM)  # weights may all be zero
+    step = CENTRAL_STEP * size / norm_of(direction).clamp(min=1e-30)
     with torch.no_grad():
         ends = [
             virtual_pass(
