@@ -30,17 +30,28 @@ TABLE = "table.json"
 KEPT, RENAMED, STALE, GONE = "kept", "renamed", "stale", "gone"
 """What becomes of a result; gone: the old plan knows it, and today's has no such run."""
 TEXTS = (".md", ".csv", ".html", ".svg")  # what may name a run beside the table
+PLACES = {
+    "plan": ("clp_train.bench.jobs",),
+    "names": ("clp_train.bench.spec",),
+    "read_table": ("clp_train.bench.spec",),
+}
+"""Where a tree, of today or an older one, may have what is asked for: the first module that it has counts."""
 PLAN = """
-import json, sys
+import importlib, json, sys
+from importlib.util import find_spec
 from pathlib import Path
-from clp_train.bench.jobs import plan
-from clp_train.bench.spec import names, read_table
-found = []
-for table, scale, seeds in json.load(sys.stdin):
-    if table in names():
-        for run in plan(read_table(table), scale, seeds, Path()):
-            found.append([table, scale, run.row, run.column, run.seed, run.protocol, run.folder.name])
-print(json.dumps(found))
+asked, places = json.load(sys.stdin)
+def found(name):
+    return getattr(importlib.import_module(next(place for place in places[name] if find_spec(place))), name)
+runs = []
+for table, scale, seeds in asked:
+    if table in found("names")():
+        for run in found("plan")(found("read_table")(table), scale, seeds, Path()):
+            runs.append([table, scale, run.row, run.column, run.seed, run.protocol, run.folder.name])
+ours = [module.__file__ for name, module in sys.modules.items() if name.startswith(("clp_train", "clp_aug"))]
+if not all(file is None or Path(file).is_relative_to(Path.cwd()) for file in ours):
+    sys.exit("it lacks modules, which another installed copy has")
+print(json.dumps(runs))
 """
 """What each tree is asked, in a process of its own."""
 
@@ -51,7 +62,7 @@ def planned(tree: Path, asked: Sequence) -> dict[tuple, str]:
     asked: (table, scale, seeds) of each table. Raises InputError where that code fails.
     """
     done = subprocess.run(
-        [sys.executable, "-c", PLAN], input=json.dumps(asked), capture_output=True, text=True, cwd=tree,
+        [sys.executable, "-c", PLAN], input=json.dumps([asked, PLACES]), capture_output=True, text=True, cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tree)},
     )  # fmt: skip
     if done.returncode:

@@ -67,7 +67,7 @@ def code_of_run(module: str) -> str:
 @cache
 def shard_version() -> str:
     """Return a digest of the code that `clp-augment` runs."""
-    return code().digest(SHARD)
+    return digest_of(code().digest(SHARD))
 
 
 @cache
