@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clp_aug.contract.errors import InputError
-from experiments import rekey
+from experiments.common import rekey
 
 OLD, OTHER = "erm-seed0-0123456789ab", "erm-seed0-ba9876543210"
 PLACE = ("own", "cpu", "erm", "c10", 0, "common")

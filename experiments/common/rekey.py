@@ -1,7 +1,7 @@
 """Give recorded runs the names that today's code plans for them, after a change that is proven to change no byte.
 
-    python experiments/rekey.py OLD_TREE --dry-run
-    python experiments/rekey.py OLD_TREE
+    python -m experiments.common.rekey OLD_TREE --dry-run
+    python -m experiments.common.rekey OLD_TREE
 
 A run is named by a digest of its settings and of the code it reaches, so another digest, or a change that keeps every
 byte but is no pure move, makes recorded runs look new. OLD_TREE is a checkout of the code that they are named by. Every
@@ -22,10 +22,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import ClpError, InputError
-from clp_aug.contract.files import written_beside
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 TABLE = "table.json"
 KEPT, RENAMED, STALE, GONE = "kept", "renamed", "stale", "gone"
 """What becomes of a result; gone: the old plan knows it, and today's has no such run."""
