@@ -22,10 +22,7 @@ from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
-from clp_aug.fills.cagan import load_inpainter, terms_of, weights_file
-from clp_aug.fills.exported import load_classifier
-from clp_aug.fills.lama import load_lama
-from clp_aug.fills.scene import Materials
+from clp_aug.fills.options import FillOptions, digest_names
 from clp_aug.mattes import make_chain
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
@@ -86,7 +83,7 @@ def read(config: AugmentConfig) -> Plan:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
     split = make_split(dataset, config)
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
-    partnered = [name for name in (*config.cf, *config.f) if FILLS[name].needs == "partner"]
+    partnered = [name for name in config.fills if FILLS[name].partner]
     if partnered and len(np.unique(labels)) < 2:
         raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
     matte = config.matte or ("given" if dataset.annotated else "hatt")
@@ -96,19 +93,15 @@ def read(config: AugmentConfig) -> Plan:
         )
     config = dataclasses.replace(config, matte=matte, size=config.size or default_size(dataset, split.meta))
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
-    load_networks(config)
-    fills = tuple(dict.fromkeys((NO_FILL, *config.cf, *config.f, "grey")))  # grey may step in for any
+    for options in options_in_use(config).values():
+        options.prepare()
+    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
     return Plan(config, dataset, split, copies, fills, make_chain(matte))
 
 
-def load_networks(config: AugmentConfig) -> None:
-    """Load what the fills need, so that a file that is no such network fails before a picture is decoded."""
-    if config.classifier is not None and "fgsm" in config.f:
-        load_classifier(config.classifier)
-    if "cagan" in config.cf:
-        load_inpainter(config.cagan_weights, config.cagan_layout)
-    if "lama" in config.cf:
-        load_lama(config.lama_weights)
+def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
+    """Return the settings of those of the run's fills that have some of their own, by fill."""
+    return {name: options for name, options in config.fill_options.items() if name in config.fills}
 
 
 def default_size(dataset: Dataset, rows: np.ndarray) -> int:
@@ -160,13 +153,8 @@ def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, p
 
 def stages(plan: Plan, staging: Staging) -> Stages:
     """Return the task of the workers."""
-    config = plan.config
-    materials = Materials(
-        classifier=config.classifier, epsilon=config.epsilon, targeted=config.fgsm == "targeted",
-        num_classes=len(plan.dataset.class_names), cagan_weights=config.cagan_weights,
-        cagan_layout=config.cagan_layout, lama_weights=config.lama_weights,
-    )  # fmt: skip
-    return Stages(plan.dataset, plan.split.meta, plan.split.train, plan.copies, plan.fills, config, materials, staging)
+    split = plan.split
+    return Stages(plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, staging)
 
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
@@ -261,13 +249,15 @@ def staging_key(plan: Plan) -> dict:
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """Return hashes of the files a run depends on beside the pictures: annotations and networks of fills."""
-    config = plan.config
-    cagan = weights_file(config.cagan_weights) if "cagan" in config.cf else config.cagan_weights
-    files = {"classifier": config.classifier, "cagan": cagan, "lama": config.lama_weights}
-    hashes = {name: "" if file is None else file_sha256(file) for name, file in files.items()}
-    terms = {"cagan_terms": terms_of(config.cagan_weights)} if "cagan" in config.cf else {}
-    return {"annotations": plan.dataset.annotations_digest(), **hashes, **terms}
+    """Return hashes of the files a run depends on beside the pictures, and terms: annotations, networks of fills."""
+    facts = {"annotations": plan.dataset.annotations_digest()}
+    for options in plan.config.fill_options.values():
+        facts |= dict.fromkeys(digest_names(type(options)), "")
+    for name, options in options_in_use(plan.config).items():
+        facts |= {key: "" if file is None else file_sha256(file) for key, file in options.files().items()}
+        if options.terms():
+            facts[f"{name}_terms"] = options.terms()
+    return facts
 
 
 def file_sha256(path: Path) -> str:

@@ -45,7 +45,6 @@ class Stages:
     copies: list[list[Copy]]
     fills: tuple[str, ...]
     config: AugmentConfig
-    base_materials: Materials
     staging: Staging
 
     def __getstate__(self) -> dict:
@@ -104,7 +103,7 @@ class Stages:
     @cached_property
     def materials(self) -> Materials:
         """What the fills may draw on, with this meta set's partners."""
-        return dataclasses.replace(self.base_materials, partners=self.partners)
+        return Materials(self.partners, len(self.dataset.class_names))
 
     def scene(self, i: int) -> Scene:
         """Return the i-th meta original with its box."""
@@ -127,7 +126,8 @@ class Stages:
             fills.append(0)
             for copy in self.copies[i]:
                 rng = rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
-                image, used = infill(copy.fill, copy.kind, scene, rng, self.materials)
+                options = self.config.fill_options.get(copy.fill)
+                image, used = infill(copy.fill, copy.kind, scene, rng, self.materials, options)
                 images.append(image)
                 fills.append(self.fills.index(used))
         self.staging.blank.fill("meta/images", block.start * self.rows_each, images)

@@ -17,7 +17,6 @@ from clp_aug.contract.errors import InputError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
-FITS = ("crop", "stretch")
 PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
 JPEG_QUALITY = 90
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,18 +12,34 @@ import numpy as np
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.inpainting import fill_by
+from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
 
 STRIDE = 8  # sides must be multiples of it
 
 
-def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
+@dataclass(frozen=True)
+class Options(FillOptions):
+    """The network, which the user brings."""
+
+    lama_weights: Path | None = network_file(
+        "LaMa's network as TorchScript, for --cf lama.",
+        stored="lama",
+        missing="needs LaMa's network as TorchScript: give it with --lama-weights FILE.pt",
+    )
+
+    def prepare(self) -> None:
+        """Load the network. Raises what `load_lama` raises."""
+        load_lama(self.lama_weights)
+
+
+def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
     """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
     InputError for a network that does not take a picture and its hole.
     """
     from torch.nn import functional as F
 
-    network = load_lama(materials.lama_weights)
+    network = load_lama(options.lama_weights)
 
     def padded(picture, hole):
         height, width = hole.shape[2:]
@@ -33,7 +50,7 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
                 raise RuntimeError(f"it gives {tuple(filled.shape)}")
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise InputError(f"lama weights {materials.lama_weights}: not LaMa's network ({reason})") from None
+            raise InputError(f"lama weights {options.lama_weights}: not LaMa's network ({reason})") from None
         return filled[:, :, :height, :width]
 
     return fill_by(padded, scene, window)

@@ -40,6 +40,14 @@ def check_matte(name: str) -> None:
         raise UsageError(f"matte {name!r}: expected {spelling(kind)}")
 
 
+def check_refine() -> None:
+    """Raise UsageError unless PyMatting is installed. Its first import compiles, which takes a minute."""
+    from importlib.util import find_spec
+
+    if find_spec("pymatting") is None:
+        raise UsageError("--refine needs PyMatting: pip install 'causal-logit-perturbation[matting]'")
+
+
 def spelling(kind: str) -> str:
     """Return how a back end is asked for: with a file, maybe with one, or without."""
     return f"{kind}:FILE" if kind in NEEDS_FILE else f"{kind}[:FILE]" if kind in MAY_HAVE_FILE else kind
