@@ -9,13 +9,14 @@ from click.testing import CliRunner
 
 from clp_aug.cli import augment
 from clp_aug.common.options import options_of
-from clp_aug.common.settings import Settings, setting
+from clp_aug.common.settings import Settings, fields_of, setting
 from clp_aug.common.terminal import as_option, one_line_errors
 from clp_aug.config import AugmentConfig
+from clp_aug.fills import option_classes
 
 
 @dataclass(frozen=True)
-class Wanted(Settings):
+class Example(Settings):
     size: int = setting(MISSING, "Side.", low=2, option=True)
     names: tuple[str, ...] = setting((), "Names.", option=True)
     sides: tuple[int, ...] = setting((1, 2), "Sides.", option=True)
@@ -26,33 +27,17 @@ class Wanted(Settings):
 
 
 @click.command()
-@options_of(Wanted)
+@options_of(Example)
 @one_line_errors("nothing was done")
 def command(**settings):
-    click.echo(repr(Wanted(**settings)))
+    click.echo(repr(Example(**settings)))
 
 
 def test_values_arrive_as_the_types_of_the_fields():
-    done = CliRunner().invoke(
-        command,
-        [
-            "--size",
-            "3",
-            "--names",
-            "a,b",
-            "--sides",
-            "4,5",
-            "--folders",
-            "x",
-            "--folders",
-            "y",
-            "--to-do",
-            "--out",
-            "z",
-        ],
-    )
-    assert done.output == repr(Wanted(3, ("a", "b"), (4, 5), (Path("x"), Path("y")), True, Path("z"))) + "\n"
-    assert CliRunner().invoke(command, ["--size", "3"]).output == repr(Wanted(3)) + "\n"
+    words = "--size 3 --names a,b --sides 4,5 --folders x --folders y --to-do --out z"
+    done = CliRunner().invoke(command, words.split(" "))
+    assert done.output == repr(Example(3, ("a", "b"), (4, 5), (Path("x"), Path("y")), True, Path("z"))) + "\n"
+    assert CliRunner().invoke(command, ["--size", "3"]).output == repr(Example(3)) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +76,7 @@ def test_settings_are_spelt_as_options(name, value, text):
 
 def test_every_setting_of_a_run_has_its_option():
     names = {field.name for field in fields(AugmentConfig)} - {"options"}
-    own = {"epsilon", "fgsm", "classifier", "cagan_weights", "cagan_layout", "lama_weights"}
+    own = {name for kind in option_classes().values() for name in fields_of(kind)}
     options = [parameter.name for parameter in augment.params]
     assert len(options) == len(set(options))
     assert set(options) - {"dry_run", "json", "quiet", "version"} == names | own
