@@ -23,13 +23,14 @@ from pathlib import Path
 import torch
 
 from clp_aug.common.memory import keep_freed_memory
-from clp_train import step
-from clp_train.batches import Batch, generator_for
+from clp_train.algorithm import step
+from clp_train.algorithm.second_order import input_gradient
+from clp_train.algorithm.table import TrainTable
 from clp_train.config import TrainConfig
 from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
 from clp_train.models import build_model
-from clp_train.second_order import input_gradient
+from clp_train.pictures.keys import generator_for
+from clp_train.pictures.types import Batch
 
 CLASSES, SIDE = 10, 32
 FORWARD, LAGGED = {"hypergradient": "forward"}, {"meta_step": "lagged"}

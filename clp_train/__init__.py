@@ -1,0 +1,58 @@
+"""The trainer. What is public is listed in `__all__` and loaded when it is first used: `from clp_train import ...`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clp_train.algorithm.hypergradient import hypergradient, virtual_pass
+    from clp_train.algorithm.losses import meta_losses
+    from clp_train.algorithm.method import Method
+    from clp_train.algorithm.objective import Terms
+    from clp_train.algorithm.perturbation import Omega
+    from clp_train.algorithm.saliency import saliency
+    from clp_train.config import make_config
+    from clp_train.evaluating.gradcam import gradcam
+    from clp_train.loading.data import load
+    from clp_train.running.assembly import assemble
+    from clp_train.running.loop import Hooks, train
+
+__all__ = [
+    "Hooks",
+    "Method",
+    "Omega",
+    "Terms",
+    "assemble",
+    "gradcam",
+    "hypergradient",
+    "load",
+    "make_config",
+    "meta_losses",
+    "saliency",
+    "train",
+    "virtual_pass",
+]
+PLACES = {
+    "Hooks": "running.loop",
+    "Method": "algorithm.method",
+    "Omega": "algorithm.perturbation",
+    "Terms": "algorithm.objective",
+    "assemble": "running.assembly",
+    "gradcam": "evaluating.gradcam",
+    "hypergradient": "algorithm.hypergradient",
+    "load": "loading.data",
+    "make_config": "config",
+    "meta_losses": "algorithm.losses",
+    "saliency": "algorithm.saliency",
+    "train": "running.loop",
+    "virtual_pass": "algorithm.hypergradient",
+}
+"""Public name -> the module that has it."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name. Raises AttributeError for any other."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__} has no public name {name!r}: choose one of {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{PLACES[name]}"), name)

@@ -3,106 +3,140 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clp_aug import __version__
+from clp_aug.common.settings import about, type_of
 from clp_aug.common.terminal import one_line_errors, progress_bars
-from clp_train.config import SALIENCY_TARGETS, TrainConfig, make_config, named_method
-from clp_train.following import attacked_shard, other_method
-from clp_train.models import NAMES
-from clp_train.presets import names, read_method, read_preset
+from clp_train.config import (
+    TrainConfig,
+    as_text,
+    make_config,
+    named_method,
+    option_names,
+    owner_of,
+    pairs_of,
+    spelt_as_options,
+)
+from clp_train.next_command import attacked_shard, other_method
+from clp_train.presets import check_shard, names, read_method, read_preset
+
+if TYPE_CHECKING:
+    from clp_train.loading.data import RunData
 
 PAGE = "page.html"
+TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
+Command = Callable[..., None]
 
 
-def setting(name: str, help: str, type=str):
-    """Declare the option of a setting: None unless it is given; its default, the dataclass's, is shown in the help."""
-    default = getattr(TrainConfig, name, None)
-    shown = f"  [default: {default}]" if default is not None else ""
-    return click.option("--" + name.replace("_", "-"), type=type, help=f"{help}{shown}")
-
-
-def listed(names) -> str:
-    """Return names as text."""
-    return ", ".join(names)
-
-
-FILE = click.Path(path_type=Path)
+def setting_options(command: Command) -> Command:
+    """Declare an option for each setting that has one: None unless it is given; its default stands in the help."""
+    for name, field in reversed(option_names().items()):
+        known = about(field)
+        kind, _ = type_of(owner_of(name), name)
+        flag = "--" + name.replace("_", "-")
+        if kind is bool:
+            command = click.option(flag, is_flag=True, default=None, help=known.help)(command)
+            continue
+        shown = known.shown or ("required" if field.default is MISSING else as_text(field.default))
+        help = f"{known.help}  [default: {shown}]" if field.default is not MISSING else f"{known.help}  [required]"
+        if name == "preset":
+            help = f"Settings to start from: {', '.join(names())}, or a .toml file."
+        command = click.option(flag, type=TYPES[kind], metavar=known.metavar or None, help=help)(command)
+    return command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
-@setting("meta", "Shard that clp-augment wrote.  [required]", FILE)
-@setting("method", "How to train: a name of --list-methods.")
-@click.option("--preset", metavar="NAME", help=f"Settings to start from: {listed(names())}, or a .toml file.")
-@setting("root", "Folder of the data set; else $CLP_DATA/NAME, else ./data/NAME.", FILE)
-@setting("model", f"Classifier: {listed(NAMES)}.")
-@setting("epochs", "Passes over the training pictures.", int)
-@setting("batch_size", "Training pictures a step.", int)
-@setting("meta_batch_size", "Meta pictures a step; as --batch-size or all there are.", int)
-@setting("lr", "Step size of the classifier.", float)
-@setting("schedule", "Of the step size: steps (a tenth at 60 % and 80 % of the run), constant or cosine.")
-@setting("weight_decay", "Weight decay of the classifier.", float)
-@setting("omega_lr", "Step size of the perturbation network.", float)
-@setting("meta_delta", "Perturb the meta logits too, as eq. (9) is written: paper, or none.")
-@setting("saliency_lambda", "Lambda of eq. (6); 0 = off.", float)
-@setting("saliency_target", f"What eq. (6) differentiates: {listed(SALIENCY_TARGETS)}.")
-@setting("saliency_interval", "Saliency every so many steps.", int)
-@setting("seed", "Seed of the run.", int)
-@setting("out", "Folder of the run.  [default: runs/SHARD-METHOD-seedN]", FILE)
-@setting("cache", "Folder for decoded pictures and features of a frozen body: quick starts.  [default: memory]", FILE)
-@setting("limit", "At most so many training pictures, spread over groups.", int)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any other setting, e.g. meta_step=lagged.")
+@setting_options
+@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. meta_step=lagged.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
-@click.option("--export", is_flag=True, help="Also write the classifier for clp-augment --f fgsm.")
 @click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
-@click.option("--markdown", is_flag=True, help="With --list-methods: as the page of the docs.")
+@click.option("--list-settings", is_flag=True, help="Print every setting, or those of --method; train nothing.")
+@click.option("--markdown", is_flag=True, help="With --list-methods or --list-settings: as the page of the docs.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
 @one_line_errors("no result was written; --resume goes on from the last checkpoint, if the run had come to one")
-def train(preset, settings, resume, export, list_methods, markdown, quiet, as_json, **named):
+def train(
+    texts: Sequence[str],
+    resume: bool,
+    list_methods: bool,
+    list_settings: bool,
+    markdown: bool,
+    quiet: bool,
+    as_json: bool,
+    **named: Any,
+) -> None:
     """Train a classifier on a shard and the data set it was made from; report accuracy a group.
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
-    if list_methods:
-        from clp_train.methods.listing import methods_table
-
-        click.echo(methods_table(markdown))
+    if list_methods or list_settings:
+        show_list(list_methods, named["method"], markdown)
         return
-    given = {name: value for name, value in named.items() if value is not None} | ({"export": True} if export else {})
-    layers = [given]
-    if preset:
-        base = read_preset(preset)
-        layers = [base, read_method(preset, named_method(base, given, texts=settings)), given]
-    config = make_config(*layers, texts=settings)
-    result = run(config, quiet, resume)
+    given = {name: value for name, value in named.items() if value is not None}
+    with spelt_as_options():
+        config = config_of(given, texts)
+        result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))
         return
     show(result)
-    if config.export:
+    click.echo(
+        f"wrote {config.folder / PAGE} and the weights beside it; next: {following(config, result, given, texts)}"
+    )
+
+
+def show_list(methods: bool, method: str | None, markdown: bool) -> None:
+    """Print the table of methods, or the list of settings."""
+    from clp_train.list_settings import settings_text
+    from clp_train.methods.listing import methods_table
+
+    click.echo(methods_table(markdown) if methods else settings_text(method, markdown))
+
+
+def config_of(given: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
+    """Return the settings of the command line, on top of its preset. Raises what `make_config` raises."""
+    name = given.get("preset")
+    if name is None:
+        return make_config(given, texts)
+    preset = read_preset(name)
+    return make_config(given, texts, preset, read_method(name, named_method(preset, given, texts=texts)))
+
+
+def following(config: TrainConfig, result: Mapping[str, Any], given: Mapping[str, Any], texts: Sequence[str]) -> str:
+    """Return the command to run next."""
+    if config.run.export:
         classifier = config.folder / "classifier.pt2"
-        following = attacked_shard(result["shard_settings"], result["dataset"], config.root, classifier)
-    else:
-        following = other_method(given | {"meta": config.meta}, preset, settings, config.method)
-    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following}")
+        return attacked_shard(result["shard_settings"], result["dataset"], config.data.root, classifier)
+    return other_method({**given, **pairs_of(texts)}, config.data.meta, config.method)
 
 
-def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
+def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any]:
     """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
     from clp_aug.common import memory
-    from clp_train import data, loop, runs
-    from clp_train.looking import look_at
+    from clp_aug.contract.shards import ShardReader
+    from clp_train import run_folder
+    from clp_train.evaluating.attention import look_at
+    from clp_train.loading.data import load
     from clp_train.report.page import write_page
+    from clp_train.result import result_of
+    from clp_train.running import loop
+    from clp_train.running.assembly import assemble
 
     memory.keep_freed_memory()
-    with runs.folder_for(config.folder, resume), progress_bars(quiet) as bar:
-        loaded = data.load(config, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
+    with run_folder.folder_for(config.folder, resume), progress_bars(quiet) as bar:
+        shard = ShardReader(config.data.meta)
+        if config.preset is not None:
+            check_shard(config.preset, shard.header.dataset, shard.header.settings)
+        data = load(shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
     if not quiet:
-        click.echo(describe(loaded), err=True)
+        click.echo(describe(data), err=True)
     with progress_bars(quiet) as bar:
         task = bar.add_task("TRAIN", total=None)
 
@@ -111,35 +145,34 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict:
             shown = f"TRAIN epoch {done.epoch}, loss {done.losses.train:.3f}{meta}"
             bar.update(task, completed=done.step, total=done.steps, description=shown)
 
-        board = runs.board_of(config.folder)
+        board = run_folder.board_of(config.folder)
 
-        def on_epoch(history: list[dict]) -> None:
-            runs.write_metrics(config.folder, history)
+        def on_epoch(history: list[dict[str, Any]]) -> None:
+            run_folder.write_metrics(config.folder, history)
             if board is not None:
-                runs.show_on(board, history[-1])
+                run_folder.show_on(board, history[-1])
 
-        checkpoint = runs.checkpoint_of(config, loaded)
-        trained = loop.train(
-            config, loaded, on_step, on_epoch, checkpoint, resume, lambda rows, name: bar.track(rows, description=name)
-        )
-    attention, looks = look_at(trained.network, loaded.meta)
-    result = runs.result_of(config, loaded, trained, attention)
-    runs.save(config.folder, result, trained, loaded.header.settings["size"], config.export)
+        hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
+        checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
+        trained = loop.train(assemble(config, data), hooks, checkpoint, resume)
+    attention, looks = look_at(trained.network, data.meta)
+    result = result_of(config.as_json(), data, trained, attention)
+    run_folder.save(config.folder, result, trained, data.header.settings["size"], config.run.export)
     write_page(config.folder, config.folder / PAGE, looks)
     return result
 
 
-def describe(loaded) -> str:
+def describe(data: RunData) -> str:
     """Say in one line what a run learns from and is measured on."""
-    from clp_train.batches import kind_counts
+    from clp_train.pictures.types import kind_counts
 
-    kinds = ", ".join(f"{n} {kind}s" for kind, n in kind_counts(loaded.meta).items())
-    splits = ", ".join(f"{name} {len(part)}" for name, part in loaded.evaluation.items())
-    missing = "" if "val" in loaded.evaluation else "; no val split: nothing is selected, the last epoch counts"
-    return f"{loaded.header.dataset}: train {len(loaded.train)}, {splits}; meta set: {kinds}{missing}"
+    kinds = ", ".join(f"{n} {kind}s" for kind, n in kind_counts(data.meta).items())
+    splits = ", ".join(f"{name} {len(part)}" for name, part in data.evaluation.items())
+    missing = "" if "val" in data.evaluation else "; no val split: nothing is selected, the last epoch counts"
+    return f"{data.header.dataset}: train {len(data.train)}, {splits}; meta set: {kinds}{missing}"
 
 
-def show(result: dict) -> None:
+def show(result: dict[str, Any]) -> None:
     """Print the table of a result on stdout."""
     from rich.console import Console
 

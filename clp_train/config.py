@@ -1,223 +1,285 @@
-"""TrainConfig: every setting of a run, validated once, written into its result."""
+"""TrainConfig: the settings of all rooms, composed from flat names; a setting that has no effect is refused."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common.settings import Settings, about, fields_of, from_text, setting, typed
+from clp_aug.contract.errors import SettingError, UsageError, suggestion
+from clp_train.algorithm.settings import META_STEP, MetaStepSettings, SaliencySettings, SgdSettings
+from clp_train.algorithm.stages import TRAINABLE
+from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, make_options, options_of
-from clp_train.models import check_model
-from clp_train.transforms import TRANSFORMS
+from clp_train.methods.parts.omega import OmegaRate
+from clp_train.models.settings import ModelSettings
+from clp_train.pictures.settings import BatchSettings
 
-META_DELTAS = ("none", "paper")
-TRAINABLE = ("all", "head")
-SALIENCY_TARGETS = ("probability", "log-probability", "logit", "logit-gap")
-CHOICES = {
-    "meta_delta": META_DELTAS,
-    "meta_step": ("exact", "lagged"),
-    "meta_scope": ("all", "last-block"),
-    "meta_batch_norm": ("batch", "running"),
-    "hypergradient": ("forward", "central", "reference"),
-    "omega_form": ("full", "bounded", "true-class"),
-    "omega_start": ("zero", "log-prior", "background"),
-    "saliency_target": SALIENCY_TARGETS,
-    "saliency_scale": ("mean", "sum"),
-    "saliency_on": ("both", "train", "meta"),
-    "trainable": TRAINABLE,
-    "online": ("none", "mix-rand", "fgsm"),
-    "schedule": ("steps", "constant", "cosine"),
-}
-"""Setting -> its valid values; the first is the paper's or the plainest."""
-KINDS = {"meta": Path, "root": Path, "out": Path, "cache": Path, "meta_batch_size": int, "limit": int, "head_lr": float,
-         "noise_rate": float, "anneal": int, "bottleneck_anneal": int, "preset": str}  # fmt: skip
-"""Types of the settings whose default does not tell."""
-OPTIONS = ("meta", "method", "root", "model", "epochs", "batch_size", "meta_batch_size", "lr", "schedule",
-           "weight_decay", "omega_lr", "meta_delta", "saliency_lambda", "saliency_target", "saliency_interval", "seed",
-           "out", "cache", "limit", "export", "preset")  # fmt: skip
-"""Settings that the command line has an option for; the others are given by --set."""
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
+LIST = "clp-train --list-settings lists all"
+
+
+@dataclass(frozen=True)
+class Start(Settings):
+    """What a run starts from."""
+
+    method: str = setting("clp", "How to train: a name of --list-methods.", option=True)
+    preset: str | None = setting(None, "Settings to start from.", option=True)
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """One run: its length, its seed, its folder, and what is measured and kept."""
+
+    epochs: int = setting(30, "Passes over the training pictures.", low=1, option=True)
+    trainable: str = setting(
+        "all", "What learns: the whole network, or its last layer on the features of untransformed pictures.",
+        choices=TRAINABLE,
+    )  # fmt: skip
+    watch_test: bool = setting(
+        False, "Measure test after each epoch too, and report the best epoch by test, labelled as such."
+    )
+    checkpoint_interval: int = setting(100, "Steps between two full states on disk.", low=1)
+    seed: int = setting(0, "Seed of the run.", low=0, option=True)
+    out: Path | None = setting(None, "Folder of the run.", shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH")
+    export: bool = setting(False, "Also write the classifier as a program, for clp-augment --f fgsm.", option=True)
+
+
+@dataclass(frozen=True)
+class MetaBatchSettings(Settings):
+    """The meta batch of a step, and factuals that are made inside it."""
+
+    meta_batch_size: int | None = setting(
+        None, "Meta pictures a step.", low=2, shown="as batch_size, or all there are", part=META_STEP, option=True
+    )
+    online: str = setting(
+        "none", "Factuals that are made in each meta batch of its originals, beside the stored ones.",
+        choices=("none", "mix-rand", "fgsm"), source="section 3.2.1", part=META_STEP,
+    )  # fmt: skip
+    online_epsilon: float = setting(
+        0.5, "Radius of online fgsm, in [0, 1] pixel units.", low=0, high=1, part=META_STEP,
+        works_with=("online", ("fgsm",)),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of one run.
+    """The settings of one run, each in the object of the room that uses it.
 
-    meta: the shard; out: the run's folder, runs/<shard>-<method>-seed<k> when None; meta_batch_size: as batch_size,
-    or the whole meta set where that is smaller, when None; head_lr: the step size of the last layer, as lr when None;
-    schedule: of both, "steps" to a tenth at first_drop and again at second_drop, shares of a stage's epochs; limit: at
-    most so many training pictures; cache: folder for decoded pictures, memory-mapped, for sets that memory cannot hold
-    and for quick starts, and for the features of a body that does not learn;
-    omega_lr: the step of eq. (9); omega_start: where delta starts, "log-prior" at the log class shares, "background" at
-    the log probabilities of the classes given the picture without its object; meta_delta: "paper" adds delta to the
-    meta logits too, as eq. (9) is written;
-    meta_step: "lagged" takes the step itself for the virtual one; meta_scope: which weights the virtual step moves;
-    meta_batch_norm: the statistics that the meta loss is measured with, those of the meta batch or, "running", as in
-    evaluation; meta_interval: a meta step every so many steps; hypergradient: how its derivative is taken;
-    virtual_momentum: weight decay and momentum in the virtual step too; saliency_lambda: lambda of eq. (6);
-    saliency_relative: as a share of the cross entropy; saliency_on: which batches it is applied to; saliency_interval:
-    every so many steps; saliency_subset: the share of each batch it looks at; freeze_batch_norm: keep the start's
-    statistics, for pretrained models on small batches; trainable: "head" for the last layer alone, on the features of
-    untransformed pictures; online: factuals that are made anew in each meta batch, of its originals, beside the stored
-    ones; online_epsilon: radius of "fgsm", in [0, 1] pixel units; watch_test: measure test after each epoch too, and
-    report the best of them, labelled;
-    transform: the random joint transform of pictures and boxes; options: the method's own settings;
-    checkpoint_interval: steps between two full states on disk; preset: what the settings started from, which refuses
-    shards that it is not for.
+    options: the method's own, of `options_of(method)`; given: its own settings that somebody gave, by name; spare:
+    settings of another method that a preset has and this one does not use: they are recorded, nothing else.
     """
 
-    meta: Path
+    data: DataSettings
     method: str = "clp"
-    root: Path | None = None
-    model: str = "resnet8"
-    epochs: int = 30
-    batch_size: int = 100
-    meta_batch_size: int | None = None
-    lr: float = 0.1
-    head_lr: float | None = None
-    schedule: str = "steps"
-    first_drop: float = 0.6
-    second_drop: float = 0.8
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    omega_lr: float = 1e-3
-    omega_form: str = "full"
-    omega_start: str = "zero"
-    meta_delta: str = "none"
-    meta_step: str = "exact"
-    meta_scope: str = "all"
-    meta_batch_norm: str = "batch"
-    meta_interval: int = 1
-    hypergradient: str = "central"
-    virtual_momentum: bool = False
-    saliency_lambda: float = 0.2
-    saliency_target: str = "probability"
-    saliency_scale: str = "mean"
-    saliency_relative: bool = False
-    saliency_on: str = "both"
-    saliency_interval: int = 1
-    saliency_subset: float = 1.0
-    freeze_batch_norm: bool = False
-    trainable: str = "all"
-    online: str = "none"
-    online_epsilon: float = 0.5
-    watch_test: bool = False
-    transform: str = "pad-crop-flip"
-    checkpoint_interval: int = 100
-    seed: int = 0
-    out: Path | None = None
-    cache: Path | None = None
-    limit: int | None = None
-    export: bool = False
+    run: RunSettings = RunSettings()
+    model: ModelSettings = ModelSettings()
+    batches: BatchSettings = BatchSettings()
+    sgd: SgdSettings = SgdSettings()
+    meta_step: MetaStepSettings = MetaStepSettings()
+    meta_batches: MetaBatchSettings = MetaBatchSettings()
+    saliency: SaliencySettings = SaliencySettings()
+    options: Any = None
     preset: str | None = None
-    options: Mapping[str, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        pick(METHODS, self.method, "method")
-        make_options(self.method, self.options)
-        check_model(self.model)
-        pick(TRANSFORMS, self.transform, option("transform"))
-        for name, valid in CHOICES.items():
-            pick(dict.fromkeys(valid), getattr(self, name), option(name))
-        if self.meta_step == "lagged" and self.hypergradient == "reference":
-            raise UsageError("--set meta_step=lagged has no reference form; set hypergradient=central, or forward")
-        if self.omega_start == "log-prior" and self.omega_form != "full":
-            raise UsageError(f"--set omega_start=log-prior needs --set omega_form=full, not {self.omega_form}")
-        # batch norm has no statistics of a single picture
-        for name, low in (("epochs", 1), ("batch_size", 2), ("meta_batch_size", 2), ("saliency_interval", 1),
-                          ("meta_interval", 1), ("checkpoint_interval", 1),
-                          ("seed", 0), ("limit", 2)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise UsageError(f"{told(name, value)}: expected a whole number >= {low}")
-        for name in ("lr", "omega_lr", "head_lr"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):  # written so that NaN fails too
-                raise UsageError(f"{told(name, value)}: expected a number > 0")
-        for name in ("weight_decay", "saliency_lambda"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"{told(name, getattr(self, name))}: expected a number >= 0")
-        for name, low, high in (("momentum", 0, 0.999), ("saliency_subset", 1e-6, 1), ("online_epsilon", 0, 1),
-                                ("first_drop", 0, 1), ("second_drop", self.first_drop, 1)):  # fmt: skip
-            if not low <= getattr(self, name) <= high:
-                raise UsageError(f"{told(name, getattr(self, name))}: expected a number from {low} to {high}")
+    given: Mapping[str, object] = field(default_factory=dict)
+    spare: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.out or Path("runs") / f"{self.meta.stem}-{self.method}-seed{self.seed}"
+        return self.run.out or Path("runs") / f"{self.data.meta.stem}-{self.method}-seed{self.run.seed}"
 
-    def as_json(self) -> dict:
-        """Return the settings as plain JSON; paths become text."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+    def flat(self) -> dict[str, Any]:
+        """Return every setting of the run, the method's own among them, by its flat name."""
+        rooms = [vars(getattr(self, room)) for room in ROOMS]
+        start = {"method": self.method, "preset": self.preset}
+        return {name: value for part in (start, *rooms, vars(self.options)) for name, value in part.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings by flat name as plain JSON, in the order of RECORD; paths become text.
+
+        Settings of RECORD that the method does not have are those of a preset, else the defaults of `DEFAULTS_OF`.
+        """
+        others = {name: field.default for name, field in fields_of(options_of(DEFAULTS_OF)).items()}
+        known = others | dict(self.spare) | self.flat()
+        own = {name: value for name, value in self.given.items() if name not in RECORD}
+        return {name: plain(known[name]) for name in RECORD} | {"options": own}
 
 
-def make_config(*layers: dict, texts: Sequence[str] = ()) -> TrainConfig:
-    """Return the settings of layers, later ones before earlier ones, the defaults last.
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: a path as text."""
+    return str(value) if isinstance(value, Path) else value
 
-    layers: as from a preset or the command line; texts: "key=value", before all of them. A key is a setting of a run or
-    of its method. Raises UsageError for an unknown key, a value of the wrong type, or no shard.
+
+ROOMS: dict[str, type] = {
+    "data": DataSettings,
+    "run": RunSettings,
+    "model": ModelSettings,
+    "batches": BatchSettings,
+    "sgd": SgdSettings,
+    "meta_step": MetaStepSettings,
+    "meta_batches": MetaBatchSettings,
+    "saliency": SaliencySettings,
+}
+"""Field of TrainConfig -> the settings of a room."""
+
+RECORD = (
+    "meta", "method", "root", "model", "epochs", "batch_size", "meta_batch_size", "lr", "head_lr", "schedule",
+    "first_drop", "second_drop", "momentum", "weight_decay", "omega_lr", "omega_form", "omega_start", "meta_delta",
+    "meta_step", "meta_scope", "meta_batch_norm", "meta_interval", "hypergradient", "virtual_momentum",
+    "saliency_lambda", "saliency_target", "saliency_scale", "saliency_relative", "saliency_on", "saliency_interval",
+    "saliency_subset", "freeze_batch_norm", "trainable", "online", "online_epsilon", "watch_test", "transform",
+    "checkpoint_interval", "seed", "out", "cache", "limit", "export", "preset",
+)  # fmt: skip
+"""The flat names of result.json and of checkpoints, in their order: a public contract. What a method has beside them
+stands under "options"."""
+DEFAULTS_OF = "clp"  # whose Omega settings a result of another method records
+
+
+def make_config(
+    given: Mapping[str, object],
+    texts: Sequence[str] = (),
+    preset: Mapping[str, object] | None = None,
+    of_method: Mapping[str, object] | None = None,
+) -> TrainConfig:
+    """Return the settings of a run from flat names; later sources count before earlier ones, the defaults last.
+
+    preset: settings for any method, of which this one takes what it uses; of_method: a preset's for this method; given:
+    as from Python or the command line; texts: "key=value". Raises UsageError for an unknown name, SettingError for a
+    value that is out of its range and for a setting of `given` or `texts` that has no effect, and UsageError without a
+    shard.
     """
     pairs = pairs_of(texts)
     if "preset" in pairs:
-        raise UsageError(f"--set preset={pairs['preset']}: its settings would not be read; give --preset")
-    whole = {key: value for layer in (*layers, pairs) for key, value in layer.items()}
-    shared = {field.name: field for field in dataclasses.fields(TrainConfig) if field.name != "options"}
-    own = {field.name: field for field in dataclasses.fields(options_of(named_method(*layers, texts=texts)))}
-    found: dict[str, object] = {}
-    for key, value in whole.items():
-        known = pick(shared | own, key, "setting")
-        found[key] = read_text(known, value) if key in pairs else checked(known, value)
-    if "meta" not in found:
+        raise UsageError(f"preset={pairs['preset']}: its settings would not be read; give --preset")
+    shared, asked = dict(preset or {}), {**(of_method or {}), **given}
+    method = str(named_method(shared, asked, texts=texts))
+    known = settings_of(method)
+    for name in (*asked, *pairs):
+        require_used(method, known, name, pairs.get(name, asked.get(name)))
+    spare = {name: value for name, value in shared.items() if name not in known}
+    for name in spare:
+        require_known(name, known)
+    values = {name: typed(known[name], name, value) for name, value in (shared | asked).items() if name in known}
+    values |= {name: from_text(known[name], name, text) for name, text in pairs.items()}
+    if "meta" not in values:
         raise UsageError("no shard: give --meta FILE, one that clp-augment wrote")
-    options = {key: value for key, value in found.items() if key in own}
-    return TrainConfig(**{key: value for key, value in found.items() if key in shared}, options=options)
+    config = composed(method, values, known, spare)
+    for name in (*given, *pairs):
+        require_effect(name, config.flat(), known)
+    return config
 
 
-def named_method(*layers: dict, texts: Sequence[str] = ()) -> str:
-    """Return the method that settings name; layers and texts as `make_config` takes them."""
+def composed(
+    method: str, values: Mapping[str, Any], known: Mapping[str, type], spare: Mapping[str, object]
+) -> TrainConfig:
+    """Return the settings of a run, each in the object of its room. known: name -> the dataclass it belongs to."""
+
+    def part(owner: type) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if known[name] is owner}
+
+    rooms = {room: owner(**part(owner)) for room, owner in ROOMS.items()}
+    own = part(options_of(method))
+    return TrainConfig(
+        **rooms, method=method, options=make_options(method, own), preset=values.get("preset"), given=own, spare=spare
+    )
+
+
+def settings_of(method: str) -> dict[str, type]:
+    """Return the settings that a method takes: flat name -> the dataclass that declares it. Raises UsageError."""
+    owners = (Start, *ROOMS.values(), options_of(method))
+    return {
+        name: owner
+        for owner in owners
+        for name, field in fields_of(owner).items()
+        if about(field).part in ("", *METHODS[method].parts)
+    }
+
+
+def methods_with(name: str) -> list[str]:
+    """Return the methods that take a setting. This loads all of them."""
+    return [method for method in METHODS if name in settings_of(method)]
+
+
+def require_used(method: str, known: Mapping[str, type], name: str, value: object) -> None:
+    """Raise SettingError for a setting that other methods use and this one does not, UsageError for an unknown one."""
+    if name in known:
+        return
+    require_known(name, known)
+    others = methods_with(name)
+    users = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    raise SettingError(name, value, f"method {method} does not use it; it is a setting of {users}")
+
+
+def require_known(name: str, known: Mapping[str, type]) -> None:
+    """Raise UsageError for a setting that no method has, with its nearest match."""
+    if name not in known and not methods_with(name):
+        everything = dict.fromkeys([*known, *itertools.chain(*map(settings_of, METHODS))])
+        raise UsageError(f"unknown setting {name!r}: {suggestion(everything, name)}{LIST}")
+
+
+def require_effect(name: str, flat: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    """Raise SettingError for a setting that has no effect beside the others."""
+    condition = about(fields_of(known[name])[name]).works_with
+    if condition is None:
+        return
+    other, values = condition
+    if other in flat and flat[other] not in values:
+        take = {other: values[0]}
+        raise SettingError(name, plain(flat[name]), f"has no effect where {other} is {flat[other]}", take)
+
+
+def named_method(*layers: Mapping[str, object], texts: Sequence[str] = ()) -> str:
+    """Return the method that settings name, later layers first; texts: "key=value", before all of them."""
     named = [layer["method"] for layer in (*layers, pairs_of(texts)) if "method" in layer]
-    return named[-1] if named else TrainConfig.method
+    return str(named[-1]) if named else str(fields_of(Start)["method"].default)
 
 
-def pairs_of(texts: Sequence[str]) -> dict[str, str]:
+def pairs_of(texts: Iterable[str]) -> dict[str, str]:
     """Return "key=value" texts as key -> value; the last of a key counts."""
-    return dict(text.partition("=")[::2] for text in texts)
+    pairs = (text.partition("=") for text in texts)
+    return {key: value for key, _, value in pairs}
 
 
-def checked(known: dataclasses.Field, value):
-    """Return a setting's value as its type. Raises UsageError for another type."""
-    kind = kind_of(known)
-    if kind is float and type(value) is int:
-        return float(value)
-    if kind is Path and type(value) is str:
-        return Path(value)
-    if (kind is Path and isinstance(value, Path)) or type(value) is kind or value is known.default:
-        return value
-    raise UsageError(f"setting {known.name} = {value!r}: expected {WORDS[kind]}")
+def owner_of(name: str) -> type:
+    """Return the dataclass that declares a setting of every run, or one that has an option."""
+    return next(owner for owner in (Start, *ROOMS.values(), OmegaRate) if name in fields_of(owner))
 
 
-def read_text(known: dataclasses.Field, text: str):
-    """Return a setting's value, given as text. Raises UsageError for text that is none."""
-    kind = kind_of(known)
-    try:
-        return {"true": True, "false": False}[text] if kind is bool else kind(text)
-    except (KeyError, ValueError):
-        raise UsageError(f"--set {known.name}={text}: expected {WORDS[kind]}") from None
-
-
-def kind_of(known: dataclasses.Field) -> type:
-    """Return the type of a setting's values."""
-    return KINDS.get(known.name, type(known.default))
+@functools.cache
+def option_names() -> dict[str, dataclasses.Field[Any]]:
+    """Return the settings that have a command line option of their own, in the order of RECORD."""
+    owners = (Start, *ROOMS.values(), OmegaRate)
+    fields = {name: field for owner in owners for name, field in fields_of(owner).items() if about(field).option}
+    return {name: fields[name] for name in RECORD if name in fields}
 
 
 def option(name: str) -> str:
     """Return the command line's spelling of a setting."""
-    return "--" + name.replace("_", "-") if name in OPTIONS else f"--set {name}"
+    return "--" + name.replace("_", "-") if name in option_names() else f"--set {name}"
 
 
 def told(name: str, value: object) -> str:
-    """Return a setting and its value as they are given."""
-    return option(name) + (" " if name in OPTIONS else "=") + str(value)
+    """Return a setting and its value as they are given on the command line."""
+    if value is True and name in option_names():
+        return option(name)
+    return option(name) + (" " if name in option_names() else "=") + as_text(value)
+
+
+def as_text(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def spelt_as_options() -> Iterator[None]:
+    """Within it, what a library says of a setting is said of the option that gives it."""
+    try:
+        yield
+    except SettingError as error:
+        raise UsageError(error.spelt(told)) from None

@@ -15,7 +15,7 @@ from clp_train.bench.jobs import COMMON
 from clp_train.bench.scores import Cell, cells
 from clp_train.bench.spec import Table
 from clp_train.bench.write import FIGURE
-from clp_train.report.curves import RIGHT_UP, WRONG_UP
+from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 PANEL = (4.6, 3.4)  # inches
 TITLE, LABEL = 44, 20  # letters a line, of a panel's title and of a row's name beside it

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO
 
 from clp_train.bench.jobs import Run, Shard
-from clp_train.checkpoint import CHECKPOINT
-from clp_train.runs import RESULT
+from clp_train.run_folder import RESULT
+from clp_train.running.checkpoint import CHECKPOINT
 
 PAUSE = 0.2  # seconds between two looks at the processes
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -14,8 +14,8 @@ from scipy.stats import ttest_rel
 from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
 from clp_train.bench.spec import Table
-from clp_train.report.curves import RIGHT_UP, WRONG_UP
-from clp_train.runs import RESULT
+from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
+from clp_train.run_folder import RESULT
 
 WHENS = ("last", "selected", "best_on_test")
 LOWER = ("error",)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from clp_aug.common.settings import read
+from clp_aug.common.toml import named_files, read_named
 from clp_aug.contract.errors import InputError, UsageError, pick
 from clp_train.methods import METHODS
 
@@ -86,8 +87,7 @@ class Table:
 
 def names() -> tuple[str, ...]:
     """Return the tables and figures that there are, as the paper orders them."""
-    found = [path.stem for path in FOLDER.glob("*.toml")]
-    return tuple(sorted(found, key=lambda name: (name[:3] == "fig", name)))
+    return tuple(sorted(named_files(FOLDER), key=lambda name: (name[:3] == "fig", name)))
 
 
 def read_table(name: str) -> Table:
@@ -95,22 +95,9 @@ def read_table(name: str) -> Table:
 
     Raises UsageError for an unknown name, InputError for a file that is no such table, saying where.
     """
-    own = not name.endswith(".toml")
-    if own and name not in names():
-        raise UsageError(f"unknown table {name!r}: choose one of {', '.join(names())}, or a file that ends in .toml")
-    path = FOLDER / f"{name}.toml" if own else Path(name)
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    path, content = read_named(name, FOLDER, "table")
     try:
-        found = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read table {path} ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"table {path}: not TOML ({error})") from None
-    try:
-        return table_of(path.stem, found)
+        return table_of(path.stem, content)
     except UsageError as error:
         raise InputError(f"table {path}: {error}") from None
 
@@ -128,13 +115,13 @@ def table_of(name: str, found: dict) -> Table:
                 raise UsageError(f"column {key} shares the runs of {column.shared}, which has none of its own")
         elif column.cpu is None and column.paper is None:
             raise UsageError(f"column {key}: expected [columns.{key}.cpu] or [columns.{key}.paper], or shared")
-    return Table(name, columns=columns, rows=rows, **checked(Table, found, name, given=("name", "columns", "rows")))
+    return Table(name, columns=columns, rows=rows, **read(Table, found, name, ("name", "columns", "rows")))
 
 
 def column_of(name: str, found: dict) -> Column:
     """Return a column. Raises UsageError for what does not fit."""
-    scales = {key: Scale(**checked(Scale, found.pop(key), f"{name}.{key}")) for key in SCALES if key in found}
-    column = Column(**checked(Column, found, name, given=SCALES), **scales)
+    scales = {key: Scale(**read(Scale, found.pop(key), f"{name}.{key}")) for key in SCALES if key in found}
+    column = Column(**read(Column, found, name, SCALES), **scales)
     pick(MEASURES, column.measure, f"measure of column {name}")
     return column
 
@@ -146,30 +133,8 @@ def row_of(name: str, found: dict, columns: Mapping[str, Column]) -> Row:
         pick(columns, column, f"quoted column of row {name}")
         if type(value) not in (int, float) or not 0 <= value <= 100:
             raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
-    row = Row(quoted=quoted, **checked(Row, found, name, given=("quoted",)))
+    row = Row(quoted=quoted, **read(Row, found, name, ("quoted",)))
     for column in row.without:
         pick(columns, column, f"column of row {name}")
     pick(METHODS, row.method, f"method of row {name}")
     return row
-
-
-def checked(kind: type, found: dict, where: str, given: tuple[str, ...] = ()) -> dict:
-    """Return the fields of a dataclass, lists as tuples. Raises UsageError for an unknown, missing or mistyped one."""
-    known = {one.name: one for one in fields(kind) if one.name not in given}
-    for key in found:
-        pick(known, key, f"key of {where}")
-    for key, one in known.items():
-        if one.default is MISSING and one.default_factory is MISSING and key not in found:
-            raise UsageError(f"{where}: no {key}; add a line {key} = ...")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    for key, value in values.items():
-        expected = TYPES.get(str(known[key].type), tuple)
-        if expected is float and type(value) is int:
-            values[key] = value = float(value)
-        if type(value) is not expected or (expected is tuple and not all(isinstance(part, str) for part in value)):
-            raise UsageError(f"{where}: {key} = {value!r}; expected {WORDS[expected]}")
-    return values
-
-
-TYPES = {"str": str, "int": int, "bool": bool, "float | None": float}
-WORDS = {str: "text", int: "a whole number", bool: "true or false", float: "a number", tuple: "a list of texts"}

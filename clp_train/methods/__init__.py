@@ -1,25 +1,33 @@
-"""The registry of methods. Each fills in the slots of `base.Method`; a new one is one file and one line here.
+"""The registry of methods. Each fills in the slots of `algorithm.method.Method`; a new one is one file and a line here.
 
-A method's module has `build(config, table, generator) -> Method` and, if it has settings of its own, a frozen dataclass
-`Options`, or one a method in a dictionary `OPTIONS`; `--set` and presets name them beside those of `TrainConfig`.
+A method's module has `build(options, context) -> Method` and, if it has settings of its own, a frozen dataclass
+`Options`, or one a method in a dictionary `OPTIONS`. `--set` and presets name them beside the settings of every run.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from clp_aug.common.settings import Settings, fields_of
 from clp_aug.contract.errors import pick
+from clp_train.algorithm.settings import META_DELTA, META_STEP, SALIENCY
+
+if TYPE_CHECKING:
+    from clp_train.algorithm.method import Context, Method
 
 
 @dataclass(frozen=True)
 class Entry:
     """One registered method.
 
-    module: where it is; source: the paper; family: what it changes; needs: of "meta" (clean meta pictures), "groups"
-    (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong labels); cost: of a
-    run, in that of plain cross entropy, by counting passes.
+    module: where it is, beside this file; source: the paper; family: what it changes; needs: of "meta" (clean meta
+    pictures), "groups" (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong
+    labels); cost: of a run, in that of plain cross entropy, by counting passes; parts: of META_STEP, META_DELTA and
+    SALIENCY, whose settings it takes beside those of every run.
     """
 
     module: str
@@ -27,7 +35,10 @@ class Entry:
     family: str
     needs: tuple[str, ...] = ()
     cost: str = "1"
+    parts: tuple[str, ...] = ()
 
+
+META, DELTA = (META_STEP,), (META_STEP, META_DELTA)
 
 METHODS = {
     "erm": Entry("erm", "plain cross entropy", "reference"),
@@ -49,21 +60,21 @@ METHODS = {
     "rand-aug": Entry("rand_aug", "Cubuk et al. 2020, in the form of Tang et al. 2022", "pictures"),
     "train-infills": Entry("train_infills", "control", "pictures"),
     "isda": Entry("isda", "Wang et al. 2019", "logits"),
-    "metasaug": Entry("metasaug", "Li et al. 2021", "logits", ("meta",), "1.5"),
+    "metasaug": Entry("metasaug", "Li et al. 2021", "logits", ("meta",), "1.5", META),
     "risda": Entry("risda", "Chen et al. 2022", "logits"),
     "ifl": Entry("ifl", "Tang et al. 2022", "environments"),
     "csa": Entry("csa", "Shi et al. 2023", "mixing", cost="2.3"),
-    "mwn": Entry("mwn", "Shu et al. 2019", "weights", ("meta",), "3.3"),
-    "meta-lp": Entry("clp", "section 4 of the paper", "logits", ("meta",), "3.3"),
-    "clp": Entry("clp", "Algorithm 1 of the paper", "logits", ("meta",), "6"),
+    "mwn": Entry("mwn", "Shu et al. 2019", "weights", ("meta",), "3.3", META),
+    "meta-lp": Entry("clp", "section 4 of the paper", "logits", ("meta",), "3.3", DELTA),
+    "clp": Entry("clp", "Algorithm 1 of the paper", "logits", ("meta",), "6", (*DELTA, SALIENCY)),
     "apl": Entry("apl", "Ma et al. 2020", "losses"),
     "co-teaching": Entry("peers", "Han et al. 2018", "peers", ("noise",), "2"),
     "jocor": Entry("peers", "Wei et al. 2020", "peers", ("noise",), "2"),
-    "l2rw": Entry("l2rw", "Ren et al. 2018", "weights", ("meta",), "3.3"),
+    "l2rw": Entry("l2rw", "Ren et al. 2018", "weights", ("meta",), "3.3", META),
     "glc": Entry("glc", "Hendrycks et al. 2018", "losses", ("meta", "stages"), "1"),
     "l-dmi": Entry("dmi", "Xu et al. 2019", "losses", ("stages",)),
     "mentornet": Entry("mentornet", "Jiang et al. 2018", "weights"),
-    "mfrw-mes": Entry("mfrw", "Ricci et al. 2023, MES in our reading", "features", ("meta",), "3.3"),
+    "mfrw-mes": Entry("mfrw", "Ricci et al. 2023, MES in our reading", "features", ("meta",), "3.3", META),
     "group-weight": Entry("controls", "control", "weights", ("groups",)),
     "group-sample": Entry("controls", "control", "sampling", ("groups",)),
     "irm": Entry("environment_penalties", "Arjovsky et al. 2019", "penalties", ("groups",)),
@@ -84,13 +95,13 @@ METHODS = {
 """Modules lie beside this file and load only when asked for."""
 
 
-def module_of(name: str):
+def module_of(name: str) -> ModuleType:
     """Return the module of a method. Raises UsageError for an unknown name."""
     return importlib.import_module(f"{__name__}.{pick(METHODS, name, 'method').module}")
 
 
 @dataclass(frozen=True)
-class NoOptions:
+class NoOptions(Settings):
     """A method without settings of its own."""
 
 
@@ -100,21 +111,21 @@ def options_of(name: str) -> type:
     return getattr(module, "OPTIONS", {}).get(name) or getattr(module, "Options", NoOptions)
 
 
-def make_options(name: str, given: Mapping[str, object]):
+def make_options(name: str, given: Mapping[str, object]) -> Any:
     """Return a method's own settings, the defaults for what is not given.
 
-    Raises UsageError for one that it does not have, and what the dataclass refuses.
+    Raises UsageError for one that it does not have, SettingError for a value that the dataclass refuses.
     """
     kind = options_of(name)
     for key in given:
-        pick({field.name: field for field in fields(kind)}, key, f"setting of method {name}")
+        pick(fields_of(kind), key, f"setting of method {name}")
     return kind(**given)
 
 
-def build_method(config, table, generator):
-    """Return the method that config.method names, ready for its first step.
+def build_method(options: Any, context: Context) -> Method:
+    """Return the method that context.method names, ready for its first step.
 
-    table: `base.TrainTable` of the training pictures; generator: torch.Generator for its start values. Raises
-    UsageError for an unknown name.
+    options: its own settings, of `options_of`. Raises UsageError for an unknown name, SettingError for a run that the
+    method cannot do.
     """
-    return module_of(config.method).build(config, table, generator)
+    return module_of(context.method).build(options, context)

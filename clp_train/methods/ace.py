@@ -1,7 +1,7 @@
 """ACE-lite: a classifier is tuned on its own answers and on counterfactuals that are graded from one class to none.
 
 Augmentation by Counterfactual Explanation (Singla et al. 2023) makes them with a generator that is trained on the
-classifier for days. Here they come from the counterfactuals of the shard, through `counterfactuals.SOURCES`: ours, as
+classifier for days. Here they come from the counterfactuals of the shard, through `parts.graded.SOURCES`: ours, as
 is all that follows from it. What ACE reaches is not what this reaches.
 """
 
@@ -14,42 +14,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError
 from clp_aug.contract.schema import COUNTERFACTUAL
-from clp_train.batches import Batch, BoxedPictures
-from clp_train.config import TrainConfig
-from clp_train.counterfactuals import SOURCES, Pairs, pairs_of
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.samplers import repeated
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.graded import SOURCES, Pairs, pairs_of
+from clp_train.methods.parts.present import present
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.samplers import repeated
+from clp_train.pictures.types import Batch, BoxedPictures
 
 
 @dataclass(frozen=True)
-class Options:
-    """source: of the graded counterfactuals; copies: of each counterfactual, with a share of their own; made: graded
-    pictures for each real one; certain: the share of the training pictures that tuning looks at, those that the
-    classifier is most certain of; tuning: share of the epochs; rate: its step sizes, in those of the run.
+class Options(Settings):
+    """The settings of ACE-lite. Source: ours, unless a setting says otherwise."""
 
-    Source: made 0.5 and 2000 of the certain pictures in the authors' notebook; all else is ours.
-    """
-
-    source: str = "blend"
-    copies: int = 4
-    made: float = 0.5
-    certain: float = 0.5
-    tuning: float = 0.2
-    rate: float = 0.1
-
-    def __post_init__(self) -> None:
-        pick(SOURCES, self.source, "source")
-        require_within("copies", self.copies, 1)
-        require_within("made", self.made, 0.01, 100)
-        require_within("certain", self.certain, 0.000001, 1)
-        require_within("tuning", self.tuning, 0.01, 0.99)
-        require_within("rate", self.rate, 0.000001, 1)
+    source: str = setting(
+        "blend", "How graded pictures are made: both pictures blended, or the original revealed in part of the box.",
+        choices=tuple(SOURCES),
+    )  # fmt: skip
+    copies: int = setting(4, "Graded pictures from each counterfactual, each with a share of its own.", low=1)
+    made: float = setting(
+        0.5, "Graded pictures for each real one in an epoch of tuning.", low=0.01, high=100,
+        source="the authors' notebook",
+    )  # fmt: skip
+    certain: float = setting(
+        0.5, "Share of the training pictures that tuning looks at: those that the classifier is most certain of.",
+        low=0.000001, high=1, source="ours; 2000 pictures in the authors' notebook",
+    )  # fmt: skip
+    tuning: float = setting(0.2, "Share of the run's epochs for tuning.", low=0.01, high=0.99)
+    rate: float = setting(0.1, "Learning rate of tuning, as a multiple of the run's.", low=0.000001, high=1)
 
 
 class AceLite(Method):
@@ -75,16 +71,16 @@ class AceLite(Method):
 
     def additions(self, meta: BoxedPictures) -> BoxedPictures | None:
         if not (meta.kind == COUNTERFACTUAL).any():
-            raise UsageError(
-                "--method ace: the shard has no counterfactuals; expected one at least; make the shard with --cf, or"
-                " take a method without them"
-            )
+            raise SettingError(
+                "method", "ace", "the shard has no counterfactuals; expected one at least; make the shard with"
+                " clp-augment --cf, or take a method without them",
+            )  # fmt: skip
         if self.stage == 0:
             return None
         generator = torch.Generator().manual_seed(self.seed)
-        found = pairs_of(meta)
-        rows = torch.arange(len(found.counterfactuals)).repeat(self.options.copies)
-        pairs = Pairs(*(part.take(rows) for part in found))
+        each = pairs_of(meta)
+        rows = torch.arange(len(each.counterfactuals)).repeat(self.options.copies)
+        pairs = Pairs(*(part.take(rows) for part in each))
         self.shares = torch.rand(len(rows), generator=generator)
         return replace(pairs.counterfactuals, images=SOURCES[self.options.source](pairs, self.shares, generator))
 
@@ -95,7 +91,7 @@ class AceLite(Method):
         graded = round(n * self.options.made / (1 + self.options.made))
         real = repeated(self.certain(), n - graded, rng)
         rows = rng.permutation(np.concatenate([real, repeated(np.arange(n, n + made), graded, rng)]))
-        return np.array_split(rows, -(-n // batch_size))
+        return np.array_split(rows, steps_per_epoch(n, batch_size))
 
     def certain(self) -> np.ndarray:
         """Return the rows of the training pictures with the highest probabilities of any class, the first of equals."""
@@ -106,11 +102,12 @@ class AceLite(Method):
         if self.stage == 0:
             return batch
         n, classes = len(self.table.label), self.table.classes
-        share = torch.cat([torch.zeros(n), self.shares])[batch.row][:, None]
-        own = F.one_hot(batch.label, classes)
-        graded = share * own + (1 - share) * (1 - own) / (classes - 1)
-        real = self.soft[batch.row.clamp(max=n - 1)]
-        target = torch.where((batch.row < n)[:, None], real, graded)
+        row = present(batch.row, "rows of the batch")
+        share = torch.cat([torch.zeros(n), self.shares])[row][:, None]
+        one_hot = F.one_hot(batch.label, classes)
+        graded = share * one_hot + (1 - share) * (1 - one_hot) / (classes - 1)
+        real = self.soft[row.clamp(max=n - 1)]
+        target = torch.where((row < n)[:, None], real, graded)
         return replace(batch, target=target.to(batch.images.dtype))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -120,8 +117,9 @@ class AceLite(Method):
         self.soft = state["soft"]
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> AceLite:
-    """Return the method before its first step. Raises UsageError where there is one class."""
-    if table.classes < 2:
-        raise UsageError("--method ace: the data set has one class; expected two at least, for what is not of a class")
-    return AceLite(make_options(config.method, config.options), table, generator)
+def build(options: Options, context: Context) -> AceLite:
+    """Return the method before its first step. Raises SettingError where there is one class."""
+    if context.table.classes < 2:
+        reason = "the data set has one class; expected two at least, for what is not of a class"
+        raise SettingError("method", context.method, reason)
+    return AceLite(options, context.table, context.generator)

@@ -6,17 +6,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import pick
-from clp_train import noisy_losses
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts import noisy_losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 ACTIVE = ("nce", "nfl")
@@ -27,23 +23,19 @@ PASSIVE: dict[str, Loss] = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """active, passive: the pair; alpha, beta: their weights; gamma: of "nfl".
+class Options(Settings):
+    """The settings of the active passive loss. Source: the authors' settings for CIFAR-10."""
 
-    Source: their settings for CIFAR-10. For CIFAR-100 they take alpha 10 with beta 0.1 for "rce" and 1 for "mae".
-    """
-
-    active: str = "nce"
-    passive: str = "rce"
-    alpha: float = 1.0
-    beta: float = 1.0
-    gamma: float = 0.5
-
-    def __post_init__(self) -> None:
-        pick(dict.fromkeys(ACTIVE), self.active, "active loss")
-        pick(PASSIVE, self.passive, "passive loss")
-        for name in ("alpha", "beta", "gamma"):
-            require_within(name, getattr(self, name), 0)
+    active: str = setting("nce", "Loss that fits: normalised cross entropy, or normalised focal loss.", choices=ACTIVE)
+    passive: str = setting(
+        "rce", "Loss that keeps off other classes: reverse cross entropy, or mean absolute error.",
+        choices=tuple(PASSIVE),
+    )  # fmt: skip
+    alpha: float = setting(1.0, "Weight of the active loss.", low=0, source="theirs for CIFAR-100 is 10")
+    beta: float = setting(
+        1.0, "Weight of the passive loss.", low=0, source="theirs for CIFAR-100 is 0.1 with rce, 1 with mae"
+    )
+    gamma: float = setting(0.5, "Exponent of the normalised focal loss.", low=0, works_with=("active", ("nfl",)))
 
 
 class ActivePassive(Method):
@@ -63,6 +55,6 @@ class ActivePassive(Method):
         return Terms(loss=self.loss)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> ActivePassive:
+def build(options: Options, context: Context) -> ActivePassive:
     """Return the method."""
-    return ActivePassive(make_options(config.method, config.options))
+    return ActivePassive(options)

@@ -11,24 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clp_train.background import background_start
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.backgrounds.prior import background_start
 
 
 @dataclass(frozen=True)
-class Options:
-    """tau: what the log probabilities are multiplied by; 0 for plain cross entropy."""
+class Options(Settings):
+    """The setting of background adjustment. Source: ours."""
 
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_within("tau", self.tau, 0)
+    tau: float = setting(1.0, "Factor of log P(class | background) in the logits; 0 gives plain cross entropy.", low=0)
 
 
 class BackgroundAdjust(Method):
@@ -37,13 +31,13 @@ class BackgroundAdjust(Method):
     perturbs = True
     sees_background = True
 
-    def __init__(self, config: TrainConfig, table: TrainTable) -> None:
-        self.tau, self.config = make_options(config.method, config.options).tau, config
-        self.table, self.prior = table, torch.zeros(len(table.label), table.classes)
+    def __init__(self, options: Options, context: Context) -> None:
+        self.tau, self.context = options.tau, context
+        self.prior = torch.zeros(len(context.table.label), context.table.classes)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if epoch == 0:
-            self.prior = background_start(scores, self.table, self.config)
+            self.prior = background_start(scores, self.context)
 
     def terms(self, view: View) -> Terms:
         return Terms(delta=self.tau * self.prior[view.row].to(view.logits))
@@ -55,6 +49,6 @@ class BackgroundAdjust(Method):
         self.prior = state["prior"]
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> BackgroundAdjust:
+def build(options: Options, context: Context) -> BackgroundAdjust:
     """Return the method before its first step."""
-    return BackgroundAdjust(config, table)
+    return BackgroundAdjust(options, context)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.class_weights import effective_weights
 
 
 @dataclass(frozen=True)
-class Options:
-    """beta: of the effective number, 0 for no weights. Source: their best for CIFAR-10-LT."""
+class Options(Settings):
+    """The setting of class weights. Source: Cui et al. 2019."""
 
-    beta: float = 0.9999
-
-    def __post_init__(self) -> None:
-        require_within("beta", self.beta, 0, 1, below=True)
+    beta: float = setting(
+        0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1,
+        source="their best for CIFAR-10-LT",
+    )  # fmt: skip
 
 
 class ClassBalanced(Method):
@@ -36,7 +33,7 @@ class ClassBalanced(Method):
         return Terms(weight=self.weights.to(view.logits)[view.label])
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> ClassBalanced:
-    """Return the method. Raises UsageError for a class without pictures."""
-    table.require_all_classes(config.method)
-    return ClassBalanced(table.class_counts(), make_options(config.method, config.options).beta)
+def build(options: Options, context: Context) -> ClassBalanced:
+    """Return the method. Raises SettingError for a class without pictures."""
+    context.table.require_all_classes(context.method)
+    return ClassBalanced(context.table.class_counts(), options.beta)

@@ -7,53 +7,63 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common.settings import setting
+from clp_aug.contract.errors import SettingError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.background import background_start
-from clp_train.characteristics import (
+from clp_train.algorithm.characteristics import (
     CHARACTERISTICS,
     ClassStats,
     View,
     characteristics,
     standardised,
 )
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Learner, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
-from clp_train.optimiser import rate_factor
-from clp_train.perturbation import Omega
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_train.algorithm.method import Context, Learner, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.optimiser import rate_factor
+from clp_train.algorithm.perturbation import FORMS, Omega
+from clp_train.algorithm.stages import Stage
+from clp_train.backgrounds.prior import background_start
+from clp_train.methods.parts.omega import OmegaRate
 
-BATCHES = ("natural", "class")
-OMEGA_SCHEDULES = ("constant", "network")
+BACKGROUND_ONLY = ("omega_start", ("background",))
 
 
 @dataclass(frozen=True)
-class Options:
-    """The settings of CLP alone.
+class Options(OmegaRate):
+    """The settings of CLP and Meta-LP alone: Omega, and where delta starts."""
 
-    leave_out: the characteristic of Table 1, from 1, that Omega sees as 0; 0 for none (Fig. 9); batches: the sampler of
-    the training batches, "class" for all classes equally often; omega_schedule: "network" lets Omega's step fall as the
-    network's does; background_share: how much of what the background says is in delta; background_step: Adam's step, by
-    which the meta step moves that share, 0 to leave it.
-    """
-
-    leave_out: int = 0
-    batches: str = "natural"
-    omega_schedule: str = "constant"
-    background_share: float = 1.0
-    background_step: float = 0.0
+    omega_form: str = setting(
+        "full", "Form of delta: a free number a class, one bounded by 3 tanh, or one for the own class alone.",
+        choices=FORMS, source="section 3.2 has the full form",
+    )  # fmt: skip
+    omega_start: str = setting(
+        "zero", "Where delta starts: at 0, at the log class shares, or at the log probabilities of the classes given"
+        " the picture without its object.", choices=("zero", "log-prior", "background"), source="ours",
+    )  # fmt: skip
+    leave_out: int = setting(
+        0, "Characteristic of Table 1 that Omega sees as 0; 0 leaves none out.", low=0, high=len(CHARACTERISTICS),
+        source="Fig. 9",
+    )  # fmt: skip
+    batches: str = setting(
+        "natural", "Training batches: as the pictures come, or all classes equally often.", choices=("natural", "class")
+    )
+    omega_schedule: str = setting(
+        "constant", "Learning rate of Omega: constant, or falling as the network's does.",
+        choices=("constant", "network"),
+    )  # fmt: skip
+    background_share: float = setting(
+        1.0, "Share of the background's log probabilities in delta.", low=0, source="ours", works_with=BACKGROUND_ONLY
+    )
+    background_step: float = setting(
+        0.0, "Learning rate of Adam by which the meta step moves that share; 0 leaves it.", low=0, source="ours",
+        works_with=BACKGROUND_ONLY,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        require_within("background_share", self.background_share, 0)
-        require_within("background_step", self.background_step, 0)
-        pick(dict.fromkeys(BATCHES), self.batches, "--set batches")
-        pick(dict.fromkeys(OMEGA_SCHEDULES), self.omega_schedule, "--set omega_schedule")
-        if not 0 <= self.leave_out <= len(CHARACTERISTICS):
-            raise UsageError(f"--set leave_out={self.leave_out}: expected 1 to {len(CHARACTERISTICS)}, or 0 for none")
+        super().__post_init__()
+        if self.omega_start == "log-prior" and self.omega_form != "full":
+            raise SettingError("omega_start", "log-prior", f"needs the full form, not {self.omega_form}",
+                               {"omega_form": "full"})  # fmt: skip
 
 
 class Clp(Learner):
@@ -64,22 +74,24 @@ class Clp(Learner):
 
     perturbs = True
 
-    def __init__(self, config: TrainConfig, table: TrainTable, generator: torch.Generator) -> None:
-        options, counts = make_options(config.method, config.options), table.class_counts()
-        self.sees_background = config.omega_start == "background"
-        super().__init__(Omega(counts, config.omega_form, config.omega_start, generator), config.omega_lr)
+    def __init__(self, options: Options, context: Context) -> None:
+        counts = context.table.class_counts()
+        omega = Omega(counts, options.omega_form, options.omega_start, context.generator)
+        super().__init__(omega, options.omega_lr)
+        self.sees_background = options.omega_start == "background"
         self.share = torch.tensor(options.background_share)
         if options.background_step:
             self.learn_share(options.background_step)
-        self.saliency_weight = config.saliency_lambda
+        self.saliency_weight = context.saliency.saliency_lambda
         self.classes = ClassStats.start(counts)
         self.stages = (Stage(sampler=options.batches),)
-        self.follows = config if options.omega_schedule == "network" else None
-        self.steps = [group["lr"] for group in self.optimiser.param_groups]
+        self.follows_network = options.omega_schedule == "network"
+        self.rates = [group["lr"] for group in self.optimiser.param_groups]
         self.kept = torch.ones(len(CHARACTERISTICS))
         if options.leave_out:
             self.kept[options.leave_out - 1] = 0
-        self.table, self.config = table, config
+        self.context = context
+        table = context.table
         self.prior = torch.zeros(len(table.label), table.classes) if self.sees_background else None
 
     def learn_share(self, step: float) -> None:
@@ -90,14 +102,15 @@ class Clp(Learner):
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.sees_background and epoch == 0:
-            self.prior = background_start(scores, self.table, self.config)
+            self.prior = background_start(scores, self.context)
 
     def observe(self, view: View) -> None:
         self.classes = self.classes.updated(view)
-        if self.follows is not None:
-            factor = rate_factor(self.follows, round(view.progress * self.follows.epochs), self.follows.epochs)
-            for group, step in zip(self.optimiser.param_groups, self.steps, strict=True):
-                group["lr"] = factor * step
+        if self.follows_network:
+            epochs = self.context.epochs
+            factor = rate_factor(self.context.sgd, round(view.progress * epochs), epochs)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                group["lr"] = factor * rate
 
     def terms(self, view: View) -> Terms:
         g = standardised(characteristics(view, self.classes))
@@ -124,24 +137,23 @@ class MetaLp(Clp):
 
     meta_kinds = (ORIGINAL,)
 
-    def __init__(self, config: TrainConfig, table: TrainTable, generator: torch.Generator) -> None:
-        super().__init__(config, table, generator)
+    def __init__(self, options: Options, context: Context) -> None:
+        super().__init__(options, context)
         self.saliency_weight = 0.0
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Clp:
+CLASSES = {"clp": Clp, "meta-lp": MetaLp}
+
+
+def build(options: Options, context: Context) -> Clp:
     """Return CLP or Meta-LP before its first step.
 
-    Raises UsageError where delta of meta pictures is asked for, whose backgrounds nobody scores, and for a share of the
-    background where delta has no such part.
+    Raises SettingError where delta of meta pictures is asked for, whose backgrounds nobody scores.
     """
-    method = {"clp": Clp, "meta-lp": MetaLp}[config.method](config, table, generator)
-    if method.sees_background and config.meta_delta != "none":
-        raise UsageError(
-            "--set omega_start=background: backgrounds of training pictures alone are known; give --meta-delta none, or"
-            " --set omega_start=zero"
-        )
-    for name in ("background_share", "background_step"):
-        if name in config.options and not method.sees_background:
-            raise UsageError(f"--set {name}: delta has no part of the background; set omega_start=background, too")
+    method = CLASSES[context.method](options, context)
+    if method.sees_background and context.meta_step.meta_delta != "none":
+        raise SettingError(
+            "omega_start", "background", "backgrounds of training pictures alone are known; set meta_delta to none, or"
+            " omega_start to zero",
+        )  # fmt: skip
     return method

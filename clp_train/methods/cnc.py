@@ -12,43 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import UsageError
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.contrast import PARTS, ContrastSets, contrastive_loss
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
+from clp_train.methods.parts.contrast import PARTS, ContrastSets, contrastive_loss
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)
-class Options:
-    """size: pictures in each part of a set, fewer where the batch is small; temperature: of the similarities;
-    contrast: the share of the contrastive terms in the objective; first: share of the epochs that the first network
-    gets.
+class Options(Settings):
+    """The settings of Correct-N-Contrast. Source: the authors' runs on Waterbirds, unless a setting says otherwise."""
 
-    Source: 17, 0.1 and 0.75 of the authors' runs on Waterbirds; a half is ours.
-    """
-
-    size: int = 17
-    temperature: float = 0.1
-    contrast: float = 0.75
-    first: float = 0.5
-
-    def __post_init__(self) -> None:
-        require_within("size", self.size, 1)
-        require_within("temperature", self.temperature, 0.001)
-        require_within("contrast", self.contrast, 0, 1)
-        require_within("first", self.first, 0.01, 0.99)
+    size: int = setting(17, "Pictures in each part of a set; fewer where the batch is small.", low=1)
+    temperature: float = setting(0.1, "Temperature of the similarities.", low=0.001)
+    contrast: float = setting(0.75, "Share of the contrastive terms in the objective.", low=0, high=1)
+    first: float = setting(0.5, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours")
 
 
 class CorrectNContrast(Method):
-    """Stage 0 is ERM; stage 1 starts anew, on batches of sets, each of which has `PARTS` parts of `size` pictures.
+    """Stage 0 is ERM; stage 1 starts again, on batches of sets, each of which has `PARTS` parts of `size` pictures.
 
     predicted: int64 (N,), what the first network made of the training pictures, their labels until then. An epoch has
     as many batches as one of ERM; a step per set, or per as many as the batch holds, is ours.
@@ -71,7 +60,7 @@ class CorrectNContrast(Method):
         if self.stage == 0:
             return None
         sets = ContrastSets(self.table.label.numpy(), self.predicted.numpy())
-        steps, each = -(-len(self.table.label) // batch_size), batch_size // (PARTS * self.size)
+        steps, each = steps_per_epoch(len(self.table.label), batch_size), batch_size // (PARTS * self.size)
         return list(sets.epoch(steps * each, self.size, rng).reshape(steps, -1))
 
     def terms(self, view: View) -> Terms:
@@ -95,11 +84,12 @@ class CorrectNContrast(Method):
         self.predicted = state["predicted"]
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> CorrectNContrast:
-    """Return the method before its first step. Raises UsageError for a run that leaves nothing to contrast."""
-    if config.batch_size < PARTS:
-        raise UsageError(f"--method cnc: --batch-size {config.batch_size}: expected {PARTS} at least, one of each part")
-    require_learning_body(config.method, config.trainable, "acts on features that learn")
+def build(options: Options, context: Context) -> CorrectNContrast:
+    """Return the method before its first step. Raises SettingError for a run that leaves nothing to contrast."""
+    method, table, batch_size = context.method, context.table, context.batch_size
+    if batch_size < PARTS:
+        raise SettingError("batch_size", batch_size, f"method {method} expects {PARTS} at least, one of each part")
+    require_learning_body(context, "acts on features that learn")
     if len(table.label.unique()) < 2:
-        raise UsageError("--method cnc: all training pictures are of one class; expected two classes at least")
-    return CorrectNContrast(make_options(config.method, config.options), table, config.batch_size)
+        raise SettingError("method", method, "all training pictures are of one class; expected two classes at least")
+    return CorrectNContrast(options, table, batch_size)

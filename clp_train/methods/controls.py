@@ -6,13 +6,14 @@ which CLP does not; meta-only and DFR (Kirichenko et al. 2023) learn from the me
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods.base import Method, TrainTable
-from clp_train.objective import Terms
-from clp_train.stages import Stage
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods import NoOptions
 
 
 class GroupWeight(Method):
@@ -47,7 +48,7 @@ class Dfr(Method):
     stages = (Stage(share=0.5), Stage(share=0.5, stream="meta", sampler="group", trainable="head", fresh_head=True))
 
 
-KINDS = {
+KINDS: dict[str, Callable[[TrainTable], Method]] = {
     "group-weight": GroupWeight,
     "uw": GroupWeight,
     "group-sample": lambda table: GroupSample(),
@@ -57,6 +58,6 @@ KINDS = {
 }
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
+def build(options: NoOptions, context: Context) -> Method:
     """Return the control before its first step."""
-    return KINDS[config.method](table)
+    return KINDS[context.method](context.table)

@@ -18,38 +18,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import pick
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.gradcam import gradcam
-from clp_train.hypergradient import virtual_pass
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import FEATURES_ONCE, require_learning_body, require_within
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.hypergradient import virtual_pass
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.evaluating.gradcam import gradcam
+from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
+from clp_train.methods.parts.present import present
 from clp_train.models.heads import DualHead
-from clp_train.models.parts import Output
-from clp_train.scoring import Scores
+from clp_train.models.parts import Output, heads
+from clp_train.pictures.types import Batch
 
 JUDGES = ("first", "second", "mean")
 
 
 @dataclass(frozen=True)
-class Options:
-    """start: share of the run's epochs before contexts are blended in; confidence: probability of the own class from
-    which a picture's context goes to the bank; judge: the head that pictures are judged by, or the mean of both.
+class Options(Settings):
+    """The settings of CSA. Source: the authors' settings for CIFAR, unless a setting says otherwise."""
 
-    Source: the authors' settings for CIFAR (start: epoch 10 of 200); judge: ours, they keep the best of the first.
-    """
-
-    start: float = 0.05
-    confidence: float = 0.8
-    judge: str = "first"
-
-    def __post_init__(self) -> None:
-        pick(dict.fromkeys(JUDGES), self.judge, "judge")
-        require_within("start", self.start, 0, 1)
-        require_within("confidence", self.confidence, 0, 1)
+    start: float = setting(
+        0.05, "Share of the run's epochs before contexts are blended in.", low=0, high=1, source="epoch 10 of 200"
+    )
+    confidence: float = setting(
+        0.8, "Probability of the label from which on a picture's context goes to the bank.", low=0, high=1
+    )
+    judge: str = setting(
+        "first", "Head that pictures are judged by, or the mean of both.", choices=JUDGES,
+        source="ours; the authors keep the best of the first",
+    )  # fmt: skip
 
 
 class Csa(Method):
@@ -78,9 +74,10 @@ class Csa(Method):
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         if batch.second is None:
             return batch
-        chosen = torch.from_numpy(rng.permutation(len(self.images))[: len(batch)])
-        part = rng.uniform() * self.masks[chosen]
-        blended = part * self.images[chosen] + (1 - part) * batch.second.images
+        images, masks = present(self.images, "contexts"), present(self.masks, "masks of contexts")
+        places = torch.from_numpy(rng.permutation(len(images))[: len(batch)])
+        part = rng.uniform() * masks[places]
+        blended = part * images[places] + (1 - part) * batch.second.images
         return replace(batch, second=replace(batch.second, images=blended))
 
     def observe(self, view: View) -> None:
@@ -90,7 +87,7 @@ class Csa(Method):
         loss = None
         if batch.second is not None:
             features = virtual_pass(network, {}, batch.second.images).features
-            loss = F.cross_entropy(network.head.second(features), batch.second.label)
+            loss = F.cross_entropy(second_logits(heads(network)[0], features), batch.second.label)
         if self.progress >= self.options.start:
             self.keep(batch, out.logits.detach(), network)
         return loss
@@ -106,14 +103,16 @@ class Csa(Method):
             self.images = latest(self.images, images[peaked], self.size)
             self.masks = latest(self.masks, masks[peaked], self.size)
 
-    def predict(self, out: Output, head: DualHead) -> Tensor:
+    def predict(self, out: Output, head: nn.Linear) -> Tensor:
         if self.options.judge == "first":
             return out.logits
-        second = head.second(out.features)
+        second = second_logits(head, out.features)
         return second if self.options.judge == "second" else (out.logits + second) / 2
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {} if self.images is None else {"images": self.images, "masks": self.masks}
+        if self.images is None or self.masks is None:
+            return {}
+        return {"images": self.images, "masks": self.masks}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
@@ -137,7 +136,14 @@ def latest(old: Tensor | None, new: Tensor, size: int) -> Tensor:
     return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Csa:
-    """Return the method before its first step. Raises UsageError where there are no pictures to look at."""
-    require_learning_body(config.method, config.trainable, FEATURES_ONCE)
-    return Csa(make_options(config.method, config.options), table.label, config.batch_size)
+def second_logits(head: nn.Linear, features: Tensor) -> Tensor:
+    """Return what the second head makes of features, (n, C). Raises TypeError for a last layer with one head."""
+    if not isinstance(head, DualHead):
+        raise TypeError(f"{type(head).__name__} has no second head")
+    return head.second(features)
+
+
+def build(options: Options, context: Context) -> Csa:
+    """Return the method before its first step. Raises SettingError where there are no pictures to look at."""
+    require_learning_body(context, FEATURES_ONCE)
+    return Csa(options, context.table.label, context.batch_size)

@@ -1,45 +1,39 @@
 """Cross entropy as pictures come, then a short second stage in which all classes come equally often.
 
 cRT and LWS (Kang et al. 2020) keep the body of the first stage, batch norm included, and learn a new last layer or one
-number a class; class-balanced fine-tuning (Cui et al. 2018) moves the whole network at a smaller rate.
+number a class; class-balanced fine-tuning (Cui et al. 2018) moves the whole network at a smaller learning rate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from clp_aug.contract.errors import UsageError
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.stages import Stage
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.stages import Stage
+from clp_train.models.parts import heads
 
 
 @dataclass(frozen=True)
-class Options:
-    """share: of the run's epochs for the second stage; rate: its step sizes, in those of the run.
+class Options(Settings):
+    """The settings of cRT and LWS. Source: the authors' settings for ImageNet-LT."""
 
-    Source: 10 epochs after 90, at the same rate, in the authors' settings for ImageNet-LT.
-    """
-
-    share: float = 0.1
-    rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise UsageError(f"--set share={self.share}: expected a number > 0 and < 1")
-        require_within("rate", self.rate, 0)
+    share: float = setting(
+        0.1, "Share of the run's epochs for the second stage.", above=0, below=1, source="10 epochs after 90"
+    )
+    rate: float = setting(1.0, "Learning rate of the second stage, as a multiple of the run's.", low=0)
 
 
 @dataclass(frozen=True)
 class FineTuneOptions(Options):
-    """As those of cRT. Source: share and rate are ours, 20 epochs of 200 at a tenth; the paper names neither here."""
+    """The settings of class-balanced fine-tuning. Source: ours; the paper gives neither."""
 
-    rate: float = 0.1
+    share: float = setting(
+        0.1, "Share of the run's epochs for the second stage.", above=0, below=1, source="ours: 20 epochs of 200"
+    )
+    rate: float = setting(0.1, "Learning rate of the second stage, as a multiple of the run's.", low=0, source="ours")
 
 
 OPTIONS = {"crt": Options, "lws": Options, "cb-fine-tune": FineTuneOptions}
@@ -59,13 +53,12 @@ class WeightScaling(TwoStages):
     head = "scaled"
 
     def enter(self, stage: int, network: nn.Module) -> None:
-        for name, values in network.head.named_parameters():
+        for name, values in heads(network)[0].named_parameters():
             values.requires_grad_((name == "scale") == (stage == 1))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> TwoStages:
+def build(options: Options, context: Context) -> TwoStages:
     """Return the method."""
-    options = make_options(config.method, config.options)
-    if config.method == "cb-fine-tune":
+    if context.method == "cb-fine-tune":
         return TwoStages(options, "all")
-    return TwoStages(options, "head", fresh_head=True) if config.method == "crt" else WeightScaling(options, "head")
+    return TwoStages(options, "head", fresh_head=True) if context.method == "crt" else WeightScaling(options, "head")

@@ -9,34 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import DivergedError
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.noisy_losses import determinant_loss
-from clp_train.objective import Terms
-from clp_train.stages import Stage
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.methods.parts.noisy_losses import determinant_loss
+from clp_train.pictures.batching import steps_per_epoch
 
 
 @dataclass(frozen=True)
-class Options:
-    """start: share of the epochs with cross entropy; rate: step size after it, in that of the run.
+class Options(Settings):
+    """The settings of L_DMI. Source: the authors' code for CIFAR-10."""
 
-    Source: the authors' code for CIFAR-10, 120 of 220 epochs and 1e-6 after 0.1.
-    """
-
-    start: float = 0.55
-    rate: float = 1e-5
-
-    def __post_init__(self) -> None:
-        require_within("start", self.start, 0.01, 0.99)
-        require_within("rate", self.rate, 0)
+    start: float = setting(
+        0.55, "Share of the run's epochs with cross entropy.", low=0.01, high=0.99, source="120 of 220 epochs"
+    )
+    rate: float = setting(
+        1e-5, "Learning rate after these epochs, as a multiple of the run's.", low=0, source="1e-6 after 0.1"
+    )
 
 
 def covering_batches(label: np.ndarray, steps: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -47,7 +42,7 @@ def covering_batches(label: np.ndarray, steps: int, rng: np.random.Generator) ->
     """
     shuffled = rng.permutation(len(label))
     members = [shuffled[label[shuffled] == c] for c in np.unique(label)]
-    cover = np.stack([np.resize(own, steps) for own in members], 1)  # (steps, C)
+    cover = np.stack([np.resize(rows, steps) for rows in members], 1)  # (steps, C)
     rest = rng.permutation(np.setdiff1d(shuffled, cover))
     sizes = [len(part) - len(members) for part in np.array_split(shuffled, steps)]
     parts = np.split(rest[: sum(sizes)], np.cumsum(sizes)[:-1])
@@ -65,7 +60,7 @@ class Dmi(Method):
         self.tuning = stage == 1
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
-        return covering_batches(self.label, -(-len(self.label) // batch_size), rng) if self.tuning else None
+        return covering_batches(self.label, steps_per_epoch(len(self.label), batch_size), rng) if self.tuning else None
 
     def terms(self, view: View) -> Terms:
         return Terms(loss=self.loss) if self.tuning else Terms()
@@ -75,20 +70,21 @@ class Dmi(Method):
         value = determinant_loss(logits, label)
         if value.isinf():
             raise DivergedError(
-                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise --batch-size, or the share"
-                " of cross entropy with --set start"
+                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise batch_size, or start, the"
+                " share of cross entropy"
             )
         return value.expand(len(label))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Dmi:
-    """Return the method. Raises UsageError where its loss is void: a class or a batch that is too small."""
-    table.require_all_classes(config.method)
+def build(options: Options, context: Context) -> Dmi:
+    """Return the method. Raises SettingError where its loss is void: a class or a batch that is too small."""
+    table, batch_size = context.table, context.batch_size
+    table.require_all_classes(context.method)
     pictures = len(table.label)
-    smallest = pictures // -(-pictures // config.batch_size)
+    smallest = pictures // steps_per_epoch(pictures, batch_size)
     if smallest < table.classes:
-        raise UsageError(
-            f"--batch-size {config.batch_size}: method {config.method} would get {smallest} pictures in a batch,"
-            f" expected at least its {table.classes} classes, or the determinant is 0; raise it"
-        )
-    return Dmi(make_options(config.method, config.options), table.label)
+        raise SettingError(
+            "batch_size", batch_size, f"method {context.method} would get {smallest} pictures in a batch, expected at"
+            f" least its {table.classes} classes, or the determinant is 0; raise it",
+        )  # fmt: skip
+    return Dmi(options, table.label)

@@ -6,95 +6,78 @@ environment would have one label, and the penalties would hold for no classifier
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import pick
-from clp_train.batches import Batch, steps_per_epoch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.environments import alignment, even_weights, feature_variance, invariance, risk_variance
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.checks import require_learning_body
+from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.samplers import even_batches
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.samplers import even_batches
+from clp_train.pictures.types import Batch
 
-BATCHES = ("environment", "group", "natural")
-ESTIMATES = ("square", "halves")
+EVENLY = "What comes equally often in each batch; natural: nothing, pictures as they come."
+HALF_A_RUN = "500, or half of a run under 1,000 steps"
+GULRAJANI = "Gulrajani and Lopez-Paz 2021"
 LONGEST = 500  # steps before a penalty has its strength, where the run has as many again
 
 
 @dataclass(frozen=True)
-class Coral:
-    """strength: of the penalty; batches: what comes equally often in each, "environment", "group", or "natural" for
-    none.
-
-    Source: strength 1 of Gulrajani and Lopez-Paz 2021. Groups are ours: environments that differ in their labels should
-    differ in their features, so classes have to be as common in each.
+class Coral(Settings):
+    """The settings of CORAL. Source: Gulrajani and Lopez-Paz 2021; even groups are ours: environments that differ in
+    their labels should differ in their features, so classes have to be as common in each.
     """
 
-    strength: float = 1.0
-    batches: str = "group"
-
-    def __post_init__(self) -> None:
-        pick(dict.fromkeys(BATCHES), self.batches, "batches")
-        require_within("strength", self.strength, 0)
+    strength: float = setting(1.0, "Weight of the penalty.", low=0, source=GULRAJANI)
+    batches: str = setting("group", EVENLY, choices=("group", "environment", "natural"), source="ours")
 
 
 @dataclass(frozen=True)
 class VRex(Coral):
-    """anneal: steps before the penalty has its strength; it has 1 until then. None: 500, or half of a run under 1,000,
-    which would never see it else.
-
-    Source: 10 and 500 of Gulrajani and Lopez-Paz 2021; the half is ours.
+    """The settings of V-REx. Source: Gulrajani and Lopez-Paz 2021; half of a short run, which would never see its
+    penalty else, is ours.
     """
 
-    strength: float = 10.0
-    batches: str = "environment"
-    anneal: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.anneal is not None:
-            require_within("anneal", self.anneal, 0)
+    strength: float = setting(10.0, "Weight of the penalty.", low=0, source=GULRAJANI)
+    batches: str = setting("environment", EVENLY, choices=("environment", "group", "natural"))
+    anneal: int | None = setting(
+        None, "Steps before the penalty has its weight; until then it weighs 1.", low=0, shown=HALF_A_RUN,
+        source=GULRAJANI,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Irm(VRex):
-    """estimate: of the squared derivative, its "square" in the batch, or the product of "halves", which is unbiased.
+    """The settings of IRM. Source: Gulrajani and Lopez-Paz 2021."""
 
-    Source: 100 of Gulrajani and Lopez-Paz 2021.
-    """
-
-    strength: float = 100.0
-    estimate: str = "square"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        pick(dict.fromkeys(ESTIMATES), self.estimate, "estimate")
+    strength: float = setting(100.0, "Weight of the penalty.", low=0, source=GULRAJANI)
+    estimate: str = setting(
+        "square", "How the squared derivative is estimated: by the square in the batch, or by the product of two"
+        " halves, which is unbiased.", choices=("square", "halves"), source="Arjovsky et al. 2019",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class IbIrm(Irm):
-    """bottleneck: strength of the features' variance; bottleneck_anneal: steps before it acts at all, None as above.
+    """The settings of IB-IRM. Source: Gulrajani and Lopez-Paz 2021."""
 
-    Source: 100 of Gulrajani and Lopez-Paz 2021. So strong it can flatten the features; lower it then.
-    """
-
-    bottleneck: float = 100.0
-    bottleneck_anneal: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("bottleneck", self.bottleneck, 0)
-        if self.bottleneck_anneal is not None:
-            require_within("bottleneck_anneal", self.bottleneck_anneal, 0)
+    bottleneck: float = setting(
+        100.0, "Weight of the features' variance; a high one can flatten the features.", low=0, source=GULRAJANI
+    )
+    bottleneck_anneal: int | None = setting(
+        None, "Steps before the features' variance acts at all.", low=0, shown=HALF_A_RUN, source=GULRAJANI
+    )
 
 
 OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
@@ -103,7 +86,8 @@ OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
 def settled(options: Coral, steps: int) -> Coral:
     """Return the settings for a run of so many steps: half of them, 500 at most, in place of None."""
     early = min(LONGEST, steps // 2)
-    return replace(options, **{f.name: early for f in fields(options) if getattr(options, f.name) is None})
+    settings: dict[str, Any] = {f.name: early for f in fields(options) if getattr(options, f.name) is None}
+    return replace(options, **settings)
 
 
 class Aligned(Method):
@@ -111,7 +95,11 @@ class Aligned(Method):
 
     def __init__(self, options: Coral, table: TrainTable) -> None:
         self.options, self.of_group = options, table.environments()
-        parts = {"environment": self.of_group[table.group], "group": table.group, "natural": None}
+        parts: dict[str, Tensor | None] = {
+            "environment": self.of_group[table.group],
+            "group": table.group,
+            "natural": None,
+        }
         self.part = parts[options.batches]
 
     def environment(self, group: Tensor) -> Tensor:
@@ -121,7 +109,7 @@ class Aligned(Method):
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
         return None if self.part is None else even_batches(self.part.numpy(), batch_size, rng)
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
         return self.options.strength * alignment(out.features, self.environment(batch.group))
 
 
@@ -132,6 +120,8 @@ class Annealed(Aligned):
     step: how many have begun.
     """
 
+    options: VRex
+
     def __init__(self, options: VRex, table: TrainTable) -> None:
         super().__init__(options, table)
         self.step = torch.zeros((), dtype=torch.int64)
@@ -139,15 +129,19 @@ class Annealed(Aligned):
     def observe(self, view: View) -> None:
         self.step += 1
 
+    def past(self, steps: int | None) -> bool:
+        """Tell whether the step under way comes after so many; None, which `settled` replaces, is never past."""
+        return steps is not None and bool(self.step > steps)
+
     def strength(self) -> float:
         """Return what the penalty weighs in the step under way, before all is divided."""
-        return self.options.strength if self.step > self.options.anneal else 1.0
+        return self.options.strength if self.past(self.options.anneal) else 1.0
 
     def terms(self, view: View) -> Terms:
         weight = even_weights(self.environment(view.group), view.logits.dtype)
         return Terms(weight=weight / max(1.0, self.strength()))
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
         raw = self.strength() * self.difference(out, batch.label, self.environment(batch.group))
         return raw / max(1.0, self.strength())
 
@@ -165,6 +159,8 @@ class Annealed(Aligned):
 class Invariant(Annealed):
     """IRM."""
 
+    options: Irm
+
     def difference(self, out: Output, label: Tensor, env: Tensor) -> Tensor:
         return invariance(out.logits, label, env, self.options.estimate == "halves")
 
@@ -172,21 +168,28 @@ class Invariant(Annealed):
 class Narrowed(Invariant):
     """IRM with a bottleneck: the features' variance within environments is added."""
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
-        found = super().penalty(out, batch, network)
-        if self.step <= self.options.bottleneck_anneal:
-            return found
+    options: IbIrm
+
+    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+        plain = super().penalty(out, batch, network)
+        if not self.past(self.options.bottleneck_anneal):
+            return plain
         narrow = self.options.bottleneck * feature_variance(out.features, self.environment(batch.group))
-        return found + narrow / max(1.0, self.strength())
+        return plain + narrow / max(1.0, self.strength())
 
 
-KINDS = {"irm": Invariant, "ib-irm": Narrowed, "v-rex": Annealed, "coral": Aligned}
+KINDS: dict[str, Callable[[Any, TrainTable], Aligned]] = {
+    "irm": Invariant,
+    "ib-irm": Narrowed,
+    "v-rex": Annealed,
+    "coral": Aligned,
+}
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Aligned:
-    """Return the method before its first step. Raises UsageError for a data set without groups, or frozen features."""
-    table.require_groups(config.method)
-    if config.method in ("coral", "ib-irm"):
-        require_learning_body(config.method, config.trainable, "acts on features that learn")
-    steps = config.epochs * steps_per_epoch(len(table.label), config.batch_size)
-    return KINDS[config.method](settled(make_options(config.method, config.options), steps), table)
+def build(options: Coral, context: Context) -> Aligned:
+    """Return the method before its first step. Raises SettingError without groups, and for frozen features."""
+    context.table.require_groups(context.method)
+    if context.method in ("coral", "ib-irm"):
+        require_learning_body(context, "acts on features that learn")
+    steps = context.epochs * steps_per_epoch(len(context.table.label), context.batch_size)
+    return KINDS[context.method](settled(options, steps), context.table)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from clp_train.methods.base import Method
+from clp_train.algorithm.method import Context, Method
+from clp_train.methods import NoOptions
 
 
-def build(config, table, generator) -> Method:
+def build(options: NoOptions, context: Context) -> Method:
     """Return the method with every slot empty."""
     return Method()

@@ -7,21 +7,19 @@ how both papers wrote it. Both work with logarithms: the slope of (1 - p)^gamma 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import pick
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.losses import counterfactual_loss, cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import counterfactual_loss, cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.class_weights import effective_weights
 
 
 def softmax_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
@@ -42,27 +40,29 @@ FORMS = {"softmax": softmax_focal, "sigmoid": sigmoid_focal}
 
 
 @dataclass(frozen=True)
-class Options:
-    """gamma: 0 for the plain loss, their best is 2; form: "softmax" or "sigmoid"."""
+class Options(Settings):
+    """The settings of the focal loss. Source: Lin et al. 2017."""
 
-    gamma: float = 2.0
-    form: str = "softmax"
-
-    def __post_init__(self) -> None:
-        pick(FORMS, self.form, "form")
-        require_within("gamma", self.gamma, 0)
+    gamma: float = setting(
+        2.0, "Exponent: the higher, the less pictures count that are right; 0 gives the plain loss.", low=0,
+        source="their best",
+    )  # fmt: skip
+    form: str = setting(
+        "softmax", "What is modulated: cross entropy, or the logistic loss of each class against the rest.",
+        choices=tuple(FORMS), source="both papers have sigmoid",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BalancedOptions(Options):
-    """As those of focal; beta: of the class weights. Source: theirs for CIFAR-10-LT."""
+    """The settings of the focal loss with class weights. Source: Cui et al. 2019, theirs for CIFAR-10-LT."""
 
-    gamma: float = 1.0
-    beta: float = 0.9999
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("beta", self.beta, 0, 1, below=True)
+    gamma: float = setting(
+        1.0, "Exponent: the higher, the less pictures count that are right; 0 gives the plain loss.", low=0
+    )
+    beta: float = setting(
+        0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1
+    )
 
 
 OPTIONS = {"focal": Options, "cb-focal": BalancedOptions}
@@ -72,7 +72,7 @@ class Focal(Method):
     """The loss, weighted by class or not, its sum divided by n. weights: (C,), or None."""
 
     def __init__(self, options: Options, weights: Tensor | None = None) -> None:
-        self.loss = functools.partial(FORMS[options.form], gamma=options.gamma)
+        self.loss: Callable[[Tensor, Tensor], Tensor] = functools.partial(FORMS[options.form], gamma=options.gamma)
         self.weights = weights
         if options.form == "sigmoid":
             self.head = "sigmoid"
@@ -82,10 +82,9 @@ class Focal(Method):
         return Terms(weight=weight, loss=self.loss)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Focal:
-    """Return the method. Raises UsageError for a class without pictures where classes are weighted."""
-    options = make_options(config.method, config.options)
-    if config.method == "focal":
+def build(options: Options, context: Context) -> Focal:
+    """Return the method. Raises SettingError for a class without pictures where classes are weighted."""
+    if not isinstance(options, BalancedOptions):
         return Focal(options)
-    table.require_all_classes(config.method)
-    return Focal(options, effective_weights(table.class_counts(), options.beta))
+    context.table.require_all_classes(context.method)
+    return Focal(options, effective_weights(context.table.class_counts(), options.beta))

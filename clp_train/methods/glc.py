@@ -12,26 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.noisy_losses import corrected_cross_entropy, estimated_transition
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
+from clp_train.methods.parts.present import present
 
 
 @dataclass(frozen=True)
-class Options:
-    """smoothing: s of T = (1 - s) T-hat + s / C, for classes with few clean pictures; 0 as in the paper."""
+class Options(Settings):
+    """The setting of gold loss correction. Source: Hendrycks et al. 2018."""
 
-    smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_within("smoothing", self.smoothing, 0, 1)
+    smoothing: float = setting(
+        0.0, "s of T = (1 - s) T-hat + s / C, for classes with few clean pictures; 0 takes T-hat as it is.", low=0,
+        high=1, source="ours; the paper takes T-hat as it is",
+    )  # fmt: skip
 
 
 class Glc(Method):
@@ -40,7 +39,7 @@ class Glc(Method):
     stages = (Stage(share=0.5), Stage(share=0.5, stream="both", restart=True))
 
     def __init__(self, options: Options, table: TrainTable) -> None:
-        self.options, self.clean_label = options, table.meta_label
+        self.options, self.clean_label = options, present(table.meta_label, "labels of meta pictures")
         self.noisy, self.classes = len(table.label), table.classes
         self.transition = torch.zeros(table.classes, table.classes)
         self.correcting = False
@@ -51,11 +50,13 @@ class Glc(Method):
     def begin_stage(self, stage: int, scores: Scores) -> None:
         if stage == 1:
             share = self.options.smoothing
-            found = estimated_transition(scores("meta").logits.softmax(1), self.clean_label, self.classes)
-            self.transition = (1 - share) * found + share / self.classes
+            estimate = estimated_transition(scores("meta").logits.softmax(1), self.clean_label, self.classes)
+            self.transition = (1 - share) * estimate + share / self.classes
 
     def terms(self, view: View) -> Terms:
-        return Terms(loss=self.loss_of(view.row >= self.noisy)) if self.correcting else Terms()
+        if not self.correcting:
+            return Terms()
+        return Terms(loss=self.loss_of(present(view.row, "rows of the view") >= self.noisy))
 
     def loss_of(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the loss of a batch: cross entropy of clean pictures, bool (n,), the corrected one of the others."""
@@ -73,7 +74,7 @@ class Glc(Method):
         self.transition = state["transition"]
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Glc:
-    """Return the method. Raises UsageError for a class without clean pictures."""
-    table.require_meta_of_all_classes(config.method)
-    return Glc(make_options(config.method, config.options), table)
+def build(options: Options, context: Context) -> Glc:
+    """Return the method. Raises SettingError for a class without clean pictures."""
+    context.table.require_meta_of_all_classes(context.method)
+    return Glc(options, context.table)

@@ -7,30 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.environments import part_means
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
-from clp_train.stages import Stage
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.environments import part_means
 
 
 @dataclass(frozen=True)
-class Options:
-    """eta: step size of the groups' weights; adjustment: C of C / sqrt(n_g), added to the losses that move them.
+class Options(Settings):
+    """The settings of GroupDRO. Source: Sagawa et al. 2020."""
 
-    Source: 0.01 and 0 of the paper; its best runs on Waterbirds take C = 2 and much weight decay.
-    """
-
-    eta: float = 0.01
-    adjustment: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_within("eta", self.eta, 0)
-        require_within("adjustment", self.adjustment, 0)
+    eta: float = setting(0.01, "Learning rate of the groups' weights.", low=0)
+    adjustment: float = setting(
+        0.0, "C of C / sqrt(n_g), which is added to the losses that move the groups' weights.", low=0,
+        source="their best runs on Waterbirds take 2 and much weight decay",
+    )  # fmt: skip
 
 
 class GroupDro(Method):
@@ -51,8 +46,8 @@ class GroupDro(Method):
 
     def observe(self, view: View) -> None:
         losses, _ = part_means(cross_entropy(view.logits, view.label), view.group)
-        there = view.group.unique().to(self.log_q.device)
-        moved = self.log_q.index_add(0, there, self.options.eta * (losses.to(self.log_q) + self.push[there]))
+        groups = view.group.unique().to(self.log_q.device)
+        moved = self.log_q.index_add(0, groups, self.options.eta * (losses.to(self.log_q) + self.push[groups]))
         self.log_q = moved.log_softmax(0)
 
     def terms(self, view: View) -> Terms:
@@ -67,7 +62,7 @@ class GroupDro(Method):
         self.log_q = state["log_q"]
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> GroupDro:
-    """Return the method before its first step. Raises UsageError for a data set without groups."""
-    table.require_groups(config.method)
-    return GroupDro(make_options(config.method, config.options), table)
+def build(options: Options, context: Context) -> GroupDro:
+    """Return the method before its first step. Raises SettingError for a data set without groups."""
+    context.table.require_groups(context.method)
+    return GroupDro(options, context.table)

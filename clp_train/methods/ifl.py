@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError, pick
-from clp_train.batches import Batch, steps_per_epoch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
+from clp_train.methods.parts.moments import class_means
+from clp_train.methods.parts.present import present
 from clp_train.models.parts import Output
-from clp_train.moments import class_means
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.types import Batch
 
 LOSSES = ("cross-entropy", "balanced-softmax")
 FEW = 5  # pictures of a class, below which all weigh the same
@@ -33,27 +33,24 @@ TARGET = 4.0  # about how many times the others' mean weight that of the hardest
 
 
 @dataclass(frozen=True)
-class Options:
-    """first, second: shares of the run's epochs at which the second environment is made, and made anew; first_pull,
-    second_pull: weights of the centre loss from then on, 0 before; centre_rate: step size of the centres; loss:
-    "cross-entropy" or "balanced-softmax". Source: the authors' settings, epochs 60 and 80 of 100.
-    """
+class Options(Settings):
+    """The settings of IFL. Source: the authors' settings, epochs 60 and 80 of 100."""
 
-    first: float = 0.6
-    second: float = 0.8
-    first_pull: float = 0.001
-    second_pull: float = 0.005
-    centre_rate: float = 0.5
-    loss: str = "cross-entropy"
+    first: float = setting(0.6, "Share of the run's epochs before the second environment is made.", low=0, high=1)
+    second: float = setting(
+        0.8, "Share of the run's epochs before the second environment is made again; first at least.", low=0, high=1
+    )
+    first_pull: float = setting(
+        0.001, "Weight of the centre loss once the second environment is made; before that it is 0.", low=0
+    )
+    second_pull: float = setting(0.005, "Weight of the centre loss once the second environment is made again.", low=0)
+    centre_rate: float = setting(0.5, "Learning rate of the centres.", low=0, high=1)
+    loss: str = setting("cross-entropy", "Loss of the classifier: plain, or with the log class priors.", choices=LOSSES)
 
     def __post_init__(self) -> None:
-        pick(dict.fromkeys(LOSSES), self.loss, "loss")
-        for name, high in (("first", 1), ("second", 1), ("centre_rate", 1)):
-            require_within(name, getattr(self, name), 0, high)
-        for name in ("first_pull", "second_pull"):
-            require_within(name, getattr(self, name), 0)
+        super().__post_init__()
         if self.second < self.first:
-            raise UsageError(f"--set second={self.second}: expected a share of the epochs >= first, {self.first}")
+            raise SettingError("second", self.second, f"expected a share of the epochs >= first, {self.first}")
 
 
 class Ifl(Method):
@@ -65,6 +62,7 @@ class Ifl(Method):
         self.weights: Tensor | None = None
         self.centres: Tensor | None = None
         self.pull = 0.0
+        self.centres_before: Tensor | None = None  # this step's batch
 
     def environments_made(self, progress: float) -> int:
         """Return how often the second environment is made up to this share of the epochs: 0, 1 or 2."""
@@ -73,12 +71,12 @@ class Ifl(Method):
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.environments_made(epoch / epochs) == self.environments_made((epoch - 1) / epochs):
             return
-        seen = scores("train")
-        label = self.label.to(seen.logits.device)
-        own = seen.logits.double().softmax(1).gather(1, label[:, None]).squeeze(1)
-        self.weights = environment_weights(own, label, self.classes).cpu()
+        out = scores("train")
+        label = self.label.to(out.logits.device)
+        probability = out.logits.double().softmax(1).gather(1, label[:, None]).squeeze(1)
+        self.weights = environment_weights(probability, label, self.classes).cpu()
         if self.centres is None:
-            self.centres = class_means(seen.features, label, self.classes)
+            self.centres = class_means(out.features, label, self.classes)
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
         n = len(self.label)
@@ -90,9 +88,10 @@ class Ifl(Method):
 
     def observe(self, view: View) -> None:
         self.pull = (0.0, self.options.first_pull, self.options.second_pull)[self.environments_made(view.progress)]
-        self.here = self.centres
+        self.centres_before = self.centres
         if self.pull > 0:
-            self.centres = moved(self.centres, view.features, view.label, self.options.centre_rate)
+            centres = present(self.centres, "centres")
+            self.centres = moved(centres, view.features, view.label, self.options.centre_rate)
 
     def terms(self, view: View) -> Terms:
         return Terms() if self.delta is None else Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
@@ -100,11 +99,13 @@ class Ifl(Method):
     def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
         if self.pull == 0:
             return None
-        centres = self.here.to(out.features)[batch.label]  # of before this batch, as the features are
+        centres = present(self.centres_before, "centres").to(out.features)[batch.label]  # as the features are
         return self.pull * (out.features - centres).square().sum(1).mean()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {} if self.weights is None else {"weights": self.weights, "centres": self.centres}
+        if self.weights is None or self.centres is None:
+            return {}
+        return {"weights": self.weights, "centres": self.centres}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
@@ -140,6 +141,6 @@ def moved(centres: Tensor, features: Tensor, label: Tensor, rate: float) -> Tens
     return centres + 2 * rate * torch.zeros_like(centres).index_add_(0, label, gaps)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Ifl:
+def build(options: Options, context: Context) -> Ifl:
     """Return the method before its first step."""
-    return Ifl(make_options(config.method, config.options), table)
+    return Ifl(options, context.table)

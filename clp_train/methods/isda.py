@@ -8,31 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import pick
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.moments import FORMS, Moments, isda_delta
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.moments import FORMS, Moments, isda_delta
+from clp_train.methods.parts.present import present
+from clp_train.models.parts import heads
 
 
 @dataclass(frozen=True)
-class Options:
-    """strength: lambda_0, which lambda_t nears at the end of the run, from 0 at its start; covariance: "full", or
-    "diag" for wide features. Source: 0.5 for CIFAR; for ImageNet 7.5 with "diag".
-    """
+class Options(Settings):
+    """The settings of ISDA. Source: Wang et al. 2019."""
 
-    strength: float = 0.5
-    covariance: str = "full"
-
-    def __post_init__(self) -> None:
-        pick(dict.fromkeys(FORMS), self.covariance, "covariance")
-        require_within("strength", self.strength, 0)
+    strength: float = setting(
+        0.5, "lambda_0, weight of the covariances at the end of the run; it grows from 0 at the start.", low=0,
+        source="theirs for CIFAR; for ImageNet 7.5 with diag",
+    )  # fmt: skip
+    covariance: str = setting(
+        "full", "Covariances of the features: whole, or their diagonals, for wide features.", choices=FORMS
+    )
 
 
 class Isda(Method):
@@ -50,7 +47,7 @@ class Isda(Method):
         self.progress = 0.0
 
     def enter(self, stage: int, network: nn.Module) -> None:
-        self.last = network.head
+        self.last = heads(network)[0]
         moments = self.moments or Moments.start(self.last.weight, self.covariance)
         self.moments = moments.to(self.last.weight.device)
 
@@ -59,30 +56,33 @@ class Isda(Method):
         """Whether the part of the run with plain cross entropy is over."""
         return self.progress >= self.start
 
+    def running(self) -> Moments:
+        """Return the moments. Raises ValueError before `enter` has made them."""
+        return present(self.moments, "moments")
+
     def observe(self, view: View) -> None:
         self.progress = view.progress
         if self.started:
-            self.moments.update(view.features, view.label)
+            self.running().update(view.features, view.label)
 
     def terms(self, view: View) -> Terms:
         return Terms(self.delta(view)) if self.started else Terms()
 
     def delta(self, view: View) -> Tensor:
         """Return what is added to the logits, (n, C)."""
-        return isda_delta(self.weight(view), self.moments.covariance, view.label, self.strength * self.progress)
+        return isda_delta(self.weight(view), self.running().covariance, view.label, self.strength * self.progress)
 
     def weight(self, view: View) -> Tensor:
         """Return the head's weights, (C, A): with a graph to them for training pictures, those of a meta view else."""
         return view.head if view.row is None else self.last.weight
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {f"moments.{name}": value for name, value in self.moments.state_dict().items()}
+        return {f"moments.{name}": value for name, value in self.running().state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.moments = Moments(*(state[f"moments.{name}"].clone() for name in ("count", "mean", "covariance")))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Isda:
+def build(options: Options, context: Context) -> Isda:
     """Return the method before its first step."""
-    options = make_options(config.method, config.options)
     return Isda(options.strength, options.covariance)

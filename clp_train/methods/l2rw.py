@@ -1,7 +1,7 @@
 """Learning to reweight (Ren et al. 2018): a picture weighs what a step on it alone would take off the meta loss.
 
-The weights eps_i start at 0, so the virtual step is no step and -dL_meta/deps_i is the step size times the product of
-the picture's gradient with the meta gradient. What is negative becomes 0, and the rest is scaled to a sum of 1.
+The weights eps_i start at 0, so the virtual step is no step and -dL_meta/deps_i is the learning rate times the product
+of the picture's gradient with the meta gradient. What is negative becomes 0, and the rest is scaled to a sum of 1.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods.base import Method, TrainTable
-from clp_train.objective import Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods import NoOptions
+from clp_train.methods.parts.checks import require_exact_meta_step
 
 
 class L2rw(Method):
@@ -56,11 +56,7 @@ class L2rw(Method):
         self.steps = int(state["steps"])
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> L2rw:
-    """Return the method. Raises UsageError for a meta step behind the step: its weights would come too late."""
-    if config.meta_step == "lagged":
-        raise UsageError(
-            f"--set meta_step=lagged: method {config.method} weighs the pictures of the step itself; take --set"
-            " meta_step=exact"
-        )
-    return L2rw(config.meta_interval)
+def build(options: NoOptions, context: Context) -> L2rw:
+    """Return the method. Raises SettingError for a meta step behind the step: its weights would come too late."""
+    require_exact_meta_step(context, "weighs the pictures of the step itself")
+    return L2rw(context.meta_step.meta_interval)

@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import NoOptions, make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods import NoOptions
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Output
 
 
 @dataclass(frozen=True)
-class Options:
-    """tau: what the log prior is multiplied by; 0 for plain cross entropy. Source: theirs without tuning."""
+class Options(Settings):
+    """The setting of logit adjustment. Source: Menon et al. 2021."""
 
-    tau: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_within("tau", self.tau, 0)
+    tau: float = setting(
+        1.0, "Factor of the log class priors; 0 gives plain cross entropy.", low=0, source="theirs without tuning"
+    )
 
 
 OPTIONS = {"logit-adjust": Options, "la-posthoc": Options, "balanced-softmax": NoOptions}
@@ -61,13 +59,11 @@ class PostHoc(Method):
         return out.logits - self.delta.to(out.logits)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
-    """Return the method. Raises UsageError for a class without pictures where it would always be predicted."""
-    counts = table.class_counts()
-    if config.method == "balanced-softmax":
-        return LogitAdjust(counts, 1.0)
-    options = make_options(config.method, config.options)
-    if config.method == "logit-adjust":
-        return LogitAdjust(counts, options.tau)
-    table.require_all_classes(config.method)
-    return PostHoc(counts, options.tau)
+def build(options: Options | NoOptions, context: Context) -> Method:
+    """Return the method. Raises SettingError for a class without pictures where it would always be predicted."""
+    counts = context.table.class_counts()
+    tau = options.tau if isinstance(options, Options) else 1.0
+    if context.method != "la-posthoc":
+        return LogitAdjust(counts, tau)
+    context.table.require_all_classes(context.method)
+    return PostHoc(counts, tau)

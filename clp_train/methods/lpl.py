@@ -12,32 +12,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
 
 
 @dataclass(frozen=True)
-class Options:
-    """head: share of the classes that are lowered, the most frequent; steps: of the rarest class; head_steps: of the
-    most frequent one, in those of the rarest; rate: length of a step.
-
-    Source: the authors' code for CIFAR-10-LT. For CIFAR-100-LT of ratio 100 it has 0.27, 50, 0.2, 0.2.
+class Options(Settings):
+    """The settings of LPL. Source: the authors' code for CIFAR-10-LT; for CIFAR-100-LT of ratio 100 it has head 0.27,
+    steps 50, head_steps 0.2 and rate 0.2.
     """
 
-    head: float = 0.4
-    steps: int = 10
-    head_steps: float = 0.6
-    rate: float = 0.15
-
-    def __post_init__(self) -> None:
-        require_within("head", self.head, 0, 1)
-        require_within("head_steps", self.head_steps, 0)
-        require_within("steps", self.steps, 0)
-        require_within("rate", self.rate, 0)
+    head: float = setting(0.4, "Share of the classes, the most frequent ones, whose loss is lowered.", low=0, high=1)
+    steps: int = setting(10, "Steps of the rarest class.", low=0)
+    head_steps: float = setting(0.6, "Steps of the most frequent class, as a multiple of those of the rarest.", low=0)
+    rate: float = setting(0.15, "Length of a step.", low=0)
 
 
 def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
@@ -60,11 +50,11 @@ def class_perturbations(logits: Tensor, label: Tensor, signs: Tensor, steps: Ten
     logits: (n, C); label: int64 (n,); signs: (C,); steps: int64 (C,). A class that is not in the batch stays at 0.
     """
     classes = logits.shape[1]
-    own = F.one_hot(label, classes).to(logits)
-    there = own.any(0)
+    one_hot = F.one_hot(label, classes).to(logits)
+    in_batch = one_hot.any(0)
     delta = torch.zeros(classes, classes, dtype=logits.dtype, device=logits.device)
-    for k in range(int(steps[there].max())):
-        slope = own.T @ ((logits + delta[label]).softmax(1) - own)  # row c: the sum over class c, along its mean
+    for k in range(int(steps[in_batch].max())):
+        slope = one_hot.T @ ((logits + delta[label]).softmax(1) - one_hot)  # row c: the sum over class c, as its mean
         delta += (rate * signs * (steps > k))[:, None] * F.normalize(slope, dim=1, eps=torch.finfo(slope.dtype).tiny)
     return delta
 
@@ -81,7 +71,7 @@ class Lpl(Method):
         return Terms(delta=class_perturbations(view.logits, view.label, signs, steps, self.rate)[view.label])
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Lpl:
-    """Return the method. Raises UsageError for a class without pictures."""
-    table.require_all_classes(config.method)
-    return Lpl(table.class_counts(), make_options(config.method, config.options))
+def build(options: Options, context: Context) -> Lpl:
+    """Return the method. Raises SettingError for a class without pictures."""
+    context.table.require_all_classes(context.method)
+    return Lpl(context.table.class_counts(), options)

@@ -7,60 +7,49 @@ LDAM (Cao et al. 2019) asks more of rare classes; with deferred re-weighting (DR
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from clp_aug.contract.errors import UsageError
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.objective import Terms
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.class_weights import effective_weights
 
 
 @dataclass(frozen=True)
-class Options:
-    """margin: of the rarest class; scale: of the cosines within the loss. Source: theirs for CIFAR-LT."""
+class Options(Settings):
+    """The settings of LDAM. Source: the authors' settings for CIFAR-LT."""
 
-    margin: float = 0.5
-    scale: float = 30.0
-
-    def __post_init__(self) -> None:
-        require_within("margin", self.margin, 0)
-        require_within("scale", self.scale, 0)
+    margin: float = setting(0.5, "Margin of the rarest class.", low=0)
+    scale: float = setting(30.0, "Factor of the cosines within the loss.", low=0)
 
 
 @dataclass(frozen=True)
 class DeferredOptions(Options):
-    """As those of LDAM; beta: of the class weights; start: share of the run's epochs without (160 of their 200)."""
+    """The settings of LDAM with deferred re-weighting. Source: the authors' settings for CIFAR-LT."""
 
-    beta: float = 0.9999
-    start: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("beta", self.beta, 0, 1, below=True)
-        require_within("start", self.start, 0, 1)
+    beta: float = setting(
+        0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1
+    )
+    start: float = setting(
+        0.8, "Share of the run's epochs before classes are weighted.", low=0, high=1, source="160 of 200 epochs"
+    )
 
 
 @dataclass(frozen=True)
-class AlaOptions:
-    """scale: of the cosines within the loss; base: of the logarithm, 2 so that the rarest class's factor is 1.
+class AlaOptions(Settings):
+    """The settings of ALA. Source: Zhao et al. 2022."""
 
-    Source: scale of the paper; base ours, e is the other reading.
-    """
-
-    scale: float = 30.0
-    base: float = 2.0
-
-    def __post_init__(self) -> None:
-        require_within("scale", self.scale, 0)
-        if not 1 < self.base < math.inf:
-            raise UsageError(f"--set base={self.base}: expected a number > 1")
+    scale: float = setting(30.0, "Factor of the cosines within the loss.", low=0)
+    base: float = setting(
+        2.0, "Base of the logarithm of class sizes; with 2 the rarest class's factor is 1.", above=1,
+        source="ours; e is the other reading",
+    )  # fmt: skip
 
 
 OPTIONS = {"ldam": Options, "ldam-drw": DeferredOptions, "ala": AlaOptions}
@@ -86,6 +75,8 @@ class Ldam(Method):
 
 class DeferredLdam(Ldam):
     """LDAM, its classes weighted from a share of the run's epochs on; the sum is divided by that of the weights."""
+
+    options: DeferredOptions
 
     def __init__(self, counts: Tensor, options: DeferredOptions) -> None:
         super().__init__(counts, options)
@@ -113,10 +104,10 @@ class Ala(Method):
         return Terms(delta=at_own_class(-difficulty * rarity, view), scale=self.scale)
 
 
-CLASSES = {"ldam": Ldam, "ldam-drw": DeferredLdam, "ala": Ala}
+CLASSES: dict[str, Callable[[Tensor, Any], Method]] = {"ldam": Ldam, "ldam-drw": DeferredLdam, "ala": Ala}
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Method:
-    """Return the method. Raises UsageError for a class without pictures."""
-    table.require_all_classes(config.method)
-    return CLASSES[config.method](table.class_counts(), make_options(config.method, config.options))
+def build(options: Options | AlaOptions, context: Context) -> Method:
+    """Return the method. Raises SettingError for a class without pictures."""
+    context.table.require_all_classes(context.method)
+    return CLASSES[context.method](context.table.class_counts(), options)

@@ -14,51 +14,57 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import pick
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError
 from clp_aug.contract.seeds import rng_for
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.noisy_losses import estimated_transition
+from clp_train.methods.parts.present import present
 from clp_train.models.parts import start_linear
-from clp_train.noisy_losses import estimated_transition
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
-from clp_train.stages import Stage
 
-CURRICULA = ("pd", "dd")
+PREDEFINED = ("curriculum", ("pd",))
+LEAST_BURN_IN = 0.01  # of the data-driven curriculum, whose first stage it is
 WIDTH, FIT_STEPS, FIT_LR = 20, 500, 0.01  # of the data-driven network; its width is theirs
 
 
 @dataclass(frozen=True)
-class Options:
-    """curriculum: "pd" or "dd"; percentile: of a batch's losses, what they are compared with; decay: of its moving
-    average; burn_in: share of the run in which all weigh 1; soft_from: share after which "pd" falls off gradually, over
-    `gamma` units of loss; early_dropout, dropout: share of a batch left out at random, before and after `early`.
+class Options(Settings):
+    """The settings of MentorNet. Source: the authors' code."""
 
-    Source: the authors' code; they take percentile 0.75 for 20 and 40 % noise, 0.5 for 80 %.
-    """
-
-    curriculum: str = "pd"
-    percentile: float = 0.75
-    decay: float = 0.5
-    burn_in: float = 0.18
-    soft_from: float = 0.9
-    gamma: float = 1.0
-    early: float = 0.17
-    early_dropout: float = 0.5
-    dropout: float = 0.05
+    curriculum: str = setting(
+        "pd", "How weights follow from losses: predefined, or data-driven, by a network fitted to the meta originals.",
+        choices=("pd", "dd"),
+    )  # fmt: skip
+    percentile: float = setting(
+        0.75, "Quantile of a batch's losses that each of them is compared with.", low=0, high=1,
+        source="0.75 for 20 and 40 % noise, 0.5 for 80 %",
+    )  # fmt: skip
+    decay: float = setting(0.5, "Decay of that quantile's moving average.", low=0, below=1)
+    burn_in: float = setting(
+        0.18, "Share of the run's epochs in which all pictures weigh 1; 0.01 at least with curriculum dd.", low=0,
+        high=0.99,
+    )  # fmt: skip
+    soft_from: float = setting(
+        0.9, "Share of the run's epochs before weights fall off gradually, not at once.", low=0, high=1,
+        works_with=PREDEFINED,
+    )  # fmt: skip
+    gamma: float = setting(1.0, "Units of loss over which weights fall off.", low=0, works_with=PREDEFINED)
+    early: float = setting(0.17, "Share of the run's epochs with early_dropout in place of dropout.", low=0, high=1)
+    early_dropout: float = setting(
+        0.5, "Share of each batch that is left out at random in these first epochs.", low=0, below=1
+    )
+    dropout: float = setting(0.05, "Share of each batch that is left out at random later.", low=0, below=1)
 
     def __post_init__(self) -> None:
-        pick(dict.fromkeys(CURRICULA), self.curriculum, "curriculum")
-        for name in ("percentile", "soft_from", "early"):
-            require_within(name, getattr(self, name), 0, 1)
-        for name in ("decay", "early_dropout", "dropout"):
-            require_within(name, getattr(self, name), 0, 1, below=True)
-        require_within("burn_in", self.burn_in, 0.01 if self.curriculum == "dd" else 0, 0.99)
-        require_within("gamma", self.gamma, 0)
+        super().__post_init__()
+        if self.curriculum == "dd" and self.burn_in < LEAST_BURN_IN:
+            reason = f"curriculum dd expects a number from {LEAST_BURN_IN} to 0.99, the epochs before it is fitted"
+            raise SettingError("burn_in", self.burn_in, reason)
 
 
 def predefined(apart: Tensor, gamma: float) -> Tensor:
@@ -111,9 +117,11 @@ class DataDriven(MentorNet):
     def __init__(self, options: Options, seed: int, table: TrainTable, generator: torch.Generator) -> None:
         super().__init__(options, seed)
         self.stages = (Stage(share=options.burn_in), Stage(share=1 - options.burn_in))
-        self.clean_label, self.classes, self.generator = table.meta_label, table.classes, generator
-        self.mentor = nn.Sequential(nn.Linear(2, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1))
-        for layer in (self.mentor[0], self.mentor[2]):
+        self.clean_label = present(table.meta_label, "labels of meta pictures")
+        self.classes, self.generator = table.classes, generator
+        layers = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 1)
+        self.mentor = nn.Sequential(layers[0], nn.Tanh(), layers[1])
+        for layer in layers:
             start_linear(layer, generator)
         self.fitted = False
 
@@ -129,12 +137,12 @@ class DataDriven(MentorNet):
         likely = estimated_transition(logits.softmax(1), self.clean_label, self.classes)
         noisy = torch.multinomial(likely[self.clean_label], 1, generator=self.generator).squeeze(1)
         losses = cross_entropy(logits, noisy)
-        seen = torch.stack([losses, losses - torch.quantile(losses, self.options.percentile)], 1).float()
+        inputs = torch.stack([losses, losses - torch.quantile(losses, self.options.percentile)], 1).float()
         right = (noisy == self.clean_label).float()
         optimiser = torch.optim.Adam(self.mentor.parameters(), lr=FIT_LR)
         for _ in range(FIT_STEPS):
             optimiser.zero_grad()
-            F.binary_cross_entropy_with_logits(self.mentor(seen).squeeze(1), right).backward()
+            F.binary_cross_entropy_with_logits(self.mentor(inputs).squeeze(1), right).backward()
             optimiser.step()
 
     @torch.no_grad()
@@ -148,14 +156,13 @@ class DataDriven(MentorNet):
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         super().load_state_dict(state)
-        own = {name.removeprefix("mentor."): v for name, v in state.items() if name.startswith("mentor.")}
-        self.mentor.load_state_dict(own)
+        of_mentor = {name.removeprefix("mentor."): v for name, v in state.items() if name.startswith("mentor.")}
+        self.mentor.load_state_dict(of_mentor)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MentorNet:
-    """Return the method. Raises UsageError for "dd" and a class without clean pictures."""
-    options = make_options(config.method, config.options)
+def build(options: Options, context: Context) -> MentorNet:
+    """Return the method. Raises SettingError for "dd" and a class without clean pictures."""
     if options.curriculum == "pd":
-        return MentorNet(options, config.seed)
-    table.require_meta_of_all_classes(config.method)
-    return DataDriven(options, config.seed, table, generator)
+        return MentorNet(options, context.seed)
+    context.table.require_meta_of_all_classes(context.method)
+    return DataDriven(options, context.seed, context.table, context.generator)

@@ -10,36 +10,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.common.settings import setting
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.methods import isda, make_options
-from clp_train.methods.base import TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.moments import isda_delta
-from clp_train.objective import Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context
+from clp_train.algorithm.objective import Terms
+from clp_train.methods import isda
+from clp_train.methods.parts.checks import require_exact_meta_step
+from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.moments import isda_delta
 
 
 @dataclass(frozen=True)
 class Options(isda.Options):
-    """As ISDA's; start: share of the run's epochs with plain cross entropy; rate: step size of the covariances; beta:
-    of the class weights. Source: the authors' code (start: 160 of 200 epochs).
-    """
+    """The settings of MetaSAug. Source: the authors' code."""
 
-    start: float = 0.8
-    rate: float = 0.1
-    beta: float = 0.9999
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("start", self.start, 0, 1)
-        require_within("rate", self.rate, 0)
-        require_within("beta", self.beta, 0, 1, below=True)
+    start: float = setting(
+        0.8, "Share of the run's epochs with plain cross entropy.", low=0, high=1, source="160 of 200 epochs"
+    )
+    rate: float = setting(0.1, "Learning rate of the covariances.", low=0)
+    beta: float = setting(
+        0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1
+    )
 
 
 class MetaSaug(isda.Isda):
@@ -58,7 +52,7 @@ class MetaSaug(isda.Isda):
 
     def take_leaf(self) -> None:
         """Take the running covariances for those that the meta step moves."""
-        self.learned = (self.moments.covariance.clone().requires_grad_(),)
+        self.learned = (self.running().covariance.clone().requires_grad_(),)
 
     def learns(self, progress: float) -> bool:
         return progress >= self.start
@@ -79,12 +73,8 @@ class MetaSaug(isda.Isda):
         self.learned = tuple(s.detach() - self.rate * g for s, g in zip(self.learned, gradients, strict=True))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MetaSaug:
-    """Return the method. Raises UsageError for a class without pictures, and for a meta step that follows the step."""
-    table.require_all_classes(config.method)
-    if config.meta_step == "lagged":
-        raise UsageError(
-            f"--set meta_step=lagged: method {config.method} corrects the covariances of the step itself; take --set"
-            " meta_step=exact"
-        )
-    return MetaSaug(make_options(config.method, config.options), table.class_counts())
+def build(options: Options, context: Context) -> MetaSaug:
+    """Return the method. Raises SettingError for a class without pictures, and for a meta step behind the step."""
+    context.table.require_all_classes(context.method)
+    require_exact_meta_step(context, "corrects the covariances of the step itself")
+    return MetaSaug(options, context.table.class_counts())

@@ -13,25 +13,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.common.settings import setting
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Learner, Method, TrainTable
-from clp_train.methods.checks import require_learning_body
-from clp_train.models.parts import start_linear
-from clp_train.objective import Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Learner, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.checks import require_exact_meta_step, require_learning_body
+from clp_train.methods.parts.omega import OmegaRate
+from clp_train.models.parts import heads, start_linear
 
 HIDDEN = 100
 
 
 @dataclass(frozen=True)
-class Options:
-    """equalise: MES beside MFRW, in our reading."""
+class Options(OmegaRate):
+    """The settings of meta feature re-weighting. Source: Ricci et al. 2023."""
 
-    equalise: bool = True
+    equalise: bool = setting(True, "Use MES beside MFRW.", source="our reading of MES")
 
 
 class Advisor(nn.Module):
@@ -48,8 +47,8 @@ class Advisor(nn.Module):
             start_linear(layer, generator)
 
     def forward(self, features: Tensor, losses: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([self.of_features(features), self.of_loss(losses[:, None])], 1).relu()
-        return self.gate(seen).sigmoid(), nn.functional.logsigmoid(self.omega(seen))
+        hidden = torch.cat([self.of_features(features), self.of_loss(losses[:, None])], 1).relu()
+        return self.gate(hidden).sigmoid(), nn.functional.logsigmoid(self.omega(hidden))
 
 
 class Mfrw(Learner):
@@ -57,17 +56,17 @@ class Mfrw(Learner):
 
     meta_kinds = (ORIGINAL,)
 
-    def __init__(self, options: Options, lr: float, classes: int, generator: torch.Generator) -> None:
+    def __init__(self, options: Options, classes: int, generator: torch.Generator) -> None:
         Method.__init__(self)  # the advisor is made once the width of the features is known
-        self.options, self.lr, self.classes, self.generator = options, lr, classes, generator
+        self.options, self.classes, self.generator = options, classes, generator
 
     def enter(self, stage: int, network: nn.Module) -> None:
         if not self.learned:
-            self.make_advisor(network.head.in_features)
+            self.make_advisor(heads(network)[0].in_features)
 
     def make_advisor(self, features: int) -> None:
         """Make the advisor and its Adam."""
-        Learner.__init__(self, Advisor(features, self.classes, self.generator), self.lr)
+        Learner.__init__(self, Advisor(features, self.classes, self.generator), self.options.omega_lr)
 
     def terms(self, view: View) -> Terms:
         if view.row is None:  # meta pictures are seen without the advisor
@@ -80,11 +79,8 @@ class Mfrw(Learner):
         super().load_state_dict(state)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Mfrw:
-    """Return the method. Raises UsageError for a head alone, and for a meta step behind the step."""
-    require_learning_body(config.method, config.trainable, "acts on features that learn")
-    if config.meta_step == "lagged":
-        raise UsageError(
-            f"--set meta_step=lagged: method {config.method} needs the head as it was; take --set meta_step=exact"
-        )
-    return Mfrw(make_options(config.method, config.options), config.omega_lr, table.classes, generator)
+def build(options: Options, context: Context) -> Mfrw:
+    """Return the method. Raises SettingError for a head alone, and for a meta step behind the step."""
+    require_learning_body(context, "acts on features that learn")
+    require_exact_meta_step(context, "needs the head as it was")
+    return Mfrw(options, context.table.classes, context.generator)

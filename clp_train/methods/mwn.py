@@ -7,29 +7,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.errors import pick
+from clp_aug.common.settings import setting
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Learner, TrainTable
-from clp_train.objective import NORMALISERS, Terms
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Learner
+from clp_train.algorithm.objective import NORMALISERS, Terms
+from clp_train.methods.parts.omega import OmegaRate
 
 WIDTH, DECAY = 100, 1e-4
 
 
 @dataclass(frozen=True)
-class Options:
-    """normaliser: what the weighted sum is divided by, "n", or "sum_w" for the sum of the weights.
+class Options(OmegaRate):
+    """The settings of Meta-Weight-Net."""
 
-    Source: the authors' code has the first for wrong labels and the second for long tails.
-    """
-
-    normaliser: str = "n"
-
-    def __post_init__(self) -> None:
-        pick(dict.fromkeys(NORMALISERS), self.normaliser, "normaliser")
+    normaliser: str = setting(
+        "n", "Divide the weighted sum by the number of pictures, or by the sum of the weights.", choices=NORMALISERS,
+        source="the authors' code: n for wrong labels, sum_w for long tails",
+    )  # fmt: skip
 
 
 class WeightNet(nn.Module):
@@ -52,15 +48,15 @@ class MetaWeightNet(Learner):
 
     meta_kinds = (ORIGINAL,)
 
-    def __init__(self, config: TrainConfig, generator: torch.Generator) -> None:
-        super().__init__(WeightNet(generator), config.omega_lr, DECAY)
-        self.normaliser = make_options(config.method, config.options).normaliser
+    def __init__(self, options: Options, generator: torch.Generator) -> None:
+        super().__init__(WeightNet(generator), options.omega_lr, DECAY)
+        self.normaliser = options.normaliser
 
     def terms(self, view: View) -> Terms:
         weight = self.network(cross_entropy(view.logits, view.label))
         return Terms(weight=weight, normaliser=self.normaliser)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> MetaWeightNet:
+def build(options: Options, context: Context) -> MetaWeightNet:
     """Return the method before its first step."""
-    return MetaWeightNet(config, generator)
+    return MetaWeightNet(options, context.generator)

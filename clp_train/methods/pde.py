@@ -11,33 +11,27 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clp_train.batches import steps_per_epoch
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.stages import Stage
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.pictures.batching import steps_per_epoch
 
 
 @dataclass(frozen=True)
-class Options:
-    """warm_up: share of the epochs on the balanced set; interval: epochs between two additions; added: pictures in
-    each; decay: what the step sizes are multiplied by once additions begin.
-
-    Source: 140 of 300 epochs, 10, 10 and 0.01 of the authors' runs on Waterbirds, where nothing else changes the step
-    sizes: --set schedule=constant.
+class Options(Settings):
+    """The settings of PDE. Source: the authors' runs on Waterbirds, with schedule constant: nothing else changes their
+    learning rate.
     """
 
-    warm_up: float = 140 / 300
-    interval: int = 10
-    added: int = 10
-    decay: float = 0.01
-
-    def __post_init__(self) -> None:
-        require_within("warm_up", self.warm_up, 0.01, 0.99)
-        require_within("interval", self.interval, 1)
-        require_within("added", self.added, 1)
-        require_within("decay", self.decay, 0.000001, 1)
+    warm_up: float = setting(
+        140 / 300, "Share of the run's epochs on the balanced set.", low=0.01, high=0.99, source="140 of 300 epochs"
+    )
+    interval: int = setting(10, "Epochs between two additions.", low=1)
+    added: int = setting(10, "Pictures in each addition.", low=1)
+    decay: float = setting(
+        0.01, "Learning rate once additions begin, as a multiple of the run's.", low=0.000001, high=1
+    )
 
 
 class ProgressiveExpansion(Method):
@@ -45,7 +39,7 @@ class ProgressiveExpansion(Method):
 
     What is added is drawn from all that is left, whatever its group, and nothing twice. order: int64 (N,), the balanced
     set and then the rest as they come in; balanced: how many are of the balanced set. The second stage's momentum
-    starts anew: ours.
+    starts from 0: ours.
     """
 
     def __init__(self, options: Options, table: TrainTable, epochs: int, generator: torch.Generator) -> None:
@@ -55,9 +49,9 @@ class ProgressiveExpansion(Method):
         counts = table.group_counts().long()
         least = int(counts[counts > 0].min())
         shuffled = torch.randperm(len(table.group), generator=generator)
-        chosen = torch.cat([shuffled[table.group[shuffled] == g][:least] for g in range(table.groups)])
-        rest = shuffled[~torch.isin(shuffled, chosen)]
-        self.balanced, self.order = len(chosen), torch.cat([chosen, rest]).numpy()
+        even = torch.cat([shuffled[table.group[shuffled] == g][:least] for g in range(table.groups)])
+        rest = shuffled[~torch.isin(shuffled, even)]
+        self.balanced, self.order = len(even), torch.cat([even, rest]).numpy()
 
     def pictures(self, epoch: int) -> int:
         if epoch < self.start:
@@ -70,7 +64,7 @@ class ProgressiveExpansion(Method):
         return np.array_split(rows, steps_per_epoch(len(rows), batch_size))
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> ProgressiveExpansion:
-    """Return the method before its first step. Raises UsageError for a data set without groups."""
-    table.require_groups(config.method)
-    return ProgressiveExpansion(make_options(config.method, config.options), table, config.epochs, generator)
+def build(options: Options, context: Context) -> ProgressiveExpansion:
+    """Return the method before its first step. Raises SettingError for a data set without groups."""
+    context.table.require_groups(context.method)
+    return ProgressiveExpansion(options, context.table, context.epochs, context.generator)

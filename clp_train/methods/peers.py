@@ -9,49 +9,43 @@ optimiser over both is two of the same settings.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_learning_body, require_within
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.checks import require_learning_body
+from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
+from clp_train.methods.parts.present import present
 from clp_train.models.parts import Output
-from clp_train.noisy_losses import smallest, symmetric_divergence
-from clp_train.objective import Terms
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)
-class Options:
-    """noise_rate: tau, the true share of wrong labels, that of the shard's label noise when None; ramp: T_k, epochs
-    until tau is left out; exponent: c of the schedule. Source: Han et al. 2018.
-    """
+class Options(Settings):
+    """The settings of co-teaching. Source: Han et al. 2018."""
 
-    noise_rate: float | None = None
-    ramp: int = 10
-    exponent: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.noise_rate is not None:
-            require_within("noise_rate", self.noise_rate, 0, 1, below=True)
-        require_within("ramp", self.ramp, 1)
-        require_within("exponent", self.exponent, 0)
+    noise_rate: float | None = setting(
+        None, "tau, the true share of wrong labels.", low=0, below=1, shown="that of the shard's label noise"
+    )
+    ramp: int = setting(10, "T_k, epochs until the share tau of a batch is left out.", low=1)
+    exponent: float = setting(1.0, "c, exponent of the epoch in the share that is left out.", low=0)
 
 
 @dataclass(frozen=True)
 class JointOptions(Options):
-    """As co-teaching's; agreement: lambda, the share of the disagreement in the loss. Source: theirs for CIFAR-10."""
+    """The settings of JoCoR. Source: Wei et al. 2020."""
 
-    agreement: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("agreement", self.agreement, 0, 1)
+    agreement: float = setting(
+        0.9, "lambda, share of the disagreement in the loss.", low=0, high=1, source="theirs for CIFAR-10"
+    )
 
 
 OPTIONS = {"co-teaching": Options, "jocor": JointOptions}
@@ -83,7 +77,8 @@ class CoTeaching(Method):
         self.share = kept_share(epoch, self.rate, self.options.ramp, self.options.exponent)
 
     def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
-        first, second = (cross_entropy(part.logits, batch.label) for part in (out, out.other))
+        other = present(out.other, "output of the peer")
+        first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
         count = kept_count(self.share, len(batch))
         self.weight = smallest(second, count) * len(batch)
         return smallest(first, count) @ second
@@ -95,18 +90,20 @@ class CoTeaching(Method):
 class JoCoR(CoTeaching):
     """(1 - lambda) (CE_1 + CE_2) + lambda (KL(p_1 || p_2) + KL(p_2 || p_1)), mean of its smallest."""
 
+    options: JointOptions
+
     def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
-        share = self.options.agreement
-        first, second = (cross_entropy(part.logits, batch.label) for part in (out, out.other))
-        apart = symmetric_divergence(out.logits, out.other.logits)
+        share, other = self.options.agreement, present(out.other, "output of the peer")
+        first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
+        apart = symmetric_divergence(out.logits, other.logits)
         joint = (1 - share) * (first + second) + share * apart
         picked = smallest(joint, kept_count(self.share, len(batch)))
         self.weight = (1 - share) * picked * len(batch)
         return picked @ ((1 - share) * second + share * apart)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> CoTeaching:
-    """Return the method. Raises UsageError for a head alone: two heads on one body's features are no peers."""
-    require_learning_body(config.method, config.trainable, "needs two whole networks")
-    kind = {"co-teaching": CoTeaching, "jocor": JoCoR}[config.method]
-    return kind(make_options(config.method, config.options), config.epochs, table.wrong)
+def build(options: Options, context: Context) -> CoTeaching:
+    """Return the method. Raises SettingError for a head alone: two heads on one body's features are no peers."""
+    require_learning_body(context, "needs two whole networks")
+    kinds: dict[str, Callable[[Any, int, float], CoTeaching]] = {"co-teaching": CoTeaching, "jocor": JoCoR}
+    return kinds[context.method](options, context.epochs, context.table.wrong)

@@ -1,4 +1,4 @@
-"""Cross entropy on pictures that two random operations have changed; see `transforms.rand_augment`."""
+"""Cross entropy on pictures that two random operations have changed; see `pictures.transforms.rand_augment`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from clp_train.batches import Batch, as_input
-from clp_train.config import TrainConfig
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import FEATURES_ONCE, require_learning_body
-from clp_train.transforms.rand_augment import rand_augment
+from clp_train.algorithm.method import Context, Method
+from clp_train.methods import NoOptions
+from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
+from clp_train.pictures.transforms.rand_augment import rand_augment
+from clp_train.pictures.types import Batch, as_input
 
 
 class RandAug(Method):
@@ -22,7 +22,7 @@ class RandAug(Method):
         return replace(batch, images=as_input(images), inside=inside)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> RandAug:
-    """Return the method. Raises UsageError for a frozen body, whose features are made once."""
-    require_learning_body(config.method, config.trainable, FEATURES_ONCE)
+def build(options: NoOptions, context: Context) -> RandAug:
+    """Return the method. Raises SettingError for a frozen body, whose features are made once."""
+    require_learning_body(context, FEATURES_ONCE)
     return RandAug()

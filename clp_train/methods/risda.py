@@ -18,38 +18,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_train.characteristics import View
-from clp_train.class_weights import effective_weights
-from clp_train.config import TrainConfig
-from clp_train.methods import isda, make_options
-from clp_train.methods.base import TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.moments import class_means, isda_delta
-from clp_train.objective import Terms
-from clp_train.scoring import Scores
+from clp_aug.common.settings import setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Scores
+from clp_train.algorithm.objective import Terms
+from clp_train.methods import isda
+from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.moments import class_means, isda_delta
+from clp_train.methods.parts.present import present
 
 
 @dataclass(frozen=True)
 class Options(isda.Options):
-    """strength: beta; covariance: as ISDA's; shift: alpha; start: share of the run's epochs with plain cross entropy;
-    head: share of the classes, the largest, that borrow no covariance, one class at least and all that are as large as
-    the smallest of them; beta: of the class weights.
-
-    Source: the authors' settings for CIFAR-100-LT of ratio 100; for ImageNet-LT strength 7.5 and shift 0, "diag".
+    """The settings of RISDA. Source: the authors' settings for CIFAR-100-LT of ratio 100; for ImageNet-LT they have
+    strength 7.5, shift 0 and covariance diag.
     """
 
-    strength: float = 0.75
-    shift: float = 0.5
-    start: float = 0.8
-    head: float = 0.2
-    beta: float = 0.9999
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("shift", self.shift, 0)
-        require_within("start", self.start, 0, 1)
-        require_within("head", self.head, 0, 1)
-        require_within("beta", self.beta, 0, 1, below=True)
+    strength: float = setting(
+        0.75, "beta, weight of the covariances at the end of the run; it grows from 0 at the start.", low=0
+    )
+    shift: float = setting(
+        0.5, "alpha, weight of the shift of the class means at the end of the run; it grows from 0 at the start.", low=0
+    )
+    start: float = setting(0.8, "Share of the run's epochs with plain cross entropy.", low=0, high=1)
+    head: float = setting(
+        0.2, "Share of the classes, the largest, that borrow no covariance: one class at least, and all that are as"
+        " large as the smallest of them.", low=0, high=1,
+    )  # fmt: skip
+    beta: float = setting(
+        0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1
+    )
 
 
 class Risda(isda.Isda):
@@ -68,9 +66,9 @@ class Risda(isda.Isda):
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.confusion is not None or epoch / epochs < self.start:
             return
-        seen, label = scores("train"), self.label
-        self.confusion = confusion(seen.logits, label.to(seen.logits.device))
-        means = class_means(seen.features, label.to(seen.features.device), len(self.tail))
+        out, label = scores("train"), self.label
+        self.confusion = confusion(out.logits, label.to(out.logits.device))
+        means = class_means(out.features, label.to(out.features.device), len(self.tail))
         self.displacement = self.confusion @ means - means
 
     def terms(self, view: View) -> Terms:
@@ -79,16 +77,17 @@ class Risda(isda.Isda):
         return Terms(self.delta(view), self.weights.to(view.logits)[view.label], normaliser="sum_w")
 
     def delta(self, view: View) -> Tensor:
-        weight, spread = self.weight(view), self.moments.covariance
-        tail = self.tail.to(self.confusion.device)[:, None]
-        mixing = torch.where(tail, self.confusion, torch.eye(len(tail)).to(self.confusion))
+        weight, spread = self.weight(view), self.running().covariance
+        confused, displacement = present(self.confusion, "confusion"), present(self.displacement, "displacement")
+        tail = self.tail.to(confused.device)[:, None]
+        mixing = torch.where(tail, confused, torch.eye(len(tail)).to(confused))
         widened = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
-        moved = self.displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
+        moved = displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
         return widened + self.shift * self.progress * (moved - moved.gather(1, view.label[:, None]))
 
     def state_dict(self) -> dict[str, Tensor]:
         state = super().state_dict()
-        if self.confusion is not None:
+        if self.confusion is not None and self.displacement is not None:
             state |= {"confusion": self.confusion, "displacement": self.displacement}
         return state
 
@@ -114,7 +113,7 @@ def confusion(logits: Tensor, label: Tensor) -> Tensor:
     return class_means(F.one_hot(logits.argmax(1), logits.shape[1]).to(logits), label, logits.shape[1])
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Risda:
-    """Return the method before its first step. Raises UsageError for a class without pictures."""
-    table.require_all_classes(config.method)
-    return Risda(make_options(config.method, config.options), table.label, table.class_counts())
+def build(options: Options, context: Context) -> Risda:
+    """Return the method before its first step. Raises SettingError for a class without pictures."""
+    context.table.require_all_classes(context.method)
+    return Risda(options, context.table.label, context.table.class_counts())

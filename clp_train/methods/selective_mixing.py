@@ -5,45 +5,38 @@ An environment is what groups share across classes, the place of a bird for inst
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from clp_train.batches import Batch
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.mixing import interpolated
-from clp_train.samplers import even_batches
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.mixing import interpolated
+from clp_train.methods.parts.present import present
+from clp_train.pictures.samplers import even_batches
+from clp_train.pictures.types import Batch
 
 
 @dataclass(frozen=True)
-class DomainMixOptions:
-    """alpha: a picture's share in its mixture is from Beta(alpha, alpha).
+class DomainMixOptions(Settings):
+    """The setting of DomainMix. Source: ours, that of LISA; no public text says what DomainMix took."""
 
-    Source: ours, that of LISA; no public text says what DomainMix took.
-    """
-
-    alpha: float = 2.0
-
-    def __post_init__(self) -> None:
-        require_within("alpha", self.alpha, 0.001)
+    alpha: float = setting(2.0, "A picture's share in its mixture is drawn from Beta(alpha, alpha).", low=0.001)
 
 
 @dataclass(frozen=True)
 class LisaOptions(DomainMixOptions):
-    """alpha: as in DomainMix; within_label: the chance that a batch mixes within labels, across environments, rather
-    than within environments, across labels. Source: 2 and 0.5 of the authors' runs on Waterbirds.
-    """
+    """The settings of LISA. Source: the authors' runs on Waterbirds."""
 
-    within_label: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_within("within_label", self.within_label, 0, 1)
+    within_label: float = setting(
+        0.5, "Probability that a batch mixes within labels, across environments; the other batches mix within"
+        " environments, across labels.", low=0, high=1,
+    )  # fmt: skip
 
 
 OPTIONS = {"domain-mix": DomainMixOptions, "lisa": LisaOptions}
@@ -74,14 +67,14 @@ class DomainMix(Method):
 
         fits: bool (K, K); sizes: (K,), what the chance of a cell with pictures is proportional to.
         """
-        there = np.array([len(rows) > 0 for rows in self.members])
-        found = batch.row.numpy().copy()
-        for i, own in enumerate(self.cells(batch.label, batch.group)):
-            cells = np.flatnonzero(fits[own] & there)
+        has_pictures = np.array([len(rows) > 0 for rows in self.members])
+        partner = present(batch.row, "rows of the batch").numpy().copy()
+        for i, cell in enumerate(self.cells(batch.label, batch.group)):
+            cells = np.flatnonzero(fits[cell] & has_pictures)
             if len(cells):
                 rows = self.members[rng.choice(cells, p=sizes[cells] / sizes[cells].sum())]
-                found[i] = rng.choice(rows)
-        return found
+                partner[i] = rng.choice(rows)
+        return partner
 
     def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray:
         sizes = np.array([len(rows) for rows in self.members])
@@ -89,7 +82,8 @@ class DomainMix(Method):
 
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         share = torch.from_numpy(rng.beta(self.options.alpha, self.options.alpha, len(batch)))
-        alone = batch.second.row == batch.row
+        partners = present(batch.second, "partners of the batch")
+        alone = present(partners.row, "rows of the partners") == present(batch.row, "rows of the batch")
         return interpolated(batch, share.masked_fill(alone, 1.0), self.table.classes)
 
 
@@ -99,6 +93,8 @@ class Lisa(DomainMix):
     Every cell that fits is equally likely. Cells come equally often, as in the authors' runs, where each step takes as
     many pictures of each. A picture that no cell fits stays as it is: ours.
     """
+
+    options: LisaOptions
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
         return even_batches(self.cell, batch_size, rng)
@@ -111,8 +107,8 @@ class Lisa(DomainMix):
         return self.drawn(batch, fits, np.ones(len(self.members)), rng)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> DomainMix:
-    """Return the method before its first step. Raises UsageError for a data set without groups."""
-    table.require_groups(config.method)
-    kind = {"domain-mix": DomainMix, "lisa": Lisa}[config.method]
-    return kind(make_options(config.method, config.options), table)
+def build(options: DomainMixOptions, context: Context) -> DomainMix:
+    """Return the method before its first step. Raises SettingError for a data set without groups."""
+    context.table.require_groups(context.method)
+    kinds: dict[str, Callable[[Any, TrainTable], DomainMix]] = {"domain-mix": DomainMix, "lisa": Lisa}
+    return kinds[context.method](options, context.table)

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import make_options
-from clp_train.methods.base import Method, TrainTable
-from clp_train.methods.checks import require_within
-from clp_train.models.parts import Output
+from clp_aug.common.settings import Settings, setting
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.method import Context, Method
+from clp_train.models.heads import CausalNormHead
+from clp_train.models.parts import Output, heads
 
 
 @dataclass(frozen=True)
-class Options:
-    """alpha: how much of what lies along the mean is taken off, 0 for nothing; decay: of the running mean.
+class Options(Settings):
+    """The settings of TDE. Source: Tang et al. 2020."""
 
-    Source: theirs for CIFAR-10-LT; alpha 1.5 for CIFAR-100-LT, 3 for ImageNet-LT.
-    """
-
-    alpha: float = 1.0
-    decay: float = 0.9
-
-    def __post_init__(self) -> None:
-        require_within("alpha", self.alpha, 0)
-        require_within("decay", self.decay, 0, 1)
+    alpha: float = setting(
+        1.0, "Factor of what lies along the mean of the features and is taken off; 0 takes nothing off.", low=0,
+        source="theirs for CIFAR-10-LT; 1.5 for CIFAR-100-LT, 3 for ImageNet-LT",
+    )  # fmt: skip
+    decay: float = setting(0.9, "Decay of the running mean of the features.", low=0, high=1)
 
 
 class Tde(Method):
@@ -43,15 +37,23 @@ class Tde(Method):
         self.options = options
 
     def enter(self, stage: int, network: nn.Module) -> None:
-        self.last = network.head
+        self.last = causal(heads(network)[0])
 
     def observe(self, view: View) -> None:
         self.last.mean.mul_(self.options.decay).add_(view.features.mean(0))
 
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
-        return head.logits(out.features, head.mean, self.options.alpha)
+        last = causal(head)
+        return last.logits(out.features, last.mean, self.options.alpha)
 
 
-def build(config: TrainConfig, table: TrainTable, generator: torch.Generator) -> Tde:
+def causal(head: nn.Linear) -> CausalNormHead:
+    """Return a last layer as what it is. Raises TypeError for another kind, which has no mean of the features."""
+    if not isinstance(head, CausalNormHead):
+        raise TypeError(f"{type(head).__name__}: expected CausalNormHead")
+    return head
+
+
+def build(options: Options, context: Context) -> Tde:
     """Return the method."""
-    return Tde(make_options(config.method, config.options))
+    return Tde(options)

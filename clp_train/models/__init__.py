@@ -9,10 +9,16 @@ passes of one step must be of one network.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from clp_aug.contract.errors import UsageError, pick
+
+if TYPE_CHECKING:
+    import torch
+
+    from clp_train.models.parts import Classifier
 
 TORCHVISION = "torchvision"
 
@@ -50,7 +56,9 @@ def check_model(name: str) -> None:
         load(model.check)(argument)
 
 
-def build_model(name: str, classes: int, mean: Sequence[float], std: Sequence[float], generator):
+def build_model(
+    name: str, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
+) -> Classifier:
     """Return a freshly started classifier: float32 (N, 3, H, W) in [0, 1] -> Output; its last layer is `head`.
 
     mean, std: the channels' statistics, three floats each; a pretrained network keeps its own instead. generator:
@@ -61,7 +69,8 @@ def build_model(name: str, classes: int, mean: Sequence[float], std: Sequence[fl
 
     model, argument = find(name)
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are started anew
-        return load(model.builder)(argument, classes, mean, std, generator)
+        network: Classifier = load(model.builder)(argument, classes, mean, std, generator)
+        return network
 
 
 def find(name: str) -> tuple[Model, object]:
@@ -73,7 +82,8 @@ def find(name: str) -> tuple[Model, object]:
     return model, rest or model.argument
 
 
-def load(function: str):
+def load(function: str) -> Callable[..., Any]:
     """Import and return "module:function"."""
     module, name = function.split(":")
-    return getattr(importlib.import_module(module), name)
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return loaded

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.nets.efficientnet_lite import EfficientNetLite0, imagenet_file, imagenet_weights
-from clp_train.models.parts import Output, start_linear
+from clp_train.models.parts import Classifier, Output, start_linear
 
 
-class Classifier(EfficientNetLite0):
+class EfficientNetClassifier(EfficientNetLite0, Classifier):
     """EfficientNet-Lite0: float (N, 3, H, W) in [0, 1] -> Output, features (N, 1280)."""
 
     tail = ("blocks.15.", "top.", "top_bn.", "head.")
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> Output:  # type: ignore[override]  # the bare network gives logits only
         features = self.features(x)
         return Output(features, self.head(features))
 
@@ -28,12 +28,12 @@ def check(pretrained: bool) -> None:
 
 def build(
     pretrained: bool, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
-) -> Classifier:
+) -> EfficientNetClassifier:
     """Return the network under a new head; what is not pretrained starts from `generator` alone.
 
     mean, std: not used, the network brings its own.
     """
-    network = Classifier(classes)
+    network = EfficientNetClassifier(classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)

@@ -16,7 +16,7 @@ from torchvision import models
 from torchvision.ops import StochasticDepth
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_train.models.parts import Normalise, Output
+from clp_train.models.parts import Classifier, Normalise, Output
 
 WITH_AUXILIARY_HEADS = {"googlenet": "aux", "inception_v3": "AuxLogits"}  # which only add losses in training
 WITHOUT_LINEAR_HEAD = ("squeezenet1_0", "squeezenet1_1")
@@ -31,7 +31,7 @@ class HardSigmoid(nn.Module):
         return F.relu6(x + 3) / 6
 
 
-class Classifier(nn.Module):
+class TorchvisionClassifier(Classifier):
     """A network of torchvision with its last linear layer taken out, and a new one: (N, 3, H, W) in [0, 1] -> Output.
 
     Dropout and stochastic depth are off: the passes of one step must be of one network.
@@ -107,7 +107,7 @@ def check(text: str) -> None:
 
 def build(
     text: str, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
-) -> Classifier:
+) -> TorchvisionClassifier:
     """Return the classifier of NAME or NAME@FILE.safetensors under a new head.
 
     mean, std: used without a file; with one, those of torchvision's preprocessing for that network. What is not
@@ -123,7 +123,7 @@ def build(
             load(body, name, file)
             preset = models.get_model_weights(name).DEFAULT.transforms()
             mean, std = preset.mean, preset.std
-        return Classifier(body, classes, mean, std)
+        return TorchvisionClassifier(body, classes, mean, std)
 
 
 def options(name: str, pretrained: bool) -> dict[str, bool]:

@@ -54,6 +54,7 @@ class CausalNormHead(nn.Linear):
     """
 
     PARTS, TAU, GAMMA = 2, 16.0, 1 / 32
+    mean: Tensor
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__(features, classes, bias=False)
@@ -67,10 +68,10 @@ class CausalNormHead(nn.Linear):
         total = torch.zeros(())
         columns = range(self.PARTS)
         parts = [x.chunk(self.PARTS, 1), self.weight.chunk(self.PARTS, 1)]
-        along = [None] * self.PARTS if direction is None else direction.chunk(self.PARTS)
+        along = None if direction is None else direction.chunk(self.PARTS)
         for k in columns:
             own, weight = F.normalize(parts[0][k], dim=1), parts[1][k]
-            if along[k] is not None:
+            if along is not None:
                 unit = F.normalize(along[k], dim=0)
                 own = own - alpha * (own @ unit)[:, None] * unit
             total = total + own @ (weight / (weight.norm(dim=1, keepdim=True) + self.GAMMA)).T
@@ -85,7 +86,7 @@ class DualHead(nn.Linear):
         self.second = nn.Linear(features, classes)
 
 
-HEADS = {
+HEADS: dict[str, type[nn.Linear]] = {
     "linear": nn.Linear,
     "cosine": CosineHead,
     "sigmoid": SigmoidHead,
@@ -108,7 +109,8 @@ def start_head(head: nn.Linear, generator: torch.Generator) -> None:
     as in Cao et al. 2019; biases of sigmoids -log(C - 1).
     """
     for module in head.modules():
-        start_linear(module, generator)
+        if isinstance(module, nn.Linear):
+            start_linear(module, generator)
     with torch.no_grad():
         if isinstance(head, ScaledHead):
             head.scale.fill_(1)

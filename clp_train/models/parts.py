@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,25 @@ class Output(NamedTuple):
     other: Output | None = None
 
 
+class Classifier(nn.Module):
+    """What all classifiers are: float32 (N, 3, H, W) in [0, 1] -> Output.
+
+    head: the last layer; tail: how the names of the last block's parameters begin, the head's among them.
+    """
+
+    head: nn.Linear
+    tail: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Output: ...
+
+
 class Normalise(nn.Module):
     """Float (N, 3, H, W) in [0, 1] minus each channel's mean, over its standard deviation."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -39,37 +55,32 @@ def start_linear(linear: nn.Linear, generator: torch.Generator) -> None:
             nn.init.uniform_(values, -bound, bound, generator=generator)
 
 
-class Peers(nn.Module):
+class Peers(Classifier):
     """Two classifiers that learn from the same pictures, each from its own start; judged by the first."""
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    def __init__(self, first: Classifier, second: Classifier) -> None:
         super().__init__()
         self.nets = nn.ModuleList([first, second])
-        self.tail = tuple(f"nets.{i}.{name}" for i, net in enumerate(self.nets) for name in net.tail)
+        self.tail = tuple(f"nets.{i}.{name}" for i, net in enumerate((first, second)) for name in net.tail)
 
     @property
-    def head(self) -> nn.Linear:
+    def first(self) -> Classifier:
+        """The one that pictures are judged by."""
+        return cast(Classifier, self.nets[0])
+
+    @property
+    def head(self) -> nn.Linear:  # type: ignore[override]  # an attribute would be a second name of its weights
         """The last layer of the first."""
-        return self.nets[0].head
+        return self.first.head
 
     def forward(self, x: Tensor) -> Output:
         first, second = (net(x) for net in self.nets)
         return Output(first.features, first.logits, second)
 
 
-def heads(network: nn.Module) -> list[nn.Linear]:
+def heads(network: Classifier) -> list[nn.Linear]:
     """Return the last layer of a classifier, or those of both peers."""
-    return [net.head for net in network.nets] if isinstance(network, Peers) else [network.head]
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network that trains into evaluation mode for a while."""
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()
+    return [cast(Classifier, net).head for net in network.nets] if isinstance(network, Peers) else [network.head]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -79,7 +90,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
-def frozen_batch_norm(network: nn.Module) -> nn.Module:
+def frozen_batch_norm(network: Classifier) -> Classifier:
     """Keep a network's batch norms in evaluation mode for good, in place, and return it.
 
     For pretrained networks on small batches: no picture's output depends on the others of its batch.
@@ -91,6 +102,6 @@ def frozen_batch_norm(network: nn.Module) -> nn.Module:
     return network
 
 
-def last_block(network: nn.Module) -> tuple[str, ...]:
+def last_block(network: Classifier) -> tuple[str, ...]:
     """Return the names of the parameters of a classifier's last block and its head, in the network's order."""
     return tuple(name for name, _ in network.named_parameters() if name.startswith(network.tail))

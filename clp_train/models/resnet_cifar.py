@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_train.models.parts import Normalise, Output
+from clp_train.models.parts import Classifier, Normalise, Output
 
 WIDTHS = (16, 32, 64)
 
@@ -34,7 +34,7 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """3 x 3 stem, 3 groups of `blocks` blocks, global average pool, linear head; 6 * blocks + 2 layers.
 
     Float (N, 3, H, W) in [0, 1] -> Output; normalises inside. Source: He et al. 2016, section 4.2.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clp_train.models.parts import Normalise, Output, start_linear
+from clp_train.models.parts import Classifier, Normalise, Output, start_linear
 
 STEM = 16
 
@@ -30,7 +30,7 @@ class Block(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(active))
 
 
-class WideResNet(nn.Module):
+class WideResNet(Classifier):
     """Depth 6 k + 4 has k blocks a group. Float (N, 3, H, W) in [0, 1] -> Output; normalises inside; no dropout.
 
     Source: Zagoruyko & Komodakis 2016.

@@ -8,14 +8,16 @@ on these data.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from clp_aug.common.toml import named_files, read_named
 from clp_aug.contract.errors import InputError, UsageError, pick
 from clp_train.methods import METHODS
 
 FOLDER = Path(__file__).parent
+NO_PRESET = "no shipped preset fits it; drop --preset and pass settings with options or --set"
 
 
 class Preset(NamedTuple):
@@ -23,17 +25,17 @@ class Preset(NamedTuple):
     methods: method -> settings that count before these.
     """
 
-    settings: dict
-    data: dict
-    methods: dict
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    methods: dict[str, Any]
 
 
 def names() -> tuple[str, ...]:
     """Return the presets that come with the package."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    return named_files(FOLDER)
 
 
-def read_preset(name: str) -> dict:
+def read_preset(name: str) -> dict[str, Any]:
     """Return the settings of a preset by key, as TOML gives them, and its name as `preset`.
 
     name: one of `names()`, or a path that ends in .toml. Raises UsageError for an unknown name, InputError for a file
@@ -42,7 +44,7 @@ def read_preset(name: str) -> dict:
     return load_preset(name).settings | {"preset": name}
 
 
-def read_method(name: str, method: str) -> dict:
+def read_method(name: str, method: str) -> dict[str, Any]:
     """Return the settings that a preset has for one method alone, by key; name as for `read_preset`, which raises."""
     return load_preset(name).methods.get(method, {})
 
@@ -74,22 +76,9 @@ def load_preset(name: str) -> Preset:
     return Preset(below.settings | settings, data or below.data, both)
 
 
-def read_file(name: str) -> tuple[Path, dict]:
-    """Return the file of a preset and what TOML makes of it."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    own = not name.endswith(".toml")
-    if own and name not in names():
-        raise UsageError(f"unknown preset {name!r}: choose one of {', '.join(names())}, or a file that ends in .toml")
-    path = FOLDER / f"{name}.toml" if own else Path(name)
-    try:
-        return path, tomllib.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read preset {path} ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"preset {path}: not TOML ({error})") from None
+def read_file(name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the file of a preset and what TOML makes of it; raises what `read_preset` raises."""
+    return read_named(name, FOLDER, "preset")
 
 
 def is_list_of_names(value: object) -> bool:
@@ -97,7 +86,7 @@ def is_list_of_names(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
-def fits(data: dict, dataset: str, settings: dict) -> bool:
+def fits(data: Mapping[str, Any], dataset: str, settings: Mapping[str, Any]) -> bool:
     """Tell whether a shard of a data set, made with some settings, is what a preset's [data] asks for."""
     if not data:
         return True
@@ -105,7 +94,7 @@ def fits(data: dict, dataset: str, settings: dict) -> bool:
     return dataset in data["dataset"] and all(settings.get(key) == value for key, value in others.items())
 
 
-def check_shard(name: str, dataset: str, settings: dict) -> None:
+def check_shard(name: str, dataset: str, settings: Mapping[str, Any]) -> None:
     """Raise UsageError unless a preset is for the data set and the settings that a shard was made with.
 
     name: as for `read_preset`; dataset, settings: of the shard's header.
@@ -114,8 +103,9 @@ def check_shard(name: str, dataset: str, settings: dict) -> None:
     if fits(data, dataset, settings):
         return
     keys = [key for key in data if key != "dataset"]
-    wanted = [" or ".join(data["dataset"]), *(f"{key} {data[key]}" for key in keys)]
-    found = [dataset, *(f"{key} {settings.get(key)}" for key in keys)]
+    expected = [" or ".join(data["dataset"]), *(f"{key} {data[key]}" for key in keys)]
+    actual = [dataset, *(f"{key} {settings.get(key)}" for key in keys)]
     others = [other for other in names() if (own := load_preset(other).data) and fits(own, dataset, settings)]
-    remedy = f"take {' or '.join(others)}" if others else "there is none for this one; give the settings themselves"
-    raise UsageError(f"preset {name}: it is for {', '.join(wanted)}; the shard is of {', '.join(found)}: {remedy}")
+    remedy = f"take {' or '.join(others)}" if others else NO_PRESET
+    needed, shown = ", ".join(expected), ", ".join(actual)
+    raise UsageError(f"preset {name} needs a shard of {needed}; this one is of {shown}: {remedy}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-RIGHT_UP, WRONG_UP = "raised_right", "raised_wrong"  # of a history line: Fig. 5
+from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
+
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34  # margins
 PANELS = (

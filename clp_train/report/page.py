@@ -6,34 +6,19 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.images import data_uri
-from clp_train.batches import masks
-from clp_train.gradcam import attention, inside_share
+from clp_train.evaluating.attention import Look, attention, inside_share
+from clp_train.pictures.types import masks
 from clp_train.report.curves import panels
 from clp_train.report.table import accuracy_table, percent
 
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
-
-
-class Look(NamedTuple):
-    """One picture and where the classifier looked. Rows of batches: `map(Look, images, maps, box, label, predicted)`.
-
-    image: uint8 (3, H, W); cam: float (H, W) >= 0, raw; box: int64 (4,), half-open pixels; label, predicted: class.
-    """
-
-    image: Tensor
-    cam: Tensor
-    box: Tensor
-    label: Tensor
-    predicted: Tensor
 
 
 def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.methods import METHODS
-from clp_train.report.curves import RIGHT_UP, WRONG_UP
 
 MOST_GROUPS = 30  # more rows than that nobody reads; result.json has them
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from clp_train import loop
-from clp_train.checkpoint import Checkpoint
+from clp_train.running.checkpoint import Checkpoint
 
 
 class Killed(BaseException):
@@ -19,7 +18,7 @@ def assert_resumed_is_the_same(config, run, folder, last):
             if done.step == kill_at:
                 raise Killed
 
-        return loop.train(config, run, on_step, checkpoint=Checkpoint(folder / name, {}), resume=resume)
+        return train(config, run, on_step, checkpoint=Checkpoint(folder / name, {}), resume=resume)
 
     whole = train("whole")
     with pytest.raises(Killed):

@@ -11,6 +11,7 @@ from clp_aug.contract import boxes
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.shards import ShardReader
 from clp_train.cli import train
+from tests.clp_train.builders import config_of, load
 
 
 def run(command, *arguments):
@@ -55,13 +56,11 @@ def test_augment_inspect_train_and_attack(tmp_path):
 
 @pytest.mark.parametrize("changed", ["--noise", "--imbalance"])
 def test_the_trainer_trains_on_the_labels_and_pictures_of_the_protocol(tmp_path, changed):
-    from clp_train import data
-    from clp_train.config import TrainConfig
 
     shard = tmp_path / "x.h5"
     options = ("--dataset", "demo", "--size", 16, "--meta", "2/group", "--workers", 1, "--quiet", "--out", shard)
     run(augment, *options, "--cf", "grey", changed, {"--noise": "flip:0.4", "--imbalance": 50}[changed])
-    loaded = data.load(TrainConfig(meta=shard))
+    loaded = load(config_of(meta=shard))
     clean = ShardReader(shard)
     if changed == "--imbalance":
         counts = np.bincount(loaded.train.label)

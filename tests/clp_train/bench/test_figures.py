@@ -10,7 +10,7 @@ from clp_aug.contract.errors import UsageError
 from clp_train.bench.figures import DRAWINGS, dots, lines, per_class, raised, write_figure
 from clp_train.bench.scores import cells
 from clp_train.bench.spec import Column, Row, Table
-from clp_train.report.curves import RIGHT_UP, WRONG_UP
+from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
 ROWS = {"ce": Row("CE", "erm", x=0.0), "clp": Row("CLP", "clp", x=2.0)}

@@ -13,8 +13,8 @@ import pytest
 
 from clp_train.bench import queue
 from clp_train.bench.queue import Job, Progress, jobs_of, resumption, seconds_left, work_off
-from clp_train.checkpoint import CHECKPOINT
-from clp_train.runs import RESULT
+from clp_train.run_folder import RESULT
+from clp_train.running.checkpoint import CHECKPOINT
 from tests.clp_train.bench.test_jobs import plan, table
 
 

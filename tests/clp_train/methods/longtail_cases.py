@@ -8,23 +8,22 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.objective import objective, sample_losses
+from clp_train.algorithm.table import TrainTable
 from clp_train.models.heads import make_head
-from clp_train.objective import objective, sample_losses
+from tests.clp_train.builders import build, config_of
 
 
 def config_of(name, **options):
-    return TrainConfig(meta=Path("x.h5"), method=name, options=options)
+    return config_of(meta=Path("x.h5"), method=name, options=options)
 
 
 def method_of(name, counts, names=(), **options):
     """Return a method for training pictures of so many a class."""
     label = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     table = TrainTable(label, label, len(counts), len(counts), names)
-    return build_method(config_of(name, **options), table, torch.Generator().manual_seed(0))
+    return build(config_of(name, **options), table, torch.Generator().manual_seed(0))
 
 
 def counts_of(seed, classes=None):

@@ -8,21 +8,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
-from clp_train.optimiser import build_optimiser
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.table import TrainTable
+from tests.clp_train.builders import build, config_of
 from tests.clp_train.test_own_method import LABELS
 
 
 def config_of(name, options=None, **change):
-    return TrainConfig(**{"meta": Path("x.h5"), "method": name, "options": options or {}, **change})
+    return config_of(**{"meta": Path("x.h5"), "method": name, "options": options or {}, **change})
 
 
 def method_of(name, label=LABELS, classes=3, network=None, **options):
     table = TrainTable(label, label, classes, classes)
-    method = build_method(config_of(name, options), table, torch.Generator().manual_seed(0))
+    method = build(config_of(name, options), table, torch.Generator().manual_seed(0))
     if network is not None:
         method.enter(0, network)
     return method

@@ -6,17 +6,16 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.table import TrainTable
 from clp_train.models import build_model
 from clp_train.models.parts import Output
+from clp_train.pictures.types import Batch
+from tests.clp_train.builders import build, config_of
 
 
 def config_of(name, options=None, **settings):
-    return TrainConfig(meta=Path("x.h5"), method=name, options=options or {}, **settings)
+    return config_of(meta=Path("x.h5"), method=name, options=options or {}, **settings)
 
 
 def table_of(meta_label=(0, 1, 2), **known):
@@ -25,7 +24,7 @@ def table_of(meta_label=(0, 1, 2), **known):
 
 
 def method_of(name, options=None, table=None, **settings):
-    return build_method(config_of(name, options, **settings), table or table_of(), torch.Generator().manual_seed(0))
+    return build(config_of(name, options, **settings), table or table_of(), torch.Generator().manual_seed(0))
 
 
 def network_of(seed=0):

@@ -9,22 +9,20 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data
-from clp_train.batches import Batch, Pictures
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.table import TrainTable
 from clp_train.models.parts import Output
+from clp_train.pictures.types import Batch, Pictures
+from tests.clp_train.builders import build, config_of, load
 
 
 def config_of(name, options=None, **settings):
-    return TrainConfig(meta=Path("x.h5"), method=name, options=options or {}, **settings)
+    return config_of(meta=Path("x.h5"), method=name, options=options or {}, **settings)
 
 
 def small_run(config):
     """Return what a run reads, with few pictures to measure on."""
-    run = data.load(config)
+    run = load(config)
     few = {name: Pictures(*(v[::50] for v in vars(part).values())) for name, part in run.evaluation.items()}
     return replace(run, evaluation=few)
 
@@ -47,7 +45,7 @@ def random_table(seed):
 
 
 def method_of(name, table, options=None, **settings):
-    return build_method(config_of(name, options, **settings), table, torch.Generator().manual_seed(0))
+    return build(config_of(name, options, **settings), table, torch.Generator().manual_seed(0))
 
 
 def seen(table, seed, n=None, width=5, group=None):

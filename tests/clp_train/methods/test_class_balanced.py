@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from clp_train import data, loop
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.objective import objective
 from clp_train.methods.focal import FORMS, sigmoid_focal, softmax_focal
-from clp_train.objective import objective
+from clp_train.running import loop
+from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("cb-ce", "focal", "cb-focal")
@@ -117,11 +117,11 @@ def test_the_sigmoid_form_starts_with_rare_classes(demo_shard):
     counts = [5, 4, 3, 2]
     assert cases.method_of("focal", counts).head == cases.method_of("cb-focal", counts).head == "linear"
     assert cases.method_of("cb-focal", counts, form="sigmoid").head == "sigmoid"
-    config = TrainConfig(meta=demo_shard, method="focal", epochs=1, batch_size=40, options={"form": "sigmoid"})
-    loaded = data.load(config)
+    config = config_of(meta=demo_shard, method="focal", epochs=1, batch_size=40, options={"form": "sigmoid"})
+    loaded = load(config)
     started = loop.start_network(config, loaded, 4, cases.method_of("focal", counts, form="sigmoid"))
     torch.testing.assert_close(started.head.bias.sigmoid(), torch.full((4,), 1 / 4))
-    first = loop.train(config, loaded).history[0]
+    first = train(config, loaded).history[0]
     assert first["train_loss"] > 0
 
 

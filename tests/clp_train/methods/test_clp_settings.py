@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import loop
-from clp_train.config import TrainConfig, make_config
-from clp_train.optimiser import rate_factor
+from clp_train.algorithm.optimiser import rate_factor
+from clp_train.config import make_config
+from clp_train.running import loop
+from tests.clp_train.builders import config_of, train
 from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ()
@@ -18,7 +19,7 @@ METHODS = ("clp", "meta-lp")
 
 def config_of(shard, method="clp", **options):
     more = {"epochs": 5, "batch_size": 40, "saliency_lambda": 0.0, "omega_lr": 2e-3}
-    return TrainConfig(meta=shard, method=method, options=options, **more)
+    return config_of(meta=shard, method=method, options=options, **more)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -30,11 +31,11 @@ def test_omegas_step_falls_with_the_networks(demo_shard, loaded, monkeypatch, me
         found.append(self.optimiser.param_groups[0]["lr"])
         plain(self, gradients)
 
-    owner = loop.build_method(config_of(demo_shard, method), loop.table_of(loaded), torch.Generator()).__class__
+    owner = loop.build(config_of(demo_shard, method), loop.table_of(loaded), torch.Generator()).__class__
     plain = owner.update
     monkeypatch.setattr(owner, "update", noted)
     config = config_of(demo_shard, method, omega_schedule=schedule)
-    loop.train(config, loaded)
+    train(config, loaded)
     each = -(-len(loaded.train.label) // 40)
     factors = [rate_factor(config, epoch, 5) if schedule == "network" else 1.0 for epoch in range(5)]
     assert found == pytest.approx([2e-3 * factor for factor in factors for _ in range(each)])
@@ -55,7 +56,7 @@ def test_batches_are_even_over_the_classes_or_as_the_pictures_come(demo_shard, l
             return plain(network, method, optimiser, batch, *rest)
 
         monkeypatch.setattr(loop, "train_step", noted)
-        loop.train(config_of(demo_shard, method, batches=batches), loaded)
+        train(config_of(demo_shard, method, batches=batches), loaded)
     counts = torch.bincount(loaded.train.label).tolist()
     assert seen["natural"] == Counter({c: 5 * n for c, n in enumerate(counts)})
     total = sum(seen["class"].values())

@@ -8,13 +8,12 @@ import torch
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_train import loop
-from clp_train.config import TrainConfig
-from clp_train.contrast import ContrastSets, contrastive_loss
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.objective import Terms, objective
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts.contrast import ContrastSets, contrastive_loss
 from clp_train.models.parts import Output
-from clp_train.objective import Terms, objective
-from clp_train.stages import Stage
+from tests.clp_train.builders import config_of, train
 from tests.clp_train.methods.subpop_cases import (
     assert_refused,
     method_of,
@@ -199,9 +198,9 @@ def test_in_a_run_the_sets_are_of_the_first_networks_predictions(demo_shard, mon
             super().__init__(label, predicted)
 
     monkeypatch.setattr(cnc, "ContrastSets", Watched)
-    config = TrainConfig(meta=demo_shard, method="cnc", epochs=4, batch_size=20, options={"size": 5})
+    config = config_of(meta=demo_shard, method="cnc", epochs=4, batch_size=20, options={"size": 5})
     run = small_run(config)
-    trained = loop.train(config, run)
+    trained = train(config, run)
     assert len(shown) == 2  # one an epoch of the second stage
     np.testing.assert_array_equal(shown[0], shown[1])
     assert len(shown[0]) == len(run.train)

@@ -11,19 +11,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from clp_train.algorithm.table import TrainTable
 from clp_train.methods.csa import context_masks, latest
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.pictures.types import Batch
 from tests.clp_train import test_checkpoint
+from tests.clp_train.builders import build, config_of, load
 from tests.clp_train.methods.longtail_cases import assert_refused
 from tests.clp_train.test_own_method import LABELS, setup
 
@@ -31,12 +29,12 @@ ORACLES = ("csa",)
 
 
 def config_of(options=None, **change):
-    return TrainConfig(**{"meta": Path("x.h5"), "method": "csa", "options": options or {}, **change})
+    return config_of(**{"meta": Path("x.h5"), "method": "csa", "options": options or {}, **change})
 
 
 def method_of(label=LABELS, classes=3, size=12, **options):
     table = TrainTable(label, label, classes, classes)
-    return build_method(config_of(options, batch_size=size), table, torch.Generator())
+    return build(config_of(options, batch_size=size), table, torch.Generator())
 
 
 def dual(seed=0):
@@ -208,7 +206,7 @@ def test_who_judges(judge):
 
 @pytest.mark.parametrize("kill_at", [2, 3, 4, 6])
 def test_killed_with_a_bank(demo_shard, tmp_path, kill_at):
-    loaded = data.load(TrainConfig(meta=demo_shard, method="erm"))
+    loaded = load(config_of(meta=demo_shard, method="erm"))
 
     def config_for(name, **options):
         change = {"method": "csa", "options": {"start": 0.0, **options}, "epochs": 2}
@@ -239,7 +237,7 @@ def test_it_refuses():
         assert_refused("csa", f"--set {name}=-0.1: expected a number from 0 to 1", **{name: -0.1})
     table = TrainTable(LABELS, LABELS, 3, 3)
     with pytest.raises(UsageError) as error:
-        build_method(config_of(trainable="head"), table, torch.Generator())
+        build(config_of(trainable="head"), table, torch.Generator())
     assert str(error.value) == (
         "--set trainable=head: method csa changes pictures at every step, and a frozen body's features are made"
         " once; take --set trainable=all"

@@ -8,11 +8,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import batches, data, epochs, loop
-from clp_train.config import TrainConfig
+from clp_train.algorithm.stages import plan
+from clp_train.loading import data
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
-from clp_train.stages import plan
+from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
+from clp_train.pictures.keys import generator_for
+from clp_train.running import epochs, loop
+from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("crt", "lws", "cb-fine-tune")
@@ -26,7 +29,7 @@ class Run:
 
     def __init__(self, shard, method, monkeypatch, **settings):
         options = {"share": 1 - FIRST / EPOCHS}
-        self.config = TrainConfig(
+        self.config = config_of(
             meta=shard,
             method=method,
             epochs=EPOCHS,
@@ -36,7 +39,7 @@ class Run:
             options=options,
             **settings,
         )
-        loaded = data.load(self.config)
+        loaded = load(self.config)
         rows = torch.cat([(loaded.train.label == 0).nonzero()[:, 0], (loaded.train.label == 1).nonzero()[:6, 0]])
         self.run = data.RunData(**{**vars(loaded), "train": loaded.train.take(rows)})
         self.entered, self.labels = {}, {epoch: [] for epoch in range(EPOCHS)}
@@ -55,7 +58,7 @@ class Run:
             return method
 
         monkeypatch.setattr(loop, "build_method", watched)
-        self.trained = loop.train(self.config, self.run)
+        self.trained = train(self.config, self.run)
         self.last = self.trained.last.state
 
     def network(self, state, head="linear"):
@@ -69,7 +72,7 @@ class Run:
         """Yield (step size in those of the run, rows) of each step of the second stage."""
         for epoch in range(FIRST, EPOCHS):
             factor = (1 + math.cos(math.pi * (epoch - FIRST) / (EPOCHS - FIRST))) / 2
-            for rows in batches.epoch_rows(self.run.train, epoch, self.config, "class"):
+            for rows in epoch_rows(self.run.train, epoch, self.config, "class"):
                 yield factor, torch.from_numpy(rows)
 
 
@@ -89,7 +92,7 @@ def test_crt_by_hand(demo_shard, monkeypatch):
     run = Run(demo_shard, "crt", monkeypatch)
     start = run.entered[1]
     fresh = nn.Linear(start["head.weight"].shape[1], 2)
-    start_head(fresh, batches.generator_for(run.config.seed, 1, "fresh head"))
+    start_head(fresh, generator_for(run.config.seed, 1, "fresh head"))
     assert torch.equal(start["head.weight"], fresh.weight)
     assert torch.equal(start["head.bias"], fresh.bias)
     weight, bias = start["head.weight"], start["head.bias"]
@@ -123,9 +126,9 @@ def test_fine_tuning_by_hand(demo_shard, monkeypatch):
     run = Run(demo_shard, "cb-fine-tune", monkeypatch)
     network = run.network(run.entered[1]).train()
     velocity = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
-    first_step = FIRST * batches.steps_per_epoch(len(run.run.train), 20)
+    first_step = FIRST * steps_per_epoch(len(run.run.train), 20)
     for step, (factor, rows) in enumerate(run.second_stage(), first_step):
-        batch = batches.train_batch(run.run.train, rows.numpy(), step, run.config)
+        batch = train_batch(run.run.train, rows.numpy(), step, run.config)
         network.zero_grad()
         F.cross_entropy(network(batch.images).logits, batch.label).backward()
         with torch.no_grad():

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_train.environments import alignment, even_weights, feature_variance, invariance, risk_variance
+from clp_train.algorithm.objective import objective
 from clp_train.methods.environment_penalties import OPTIONS
-from clp_train.objective import objective
+from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
 from tests.clp_train.methods.subpop_cases import (
     assert_needs_groups,
     assert_refused,

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from clp_aug.contract.seeds import rng_for
-from clp_train import loop
-from clp_train.batches import steps_per_epoch
-from clp_train.config import TrainConfig, make_config
-from clp_train.methods import build_method
-from clp_train.objective import Terms
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.stages import Stage
+from clp_train.config import make_config
+from clp_train.pictures.batching import steps_per_epoch
 from clp_train.presets import read_method, read_preset
-from clp_train.stages import Stage
+from tests.clp_train.builders import build, config_of, train
 from tests.clp_train.methods.subpop_cases import (
     assert_needs_groups,
     assert_refused,
@@ -61,7 +60,7 @@ def test_presets_leave_it_steps_enough(preset, counts, least, most, monkeypatch)
     monkeypatch.setattr("clp_train.config.check_model", lambda name: None)
     named = {"meta": "x.h5", "method": "pde"}
     config = make_config(read_preset(preset), read_method(preset, "pde"), named)
-    method = build_method(config, table_of(counts), torch.Generator().manual_seed(0))
+    method = build(config, table_of(counts), torch.Generator().manual_seed(0))
     steps = sum(steps_per_epoch(method.pictures(epoch), config.batch_size) for epoch in range(config.epochs))
     assert least <= steps <= most
 
@@ -109,7 +108,7 @@ def test_a_group_without_pictures_and_one_with_a_single_one():
 def test_every_picture_is_as_likely_to_be_in_the_set():
     table, often = table_of([20, 2, 2, 2]), np.zeros(26)
     for seed in range(600):
-        method = build_method(config_of("pde"), table, torch.Generator().manual_seed(seed))
+        method = build(config_of("pde"), table, torch.Generator().manual_seed(seed))
         often[method.order[: method.balanced]] += 1
     assert np.abs(often[:20] - 60).max() < 5 * (600 * 0.1 * 0.9) ** 0.5
     assert (often[20:] == 600).all()
@@ -118,7 +117,7 @@ def test_every_picture_is_as_likely_to_be_in_the_set():
 def test_the_set_and_its_order_are_those_of_the_seed():
     table, _ = random_table(1)
     method, same = (method_of("pde", table, epochs=20) for _ in range(2))
-    other = build_method(config_of("pde", epochs=20), table, torch.Generator().manual_seed(1))
+    other = build(config_of("pde", epochs=20), table, torch.Generator().manual_seed(1))
     assert set_of(method, 12)[0] == set_of(same, 12)[0] != set_of(other, 12)[0]
     assert set_of(method, 12)[0] != set_of(method, 12, seed=1)[0]
     assert method.state_dict() == {}
@@ -126,14 +125,14 @@ def test_the_set_and_its_order_are_those_of_the_seed():
 
 
 def test_a_run_has_the_steps_it_tells_of_and_small_ones_at_the_end(demo_shard):
-    config = TrainConfig(
+    config = config_of(
         meta=demo_shard, method="pde", epochs=6, batch_size=20, schedule="constant",
         options={"warm_up": 0.5, "interval": 2, "added": 25, "decay": 0.1},
     )  # fmt: skip
     run, told = small_run(config), []
     counts = torch.bincount(run.train.group).tolist()
     balanced = 4 * min(counts)
-    trained = loop.train(config, run, on_step=told.append)
+    trained = train(config, run, on_step=told.append)
     sizes = [balanced] * 3 + [min(balanced + 25, sum(counts))] * 2 + [min(balanced + 50, sum(counts))]
     expected = sum(-(-size // 20) for size in sizes)
     assert len(told) == expected

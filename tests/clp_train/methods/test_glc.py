@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.noisy_losses import corrected_cross_entropy, estimated_transition
-from clp_train.objective import Terms, sample_losses
+from clp_train.algorithm.objective import Terms, sample_losses
+from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
 from tests.clp_train.methods.reweighting_cases import (
     config_of,
     method_of,

@@ -9,14 +9,15 @@ import torch
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
-from clp_train import batches, counterfactuals, loop
-from clp_train.batches import BoxedPictures
-from clp_train.config import TrainConfig
-from clp_train.counterfactuals import SOURCES, pairs_of
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.objective import Terms, objective
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.table import TrainTable
+from clp_train.methods.parts import graded as counterfactuals
+from clp_train.methods.parts.graded import SOURCES, pairs_of
 from clp_train.models.parts import Output
-from clp_train.objective import Terms, objective
-from clp_train.stages import Stage
+from clp_train.pictures.types import BoxedPictures, meta_of_kinds
+from clp_train.running import loop
+from tests.clp_train.builders import config_of, train
 from tests.clp_train.methods.subpop_cases import assert_refused, method_of, random_table, seen, small_run
 
 ORACLES = ("ace",)
@@ -204,7 +205,7 @@ def test_a_source_of_ones_own_in_a_run(demo_shard, monkeypatch):
         return torch.full_like(pairs.originals.images, 255)
 
     monkeypatch.setitem(SOURCES, "white", white)
-    config = TrainConfig(
+    config = config_of(
         meta=demo_shard, method="ace", epochs=3, batch_size=20, transform="none",
         options={"source": "white", "copies": 2, "tuning": 0.4},
     )  # fmt: skip
@@ -216,7 +217,7 @@ def test_a_source_of_ones_own_in_a_run(demo_shard, monkeypatch):
 
     monkeypatch.setattr(loop, "train_step", watched)
     run = small_run(config)
-    loop.train(config, run)
+    train(config, run)
     copies = int((run.meta.kind == COUNTERFACTUAL).sum())
     assert set(asked) == {2 * copies}
     assert [soft for _, soft in seen_white] == [False] * 8 + [True] * 4
@@ -237,10 +238,10 @@ def test_refusals(demo_shard):
     assert str(error.value) == (
         "--method ace: the data set has one class; expected two at least, for what is not of a class"
     )
-    config = TrainConfig(meta=demo_shard, method="ace", epochs=3, batch_size=20)
+    config = config_of(meta=demo_shard, method="ace", epochs=3, batch_size=20)
     run = small_run(config)
     with pytest.raises(UsageError) as error:  # before the first step
-        loop.train(config, replace(run, meta=batches.meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
+        train(config, replace(run, meta=meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
     assert str(error.value) == (
         "--method ace: the shard has no counterfactuals; expected one at least; make the shard with --cf, or take a"
         " method without them"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clp_train.objective import Terms, objective
-from clp_train.stages import Stage
+from clp_train.algorithm.objective import Terms, objective
+from clp_train.algorithm.stages import Stage
 from tests.clp_train.methods.subpop_cases import (
     assert_needs_groups,
     assert_refused,

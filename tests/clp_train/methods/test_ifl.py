@@ -10,18 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data
-from clp_train.batches import steps_per_epoch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from clp_train.algorithm.table import TrainTable
 from clp_train.methods.ifl import environment_weights, moved
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.pictures.batching import steps_per_epoch
 from tests.clp_train import test_checkpoint
+from tests.clp_train.builders import build, config_of, load
 from tests.clp_train.methods.longtail_cases import assert_refused
 from tests.clp_train.test_own_method import LABELS, setup
 
@@ -29,11 +27,11 @@ ORACLES = ("ifl",)
 
 
 def config_of(**options):
-    return TrainConfig(meta=Path("x.h5"), method="ifl", options=options)
+    return config_of(meta=Path("x.h5"), method="ifl", options=options)
 
 
 def method_of(label=LABELS, classes=3, **options):
-    return build_method(config_of(**options), TrainTable(label, label, classes, classes), torch.Generator())
+    return build(config_of(**options), TrainTable(label, label, classes, classes), torch.Generator())
 
 
 def weights_by_hand(probability, label, classes):
@@ -203,7 +201,7 @@ def test_all_state_goes_on():
 
 @pytest.mark.parametrize("kill_at", [5, 7, 8, 10])
 def test_killed_with_environments(demo_shard, tmp_path, kill_at):
-    loaded = data.load(TrainConfig(meta=demo_shard, method="erm"))
+    loaded = load(config_of(meta=demo_shard, method="erm"))
     change = {"method": "ifl", "options": {"first": 0.3, "second": 0.6, "first_pull": 0.01}}
     whole = test_checkpoint.train(test_checkpoint.config_for(demo_shard, tmp_path / "whole", **change), loaded)
     config = test_checkpoint.config_for(demo_shard, tmp_path / "killed", **change)

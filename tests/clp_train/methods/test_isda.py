@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
 from tests.clp_train.methods.moments_cases import (
     assert_same_weights,
     config_of,

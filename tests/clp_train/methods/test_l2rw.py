@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data
-from clp_train.config import TrainConfig
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from tests.clp_train.builders import config_of, load
 from tests.clp_train.methods.reweighting_cases import (
     batch_of,
     config_of,
@@ -99,7 +98,7 @@ def test_l2rw_refuses_a_meta_step_that_comes_too_late():
 
 
 def test_l2rw_resumes_between_two_meta_steps(demo_shard, tmp_path):
-    loaded = data.load(TrainConfig(meta=demo_shard))
+    loaded = load(config_of(meta=demo_shard))
     whole = train(config_for(demo_shard, tmp_path / "whole", method="l2rw"), loaded)
     config = config_for(demo_shard, tmp_path / "killed", method="l2rw")
     with pytest.raises(Killed):

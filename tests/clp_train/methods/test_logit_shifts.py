@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from clp_train import data, loop
-from clp_train.config import TrainConfig
-from clp_train.losses import cross_entropy
+from clp_train.algorithm.losses import cross_entropy
 from clp_train.methods.lpl import Options, class_perturbations, signs_and_steps
 from clp_train.models.parts import Output
+from clp_train.running import loop
+from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("logit-adjust", "la-posthoc", "balanced-softmax", "lpl")
@@ -78,10 +78,10 @@ def test_post_hoc_undoes_the_adjustment_that_the_loss_makes():
 
 def test_a_post_hoc_run_is_that_of_cross_entropy_judged_otherwise(demo_shard):
     def run(method, **own):
-        config = TrainConfig(meta=demo_shard, method=method, epochs=2, batch_size=40, limit=30, options=own)
-        loaded = data.load(config)
+        config = config_of(meta=demo_shard, method=method, epochs=2, batch_size=40, limit=30, options=own)
+        loaded = load(config)
         few = loaded.train.take(torch.arange(30)[(loaded.train.label == 0) | (torch.arange(30) % 5 == 0)])
-        return loop.train(config, loop.RunData(**{**vars(loaded), "train": few}))
+        return train(config, loop.RunData(**{**vars(loaded), "train": few}))
 
     plain, adjusted = run("erm"), run("la-posthoc", tau=20.0)
     for name, value in plain.last.state.items():

@@ -7,10 +7,9 @@ from fractions import Fraction
 import pytest
 import torch
 
-from clp_train import data, loop
-from clp_train.config import TrainConfig
+from clp_train.algorithm.objective import Terms, objective
 from clp_train.methods.margins import DeferredLdam
-from clp_train.objective import Terms, objective
+from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("ldam", "ldam-drw", "ala")
@@ -81,8 +80,8 @@ def test_a_run_of_ten_epochs_weighs_its_last_two(demo_shard, monkeypatch):
 
     terms_of = DeferredLdam.terms
     monkeypatch.setattr(DeferredLdam, "terms", terms)
-    config = TrainConfig(meta=demo_shard, method="ldam-drw", epochs=10, batch_size=80)
-    trained = loop.train(config, data.load(config))
+    config = config_of(meta=demo_shard, method="ldam-drw", epochs=10, batch_size=80)
+    trained = train(config, load(config))
     assert seen == [(epoch, epoch >= 8, "sum_w" if epoch >= 8 else "n") for epoch in range(10)]
     assert trained.network.head.bias is None
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data
-from clp_train.config import TrainConfig
 from clp_train.methods.mentornet import predefined
+from tests.clp_train.builders import config_of, load
 from tests.clp_train.methods.reweighting_cases import config_of, method_of, scores_of, table_of, view_of
 from tests.clp_train.methods.test_noise_losses import probabilities
 from tests.clp_train.test_checkpoint import Killed, assert_same, config_for, train
@@ -119,7 +118,7 @@ def test_the_data_driven_mentor_is_fitted_once_the_same_way_and_saved():
 
 @pytest.mark.parametrize("options", [{"dropout": 0.3}, {"curriculum": "dd", "burn_in": 0.5}])
 def test_mentornet_killed_in_any_epoch_goes_on(demo_shard, tmp_path, options):
-    loaded = data.load(TrainConfig(meta=demo_shard))
+    loaded = load(config_of(meta=demo_shard))
     settings = {"method": "mentornet", "epochs": 4, "options": options}
     whole = train(config_for(demo_shard, tmp_path / "whole", **settings), loaded)
     for kill_at in (3, 9, 14):

@@ -8,14 +8,14 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.class_weights import effective_weights
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from clp_train.algorithm.table import TrainTable
 from clp_train.methods.metasaug import MetaSaug
 from clp_train.methods.metasaug import Options as MetaOptions
-from clp_train.objective import Terms
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.methods.parts.class_weights import effective_weights
+from tests.clp_train.builders import build
 from tests.clp_train.methods.longtail_cases import assert_refused, assert_refuses_empty_classes
 from tests.clp_train.methods.moments_cases import (
     assert_same_weights,
@@ -131,7 +131,7 @@ def test_metasaug_refuses():
     assert_refused("metasaug", "--set beta=1.0: expected a number >= 0 and < 1", beta=1.0)
     table = TrainTable(LABELS, LABELS, 3, 3)
     with pytest.raises(UsageError) as error:
-        build_method(config_of("metasaug", meta_step="lagged"), table, torch.Generator())
+        build(config_of("metasaug", meta_step="lagged"), table, torch.Generator())
     assert str(error.value) == (
         "--set meta_step=lagged: method metasaug corrects the covariances of the step itself; take --set"
         " meta_step=exact"

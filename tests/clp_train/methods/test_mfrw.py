@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train.characteristics import View
-from clp_train.objective import Terms
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
 from tests.clp_train.methods.reweighting_cases import (
     batch_of,
     config_of,

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
-from clp_train.mixing import interpolated
-from clp_train.objective import Terms, objective
+from clp_train.algorithm.objective import Terms, objective
+from clp_train.methods.parts.mixing import interpolated
 from tests.clp_train.methods.subpop_cases import (
     assert_needs_groups,
     assert_refused,

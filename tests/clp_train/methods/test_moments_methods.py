@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from clp_train import data
+from clp_train.algorithm.objective import sample_losses
 from clp_train.models.parts import Output
-from clp_train.objective import sample_losses
 from tests.clp_train import test_checkpoint
+from tests.clp_train.builders import load
 from tests.clp_train.methods.longtail_cases import assert_refused
 from tests.clp_train.methods.moments_cases import config_of, method_of, small, view_of
 
@@ -43,7 +43,7 @@ def test_names_of_classes_do_not_matter(seed, name):
 
 @pytest.mark.parametrize("name", ["metasaug", "risda"])
 def test_killed_within_its_second_part(demo_shard, tmp_path, name):
-    loaded, change = data.load(config_of("erm", meta=demo_shard)), {"method": name, "options": {"start": 0.3}}
+    loaded, change = load(config_of("erm", meta=demo_shard)), {"method": name, "options": {"start": 0.3}}
     whole = test_checkpoint.train(test_checkpoint.config_for(demo_shard, tmp_path / "whole", **change), loaded)
     config = test_checkpoint.config_for(demo_shard, tmp_path / "killed", **change)
     with pytest.raises(test_checkpoint.Killed):

@@ -10,15 +10,16 @@ import torch
 from torch.autograd import gradcheck
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, loop, noisy_losses
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig, make_config
-from clp_train.losses import DivergedError
-from clp_train.methods import build_method, make_options
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.objective import Terms, objective, sample_losses
+from clp_train.algorithm.table import TrainTable
+from clp_train.config import make_config
+from clp_train.methods import make_options
 from clp_train.methods.dmi import covering_batches
-from clp_train.objective import Terms, objective, sample_losses
+from clp_train.methods.parts import noisy_losses
 from clp_train.presets import fits, load_preset, read_method, read_preset
+from tests.clp_train.builders import build, config_of, load, train
 
 ORACLES = ("apl", "l-dmi")
 
@@ -44,8 +45,8 @@ def view_of(logits, label, row=None):
 def method_of(name, classes=3, settings=None, options=None):
     label = torch.arange(6 * classes) % classes
     table = TrainTable(label, label, classes, classes, [f"c{i}" for i in range(classes)], torch.arange(classes))
-    config = TrainConfig(meta=Path("x.h5"), method=name, options=options or {}, **settings or {})
-    return build_method(config, table, torch.Generator().manual_seed(0))
+    config = config_of(meta=Path("x.h5"), method=name, options=options or {}, **settings or {})
+    return build(config, table, torch.Generator().manual_seed(0))
 
 
 def apl_by_hand(row, y, active, passive, alpha, beta, gamma):
@@ -243,9 +244,9 @@ def test_dmi_refuses_where_it_is_void():
         " determinant is 0; raise it"
     )
     label = torch.arange(13) % 10
-    config = TrainConfig(meta=Path("x.h5"), method="l-dmi", batch_size=12)  # two batches an epoch, of 7 and 6
+    config = config_of(meta=Path("x.h5"), method="l-dmi", batch_size=12)  # two batches an epoch, of 7 and 6
     with pytest.raises(UsageError, match=r"--batch-size 12: method l-dmi would get 6 pictures .* its 10 classes"):
-        build_method(config, TrainTable(label, label, 10, 10), torch.Generator())
+        build(config, TrainTable(label, label, 10, 10), torch.Generator())
     method = method_of("l-dmi", 3)
     method.enter(1, None)
     logits, label = problem(8, 3)
@@ -265,12 +266,12 @@ def test_dmi_needs_every_class_among_the_labels_trained_on():
     label = torch.tensor([0, 0, 2, 2])
     table = TrainTable(label, label, 3, 3, ("cat", "fox", "owl"))
     with pytest.raises(UsageError, match=r"--method l-dmi: no training picture of class fox; expected one of each"):
-        build_method(TrainConfig(meta=Path("x.h5"), method="l-dmi"), table, torch.Generator())
+        build(config_of(meta=Path("x.h5"), method="l-dmi"), table, torch.Generator())
 
 
 def test_dmi_trains_through_both_stages(demo_shard):
-    config = TrainConfig(meta=demo_shard, method="l-dmi", epochs=4, batch_size=20, options={"start": 0.5, "rate": 0.01})
-    history = loop.train(config, data.load(config)).history
+    config = config_of(meta=demo_shard, method="l-dmi", epochs=4, batch_size=20, options={"start": 0.5, "rate": 0.01})
+    history = train(config, load(config)).history
     by_chance = math.log(4)  # two classes, U = 1/4 everywhere but for what was learnt: the determinant is near 0
     assert history[0]["train_loss"] < by_chance < history[2]["train_loss"]
     assert [line["lr"] for line in history] == pytest.approx([0.1, 0.1, 0.001, 0.001])

@@ -10,33 +10,34 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train import data, loop
-from clp_train.batches import Batch
-from clp_train.characteristics import View
-from clp_train.config import TrainConfig, make_config
-from clp_train.losses import DivergedError
-from clp_train.methods import build_method, make_options
-from clp_train.methods.base import Method, TrainTable
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.method import Method
+from clp_train.algorithm.objective import objective
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from clp_train.algorithm.table import TrainTable
+from clp_train.config import make_config
+from clp_train.methods import make_options
+from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
 from clp_train.methods.peers import kept_count, kept_share
 from clp_train.models import build_model
 from clp_train.models.parts import Output, Peers
-from clp_train.noisy_losses import smallest, symmetric_divergence
-from clp_train.objective import objective
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.pictures.types import Batch
+from tests.clp_train.builders import build, config_of, load, train
 from tests.clp_train.methods.test_noise_losses import probabilities
 
 ORACLES = ("co-teaching", "jocor")
 
 
 def config_of(name, epochs=20, **options):
-    return TrainConfig(meta=Path("x.h5"), method=name, epochs=epochs, options=options)
+    return config_of(meta=Path("x.h5"), method=name, epochs=epochs, options=options)
 
 
 def method_of(name, wrong=0.0, **options):
     label = torch.arange(12) % 3
     table = TrainTable(label, label, 3, 3, wrong=wrong)
-    return build_method(config_of(name, **options), table, torch.Generator().manual_seed(0))
+    return build(config_of(name, **options), table, torch.Generator().manual_seed(0))
 
 
 def outputs(n, classes, seed):
@@ -196,8 +197,8 @@ def test_the_rate_is_that_of_the_shard_unless_it_is_given(name):
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_the_classifiers_differ_and_the_first_is_left(demo_shard, name):
-    config = TrainConfig(meta=demo_shard, method=name, epochs=2, batch_size=20, options={"noise_rate": 0.4, "ramp": 1})
-    trained = loop.train(config, data.load(config))
+    config = config_of(meta=demo_shard, method=name, epochs=2, batch_size=20, options={"noise_rate": 0.4, "ramp": 1})
+    trained = train(config, load(config))
     state = trained.last.state
     first, second = state["nets.0.head.weight"], state["nets.1.head.weight"]
     assert not torch.equal(first, second)
@@ -233,9 +234,9 @@ def test_refused_settings(name, options, message):
 def test_other_refusals():
     with pytest.raises(UsageError, match=r"--set agreement=1\.5: expected a number from 0 to 1"):
         make_options("jocor", {"agreement": 1.5})
-    config = TrainConfig(meta=Path("x.h5"), method="jocor", trainable="head")
+    config = config_of(meta=Path("x.h5"), method="jocor", trainable="head")
     table = TrainTable(torch.arange(4) % 2, torch.arange(4) % 2, 2, 2)
     with pytest.raises(
         UsageError, match="--set trainable=head: method jocor needs two whole networks; take --set trainable=all"
     ):
-        build_method(config, table, torch.Generator())
+        build(config, table, torch.Generator())

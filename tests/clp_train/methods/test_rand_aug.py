@@ -9,13 +9,11 @@ from PIL import Image
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_train import data, loop
-from clp_train.batches import Batch
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
 from clp_train.methods.rand_aug import RandAug
-from clp_train.transforms import rand_augment as module
-from clp_train.transforms.rand_augment import LEVELS, OPERATIONS, Draw, mask_of, rand_augment
+from clp_train.pictures.transforms import rand_augment as module
+from clp_train.pictures.transforms.rand_augment import LEVELS, OPERATIONS, Draw, mask_of, rand_augment
+from clp_train.pictures.types import Batch
+from tests.clp_train.builders import build, config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("rand-aug",)
@@ -285,18 +283,18 @@ def test_a_run_learns_from_them_and_is_judged_by_pictures_as_they_are(demo_shard
         return found
 
     monkeypatch.setattr(RandAug, "mixed", recording)
-    config = TrainConfig(meta=demo_shard, method="rand-aug", epochs=2, batch_size=40)
-    trained = loop.train(config, data.load(config))
+    config = config_of(meta=demo_shard, method="rand-aug", epochs=2, batch_size=40)
+    trained = train(config, load(config))
     assert len(seen) == 4
     assert 0.5 < torch.cat(seen).float().mean() < 0.95
-    plain = loop.train(TrainConfig(meta=demo_shard, method="erm", epochs=2, batch_size=40), data.load(config))
+    plain = train(config_of(meta=demo_shard, method="erm", epochs=2, batch_size=40), load(config))
     assert trained.history[0]["train_loss"] != plain.history[0]["train_loss"]
 
 
 def test_a_frozen_body_is_refused(demo_shard):
-    config = TrainConfig(meta=demo_shard, method="rand-aug", trainable="head")
+    config = config_of(meta=demo_shard, method="rand-aug", trainable="head")
     with pytest.raises(UsageError) as error:
-        build_method(config, None, None)
+        build(config, None, None)
     assert str(error.value) == (
         "--set trainable=head: method rand-aug changes pictures at every step, and a frozen body's features are"
         " made once; take --set trainable=all"

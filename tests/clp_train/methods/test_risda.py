@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clp_train.class_weights import effective_weights
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.risda import largest
 from clp_train.models.parts import Output
-from clp_train.objective import Terms
 from tests.clp_train.methods.longtail_cases import assert_refused, assert_refuses_empty_classes
 from tests.clp_train.methods.moments_cases import delta_by_hand, method_of, small, view_of
 from tests.clp_train.test_own_method import LABELS

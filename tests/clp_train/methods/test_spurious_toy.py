@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from clp_train import loop
-from clp_train.batches import BoxedPictures
-from clp_train.checkpoint import Position
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.stages import plan
+from clp_train.algorithm.table import TrainTable
+from clp_train.evaluating.outputs import score
 from clp_train.methods import METHODS
-from clp_train.methods.base import TrainTable
 from clp_train.models.parts import Output
-from clp_train.optimiser import build_optimiser
-from clp_train.scoring import score
-from clp_train.stages import plan
+from clp_train.pictures.types import BoxedPictures
+from clp_train.running import loop
+from clp_train.running.checkpoint import Position
 from tests.clp_train.methods.subpop_cases import config_of, method_of
 
 ORACLES = ()

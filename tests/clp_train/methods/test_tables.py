@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train import loop
-from clp_train.config import TrainConfig, make_config
-from clp_train.methods import METHODS, build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.table import TrainTable
+from clp_train.config import make_config
+from clp_train.methods import METHODS
 from clp_train.models.heads import make_head
 from clp_train.presets import read_method, read_preset
+from clp_train.running import loop
 from tests.clp_train import test_checkpoint
+from tests.clp_train.builders import build, config_of, train
 from tests.clp_train.methods.subpop_cases import small_run
 from tests.clp_train.methods.test_method_registry import oracles
 
@@ -74,7 +75,7 @@ def test_every_row_can_start_with_the_preset_of_every_column(preset, monkeypatch
     classes, features = COLUMNS[preset]
     for name in set((TABLE2 if "table2" in preset else TABLES7_AND_8).values()):
         layers = (read_preset(preset), read_method(preset, name), {"meta": Path("x.h5"), "method": name})
-        method = build_method(make_config(*layers), table_of(classes), torch.Generator().manual_seed(0))
+        method = build(make_config(*layers), table_of(classes), torch.Generator().manual_seed(0))
         head = make_head(method.head, features, classes, torch.Generator().manual_seed(0))
         for stage in range(len(method.stages)):
             method.enter(stage, SimpleNamespace(head=head))
@@ -83,7 +84,7 @@ def test_every_row_can_start_with_the_preset_of_every_column(preset, monkeypatch
 @pytest.fixture(scope="module")
 def run(demo_shard):
     """80 pictures of two classes; every method reads the same."""
-    return small_run(TrainConfig(meta=demo_shard, method="erm"))
+    return small_run(config_of(meta=demo_shard, method="erm"))
 
 
 def config_for(shard, folder, name, **change):
@@ -100,7 +101,7 @@ def test_a_resumed_run_needs_all_that_a_method_remembers(run, demo_shard, tmp_pa
         test_checkpoint.train(killed, run, 11)  # of twelve steps; saved after the tenth
     shutil.copytree(killed.folder, forgetful.folder)
     test_checkpoint.assert_same(test_checkpoint.train(killed, run, resume=True), whole)
-    kind = type(build_method(forgetful, loop.table_of(run), torch.Generator().manual_seed(0)))
+    kind = type(build(forgetful, loop.table_of(run), torch.Generator().manual_seed(0)))
     monkeypatch.setattr(kind, "load_state_dict", lambda self, state: None)
     with pytest.raises((AssertionError, AttributeError, TypeError)):  # another run, or none without what is lacking
         test_checkpoint.assert_same(test_checkpoint.train(forgetful, run, resume=True), whole)
@@ -110,7 +111,7 @@ def test_a_resumed_run_needs_all_that_a_method_remembers(run, demo_shard, tmp_pa
 def test_the_others_remember_nothing(run, demo_shard, tmp_path, monkeypatch, name):
     kept, build = [], loop.build_method
     monkeypatch.setattr(loop, "build_method", lambda *args: kept.append(build(*args)) or kept[-1])
-    loop.train(config_for(demo_shard, tmp_path, name, epochs=epochs_of(name), batch_size=40), run)
+    train(config_for(demo_shard, tmp_path, name, epochs=epochs_of(name), batch_size=40), run)
     assert kept[-1].state_dict() == {}
 
 
@@ -122,11 +123,11 @@ def epochs_of(name):
 def trained(shard, run, name, left):
     """Return what a short run leaves whose second class has so many training pictures left."""
     rows = torch.cat([(run.train.label == 0).nonzero()[:, 0], (run.train.label == 1).nonzero()[:left, 0]])
-    config = TrainConfig(
+    config = config_of(
         meta=shard, method=name, epochs=epochs_of(name), batch_size=20, lr=0.02, options=EARLY.get(name, {}),
         saliency_interval=9,
     )  # fmt: skip
-    return loop.train(config, replace(run, train=run.train.take(rows)))
+    return train(config, replace(run, train=run.train.take(rows)))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from clp_train.algorithm.stages import plan
+from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
-from clp_train.methods import METHODS, build_method
-from clp_train.methods.base import TrainTable
+from clp_train.methods import METHODS
 from clp_train.presets import read_method, read_preset
-from clp_train.stages import plan
+from tests.clp_train.builders import build
 from tests.clp_train.methods.subpop_cases import table_of
 from tests.clp_train.methods.test_method_registry import oracles
 
@@ -32,7 +33,7 @@ def ready(preset, name, table, monkeypatch):
     """Build the method as a run would, and return its stages."""
     monkeypatch.setattr("clp_train.config.check_model", lambda name: None)  # weights need not be here
     config = make_config(read_preset(preset), read_method(preset, name), {"meta": "x.h5", "method": name})
-    method = build_method(config, table, torch.Generator().manual_seed(0))
+    method = build(config, table, torch.Generator().manual_seed(0))
     return plan(method.stages, config.epochs, config.trainable)
 
 

@@ -5,12 +5,11 @@ import math
 import pytest
 import torch
 
-from clp_train import data, loop
-from clp_train.config import TrainConfig
+from clp_train.evaluating.metrics import evaluate
 from clp_train.methods.tde import Options, Tde
-from clp_train.metrics import evaluate
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
+from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
 
 ORACLES = ("tde",)
@@ -95,9 +94,9 @@ def run(shard, monkeypatch=None, seen=None, **options):
             observe(self, view)
 
         monkeypatch.setattr(Tde, "observe", recording)
-    config = TrainConfig(meta=shard, method="tde", epochs=3, batch_size=40, options=options)
-    loaded = data.load(config)
-    return loop.train(config, loaded), loaded
+    config = config_of(meta=shard, method="tde", epochs=3, batch_size=40, options=options)
+    loaded = load(config)
+    return train(config, loaded), loaded
 
 
 def test_the_mean_of_a_run_lies_with_its_weights(demo_shard, monkeypatch):

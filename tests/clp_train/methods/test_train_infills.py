@@ -6,11 +6,9 @@ import torch
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_train import data, loop
-from clp_train.batches import Batch, masks
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
 from clp_train.methods.train_infills import Options, TrainInfills, boxes_around
+from clp_train.pictures.types import Batch, masks
+from tests.clp_train.builders import build, config_of, load, train
 
 ORACLES = ("train-infills",)
 N, SIZE = 24, 16
@@ -66,8 +64,8 @@ def test_as_many_are_changed_as_asked_for():
 
 def test_a_share_of_zero_is_cross_entropy_and_one_is_not(demo_shard):
     def weights(method, **options):
-        config = TrainConfig(meta=demo_shard, method=method, epochs=1, batch_size=40, options=options)
-        return loop.train(config, data.load(config)).last.state
+        config = config_of(meta=demo_shard, method=method, epochs=1, batch_size=40, options=options)
+        return train(config, load(config)).last.state
 
     plain, none, all_of_them = weights("erm"), weights("train-infills", share=0.0), weights("train-infills", share=1.0)
     assert all(torch.equal(value, none[name]) for name, value in plain.items())
@@ -76,10 +74,10 @@ def test_a_share_of_zero_is_cross_entropy_and_one_is_not(demo_shard):
 
 def test_what_is_refused(demo_shard):
     with pytest.raises(UsageError, match=r"--set share=1\.5: expected a number from 0 to 1"):
-        TrainConfig(meta=demo_shard, method="train-infills", options={"share": 1.5})
-    config = TrainConfig(meta=demo_shard, method="train-infills", trainable="head")
+        config_of(meta=demo_shard, method="train-infills", options={"share": 1.5})
+    config = config_of(meta=demo_shard, method="train-infills", trainable="head")
     with pytest.raises(UsageError) as error:
-        build_method(config, None, None)
+        build(config, None, None)
     assert str(error.value) == (
         "--set trainable=head: method train-infills changes pictures at every step, and a frozen body's features are"
         " made once; take --set trainable=all"

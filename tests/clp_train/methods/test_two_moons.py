@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from clp_train.batches import Batch
-from clp_train.config import TrainConfig
-from clp_train.methods import build_method
-from clp_train.methods.base import TrainTable
+from clp_train.algorithm.optimiser import build_optimiser
+from clp_train.algorithm.step import train_step
+from clp_train.algorithm.table import TrainTable
 from clp_train.models.parts import Output, Peers, start_linear
-from clp_train.optimiser import build_optimiser
-from clp_train.step import train_step
+from clp_train.pictures.types import Batch
+from tests.clp_train.builders import build, config_of
 
 ORACLES = ()  # nothing by hand here: see test_mentornet.py, test_l2rw.py, test_peers.py and others
 
@@ -58,11 +57,11 @@ def weights_of(name, **options):
     half of the steps.
     """
     x, label, wrong = moons(N, 0, 0.4)
-    config = TrainConfig(
+    config = config_of(
         meta=Path("x.h5"), method=name, epochs=STEPS, lr=0.2, omega_lr=0.01, hypergradient="forward", options=options
     )
     table = TrainTable(label, label, 2, 2, wrong=0.4, meta_label=torch.arange(20) % 2)
-    method = build_method(config, table, torch.Generator().manual_seed(0))
+    method = build(config, table, torch.Generator().manual_seed(0))
     network = Perceptron(0) if method.networks == 1 else Peers(Perceptron(0), Perceptron(1))
     method.enter(0, network)
     optimiser, meta = build_optimiser(network, config), batch_of(*moons(20, 1, 0.0)[:2], rows=False)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from clp_train.models import MODELS, Model, build_model, check_model, parts
 from clp_train.models.parts import frozen_batch_norm, last_block
-from clp_train.runs import export_classifier
+from clp_train.running.export import export_classifier
 
 STATISTICS = ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
 FAMILIES = (

@@ -1,0 +1,120 @@
+"""META STEP: what it does before the real step of the classifier, and after it. Two forms, eqs. (8) and (9).
+
+Exact, as Algorithm 1 has it: a virtual step, the gradient of the meta loss for Omega, and then the real step with the
+Omega that has moved. Lagged, ours: the real step is taken for the virtual one, and Omega moves after it, which saves
+the virtual step's gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_train.algorithm.hypergradient import (
+    Hypergradient,
+    Read,
+    Weights,
+    added,
+    behind_gradients,
+    gradients_of,
+    hypergradient,
+    meta_gradient,
+    mixed_term,
+)
+
+
+@dataclass(frozen=True)
+class BilevelProblem:
+    """What one step learns from. u: what Omega acts behind, the logits or the features, (n, C) or (n, A), with a graph
+    to the weights; loss: u -> L_train with the terms of the moment, a scalar; penalty: a scalar free of Omega, or None.
+
+    weights: all that learn, by name; scope: those that the virtual step moves; rates: the learning rate of each of
+    these; drift: what momentum and weight decay add to the virtual step, or None; learned: Omega; meta_loss: weights ->
+    the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's output.
+    """
+
+    network: nn.Module
+    images: Tensor
+    u: Tensor
+    loss: Callable[[Tensor], Tensor]
+    penalty: Tensor | None
+    weights: Weights
+    scope: Weights
+    rates: Sequence[float]
+    drift: Sequence[Tensor] | None
+    learned: Sequence[Tensor]
+    meta_loss: Callable[[Weights], Tensor]
+    mode: str
+    read: Read
+
+
+class MetaStep:
+    """A step without a meta step: nothing before, nothing after. meta_loss: a scalar once it is known."""
+
+    meta_loss: Tensor | None = None
+
+    def __init__(self, problem: BilevelProblem) -> None:
+        self.problem = problem
+
+    def before(self) -> Sequence[Tensor] | None:
+        """Return Omega's gradient where Omega moves before the real step, one tensor for each of Omega; else None."""
+        return None
+
+    def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of the real step, eq. (10), of loss + penalty, tensor by tensor."""
+        penalty = self.problem.penalty
+        return gradients_of(self.problem.weights, loss if penalty is None else loss + penalty)
+
+    def after(self) -> Sequence[Tensor] | None:
+        """Return Omega's gradient where Omega moves after the real step; else None."""
+        return None
+
+
+class ExactMetaStep(MetaStep):
+    """Omega moves first, by the gradient at the virtual weights; the real step then uses the Omega that has moved."""
+
+    result: Hypergradient
+
+    def before(self) -> Sequence[Tensor]:
+        p = self.problem
+        self.result = hypergradient(
+            p.network, p.scope, p.images, p.u, p.loss, p.learned, p.meta_loss, p.rates, p.penalty, p.drift, p.mode,
+            p.read,
+        )  # fmt: skip
+        self.meta_loss = self.result.meta_loss
+        return self.result.gradients
+
+    def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
+        p = self.problem
+        if p.penalty is None or len(p.scope) < len(p.weights) or self.result.depends_on_weights:
+            return super().training_gradients(loss)
+        # both steps share the penalty's gradient: what changed is the part behind the logits
+        leaf = p.u.detach().requires_grad_()
+        (cotangent,) = torch.autograd.grad(p.loss(leaf), leaf)
+        return added(self.result.training, gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
+
+
+class LaggedMetaStep(MetaStep):
+    """The real step is taken for the virtual one; Omega's gradient is taken at the weights that it leads to."""
+
+    def before(self) -> None:
+        p = self.problem
+        self.cotangent, self.direct = behind_gradients(p.scope, p.u, p.loss)
+        self.weights = {name: w.detach().clone() for name, w in p.weights.items()}  # the step moves all of them
+
+    def after(self) -> Sequence[Tensor]:
+        p = self.problem
+        stepped = {name: w.detach().requires_grad_() for name, w in p.scope.items()}
+        direction, direct, self.meta_loss = meta_gradient(stepped, p.learned, p.meta_loss)
+        moved = {name: rate * v for name, rate, v in zip(p.scope, p.rates, direction, strict=True)}
+        scaled = [moved[name] if name in moved else torch.zeros_like(w) for name, w in self.weights.items()]
+        mixed = mixed_term(
+            p.network, self.weights, p.images, self.cotangent, self.direct, p.learned, scaled, p.mode, p.read
+        )
+        return [d - m for d, m in zip(direct, mixed, strict=True)]
+
+
+META_STEPS = {"exact": ExactMetaStep, "lagged": LaggedMetaStep}

@@ -1,0 +1,119 @@
+"""Eq. (6): the saliency term. A classifier must not listen to pixels outside the box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from clp_train.algorithm.hypergradient import Weights, virtual_pass
+from clp_train.algorithm.losses import check_finite, cross_entropy
+from clp_train.algorithm.second_order import input_gradient, second_order
+from clp_train.algorithm.settings import SaliencySettings
+
+if TYPE_CHECKING:
+    from clp_train.models.parts import Classifier, Output
+    from clp_train.pictures.types import Batch
+
+
+def _gap(logits: Tensor, label: Tensor) -> Tensor:
+    own = label[:, None]
+    return logits.gather(1, own) - logits.scatter(1, own, -math.inf).amax(1, keepdim=True)
+
+
+SALIENCY_TARGETS = {
+    "probability": lambda logits, label: logits.softmax(1).gather(1, label[:, None]),
+    "log-probability": lambda logits, label: logits.log_softmax(1).gather(1, label[:, None]),
+    "logit": lambda logits, label: logits.gather(1, label[:, None]),
+    "logit-gap": _gap,
+}
+"""What eq. (6) differentiates, each of the picture's own label; "probability" is the paper's."""
+
+
+def saliency(
+    images: Tensor,
+    logits: Tensor,
+    inside: Tensor,
+    label: Tensor,
+    target: str,
+    scale: str = "mean",
+    gradient: Callable[[Tensor, Tensor], Tensor] = input_gradient,
+) -> Tensor:
+    """Return eq. (6) without lambda for each picture, (n,), differentiable: the mean over background pixels of the
+    squared gradient of the target, summed over the channels.
+
+    images: (n, 3, H, W) in [0, 1], requiring gradients, from which logits (n, C) were computed; inside: bool
+    (n, H, W), True in the box; scale: "mean" over the background as the paper writes it, or its "sum"; gradient:
+    (scalar, images) -> its gradient with a graph. The logits are
+    unperturbed, so the term does not depend on Omega. A picture without background gives 0. A counterfactual keeps its
+    box and its label y: what stayed there is exactly what must not speak for y. In train mode batch norm ties the
+    pictures of a batch together; each gradient is of the batch's sum.
+    """
+    chosen = SALIENCY_TARGETS[target](logits, label).sum()
+    energy = (gradient(chosen, images).square().sum(1) * ~inside).sum((1, 2))
+    return energy if scale == "sum" else energy / (~inside).sum((1, 2)).clamp(min=1)
+
+
+def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor, label: Tensor) -> float | Tensor:
+    """Return what the mean of eq. (6) is multiplied by: lambda, or, relative, lambda times CE over the mean itself.
+
+    Relative, the term enters as large as lambda times the batch's cross entropy, whatever the network's scale; the
+    factor is held constant. terms: (n,) of `saliency`; logits: (n, C); label: int64 (n,). Source: ours.
+    """
+    if not relative:
+        return weight
+    mean = terms.detach().mean()
+    return weight * cross_entropy(logits.detach(), label).mean() / mean if mean > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class SaliencyTerm:
+    """Eq. (6) as the steps of a run apply it. weight: lambda; twice: what makes second derivatives cheap."""
+
+    settings: SaliencySettings
+    weight: float
+    twice: Callable[[], Any] = second_order
+
+    def due(self, split: str, step: int) -> bool:
+        """Tell whether the term acts on the "train" or the "meta" batch of a step."""
+        on_split = self.settings.saliency_on in ("both", split)
+        return self.weight > 0 and on_split and step % self.settings.saliency_interval == 0
+
+    def forward(
+        self,
+        forward: Callable[[Tensor], Output],
+        network: Classifier,
+        weights: Weights,
+        batch: Batch,
+        split: str,
+        step: int,
+    ) -> tuple[Output, Tensor | None]:
+        """Return forward(pictures), and eq. (6) times its weight where it is due, a scalar with a graph to the weights.
+
+        forward: images -> Output at `weights` (the network itself, or `virtual_pass`); split: "train" or "meta". The
+        logits are unperturbed, so the term is free of Omega. On a subset the term has a pass of its own. Raises
+        DivergedError.
+        """
+        if not self.due(split, step):
+            return forward(batch.images), None
+        twice = self.twice()
+        if self.settings.saliency_subset == 1:
+            part, images = batch, batch.images.detach().requires_grad_()
+            with twice:
+                out = of_part = forward(images)
+        else:
+            count = max(2, round(self.settings.saliency_subset * len(batch)))
+            out, part = forward(batch.images), batch.first(count)
+            images = part.images.detach().requires_grad_()
+            with twice:
+                of_part = virtual_pass(network, weights, images)
+        terms = saliency(
+            images, of_part.logits, part.inside, part.label, self.settings.saliency_target,
+            self.settings.saliency_scale, twice.input_gradient,
+        )  # fmt: skip
+        check_finite(terms, part.sample_id, f"{split} saliency", step)
+        relative = self.settings.saliency_relative
+        return out, saliency_weight(self.weight, relative, terms, of_part.logits, part.label) * terms.mean()

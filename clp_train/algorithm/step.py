@@ -1,0 +1,201 @@
+"""One step of Algorithm 1: CHARACTERISTICS -> PERTURB -> META STEP -> real step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.hypergradient import Weights, features_of, logits_of, virtual_pass
+from clp_train.algorithm.losses import check_finite, check_penalty, meta_losses
+from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, MetaStep
+from clp_train.algorithm.method import Method
+from clp_train.algorithm.objective import Terms, logits_from, objective, sample_losses
+from clp_train.algorithm.optimiser import apply_gradients, drift, learning_rates
+from clp_train.algorithm.saliency import SaliencyTerm
+from clp_train.algorithm.second_order import second_order
+from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings
+
+if TYPE_CHECKING:
+    from clp_train.models.parts import Classifier, Output
+    from clp_train.pictures.types import Batch
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Means over the batch of one step; None for what it did not compute.
+
+    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts there alone.
+    """
+
+    train: float
+    meta: float | None = None
+    saliency: float | None = None
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
+    all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
+    of each name.
+    """
+
+    meta_step: MetaStepSettings = MetaStepSettings()
+    saliency: SaliencySettings = SaliencySettings()
+    virtual: Callable[[Classifier], Collection[str]] | None = None
+    twice: Callable[[], Any] = second_order
+    meta_steps: Mapping[str, Callable[[BilevelProblem], MetaStep]] = field(default_factory=lambda: META_STEPS)
+
+    def term_of(self, method: Method) -> SaliencyTerm:
+        """Return eq. (6) with the method's lambda."""
+        return SaliencyTerm(self.saliency, method.saliency_weight, self.twice)
+
+
+class Training:
+    """L_train of one batch as Omega sees it, behind u; `terms` are replaced once Omega has moved.
+
+    u: the logits, (n, C), or, where the terms have a gate, the features, (n, A), with a graph to the weights.
+    """
+
+    def __init__(self, out: Output, head: nn.Module, batch: Batch, terms: Terms) -> None:
+        self.head, self.label, self.terms = head, batch.label, terms
+        self.read = logits_of if terms.gate is None else features_of
+        self.u = self.read(out)
+
+    def loss(self, u: Tensor) -> Tensor:
+        """Return the objective, a scalar, with graphs to u and to Omega."""
+        return objective(logits_from(u, self.head, self.terms), self.label, self.terms)
+
+    def sample_losses(self) -> Tensor:
+        """Return the objective's part of each picture, (n,)."""
+        return sample_losses(logits_from(self.u, self.head, self.terms), self.label, self.terms)
+
+
+class MetaObjective:
+    """The bracket of eq. (9) of one meta batch: weights -> scalar. saliency: its term, once it was asked for."""
+
+    def __init__(self, network: Classifier, method: Method, batch: Batch, rule: StepRule, step: int) -> None:
+        self.network, self.method, self.batch, self.rule, self.step = network, method, batch, rule, step
+        self.saliency: Tensor | None = None
+
+    def __call__(self, weights: Weights) -> Tensor:
+        running = self.rule.meta_step.meta_batch_norm == "running"
+        with evaluating(self.network) if running else nullcontext():
+            out, self.saliency = self.rule.term_of(self.method).forward(
+                lambda images: virtual_pass(self.network, weights, images),
+                self.network, weights, self.batch, "meta", self.step,
+            )  # fmt: skip
+        delta = self.perturbation(out, weights) if self.rule.meta_step.meta_delta == "paper" else None
+        losses = meta_losses(out.logits, self.batch.label, self.batch.kind, delta)
+        check_finite(losses, self.batch.sample_id, "meta loss", self.step)
+        return losses.mean() if self.saliency is None else losses.mean() + self.saliency
+
+    def perturbation(self, out: Output, weights: Weights) -> Tensor | None:
+        """Return delta of the meta pictures, (n, C), with a graph to Omega."""
+        head = weights.get("head.weight", self.network.head.weight).detach()
+        view = View(out.logits.detach(), out.features.detach(), head, self.batch.label, self.batch.group)
+        return self.method.terms(view).delta
+
+
+def train_step(
+    network: Classifier,
+    method: Method,
+    optimiser: torch.optim.SGD,
+    batch: Batch,
+    meta: Batch | None,
+    rule: StepRule,
+    step: int,
+    progress: float = 0.0,
+) -> StepLosses:
+    """Do one step: changes the network, its batch-norm statistics, the optimiser and the method.
+
+    meta: the meta batch, None for a step without a meta step; progress: share of the run's epochs that is done. One
+    real forward pass serves the characteristics, the virtual step (8) and the real step (10): all three are at the
+    same weights. Raises DivergedError.
+    """
+    weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
+    out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
+    view = view_of(out, network.head, batch, progress)
+    method.observe(view)  # CHARACTERISTICS
+    penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
+    training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
+    check_finite(training.sample_losses(), batch.sample_id, "training loss", step)
+
+    objective = None if meta is None else MetaObjective(network, method, meta, rule, step)
+    meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective)
+    gradient = meta_step.before()  # META STEP, eqs. (8) and (9)
+    if gradient is not None:
+        method.update(gradient)
+        training.terms = terms_of(method, view, batch)
+    loss = training.loss(training.u)
+    apply_gradients(optimiser, weights, meta_step.training_gradients(loss))  # real step, eq. (10)
+    gradient = meta_step.after()
+    if gradient is not None:
+        method.update(gradient)
+    shown = saliency if saliency is not None or objective is None else objective.saliency
+    return StepLosses(loss.item(), number(meta_step.meta_loss), number(shown))
+
+
+def meta_step_of(
+    rule: StepRule,
+    network: Classifier,
+    method: Method,
+    optimiser: torch.optim.SGD,
+    batch: Batch,
+    weights: Weights,
+    training: Training,
+    penalty: Tensor | None,
+    objective: MetaObjective | None,
+) -> MetaStep:
+    """Return the meta step of one step, which does nothing without an objective."""
+    scope = weights if rule.virtual is None else {name: weights[name] for name in rule.virtual(network)}
+    settings = rule.meta_step
+    problem = BilevelProblem(
+        network, batch.images, training.u, training.loss, penalty, weights, scope,
+        learning_rates(scope, optimiser), drift(scope, optimiser) if settings.virtual_momentum else None,
+        method.learned, objective or no_objective, settings.hypergradient, training.read,
+    )  # fmt: skip
+    return MetaStep(problem) if objective is None else rule.meta_steps[settings.meta_step](problem)
+
+
+def no_objective(weights: Weights) -> Tensor:
+    """Stand in for the meta objective of a step without one. Raises ValueError when it is asked for."""
+    raise ValueError("this step has no meta batch")
+
+
+def view_of(out: Output, head: nn.Linear, batch: Batch, progress: float) -> View:
+    """Return what the classifier shows of a training batch, detached."""
+    logits, features, weight = out.logits.detach(), out.features.detach(), head.weight.detach()
+    return View(logits, features, weight, batch.label, batch.group, batch.row, progress)
+
+
+def terms_of(method: Method, view: View, batch: Batch) -> Terms:
+    """Return the method's terms, with the soft labels of a mixed batch."""
+    terms = method.terms(view)
+    return terms if batch.target is None else replace(terms, target=batch.target)
+
+
+def total(*parts: Tensor | None) -> Tensor | None:
+    """Return the sum of what is not None; None for nothing."""
+    present: Sequence[Tensor] = [part for part in parts if part is not None]
+    return sum(present[1:], present[0]) if present else None
+
+
+def number(value: Tensor | None) -> float | None:
+    """Return a scalar as a float."""
+    return None if value is None else value.item()
+
+
+@contextmanager
+def evaluating(network: Classifier) -> Iterator[None]:
+    """Put a network that trains into evaluation mode for a while."""
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()

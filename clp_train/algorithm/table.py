@@ -1,0 +1,82 @@
+"""The table of a run's training pictures: what methods may know of labels and groups before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.errors import SettingError
+
+
+class TrainTable(NamedTuple):
+    """What a method may know of the training pictures before it starts. label, group: int64 (N,).
+
+    meta_label: int64 (K,), of the meta originals, in the order of `begin_stage`'s scores; wrong: the share of wrong
+    labels that the shard's label noise makes in the mean, in [0, 1), 0 for none.
+    """
+
+    label: Tensor
+    group: Tensor
+    classes: int
+    groups: int
+    class_names: Sequence[str] = ()
+    meta_label: Tensor | None = None
+    wrong: float = 0.0
+
+    def class_counts(self) -> Tensor:
+        """Return the pictures of each class, float32 (C,)."""
+        return torch.bincount(self.label, minlength=self.classes).float()
+
+    def group_counts(self) -> Tensor:
+        """Return the pictures of each group, float32 (G,)."""
+        return torch.bincount(self.group, minlength=self.groups).float()
+
+    def require_all_classes(self, method: str) -> None:
+        """Raise SettingError if a class has no training picture, naming it."""
+        lacking = (self.class_counts() == 0).nonzero().flatten().tolist()
+        if lacking:
+            names = ", ".join(str(self.class_names[c] if self.class_names else c) for c in lacking[:5])
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            raise SettingError(
+                "method", method, f"no training picture of class {names}{more}; expected one of each class at least;"
+                " raise limit, or leave the class out of the data set",
+            )  # fmt: skip
+
+    def require_meta_of_all_classes(self, method: str) -> None:
+        """Raise SettingError if a class has no meta original, naming it."""
+        label = self.label[:0] if self.meta_label is None else self.meta_label
+        counts = torch.bincount(label, minlength=self.classes)
+        for c in (counts == 0).nonzero().flatten().tolist():
+            named = self.class_names[c] if self.class_names else c
+            raise SettingError(
+                "method", method, f"no meta picture of class {named}; expected one of each class at least; make the"
+                " shard with --meta N/class",
+            )  # fmt: skip
+
+    def require_groups(self, method: str) -> None:
+        """Raise SettingError if the data set knows no groups other than its classes."""
+        cells = torch.unique(torch.stack([self.label, self.group]), dim=1)
+        if self.groups <= self.classes or torch.bincount(cells[0]).max() < 2:
+            raise SettingError(
+                "method", method, f"its groups are the {self.classes} classes; expected a data set that knows groups"
+                " within classes, such as waterbirds; take a method without groups (clp-train --list-methods)",
+            )  # fmt: skip
+
+    def environments(self) -> Tensor:
+        """Return what each group's pictures share across classes, int64 (G,).
+
+        For groups (y, a) in order that is a, the place of a bird for instance, whether all of them have pictures or
+        not, and also where fewer than half of the labels are wrong. Else a group's rank among the groups of its class
+        that have pictures; 0 where groups are the classes.
+        """
+        places, rest = divmod(self.groups, self.classes)
+        if rest == 0 and 2 * int((self.group // places == self.label).sum()) > len(self.label):
+            return torch.arange(self.groups) % places
+        seen = [sorted(set(self.group[self.label == c].tolist())) for c in range(self.classes)]
+        rank = torch.zeros(self.groups, dtype=torch.int64)
+        for groups in seen:
+            rank[groups] = torch.arange(len(groups))
+        return rank

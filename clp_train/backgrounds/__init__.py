@@ -1,0 +1,1 @@
+"""BACKGROUND: what a picture without its object says of its label."""

@@ -1,0 +1,1 @@
+"""EVALUATE: what a network makes of pictures, how good it is, and where it looks."""

@@ -1,0 +1,97 @@
+"""EVALUATE: how much of the maps of a classifier lies inside the boxes, on the meta originals whose boxes are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.schema import ORIGINAL
+from clp_train.evaluating.gradcam import gradcam
+from clp_train.evaluating.metrics import predict
+from clp_train.models.parts import Classifier
+from clp_train.pictures.types import BoxedPictures, as_input, masks, meta_of_kinds
+
+SHOWN, BATCH = 24, 50
+
+
+class Look(NamedTuple):
+    """One picture and where the classifier looked. Rows of batches: `map(Look, images, maps, box, label, predicted)`.
+
+    image: uint8 (3, H, W); cam: float (H, W) >= 0, raw; box: int64 (4,), half-open pixels; label, predicted: class.
+    """
+
+    image: Tensor
+    cam: Tensor
+    box: Tensor
+    label: Tensor
+    predicted: Tensor
+
+
+def inside_share(maps: Tensor, inside: Tensor) -> Tensor:
+    """Return the share of each map that lies in its box, float (n,) in [0, 1]; NaN for a map that is zero throughout.
+
+    maps: float (n, H, W) >= 0; inside: bool (n, H, W), True in the box. Source: ours, with the energy-based pointing
+    game of Wang et al. 2020.
+    """
+    return (maps * inside).sum((1, 2)) / maps.sum((1, 2))
+
+
+def pointing(maps: Tensor, inside: Tensor) -> Tensor:
+    """Tell of each map whether its maximum, or one of several, lies in its box: bool (n,); False for a zero map.
+
+    Source: the pointing game, Zhang et al. 2018.
+    """
+    peak = maps.amax((1, 2), keepdim=True)
+    return (((maps == peak) & inside).any(2).any(1)) & (peak[:, 0, 0] > 0)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Where the maps of one split lie. All shares in [0, 1]; inside and pointing over non-zero maps, None for none.
+
+    inside: mean `inside_share`; pointing: share of maps that point into the box; area: mean share of the picture that
+    the box takes, which is what a flat map would score; maps: how many there are; zero: how many are zero throughout.
+    """
+
+    inside: float | None
+    pointing: float | None
+    area: float
+    maps: int
+    zero: int
+
+
+def attention(maps: Tensor, inside: Tensor) -> Attention:
+    """Return the summary of maps, float (n, H, W), n >= 1, and boxes as masks, bool (n, H, W)."""
+    shares = inside_share(maps, inside)
+    seen = ~shares.isnan()
+    some = bool(seen.any())
+    return Attention(
+        inside=shares[seen].double().mean().item() if some else None,
+        pointing=pointing(maps, inside)[seen].double().mean().item() if some else None,
+        area=inside.double().mean().item(),
+        maps=len(maps),
+        zero=int((~seen).sum()),
+    )
+
+
+def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], list[Look]]:
+    """Return the share of attention inside the boxes as plain JSON, and some pictures with their maps for the page.
+
+    Grad-CAM of each original's own label; the pictures shown are spread evenly over the originals, whose order goes
+    through classes and groups. The network is left in evaluation mode.
+    """
+    originals = meta_of_kinds(meta, (ORIGINAL,))
+    predicted = predict(network, originals.images)
+    maps = torch.cat([_maps(network, originals, rows) for rows in torch.arange(len(originals)).split(BATCH)])
+    inside = masks(originals.box, *originals.images.shape[2:])
+    rows = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long()
+    columns = (originals.images, maps, originals.box, originals.label, predicted)
+    return dataclasses.asdict(attention(maps, inside)), list(map(Look, *(column[rows] for column in columns)))
+
+
+def _maps(network: Classifier, pictures: BoxedPictures, rows: Tensor) -> Tensor:
+    return gradcam(network, as_input(pictures.images[rows]), pictures.label[rows])

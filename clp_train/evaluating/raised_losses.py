@@ -1,0 +1,70 @@
+"""Fig. 5: of how many training pictures the perturbation raises the loss, those with right labels beside the others.
+
+A raised loss makes a picture count for more, a lowered one for less: a perturbation that tells noise raises the losses
+of right labels more often than those of wrong ones. Which labels are wrong is for this report alone; no method sees it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_aug.contract.seeds import rng_for
+from clp_train.algorithm.characteristics import View
+from clp_train.algorithm.losses import cross_entropy
+from clp_train.algorithm.method import Method
+from clp_train.evaluating.outputs import score
+from clp_train.models.parts import Classifier
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.types import BoxedPictures
+
+RIGHT_UP, WRONG_UP = "raised_right", "raised_wrong"  # keys of a history line
+MOST = 5000  # pictures looked at, drawn once a run
+ROUNDING = 1e-9  # a delta that all classes share changes the loss by this at most
+
+
+def raises(logits: Tensor, delta: Tensor, label: Tensor) -> Tensor:
+    """Return whose cross entropy the perturbation raises, bool (n,). logits, delta: (n, C); label: int64 (n,)."""
+    z = logits.double()
+    return cross_entropy(z + delta.double(), label) > cross_entropy(z, label) + ROUNDING
+
+
+@torch.no_grad()
+def raised_losses(
+    network: Classifier,
+    method: Method,
+    train: BoxedPictures,
+    wrong: Tensor | None,
+    seed: int,
+    batch_size: int,
+    progress: float,
+) -> dict[str, float | None]:
+    """Return the share of pictures whose loss the perturbation raises, in [0, 1], by whether their label is right.
+
+    wrong: bool (N,), of the training pictures, None where labels are right or nobody knows; progress: share of the
+    run's epochs that is done. Of at most MOST pictures, untransformed, the network in evaluation mode, where it is
+    left; in batches of the run's size, since the characteristics are standardised over a batch. Empty without wrong
+    labels or without a perturbation, None for a kind of label that none of the pictures has. Source: Fig. 5 of the
+    paper; when and on which pictures is ours.
+    """
+    if wrong is None or not method.perturbs:
+        return {}
+    rows = rng_for(seed, 0, "loss changes").permutation(len(train))[:MOST]
+    out = score(network, train.take(torch.from_numpy(rows)))
+    head, parts = network.head.weight.detach(), []
+    for part in np.array_split(np.arange(len(rows)), steps_per_epoch(len(rows), batch_size)):
+        at = torch.from_numpy(rows[part])
+        label, logits = train.label[at], out.logits[part]
+        view = View(logits, out.features[part], head, label, train.group[at], at, progress)
+        delta = method.terms(view).delta
+        if delta is None:
+            raise ValueError(f"{type(method).__name__} says that it perturbs, and its terms have no delta")
+        parts.append(raises(logits, delta, label))
+    up, kind = torch.cat(parts), wrong[torch.from_numpy(rows)]
+    return {name: share(up[kind == of]) for name, of in ((RIGHT_UP, False), (WRONG_UP, True))}
+
+
+def share(true: Tensor) -> float | None:
+    """Return the share of True in bool (n,), None for none."""
+    return float(true.double().mean()) if len(true) else None

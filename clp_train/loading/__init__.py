@@ -1,0 +1,1 @@
+"""LOAD: a shard and the data set it was made from, decoded or from a cache."""

@@ -1,0 +1,230 @@
+"""LOAD: a shard and the data set it was made from, as uint8 in memory or mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_aug.common.progress import Watch, unwatched
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import ORIGINAL, Header
+from clp_aug.contract.seeds import rng_for
+from clp_aug.contract.shards import ShardReader
+from clp_aug.datasets import load_dataset
+from clp_aug.datasets.base import TRAIN, VAL, Dataset
+from clp_train.loading.cache import cached, path_of
+from clp_train.loading.settings import DataSettings
+from clp_train.pictures.types import BoxedPictures, Pictures
+
+
+@dataclass(frozen=True)
+class RunData:
+    """All that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest: of
+    the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
+    name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
+    which training labels are wrong, bool (N,), None if all are right, for reports alone; background: features of the
+    training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them.
+    """
+
+    header: Header
+    train: BoxedPictures
+    meta: BoxedPictures
+    evaluation: dict[str, Pictures]
+    group_names: tuple[str, ...]
+    digest: str
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    strata: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    weights: tuple[int, ...] = ()
+    wrong: Tensor | None = None
+    background: BoxedPictures | None = None
+
+
+def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch = unwatched) -> RunData:
+    """Find the data set of a shard, and hold every picture of the run in memory, or in `settings.cache`.
+
+    seed: draws the pictures of `settings.limit`; watch: wraps the rows of each split ("train", "val", the tests) while
+    they are read, for a progress bar. Raises InputError for a shard or data set that cannot be used or do not belong
+    together.
+    """
+    header, tables = shard.header, shard.tables
+    read = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache)
+    train, wrong = training_pictures(shard, read, settings.limit, seed)
+    evaluation, strata = held_out_splits(shard, read)
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
+    return RunData(
+        header, train, meta_pictures(shard), evaluation, tuple(header.group_names or header.class_names), digest,
+        read.dataset.protocols, strata,
+        group_weights(read.dataset, tables, header.settings.get("imbalance") is not None), wrong,
+    )  # fmt: skip
+
+
+def load_shard_dataset(shard: ShardReader, root: Path | None) -> Dataset:
+    """Return the data set that a shard was made from. Raises InputError for another version of it."""
+    dataset, header = load_dataset(shard.header.dataset, root), shard.header
+    if dataset.fingerprint() != header.fingerprint:
+        raise InputError(
+            f"shard {shard.path}: made from another version of data set {header.dataset} (fingerprint"
+            f" {header.fingerprint[:12]}, found {dataset.fingerprint()[:12]}); make the shard again or give its --root"
+        )
+    return dataset
+
+
+def training_pictures(
+    shard: ShardReader, read: Reader, limit: int | None, seed: int
+) -> tuple[BoxedPictures, Tensor | None]:
+    """Return the training pictures with labels, groups and boxes of the shard, and which labels are wrong, if any are.
+
+    Groups are the labels trained on, which may be wrong, where the data set knows none. Raises InputError for a shard
+    that lists fewer than two.
+    """
+    samples, tables = read.dataset.samples, shard.tables
+    rows = read.dataset.rows_of(tables["train/sample_id"])
+    if len(rows) < 2:
+        raise InputError(f"shard {shard.path}: it lists {len(rows)} training pictures, expected at least 2")
+    label = tables.get("train/label", samples.label[rows])
+    wrong = label != samples.label[rows]
+    group = samples.group[rows] if shard.header.group_names else label
+    chosen = spread(group, limit, seed)
+    pictures = read(rows[chosen], "train")
+    columns = {"label": torch.from_numpy(label[chosen]), "group": torch.from_numpy(group[chosen]).long()}
+    train = BoxedPictures(
+        **vars(replace(pictures, **columns)),
+        box=torch.from_numpy(tables["train/box"][chosen]).long(),
+        kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
+    )
+    return train, torch.from_numpy(wrong[chosen]) if wrong.any() else None
+
+
+def meta_pictures(shard: ShardReader) -> BoxedPictures:
+    """Return the meta set of a shard: originals, counterfactuals and factuals."""
+    tables = shard.tables
+    group = tables["meta/group"] if shard.header.group_names else tables["meta/label"]
+    return BoxedPictures(
+        images=torch.from_numpy(shard.images()).permute(0, 3, 1, 2).contiguous(),
+        label=torch.from_numpy(tables["meta/label"]),
+        group=torch.from_numpy(group).long(),
+        sample_id=torch.from_numpy(tables["meta/sample_id"]),
+        box=torch.from_numpy(tables["meta/box"]).long(),
+        kind=torch.from_numpy(tables["meta/kind"]),
+    )
+
+
+def held_out_splits(shard: ShardReader, read: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
+    """Return val and each test split that has pictures, without those of the meta set, and their strata, by name.
+
+    Raises InputError where there is nothing to measure on.
+    """
+    dataset, evaluation, strata = read.dataset, {}, {}
+    of_meta = np.isin(dataset.samples.sample_id, shard.tables["meta/sample_id"])
+    for split, name in list(enumerate(dataset.splits))[VAL:]:
+        rows = np.flatnonzero((dataset.samples.split == split) & ~of_meta)
+        if len(rows):
+            evaluation[name] = read(rows, name)
+            strata[name] = strata_of(dataset, rows)
+    if not evaluation:
+        raise InputError(
+            f"data set {shard.header.dataset}: no val and no test pictures to measure on; put some of each class under"
+            " test/<class>/ beside train/<class>/, and make the shard again"
+        )
+    return evaluation, strata
+
+
+def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], thinned: bool) -> tuple[int, ...]:
+    """Return the pictures of each group, of each class where there are none, that the weighted average weighs it by.
+
+    Those of the data set's train split, meta pictures and all, so that the average does not hang on the protocol: of
+    Waterbirds 3498, 184, 56 and 1057, as published ones are weighted (Sagawa et al. 2020). thinned: a long tail was
+    made of the split; then those that it left, and the meta pictures.
+    """
+    samples = dataset.samples
+    rows = np.flatnonzero(samples.split == TRAIN)
+    if thinned:
+        ids = np.union1d(tables["train/sample_id"], tables["meta/sample_id"])
+        rows = rows[np.isin(samples.sample_id[rows], ids)]
+    groups, names = (
+        (samples.group, dataset.group_names) if dataset.group_names else (samples.label, dataset.class_names)
+    )
+    return tuple(np.bincount(groups[rows], minlength=len(names)).tolist())
+
+
+def strata_of(dataset: Dataset, rows: np.ndarray) -> dict[str, Tensor]:
+    """Return which of some rows, int64 (n,), are in each stratum: name -> bool (n,)."""
+    members: dict[str, Tensor] = {}
+    for names, index in dataset.strata.values():
+        members |= {name: torch.from_numpy(index[rows] == k) for k, name in enumerate(names)}
+    return members
+
+
+def geometry(shard: ShardReader) -> tuple[int, str]:
+    """Return the size and fit that a shard's pictures were read with. Raises InputError when it does not say."""
+    settings = shard.header.settings
+    size, fit = settings.get("size"), settings.get("fit")
+    if not isinstance(size, int) or not isinstance(fit, str) or shard.shape[1:3] != (size, size):
+        raise InputError(
+            f"shard {shard.path}: settings say size {size!r}, fit {fit!r} for pictures of"
+            f" {shard.shape[2]} x {shard.shape[1]}; make the shard again with clp-augment"
+        )
+    return size, fit
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads pictures of a data set through the fixed resize and crop; watch: as in `load`.
+
+    cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory.
+    """
+
+    dataset: Dataset
+    size: int
+    fit: str
+    watch: Watch
+    cache: Path | None
+
+    def __call__(self, rows: np.ndarray, name: str) -> Pictures:
+        """Return the pictures of some rows, int64 (n,); name: of their split, for the progress bar."""
+        shape, samples = (len(rows), 3, self.size, self.size), self.dataset.samples
+
+        def fill(images: np.ndarray) -> None:
+            for i, row in enumerate(self.watch(rows, name)):
+                images[i] = self.dataset.image(int(row), self.size, self.fit).transpose(2, 0, 1)
+
+        if self.cache is None:
+            images = np.empty(shape, np.uint8)
+            fill(images)
+        else:
+            key = (self.dataset.fingerprint(), self.dataset.stamp(rows), rows.tolist(), self.size, self.fit)
+            images = cached(path_of(self.cache, *key), shape, np.uint8, fill)
+        label = samples.label[rows]
+        group = samples.group[rows] if self.dataset.group_names else label
+        columns = (np.asarray(v, np.int64) for v in (label, group, samples.sample_id[rows]))
+        return Pictures(torch.from_numpy(images), *map(torch.from_numpy, columns))
+
+
+def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
+    """Return at most `limit` row numbers, ascending, taken in turn from every group until it has none left."""
+    if limit is None or limit >= len(group):
+        return np.arange(len(group))
+    shuffled = rng_for(seed, 0, "limit").permutation(len(group))
+    turn = np.empty(len(group), np.int64)  # rank of the row within its group
+    for g in np.unique(group):
+        members = shuffled[group[shuffled] == g]
+        turn[members] = np.arange(len(members))
+    return np.sort(np.lexsort((group, turn))[:limit])
+
+
+def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 (N, 3, H, W), in [0, 1] units, std >= 1e-3."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(3):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()  # exact, without a float copy
+        share /= share.sum()
+        mean.append(float((share * levels).sum()))
+        std.append(max(float((share * (levels - mean[-1]).square()).sum().sqrt()), 1e-3))
+    return mean, std

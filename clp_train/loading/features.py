@@ -1,0 +1,89 @@
+"""A head on the features of a frozen body: pictures become vectors once, and only the last layer learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clp_train.evaluating.outputs import score, score_backgrounds
+from clp_train.loading.cache import cached, digest_of, path_of
+from clp_train.loading.data import RunData
+from clp_train.models.parts import Classifier, Output
+from clp_train.pictures.types import BoxedPictures, Pictures
+
+
+class Probe(Classifier):
+    """The last layer of a classifier, shared with it: float (n, A) -> Output."""
+
+    tail = ("head.",)
+
+    def __init__(self, head: nn.Linear) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Output:
+        return Output(features, self.head(features))
+
+
+def probe_of(
+    network: Classifier, data: RunData, background: bool = False, cache: Path | None = None
+) -> tuple[Probe, RunData]:
+    """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
+
+    background: those of the training pictures without their objects too; cache: folder where features stay for other
+    runs with the same body, pictures and number of threads. Features are those of evaluation mode, in which the
+    classifier is left. Raises what `cached` raises.
+    """
+    network.eval()
+    features = Features(network, cache, "" if cache is None else digest_of_body(network))
+    hidden = replace(data.train, images=features.of_backgrounds(data.train)) if background else None
+    return Probe(network.head), replace(
+        data,
+        train=replace(data.train, images=features(data.train)),
+        meta=replace(data.meta, images=features(data.meta)),
+        evaluation={name: replace(part, images=features(part)) for name, part in data.evaluation.items()},
+        background=hidden,
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Gives the features of pictures, float32 (N, A). cache: folder where they stay, None for memory; body: digest of
+    what they depend on beside the pictures.
+    """
+
+    network: Classifier
+    cache: Path | None
+    body: str
+
+    def __call__(self, pictures: Pictures) -> Tensor:
+        """Return those of pictures as they are."""
+        return self.kept(pictures, "", lambda: score(self.network, pictures))
+
+    def of_backgrounds(self, pictures: BoxedPictures) -> Tensor:
+        """Return those of pictures without their objects."""
+        boxes = "" if self.cache is None else digest_of(pictures.box.numpy())
+        return self.kept(pictures, boxes, lambda: score_backgrounds(self.network, pictures))
+
+    def kept(self, pictures: Pictures, boxes: str, scored: Callable[[], Output]) -> Tensor:
+        """Return the features of `scored`, from the cache where there is one. boxes: digest of the hidden ones."""
+        if self.cache is None:
+            return scored().features
+        path = path_of(self.cache, self.body, digest_of(pictures.images.numpy()), boxes, torch.get_num_threads())
+
+        def fill(values: np.ndarray) -> None:
+            values[:] = scored().features.numpy()
+
+        shape = (len(pictures), self.network.head.in_features)
+        return torch.from_numpy(cached(path, shape, np.float32, fill))
+
+
+def digest_of_body(network: Classifier) -> str:
+    """Return sha256 over all that features depend on, the last layer left out."""
+    parts = [(name, digest_of(v.numpy())) for name, v in network.state_dict().items() if not name.startswith("head.")]
+    return digest_of(np.frombuffer(repr((type(network).__qualname__, parts)).encode(), np.uint8))

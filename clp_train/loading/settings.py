@@ -1,0 +1,28 @@
+"""The settings of LOAD. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from clp_aug.common.settings import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(Settings):
+    """Where the pictures of a run are."""
+
+    meta: Path = setting(
+        MISSING, "Shard that clp-augment wrote. (clp-augment's own --meta says how many meta pictures to choose.)",
+        shown="required", option=True, metavar="PATH",
+    )  # fmt: skip
+    root: Path | None = setting(
+        None, "Folder of the data set.", shown="$CLP_DATA/NAME, else ./data/NAME", option=True, metavar="PATH"
+    )
+    cache: Path | None = setting(
+        None, "Folder for decoded pictures and features of a frozen body: quick starts, and sets that memory cannot"
+        " hold.", shown="memory", option=True, metavar="PATH",
+    )  # fmt: skip
+    limit: int | None = setting(
+        None, "Learn from at most so many training pictures, spread over groups.", low=2, shown="all", option=True
+    )

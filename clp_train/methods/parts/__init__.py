@@ -1,0 +1,1 @@
+"""What several methods share: losses, moments, weights, mixtures, checks."""

@@ -1,0 +1,78 @@
+"""Supervised contrast by what a first classifier gets wrong: which pictures are compared, and the loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_train.pictures.samplers import repeated
+
+PARTS = 4
+"""Of a set of pictures: anchors, positives, negatives, negatives of the positives."""
+
+
+def contrastive_loss(anchor: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Return the supervised contrastive loss of each anchor, (K,): pull its positives, push its negatives.
+
+    anchor: (K, A); positives, negatives: (K, M, A); all of length 1. With similarities s over the temperature, the mean
+    over positives of -(s_p - log(sum_n exp s_n + sum_p exp s_p)). Source: Zhang et al. 2022.
+    """
+    near, far = ((others @ anchor[:, :, None]).squeeze(2) / temperature for others in (positives, negatives))
+    return torch.cat([near, far], 1).logsumexp(1) - near.mean(1)
+
+
+class ContrastSets:
+    """Draws sets of rows by labels and predictions, int64 (N,) each, with two classes at least among the labels.
+
+    A picture is right where the two agree. What a set holds for an anchor of class c, and what it holds where that is
+    empty: anchors, right ones of c; positives, wrong ones of c, or right ones; negatives, others taken for c, or right
+    ones of other classes, or any; negatives of the first positive, right ones of the class it is taken for, or any
+    others than c, and for a right one the same as for the anchor. Source: Zhang et al. 2022, their two-sided sampling;
+    for what is empty, ours.
+    """
+
+    def __init__(self, label: np.ndarray, predicted: np.ndarray) -> None:
+        self.label, self.predicted = label, predicted
+        right = label == predicted
+        classes = np.unique(label)
+        self.right = {c: np.flatnonzero(right & (label == c)) for c in classes}
+        self.wrong = {c: np.flatnonzero(~right & (label == c)) for c in classes}
+        self.others = {c: np.flatnonzero(label != c) for c in classes}
+        self.taken_for = {c: np.flatnonzero((predicted == c) & ~right) for c in classes}
+        self.others_right = {c: np.flatnonzero(right & (label != c)) for c in classes}
+        self.firsts = np.flatnonzero(right) if right.any() else np.arange(len(label))
+
+    def drawn(self, first: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the set of a first anchor: rows (4, size), the parts in the order of `PARTS`.
+
+        A row comes twice in a part only where its pool has fewer than `size`.
+        """
+        c = self.label[first]
+        anchors = np.append(first, sample(without(self.right[c], first), size - 1, rng))
+        positives = sample(without(self.wrong[c], first, self.right[c]), size, rng)
+        hard = filled(self.taken_for[c], self.others_right[c], self.others[c])
+        guess = self.predicted[positives[0]]
+        easy = hard if guess == c else filled(self.right.get(guess, hard[:0]), self.others[c])
+        return np.stack([anchors, positives, sample(hard, size, rng), sample(easy, size, rng)])
+
+    def epoch(self, sets: int, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return so many sets, (sets, 4, size): every picture that can be a first anchor once before any is again."""
+        return np.stack([self.drawn(first, size, rng) for first in repeated(self.firsts, sets, rng)])
+
+
+def filled(*pools: np.ndarray) -> np.ndarray:
+    """Return the first pool that is not empty."""
+    return next(pool for pool in pools if len(pool))
+
+
+def without(pool: np.ndarray, row: int, *more: np.ndarray) -> np.ndarray:
+    """Return the first pool that holds another row, without this one; the row alone where none does."""
+    return filled(*(rows[rows != row] for rows in (pool, *more)), np.array([row]))
+
+
+def sample(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return so many rows of a pool, each once while there are enough, else each as often, or once more."""
+    if len(pool) < size:
+        return np.resize(rng.permutation(pool), size)
+    return rng.choice(pool, size, replace=False)

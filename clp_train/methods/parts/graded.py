@@ -1,0 +1,53 @@
+"""The registry of sources of graded counterfactuals: pictures on the way from an original to its counterfactual.
+
+A source is a function (pairs, share, generator) -> images, uint8 (P, 3, H, W): pairs of pictures, and how much of each
+original's evidence for its label shall be left, share: float32 (P,) in [0, 1]. A new one is a function and a line.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.schema import COUNTERFACTUAL, ORIGINAL
+from clp_train.pictures.types import BoxedPictures
+
+
+class Pairs(NamedTuple):
+    """Originals and a counterfactual of each, row by row, the same boxes in both."""
+
+    originals: BoxedPictures
+    counterfactuals: BoxedPictures
+
+
+def pairs_of(meta: BoxedPictures) -> Pairs:
+    """Return every counterfactual of a meta set, in its order, beside the original that it was made from."""
+    counterfactuals = (meta.kind == COUNTERFACTUAL).nonzero().squeeze(1)
+    originals = (meta.kind == ORIGINAL).nonzero().squeeze(1)
+    order = meta.sample_id[originals].argsort()
+    place = torch.searchsorted(meta.sample_id[originals][order], meta.sample_id[counterfactuals])
+    return Pairs(meta.take(originals[order[place]]), meta.take(counterfactuals))
+
+
+def blended(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
+    """Each pixel is share of the original's and the rest of the counterfactual's, rounded."""
+    wide = share.view(-1, 1, 1, 1)
+    mixed = wide * pairs.originals.images + (1 - wide) * pairs.counterfactuals.images
+    return mixed.round().to(torch.uint8)
+
+
+def revealed(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
+    """That share of the box's columns shows the original, from its left or its right edge, to the nearest column."""
+    x0, _, x1, _ = pairs.originals.box.T
+    width = x1 - x0
+    columns = (share * width).round().long()
+    left = torch.rand(share.shape, generator=generator) < 0.5
+    start = torch.where(left, x0, x1 - columns)[:, None]
+    xs = torch.arange(pairs.originals.images.shape[3])
+    original = (xs >= start) & (xs < start + columns[:, None])  # (P, W)
+    return torch.where(original[:, None, None], pairs.originals.images, pairs.counterfactuals.images)
+
+
+SOURCES = {"blend": blended, "reveal": revealed}

@@ -1,0 +1,101 @@
+"""Running mean and covariance of each class's features, and what they add to the logits (ISDA, Wang et al. 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.errors import SettingError, pick
+
+FORMS = ("full", "diag")
+LIMIT = 1e9  # bytes of full covariances: 100 classes and 640 features take 0.16e9, 1000 and 2048 take 17e9
+
+
+class Moments:
+    """Means and covariances of all features so far, by class; features are taken as they are, without a graph.
+
+    count: (C,); mean: (C, A); covariance: (C, A, A), or its diagonals (C, A); population covariances, 0 at the start.
+    """
+
+    def __init__(self, count: Tensor, mean: Tensor, covariance: Tensor) -> None:
+        self.count, self.mean, self.covariance = count, mean, covariance
+
+    @classmethod
+    def start(cls, weight: Tensor, form: str) -> Moments:
+        """Return the moments before the first picture, of the head's type, float32 at least, where the head is.
+
+        weight: of the head, (C, A); form: "full" or "diag". Raises SettingError for those that memory cannot hold.
+        """
+        pick(dict.fromkeys(FORMS), form, "covariance")
+        (classes, features), dtype = weight.shape, torch.promote_types(weight.dtype, torch.float32)
+        size = classes * features**2 * dtype.itemsize
+        if form == "full" and size > LIMIT:
+            raise SettingError(
+                "covariance", form, f"{classes} classes and {features} features take {size / 1e9:.1f} GB, expected at"
+                f" most {LIMIT / 1e9:.0f} GB", {"covariance": "diag"},
+            )  # fmt: skip
+        shape = (classes, features) + (features,) * (form == "full")
+        shapes = ((classes,), (classes, features), shape)
+        return cls(*(torch.zeros(s, dtype=dtype, device=weight.device) for s in shapes))
+
+    def update(self, features: Tensor, label: Tensor) -> None:
+        """Take up a batch, in place: exactly as if all its pictures had been there from the start.
+
+        features: (n, A); label: int64 (n,). With r the batch's share of a class's pictures so far, Sigma becomes
+        (1 - r) Sigma + r S' + r (1 - r) (mu - mu')(mu - mu')^T.
+        """
+        features = features.detach().to(self.mean)
+        classes, where, counts = label.unique(return_inverse=True, return_counts=True)
+        mean = torch.zeros_like(self.mean[classes]).index_add_(0, where, features) / counts[:, None]
+        centred, shift = features - mean[where], mean - self.mean[classes]
+        share = counts / (self.count[classes] + counts)
+        if self.covariance.dim() == 2:
+            r = share[:, None]
+            spread = torch.zeros_like(mean).index_add_(0, where, centred.square()) / counts[:, None]
+            self.covariance[classes] = (1 - r) * self.covariance[classes] + r * spread + r * (1 - r) * shift.square()
+        else:
+            for k, c in enumerate(classes.tolist()):
+                r, part = share[k].item(), centred[where == k]
+                spread = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
+                spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
+        self.mean[classes] += share[:, None] * shift
+        self.count[classes] += counts
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all of it by name."""
+        return {"count": self.count, "mean": self.mean, "covariance": self.covariance}
+
+    def to(self, device: torch.device) -> Moments:
+        """Return the same on a device; no copy where it is there already."""
+        return Moments(*(values.to(device) for values in self.state_dict().values()))
+
+
+def class_means(values: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Return the mean of each class's rows, (C, A), 0 for none. values: (N, A); label: int64 (N,)."""
+    sums = torch.zeros(classes, values.shape[1], dtype=values.dtype, device=values.device).index_add_(0, label, values)
+    return sums / label.bincount(minlength=classes).clamp(min=1)[:, None]
+
+
+def isda_delta(
+    weight: Tensor, covariance: Tensor, label: Tensor, strength: float, mixing: Tensor | None = None
+) -> Tensor:
+    """Return strength / 2 (w_j - w_y)^T Sigma_y (w_j - w_y) of each picture and class j: (n, C), 0 at j = y.
+
+    weight: of the head, (C, A); covariance: (C, A, A) or diagonals (C, A); label: int64 (n,); mixing: (C, C), row c
+    the share of each class's covariance in that of class c, None for each class its own. With graphs to weight and
+    covariance. Pictures of a class have the same row, so nothing of n x C x A numbers is made.
+    """
+    classes, where = label.unique(return_inverse=True)
+    if mixing is None:
+        spread = covariance[classes]
+    else:
+        spread = (mixing[classes].to(covariance) @ covariance.flatten(1)).view(-1, *covariance.shape[1:])
+    at_label = weight[classes]  # (K, A)
+    if covariance.dim() == 2:
+        cross = (at_label * spread) @ weight.T
+        form = spread @ weight.square().T - 2 * cross + (at_label.square() * spread).sum(1, keepdim=True)
+        form = form.scatter(1, classes[:, None], 0.0)  # rounding leaves more than that
+    else:
+        gaps = (weight - w for w in at_label.unbind())  # (C, A) each
+        form = torch.stack([((gap @ s) * gap).sum(1) for gap, s in zip(gaps, spread.unbind(), strict=True)])
+    return strength / 2 * form[where]

@@ -1,0 +1,16 @@
+"""The settings of Omega that several methods share. No torch here: the command line lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clp_aug.common.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class OmegaRate(Settings):
+    """The learning rate of what the meta step trains."""
+
+    omega_lr: float = setting(
+        1e-3, "Learning rate of the perturbation network, of Adam.", above=0, source="eq. (9)", option=True
+    )

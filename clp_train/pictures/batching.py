@@ -1,0 +1,54 @@
+"""The batches of a step: which rows, in which order, transformed with their masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from clp_aug.contract.seeds import rng_for
+from clp_train.pictures.keys import generator_for
+from clp_train.pictures.samplers import SAMPLERS
+from clp_train.pictures.transforms import load_transform
+from clp_train.pictures.types import Batch, BoxedPictures, as_input, masks
+
+
+def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
+    """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
+    part = pictures.take(torch.from_numpy(rows))
+    if part.images.dim() == 2:
+        images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool)
+    else:
+        images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
+    return Batch(as_input(images), inside, part.label, part.group, part.kind, part.sample_id)
+
+
+def steps_per_epoch(pictures: int, batch_size: int) -> int:
+    """Return the number of batches that hold every picture once, none larger than batch_size."""
+    return -(-pictures // batch_size)
+
+
+def epoch_rows(
+    pictures: BoxedPictures, epoch: int, seed: int, batch_size: int, sampler: str = "natural"
+) -> list[np.ndarray]:
+    """Return the rows of each batch of an epoch in the sampler's order, int64 each; sizes differ by at most one."""
+    rng = rng_for(seed, epoch, "train order")
+    order = SAMPLERS[sampler](pictures.label.numpy(), pictures.group.numpy(), rng)
+    return np.array_split(order, steps_per_epoch(len(pictures), batch_size))
+
+
+def train_batch(
+    pictures: BoxedPictures, rows: np.ndarray, step: int, seed: int, transform: str, stream: str = "train"
+) -> Batch:
+    """Return the batch of a step of the run; stream: of the random numbers that its transform takes."""
+    batch = make_batch(pictures, rows, generator_for(seed, step, f"{stream} transform"), transform)
+    return replace(batch, row=torch.from_numpy(rows))
+
+
+def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:
+    """Return the rows of one step's meta batch, int64 (batch_size,): a stream that cycles through all."""
+    start = step * batch_size
+    first, last = start // pictures, (start + batch_size - 1) // pictures
+    stream = [rng_for(seed, cycle, "meta order").permutation(pictures) for cycle in range(first, last + 1)]
+    return np.concatenate(stream)[start - first * pictures :][:batch_size]

@@ -1,0 +1,97 @@
+"""Factuals made inside a training batch: Mix-Rand out of the batch, FGSM against the classifier of this step.
+
+The paper makes both "within the same training batch" (section 3.2.1); clp-augment makes them beforehand. The rules
+are those of clp_aug.fills: the same partner gives the same pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clp_aug.contract.boxes import usable_strip
+from clp_aug.contract.errors import UsageError
+from clp_train.models.parts import Classifier
+from clp_train.models.untouched import untouched
+from clp_train.pictures.types import masks
+
+
+def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the largest strip beside each box, int64 (n, 4), and whether it is wide enough to tile with, bool (n,).
+
+    box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture.
+    """
+    whole = (0, 0, width, height)
+    found = [usable_strip(tuple(b), height, width) for b in box.tolist()]
+    strips = torch.tensor([strip or whole for strip in found], dtype=torch.int64).reshape(-1, 4)
+    return strips, torch.tensor([strip is not None for strip in found], dtype=torch.bool)
+
+
+def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return for each picture a random usable one of another class, int64 (n,), and whether there is one, bool (n,).
+
+    label: int64 (n,); usable: bool (n,). Every fitting picture is equally likely; without one, the row is its own.
+    """
+    n = len(label)
+    fits = (label[:, None] != label) & usable
+    lots = torch.rand((n, n), generator=generator, dtype=torch.float64).masked_fill(~fits, -1)
+    ok = fits.any(1)
+    return torch.where(ok, lots.argmax(1), torch.arange(n)), ok
+
+
+def tiled(images: Tensor, strips: Tensor) -> Tensor:
+    """Return pictures (n, 3, H, W) that are covered with their strips, int64 (n, 4), laid from the origin."""
+    n, _, height, width = images.shape
+    x0, y0, x1, y1 = strips.T[..., None]  # each (n, 1)
+    xs = x0 + torch.arange(width) % (x1 - x0)
+    ys = y0 + torch.arange(height) % (y1 - y0)
+    picture, channel = torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[:, None, None]
+    return images[picture, channel, ys[:, None, :, None], xs[:, None, None, :]]
+
+
+def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Replace each background by the tiled background of a random picture of another class of the batch.
+
+    images: uint8 or float (n, 3, H, W), untransformed; box: int64 (n, 4), half-open pixels; label: int64 (n,). Returns
+    new pictures of that type and bool (n,): False for a picture that no other class offers a wide enough strip to; it
+    keeps its background. Inside the boxes nothing changes. Source: the paper, section 3.2.1, factual 1).
+    """
+    height, width = images.shape[2:]
+    strips, usable = background_strips(box, height, width)
+    partner, ok = choose_partners(label, usable, generator)
+    keep = masks(box, height, width) | ~ok[:, None, None]
+    return torch.where(keep[:, None], images, tiled(images[partner], strips[partner])), ok
+
+
+def fgsm(
+    network: Classifier,
+    images: Tensor,
+    box: Tensor,
+    label: Tensor,
+    epsilon: float,
+    targeted: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """Move each background by epsilon along the sign of the loss gradient of the classifier as it is now.
+
+    images: float (n, 3, H, W) in [0, 1]; box: int64 (n, 4); label: int64 (n,); epsilon: in [0, 1] pixel units;
+    targeted: down the cross entropy of a random other class, else up that of the own one. Returns new pictures in
+    [0, 1], identical inside the boxes. The gradient is taken at the untouched picture in evaluation mode; the network
+    is left as it was. Raises UsageError where a target is asked for and there is one class. Source: the paper,
+    section 3.2.1, factual 2); Goodfellow et al. 2015.
+    """
+    pixels = images.detach().clone().requires_grad_()
+    with untouched(network) as run:
+        logits = run(pixels).logits
+        goal = other_class(label, logits.shape[1], generator) if targeted else label
+        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, goal, reduction="sum"), pixels)
+    moved = (images.detach() + (-epsilon if targeted else epsilon) * gradient.sign()).clamp(0, 1)
+    return torch.where(masks(box, *images.shape[2:])[:, None], images.detach(), moved)
+
+
+def other_class(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """Return for each label, int64 (n,), another of the classes at random. Raises UsageError when there is one."""
+    if classes < 2:
+        raise UsageError("targeted FGSM needs another class to aim at, and there is one class; take the untargeted one")
+    return (label + torch.randint(1, classes, label.shape, generator=generator)) % classes

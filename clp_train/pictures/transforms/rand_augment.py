@@ -1,0 +1,117 @@
+"""Two random operations a picture, half of them left out; what moves the picture moves its box mask.
+
+The form that the generalised long-tail benchmark (Tang et al. 2022) runs under the name of RandAugment (Cubuk et al.
+2020): each of two draws is applied with probability 1/2, its operation is one of fifteen, its level 1 to 9, all equally
+likely. Its ranges and fills are those of AutoAugment (Cubuk et al. 2019). Rotation goes one way only, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from torch import Tensor
+
+LEVELS = 9
+FILL, CUT = (128, 128, 128), (125, 122, 113)
+SHEAR, SHIFT, ANGLE, ENHANCE = 0.3, 150 / 331, 30.0, 0.9  # at the last level
+HOLE, SIDE = 20, 112  # pixels at the last level, in a picture of the benchmark's side
+
+
+class Draw(NamedTuple):
+    """How an operation is done. level: 1 to 9; sign: -1 or 1; place: two numbers in [0, 1)."""
+
+    level: int
+    sign: int
+    place: tuple[float, float]
+
+
+Pair = tuple[Image.Image, Image.Image]
+"""A picture, RGB, and its mask, L with 0 and 255."""
+
+
+def moved(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) -> Pair:
+    """Return both through x_in = a x + b y + c, y_in = d x + e y + f; what comes from nowhere is grey background."""
+    picture, mask = pair
+    return (
+        picture.transform(picture.size, Image.Transform.AFFINE, matrix, resampling, fillcolor=FILL),
+        mask.transform(mask.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=0),
+    )
+
+
+def shear(pair: Pair, draw: Draw, along: int) -> Pair:
+    """Shear by up to 0.3 along an axis, bicubic; the first row, or column, stays."""
+    amount = draw.sign * SHEAR * draw.level / LEVELS
+    return moved(pair, (1, amount, 0, 0, 1, 0) if along == 0 else (1, 0, 0, amount, 1, 0), Image.Resampling.BICUBIC)
+
+
+def shift(pair: Pair, draw: Draw, along: int) -> Pair:
+    """Shift by up to 150 / 331 of a side."""
+    amount = draw.sign * SHIFT * draw.level / LEVELS * pair[0].size[along]
+    return moved(pair, (1, 0, amount, 0, 1, 0) if along == 0 else (1, 0, 0, 0, 1, amount), Image.Resampling.NEAREST)
+
+
+def rotate(pair: Pair, draw: Draw) -> Pair:
+    """Turn counterclockwise by up to 30 degrees."""
+    angle = ANGLE * draw.level / LEVELS
+    return pair[0].rotate(angle, fillcolor=FILL), pair[1].rotate(angle, fillcolor=0)
+
+
+def cutout(pair: Pair, draw: Draw) -> Pair:
+    """Paint a square of up to 20 of 112 pixels over the picture, cut at its edges; the box stays."""
+    picture = pair[0].copy()
+    width, height = picture.size
+    half = max(1, round(round(HOLE * draw.level / LEVELS) // 2 * width / SIDE))
+    x, y = int(draw.place[0] * width), int(draw.place[1] * height)
+    ImageDraw.Draw(picture).rectangle((x - half, y - half, x + half - 1, y + half - 1), fill=CUT)  # ends included
+    return picture, pair[1]
+
+
+def enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Pair, Draw], Pair]:
+    """Return the operation that makes a quality stronger or weaker by up to 0.9."""
+    return lambda pair, draw: (kind(pair[0]).enhance(1 + draw.sign * ENHANCE * draw.level / LEVELS), pair[1])
+
+
+OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
+    "invert": lambda pair, _: (ImageOps.invert(pair[0]), pair[1]),
+    "cutout": cutout,
+    "sharpness": enhance(ImageEnhance.Sharpness),
+    "autocontrast": lambda pair, _: (ImageOps.autocontrast(pair[0]), pair[1]),
+    "posterize": lambda pair, draw: (ImageOps.posterize(pair[0], round(8 - 4 * draw.level / LEVELS)), pair[1]),
+    "shear-x": lambda pair, draw: shear(pair, draw, 0),
+    "translate-x": lambda pair, draw: shift(pair, draw, 0),
+    "translate-y": lambda pair, draw: shift(pair, draw, 1),
+    "shear-y": lambda pair, draw: shear(pair, draw, 1),
+    "rotate": rotate,
+    "equalize": lambda pair, _: (ImageOps.equalize(pair[0]), pair[1]),
+    "contrast": enhance(ImageEnhance.Contrast),
+    "color": enhance(ImageEnhance.Color),
+    "solarize": lambda pair, draw: (ImageOps.solarize(pair[0], math.ceil(256 * (1 - draw.level / LEVELS))), pair[1]),
+    "brightness": enhance(ImageEnhance.Brightness),
+}
+
+
+def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Return pictures and masks after their operations. images: uint8 (n, 3, H, W); inside: bool (n, H, W)."""
+    n, names = len(images), tuple(OPERATIONS)
+    applied, which = rng.random((n, 2)) < 0.5, rng.integers(len(names), size=(n, 2))
+    levels, signs = rng.integers(1, LEVELS + 1, (n, 2)), rng.choice([-1, 1], (n, 2))
+    places = rng.random((n, 2, 2))
+    images, inside = images.clone(), inside.clone()
+    for i in applied.any(1).nonzero()[0]:
+        pair = Image.fromarray(images[i].permute(1, 2, 0).contiguous().cpu().numpy()), mask_of(inside[i])
+        for k in applied[i].nonzero()[0]:
+            draw = Draw(int(levels[i, k]), int(signs[i, k]), tuple(places[i, k]))
+            pair = OPERATIONS[names[which[i, k]]](pair, draw)
+        picture, mask = (torch.from_numpy(np.array(part)) for part in pair)
+        images[i], inside[i] = picture.permute(2, 0, 1), mask > 0
+    return images, inside
+
+
+def mask_of(inside: Tensor) -> Image.Image:
+    """Return bool (H, W) as a grey picture, 255 inside."""
+    return Image.fromarray(inside.cpu().numpy().astype(np.uint8) * 255)

@@ -1,0 +1,93 @@
+"""Pictures in memory, and a batch of them with what is known of each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from clp_aug.contract.schema import KINDS
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory. images: uint8 (N, 3, H, W); label, group, sample_id: int64 (N,).
+
+    group: the class where the data set knows no groups.
+    """
+
+    images: Tensor
+    label: Tensor
+    group: Tensor
+    sample_id: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class BoxedPictures(Pictures):
+    """Pictures to learn from. box: int64 (N, 4), half-open pixels; kind: uint8 (N,) of the contract."""
+
+    box: Tensor
+    kind: Tensor
+
+    def take(self, rows: Tensor) -> BoxedPictures:
+        """Return the given rows, int64 (n,), in that order."""
+        fields = (self.images, self.label, self.group, self.sample_id, self.box, self.kind)
+        return BoxedPictures(*(values[rows] for values in fields))
+
+    def followed_by(self, others: BoxedPictures) -> BoxedPictures:
+        """Return these and then the others, in memory."""
+        both = zip(vars(self).values(), vars(others).values(), strict=True)
+        return BoxedPictures(*(torch.cat(pair) for pair in both))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box. Features
+    of a frozen body come as (n, A), with nothing inside. row: int64 (n,), which pictures of the stream these are;
+    target: soft labels (n, C) of mixed pictures; second: as many other pictures, for methods that ask for partners.
+    """
+
+    images: Tensor
+    inside: Tensor
+    label: Tensor
+    group: Tensor
+    kind: Tensor
+    sample_id: Tensor
+    row: Tensor | None = None
+    target: Tensor | None = None
+    second: Batch | None = None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def first(self, n: int) -> Batch:
+        """Return the first n pictures, without partners."""
+        parts = {name: values[:n] for name, values in vars(self).items() if isinstance(values, Tensor)}
+        return replace(self, **parts, second=None)
+
+
+def masks(box: Tensor, height: int, width: int) -> Tensor:
+    """Return r of eq. (6) for boxes (n, 4): bool (n, H, W), True inside."""
+    x0, y0, x1, y1 = box.T[..., None]  # each (n, 1)
+    ys, xs = torch.arange(height), torch.arange(width)
+    return ((ys >= y0) & (ys < y1))[:, :, None] & ((xs >= x0) & (xs < x1))[:, None, :]
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return uint8 pictures as float32 in [0, 1]; features, already float, as they are."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
+    """Return the meta pictures of some kinds of the contract, in their order."""
+    return meta.take(torch.isin(meta.kind, torch.tensor(kinds, dtype=torch.uint8)).nonzero().squeeze(1))
+
+
+def kind_counts(meta: BoxedPictures) -> dict[str, int]:
+    """Return how many meta pictures there are of each kind, by name."""
+    return dict(zip(KINDS, torch.bincount(meta.kind.long(), minlength=len(KINDS)).tolist(), strict=True))

@@ -1,0 +1,135 @@
+"""What a config describes, made: the method, the network before its first step, the stages, how steps are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from clp_aug.common.progress import Watch, unwatched
+from clp_aug.contract.errors import SettingError, pick
+from clp_aug.contract.schema import FACTUAL, ORIGINAL
+from clp_aug.protocol.label_noise import parse_noise, wrong_share
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.stages import Stage, plan
+from clp_train.algorithm.step import StepRule
+from clp_train.algorithm.table import TrainTable
+from clp_train.backgrounds.networks import Fitting, learnt_backgrounds
+from clp_train.config import TrainConfig
+from clp_train.loading.data import RunData, channel_statistics
+from clp_train.methods import build_method
+from clp_train.models import build_model
+from clp_train.models.heads import make_head
+from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm, last_block
+from clp_train.pictures.keys import generator_for
+from clp_train.pictures.samplers import SAMPLERS
+from clp_train.pictures.types import meta_of_kinds
+
+Start = Callable[[], Classifier]
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """All that the loop takes. start: makes the network as it is before its first step; stages: each with its epochs;
+    backgrounds: features and logits of the training pictures without their objects, by networks that learn them.
+
+    `dataclasses.replace` puts an own method, network, step rule or backgrounds in place of those of the config.
+    """
+
+    config: TrainConfig
+    data: RunData
+    method: Method
+    network: Classifier
+    start: Start
+    stages: list[tuple[Stage, range]]
+    rule: StepRule
+    backgrounds: Callable[[Watch], Output]
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.data.header.class_names)
+
+
+def assemble(config: TrainConfig, data: RunData) -> Assembly:
+    """Return what a config describes on some data, before the first step.
+
+    Raises SettingError for a run that the method or the data do not allow.
+    """
+    if config.meta_batches.meta_batch_size and config.meta_batches.meta_batch_size > len(data.meta):
+        size = config.meta_batches.meta_batch_size
+        raise SettingError("meta_batch_size", size, f"the meta set holds {len(data.meta)} pictures")
+    method = build_method(config.options, context_of(config, data))
+    return assemble_with(method, config, data)
+
+
+def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembly:
+    """Return the same with a method that is made already."""
+    stages = plan(method.stages, config.run.epochs, config.run.trainable)
+    check_stages(stages, method, config)
+
+    def start() -> Classifier:
+        return start_network(config, data, method)
+
+    fitting = Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
+
+    def backgrounds(watch: Watch = unwatched) -> Output:
+        return learnt_backgrounds(fitting, data.train, watch)
+
+    return Assembly(config, data, method, start(), start, stages, step_rule(config), backgrounds)
+
+
+def context_of(config: TrainConfig, data: RunData) -> Context:
+    """Return what a method may know of its run before it starts."""
+    return Context(
+        config.method, table_of(data), generator_for(config.run.seed, 0, "method"), config.run.seed, config.run.epochs,
+        config.batches.batch_size, config.run.trainable, config.sgd, config.meta_step, config.saliency,
+    )  # fmt: skip
+
+
+def table_of(data: RunData) -> TrainTable:
+    """Return what a method may know of a run's pictures before it starts."""
+    names, noise = data.header.class_names, data.header.settings.get("noise")
+    wrong = wrong_share(parse_noise(noise), len(names)) if noise else 0.0
+    meta_label = meta_of_kinds(data.meta, (ORIGINAL,)).label
+    return TrainTable(data.train.label, data.train.group, len(names), len(data.group_names), names, meta_label, wrong)
+
+
+def step_rule(config: TrainConfig) -> StepRule:
+    """Return how the steps of a run are taken."""
+    virtual = last_block if config.meta_step.meta_scope == "last-block" else None
+    return StepRule(config.meta_step, config.saliency, virtual)
+
+
+def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:
+    """Return the classifier before its first step, with the method's last layer; two of them for peers."""
+    statistics, classes = channel_statistics(data.train.images), len(data.header.class_names)
+
+    def start(number: int) -> Classifier:
+        generator = generator_for(config.run.seed, number, "network")
+        network = build_model(config.model.model, classes, *statistics, generator)
+        if method.head != "linear":
+            network.head = make_head(method.head, network.head.in_features, classes, generator)
+        return network
+
+    network = start(0) if method.networks == 1 else Peers(*map(start, range(method.networks)))
+    network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU than contiguous pictures
+    return frozen_batch_norm(network) if config.model.freeze_batch_norm else network
+
+
+def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
+    """Raise SettingError for factuals in a meta step that is to have none, and for what a head alone cannot do."""
+    for stage, _ in stages:
+        pick(SAMPLERS, stage.sampler, "sampler")
+    online = config.meta_batches.online
+    if online != "none" and method.learned and FACTUAL not in method.meta_kinds:
+        why = f"{config.method} learns from meta originals alone"
+        raise SettingError("online", online, why, {"online": "none"})
+    if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
+        return
+    if method.saliency_weight > 0:
+        why = "eq. (6) acts on the body; set saliency_lambda to 0, or train all of it"
+        raise SettingError("trainable", "head", why)
+    if online != "none":
+        raise SettingError("online", online, "a frozen body's features are made once", {"online": "none"})

@@ -1,0 +1,302 @@
+"""A run on one page: stages of epochs of steps, EVALUATE after each epoch, a full state on disk every so often."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clp_aug.common.progress import Watch, unwatched
+from clp_aug.contract.schema import ORIGINAL
+from clp_aug.contract.seeds import rng_for
+from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.method import Scores
+from clp_train.algorithm.optimiser import build_optimiser, rate_factor, restore_momentum, set_rates
+from clp_train.algorithm.stages import Stage
+from clp_train.algorithm.step import StepLosses, train_step
+from clp_train.evaluating.metrics import Metrics, evaluate
+from clp_train.evaluating.outputs import scores_of
+from clp_train.evaluating.raised_losses import raised_losses
+from clp_train.loading.data import RunData
+from clp_train.loading.features import probe_of
+from clp_train.models.heads import start_head
+from clp_train.models.parts import Classifier, Peers, heads
+from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
+from clp_train.pictures.keys import generator_for
+from clp_train.pictures.types import Batch, BoxedPictures, meta_of_kinds
+from clp_train.running.assembly import Assembly
+from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
+from clp_train.running.clock import Clock, Spent
+from clp_train.running.epochs import conclude_epoch, copied
+from clp_train.running.meta_batches import MetaStream
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
+    the epoch with the best average on the first test split, with `watch_test` only: no honest figure, but one that many
+    papers print; spent: the time that it took, with that of killed processes until they saved, without that for the
+    features of a body that never learns.
+    """
+
+    network: Classifier
+    last: Snapshot
+    selected: Snapshot | None
+    history: list[dict[str, Any]]
+    spent: Spent
+    best_on_test: Snapshot | None = None
+
+
+class Done(NamedTuple):
+    """What is told after a step: how many of all are done, the epoch under way (from 1), the losses of the step."""
+
+    step: int
+    steps: int
+    epoch: int
+    losses: StepLosses
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who is told, and when. on_step: after each step; on_epoch: after each epoch, with the history; watch: wraps the
+    epochs in which backgrounds are learnt; train_step: takes a step, for those that look at it from within.
+    """
+
+    on_step: Callable[[Done], None] = lambda _: None
+    on_epoch: Callable[[list[dict[str, Any]]], None] = lambda _: None
+    watch: Watch = unwatched
+    train_step: Callable[..., StepLosses] = train_step
+
+
+NO_HOOKS = Hooks()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stage as it runs. learner: the network, or its head alone; data: the pictures, or their features; stream:
+    those that an epoch goes through; meta: the meta batches, None without a meta step.
+    """
+
+    stage: Stage
+    learner: Classifier
+    data: RunData
+    stream: BoxedPictures
+    meta: MetaStream | None
+
+
+def train(
+    assembly: Assembly, hooks: Hooks = NO_HOOKS, checkpoint: Checkpoint | None = None, resume: bool = False
+) -> Trained:
+    """Train and evaluate one classifier; the same settings give the same weights on a CPU, killed and resumed or not.
+
+    checkpoint: where the full state goes every so many steps, after each epoch, and once backgrounds are learnt;
+    resume: go on from it. Raises DivergedError when a loss is not finite or a logit is NaN, and what `Checkpoint.load`
+    raises.
+    """
+    run = Run(assembly, hooks, checkpoint)
+    if resume:
+        run.resume()
+    for number, (stage, epochs) in enumerate(assembly.stages):
+        if run.at.epoch < epochs.stop:
+            run.begin_stage(number, stage, epochs)
+            for epoch in range(run.at.epoch, epochs.stop):
+                run.begin_epoch(epoch)
+                metrics = run.train_epoch(epoch, epochs)
+                run.conclude_epoch(epoch, epochs, metrics)
+    return run.result(metrics)
+
+
+class Run:
+    """A run under way. at: where it is; part: the stage under way; saved: where its last full state is, in words."""
+
+    part: Part
+    optimiser: torch.optim.SGD
+
+    def __init__(self, assembly: Assembly, hooks: Hooks, checkpoint: Checkpoint | None) -> None:
+        self.assembly, self.hooks, self.checkpoint = assembly, hooks, checkpoint
+        self.config, self.data, self.method = assembly.config, assembly.data, assembly.method
+        self.network = assembly.network
+        self.at, self.saved = Position(), "no state was kept"
+        self.momentum: dict[str, Tensor] = {}
+        self.clock = Clock(self.at.spent)
+        self.steps = sum(self.steps_of(stage, epoch) for stage, epochs in assembly.stages for epoch in epochs)
+
+    def steps_of(self, stage: Stage, epoch: int) -> int:
+        """Return the number of steps of an epoch."""
+        pictures = self.method.pictures(epoch) or len(stream_of(stage, self.data))
+        return steps_per_epoch(pictures, self.config.batches.batch_size)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint. Raises what `Checkpoint.load` raises."""
+        if self.checkpoint is None:
+            raise ValueError("a run without a checkpoint cannot be resumed")
+        self.at, self.momentum = self.checkpoint.load(self.network, self.method)
+        self.clock = Clock(self.at.spent)
+        self.saved = self.checkpoint.told(self.at)
+
+    def save(self) -> None:
+        """Keep the full state, if there is a place for it."""
+        if self.checkpoint is not None:
+            self.at.spent = self.clock.read()
+            self.saved = self.checkpoint.save(self.network, self.optimiser, self.method, self.at)
+
+    def begin_stage(self, number: int, stage: Stage, epochs: range) -> None:
+        """Start a stage, or go on within it: what learns, from which pictures, with which optimiser."""
+        fresh = self.at.epoch == epochs.start and not self.at.begun
+        if fresh:
+            self.method.begin_stage(number, scores_of(self.network, self.data.train, originals_of(self.data)))
+            restart(number, stage, self.assembly)
+        self.method.enter(number, self.network)
+        untimed = self.clock.stopped() if self.config.run.trainable == "head" else contextlib.nullcontext()
+        with untimed:  # features of a body that never learns may lie in the cache
+            self.part = part_of(stage, self.assembly)
+        self.optimiser = build_optimiser(self.part.learner, heads(self.part.learner), self.config.sgd, stage.rate)
+        if not fresh:
+            restore_momentum(self.momentum, self.network, self.optimiser)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Show the method what the network makes of the pictures, once an epoch."""
+        if self.at.begun:
+            return
+        self.method.begin_epoch(epoch, self.config.run.epochs, self.scores())
+        self.at.begun = True
+        if self.method.sees_background and epoch == 0:  # learning backgrounds takes long
+            self.save()
+
+    def scores(self) -> Scores:
+        """Return what gives the scores of the stage under way."""
+        data, learnt = self.part.data, functools.partial(self.assembly.backgrounds, self.hooks.watch)
+        return scores_of(self.part.learner, data.train, originals_of(data), data.background, learnt)
+
+    def train_epoch(self, epoch: int, epochs: range) -> dict[str, Metrics]:
+        """Do the steps of an epoch that are left; return its metrics. epochs: of the stage. Raises DivergedError."""
+        set_rates(self.optimiser, rate_factor(self.config.sgd, epoch - epochs.start, len(epochs)))
+        try:
+            for losses in epoch_steps(self.part, epoch, self.assembly, self.optimiser, self.at, self.hooks.train_step):
+                self.hooks.on_step(Done(self.at.step, self.steps, epoch + 1, losses))
+                if self.at.step % self.config.run.checkpoint_interval == 0:
+                    self.save()
+            whole = self.is_last(epoch) or self.config.run.watch_test
+            return self.measure(tuple(self.data.evaluation) if whole else ("val",))
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {self.saved}") from None
+
+    def is_last(self, epoch: int) -> bool:
+        """Tell whether an epoch is the run's last one."""
+        return epoch + 1 == self.config.run.epochs
+
+    def measure(self, splits: tuple[str, ...]) -> dict[str, Metrics]:
+        """EVALUATE: return the metrics of those of some splits that have pictures, by name."""
+        judge = functools.partial(self.method.predict, head=self.network.head)
+        pictures, weights = self.part.data.evaluation, list(self.data.weights)
+        return {
+            name: evaluate(
+                self.part.learner, pictures[name], self.assembly.classes, weights, judge, self.data.strata.get(name, {})
+            )
+            for name in splits
+            if name in pictures
+        }
+
+    def conclude_epoch(self, epoch: int, epochs: range, metrics: dict[str, Metrics]) -> None:
+        """Write the epoch's line into the history, keep what is to be kept, and tell."""
+        config, part = self.config, self.part
+        lr = rate_factor(config.sgd, epoch - epochs.start, len(epochs)) * part.stage.rate * config.sgd.lr
+        conclude_epoch(self.at, self.network, metrics, lr, config.run.watch_test)
+        self.at.history[-1] |= raised_losses(
+            part.learner, self.method, part.data.train, self.data.wrong, config.run.seed, config.batches.batch_size,
+            epoch / config.run.epochs,
+        ) | self.method.numbers()  # fmt: skip
+        self.hooks.on_epoch(self.at.history)
+        if not self.is_last(epoch):
+            self.save()
+
+    def result(self, metrics: dict[str, Metrics]) -> Trained:
+        """Measure the selected network on every split, and return what the run leaves. metrics: of the last epoch."""
+        last, selected = Snapshot(self.config.run.epochs, copied(self.network), metrics), self.at.selected
+        if selected is not None:
+            self.network.load_state_dict(selected.state)
+            stage, epochs = self.assembly.stages[-1]
+            if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
+                self.part = part_of(stage, self.assembly)
+            everything = self.measure(tuple(self.data.evaluation))
+            selected = Snapshot(selected.epoch, selected.state, everything)
+        network = self.network.first if isinstance(self.network, Peers) else self.network
+        return Trained(network, last, selected, self.at.history, self.clock.read(), self.at.best)
+
+
+def originals_of(data: RunData) -> BoxedPictures:
+    """Return the meta originals."""
+    return meta_of_kinds(data.meta, (ORIGINAL,))
+
+
+def restart(number: int, stage: Stage, assembly: Assembly) -> None:
+    """Start anew what a stage starts anew: the whole network, or its last layer."""
+    network, seed = assembly.network, assembly.config.run.seed
+    if stage.restart:
+        network.load_state_dict(assembly.start().state_dict())
+    if stage.fresh_head:
+        for i, head in enumerate(heads(network)):
+            start_head(head, generator_for(seed, number * len(heads(network)) + i, "fresh head"))
+
+
+def epoch_steps(
+    part: Part,
+    epoch: int,
+    assembly: Assembly,
+    optimiser: torch.optim.SGD,
+    at: Position,
+    step: Callable[..., StepLosses],
+) -> Iterator[StepLosses]:
+    """Do the steps of an epoch (from 0) that are left, one by one, and yield the losses of each."""
+    config, method = assembly.config, assembly.method
+    seed, batch_size, progress = config.run.seed, config.batches.batch_size, epoch / config.run.epochs
+    part.learner.train()
+    batches = method.batches(epoch, batch_size, rng_for(seed, epoch, "method order"))
+    if batches is None or part.stage.stream != "train":
+        batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
+    for rows in batches[len(at.losses) :]:
+        batch = composed(part, rows, assembly, at.step)
+        due = method.learns(progress) and at.step % config.meta_step.meta_interval == 0
+        meta = part.meta.batch(at.step, part.learner) if part.meta is not None and due else None
+        at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
+        at.step += 1
+        yield at.losses[-1]
+
+
+def composed(part: Part, rows: np.ndarray, assembly: Assembly, step: int) -> Batch:
+    """Return the batch of a step as the method wants it: with partners, mixed."""
+    method, seed, transform = assembly.method, assembly.config.run.seed, assembly.config.batches.transform
+    batch, rng = train_batch(part.stream, rows, step, seed, transform), rng_for(seed, step, "mix")
+    partners = method.partners(batch, rng)
+    if partners is not None:
+        batch = replace(batch, second=train_batch(part.stream, partners, step, seed, transform, "partner"))
+    return method.mixed(batch, rng)
+
+
+def stream_of(stage: Stage, data: RunData) -> BoxedPictures:
+    """Return what an epoch of a stage goes through."""
+    if stage.stream == "train":
+        return data.train
+    originals = originals_of(data)
+    return originals if stage.stream == "meta" else data.train.followed_by(originals)
+
+
+def part_of(stage: Stage, assembly: Assembly) -> Part:
+    """Return what a stage works on; for the head only this computes all features, or finds them in the cache."""
+    config, method, data = assembly.config, assembly.method, assembly.data
+    cache = config.data.cache if config.run.trainable == "head" else None  # a body that learns is no other run's
+    more = method.additions(data.meta)
+    data = data if more is None else replace(data, train=data.train.followed_by(more))
+    learner = assembly.network
+    if stage.trainable == "head":
+        learner, data = probe_of(assembly.network, data, method.sees_background, cache)
+    with_meta_step = bool(method.learned) and stage.stream != "meta"
+    meta = meta_of_kinds(data.meta, method.meta_kinds) if with_meta_step else None
+    stream = None if meta is None else MetaStream(meta, config.meta_batches, config.batches, config.run.seed)
+    return Part(stage, learner, data, stream_of(stage, data), stream)

@@ -1,0 +1,147 @@
+"""The presets that ship are valid, have the settings of their sources, and are for their own data alone."""
+
+from pathlib import Path
+
+import pytest
+
+from clp_aug.contract.errors import UsageError
+from clp_train.algorithm.optimiser import rate_factor
+from clp_train.config import make_config
+from clp_train.methods import METHODS
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.presets import check_shard, fits, load_preset, names, read_method, read_preset
+
+SHARD = {"meta": Path("x.h5")}
+COLUMNS = {  # one a column of tables 2, 7 and 8: what its shard is made of
+    **{f"table2-{name}-{ratio}": (name, {"imbalance": float(ratio)})
+       for name in ("cifar10", "cifar100") for ratio in (100, 10)},
+    "table7-clt": ("imagenet-glt", {}), "table7-glt": ("imagenet-glt", {}), "table7-alt": ("imagenet-cbl", {}),
+    "table8-clt": ("mscoco-glt", {}), "table8-glt": ("mscoco-glt", {}), "table8-alt": ("mscoco-cbl", {}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def without_weights(monkeypatch):
+    """A model may name a package of weights or a file that is not here; this is about the settings."""
+    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)
+
+
+def test_the_presets_that_ship():
+    noise = ("table5-flip", "table5-flip-cpu", "table5-uniform", "table5-uniform-cpu")
+    birds = ("waterbirds", "waterbirds-cpu", "waterbirds-lisa", "waterbirds-probe")
+    assert {"cifar-lt", "cifar-lt-cpu", "glt", "glt-cpu", "spurious-background", *noise, *birds, *COLUMNS} <= set(
+        names()
+    )
+    assert {f"{name}-cpu" for name in COLUMNS} < set(names()), "every column has one for two cores"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_one_is_a_valid_configuration(name, without_weights):
+    settings = read_preset(name)
+    config = make_config(settings, SHARD)
+    assert isinstance(config, TrainConfig)
+    assert {key: getattr(config, key) for key in settings} == settings
+    assert not {"meta", "root", "out", "seed", "method"} & settings.keys()  # these belong to the run
+
+
+def test_the_papers_settings(without_weights):
+    cifar, birds = (make_config(read_preset(name), SHARD) for name in ("cifar-lt", "waterbirds"))
+    assert (cifar.model, cifar.epochs, cifar.batch_size, cifar.lr, cifar.schedule) == (
+        "resnet32",
+        200,
+        100,
+        0.1,
+        "steps",
+    )
+    assert (birds.model, birds.epochs, birds.batch_size, birds.lr) == ("torchvision:resnet50", 300, 16, 1e-3)
+    assert (birds.schedule, birds.weight_decay) == ("constant", 1e-4)
+    assert make_config(read_preset("waterbirds-probe"), SHARD).saliency_lambda == 0
+
+
+LENGTHS = {  # pictures, steps, shares of them after which step sizes drop
+    "table5-flip": (49_000, 30_000, (2 / 3, 5 / 6)),
+    "table5-uniform": (49_000, 20_000, (0.9, 0.95)),
+    "waterbirds": (4_795, 90_000, (1, 1)),
+    "waterbirds-lisa": (4_795, 1_200, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+def test_lengths_are_those_of_the_sources_in_steps(name, without_weights):
+    pictures, steps, drops = LENGTHS[name]
+    config = make_config(read_preset(name), SHARD)
+    each = steps_per_epoch(pictures, config.batch_size)
+    assert config.epochs * each == pytest.approx(steps, rel=0.01)
+    rates = [rate_factor(config, epoch, config.epochs) for epoch in range(config.epochs)]
+    first, second = rates.count(1.0), config.epochs - sum(rate < 0.05 for rate in rates)
+    assert (first / config.epochs, second / config.epochs) == pytest.approx(drops, abs=0.02)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_papers_settings_of_noise(without_weights):
+    flip, uniform = (make_config(read_preset(f"table5-{name}"), SHARD) for name in ("flip", "uniform"))
+    assert (flip.model, flip.lr, flip.batch_size, flip.weight_decay) == ("resnet32", 0.1, 128, 1e-4)
+    assert (uniform.model, uniform.lr, uniform.batch_size, uniform.weight_decay) == ("wrn-28-10", 0.1, 128, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_lr"), [("table5-flip", 1), ("table5-uniform", 1), ("waterbirds", 0.1), ("cifar-lt", 1)]
+)
+def test_what_the_cpu_presets_cut(name, of_lr, without_weights):
+    paper, cpu = (make_config(read_preset(which), SHARD) for which in (name, f"{name}-cpu"))
+    assert cpu.epochs <= paper.epochs / 3
+    assert (cpu.batch_size, cpu.weight_decay, cpu.lr) == (paper.batch_size, paper.weight_decay, of_lr * paper.lr)
+    assert cpu.model != paper.model
+
+
+def test_presets_of_the_generalised_long_tail(without_weights):
+    for name in ("table7-clt", "table7-glt", "table7-alt", "table8-clt", "table8-glt", "table8-alt"):
+        config = make_config(read_preset(name), SHARD)
+        assert (config.model, config.epochs, config.batch_size) == ("torchvision:resnext50_32x4d", 100, 256)
+        assert (config.lr, config.momentum, config.weight_decay, config.schedule) == (0.1, 0.9, 5e-4, "cosine")
+        assert config.transform == {"7": "wide-crop-flip", "8": "half-crop-flip"}[name[5]]
+    assert rate_factor(config, 50, 100) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_presets_have_for_one_method_is_valid(name, without_weights):
+    for method in load_preset(name).methods:
+        assert method in METHODS
+        settings = read_method(name, method)
+        config = make_config(read_preset(name), settings, {**SHARD, "method": method})
+        assert {key: config.options.get(key, getattr(config, key, None)) for key in settings} == settings
+
+
+def test_settings_of_one_method_by_the_sources(without_weights):
+    def options(preset, method):
+        return make_config(read_preset(preset), read_method(preset, method), {**SHARD, "method": method}).options
+
+    assert options("table2-cifar10-100", "lpl") == options("glt", "lpl") == {}
+    assert options("table2-cifar100-100", "lpl") == {"head": 0.27, "steps": 50, "head_steps": 0.2, "rate": 0.2}
+    assert options("table2-cifar100-10", "lpl") == {"head": 0.4, "steps": 40, "head_steps": 0.2, "rate": 0.01}
+    assert options("table2-cifar100-10", "mwn") == options("cifar-lt-cpu", "mwn") == {"normaliser": "sum_w"}
+    assert options("table5-flip", "mwn") == {}
+    assert options("table7-clt", "isda") == {"strength": 7.5, "covariance": "diag"}
+    alphas = [options(f"table{k}-{name}", "tde") for k in (7, 8) for name in ("clt", "glt", "alt")]
+    assert [own["alpha"] for own in alphas] == [2, 2, 0, 1, 1, 0]
+    assert {own["decay"] for own in alphas} == {0.995}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_column_is_for_its_own_shards_alone(name):
+    for other, (dataset, settings) in COLUMNS.items():
+        if (dataset, settings) == COLUMNS[name]:
+            check_shard(name, dataset, settings | {"size": 32})
+            continue
+        with pytest.raises(UsageError) as error:
+            check_shard(name, dataset, settings)
+        assert str(error.value).startswith(f"preset {name}: it is for {COLUMNS[name][0]}")
+        assert other in str(error.value), "it names one that fits"
+        assert "\n" not in str(error.value)
+
+
+def test_every_column_for_two_cores_fits_something_that_two_cores_hold():
+    for name in COLUMNS:
+        found = [d for d in ("cifar10", "cifar100", "generated-glt", "generated-cbl")
+                 if fits(load_preset(f"{name}-cpu").data, d, COLUMNS[name][1])]  # fmt: skip
+        assert found == ([COLUMNS[name][0]] if "cifar" in name else [f"generated-{COLUMNS[name][0][-3:]}"])

@@ -1,0 +1,190 @@
+"""Grad-CAM against a network whose maps are known in closed form, shares by hand, and no trace left behind."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clp_aug.contract.errors import UsageError
+from clp_train.evaluating import gradcam as cam
+from clp_train.models import build_model
+from clp_train.models.untouched import untouched
+
+
+class Out(NamedTuple):
+    logits: torch.Tensor
+
+
+class Flat(nn.Module):
+    """Convolution, ReLU in place, global average, linear: the gradient at a map is the head's weight / (h w)."""
+
+    def __init__(self, stride=1, planes=5, classes=3):
+        super().__init__()
+        self.conv = nn.Conv2d(3, planes, 3, stride, 1)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(planes, classes)
+
+    def forward(self, x):
+        return Out(self.head(self.act(self.conv(x)).mean((2, 3))))
+
+
+class Deep(nn.Module):
+    """Batch norm, dropout, a module that is used twice, a pooling module, and two heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4))
+        self.again = nn.ReLU(inplace=True)
+        self.last = nn.Conv2d(4, 6, 3, 1, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.again(self.last(self.again(self.stem(x))))
+        return Out(self.head(self.drop(self.pool(x).flatten(1))))
+
+
+def state_of(network):
+    return {n: v.clone() for n, v in network.state_dict().items()}
+
+
+def test_against_the_closed_form():
+    torch.manual_seed(0)
+    for stride in (1, 2, 4):
+        network, images, label = Flat(stride), torch.rand(7, 3, 9, 12), torch.randint(3, (7,))
+        maps = F.relu(network.conv(images))
+        size = maps.shape[2:]
+        evidence = torch.einsum("nk,nkhw->nhw", network.head.weight[label], maps) / size.numel()
+        expected = F.interpolate(evidence.relu()[:, None], (9, 12), mode="bilinear", align_corners=False)[:, 0]
+        for layer in (None, "act"):
+            found = cam.gradcam(network, images, label, layer)
+            torch.testing.assert_close(found, expected)
+            assert found.dtype == torch.float32
+            assert not found.requires_grad
+        assert (expected.amax((1, 2)) > 0).any()
+
+
+def test_an_earlier_layer_against_plain_backward():
+    """The layer before an in-place ReLU: its output, not what the ReLU makes of it."""
+    torch.manual_seed(1)
+    network, images, label = Flat(), torch.rand(4, 3, 6, 6), torch.tensor([0, 1, 2, 0])
+    maps = network.conv(images).detach().requires_grad_()
+    logits = network.head(F.relu(maps).mean((2, 3)))
+    logits.gather(1, label[:, None]).sum().backward()
+    expected = (maps.grad.mean((2, 3), keepdim=True) * maps).sum(1).relu().detach()
+    torch.testing.assert_close(cam.gradcam(network, images, label, "conv"), expected)
+
+
+def test_the_last_maps_before_pooling_are_found():
+    network = Deep()
+    with untouched(network) as run:
+        names = cam.map_layers(network, run, torch.rand(1, 3, 8, 8))
+    assert names == ["stem.0", "stem.1", "stem", "again", "last", "again"]
+    resnet = build_model("resnet8", 2, (0.5,) * 3, (0.2,) * 3, torch.Generator().manual_seed(0))
+    with untouched(resnet) as run:
+        assert cam.map_layers(resnet, run, torch.rand(1, 3, 16, 16))[-1] == "groups"
+
+
+def test_a_module_that_is_called_twice_means_its_last_call():
+    torch.manual_seed(2)
+    network, images, label = Deep().eval(), torch.rand(3, 3, 8, 8), torch.tensor([0, 3, 1])
+    maps = network.last(F.relu(network.stem(images))).relu()
+    weights = network.head.weight[label] / maps.shape[2:].numel()
+    evidence = torch.einsum("nk,nkhw->nhw", weights, maps).relu()[:, None]
+    expected = F.interpolate(evidence, (8, 8), mode="bilinear", align_corners=False)[:, 0]
+    torch.testing.assert_close(cam.gradcam(network, images, label), expected)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_the_network_changes(fails):
+    torch.manual_seed(3)
+    network = Deep().train()
+    network.stem[1].eval()  # a frozen batch norm inside a network in training
+    network.head.weight.requires_grad_(False)
+    network.last.weight.grad = torch.ones_like(network.last.weight)
+    images = torch.rand(4, 3, 8, 8, requires_grad=True)
+    before, modes = state_of(network), [m.training for m in network.modules()]
+    needs = [p.requires_grad for p in network.parameters()]
+    random = torch.get_rng_state()
+    with torch.no_grad():
+        if fails:
+            with pytest.raises(UsageError, match=r"unknown layer 'pool'.*choose one of again, last, stem"):
+                cam.gradcam(network, images, torch.zeros(4, dtype=torch.long), "pool")
+        else:
+            cam.gradcam(network, images, torch.zeros(4, dtype=torch.long))
+        assert not torch.is_grad_enabled()
+    assert all((network.state_dict()[n] == v).all() for n, v in before.items())
+    assert [m.training for m in network.modules()] == modes
+    assert [p.requires_grad for p in network.parameters()] == needs
+    assert (network.last.weight.grad == 1).all()
+    assert all(p.grad is None for n, p in network.named_parameters() if n != "last.weight")
+    assert images.grad is None
+    assert not any(m._forward_hooks for m in network.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_raw_maps_do_not_depend_on_the_batch():
+    torch.manual_seed(4)
+    network, images, label = Deep().train(), torch.rand(5, 3, 8, 8), torch.arange(5) % 4
+    together = cam.gradcam(network, images, label)
+    alone = torch.cat([cam.gradcam(network, images[i : i + 1], label[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(together, alone)
+    with torch.no_grad():
+        network.head.weight.mul_(3)
+    torch.testing.assert_close(cam.gradcam(network, images, label), 3 * together)
+
+
+def test_evidence_against_the_label_gives_a_zero_map():
+    network = Flat(classes=2)
+    with torch.no_grad():
+        network.head.weight[0] = 1
+        network.head.weight[1] = -1
+        network.conv.bias.fill_(2)
+    images = torch.rand(2, 3, 6, 6)
+    maps = cam.gradcam(network, images, torch.tensor([0, 1]))
+    assert maps[0].sum() > 0
+    assert (maps[1] == 0).all()
+
+
+def test_a_network_without_maps_is_one_line():
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, x):
+            return Out(self.head(x.flatten(1)))
+
+    with pytest.raises(UsageError, match=r"^Dense: no module gives a map larger than 1 x 1 for pictures of 2 x 2; "):
+        cam.gradcam(Dense(), torch.rand(3, 3, 2, 2), torch.zeros(3, dtype=torch.long))
+
+
+def test_shares_by_hand():
+    maps = torch.zeros(4, 2, 3)
+    maps[0] = torch.tensor([[1.0, 2, 0], [3, 0, 2]])
+    maps[1] = 1
+    maps[3, 0, 0] = 0.5
+    inside = torch.zeros(4, 2, 3, dtype=torch.bool)
+    inside[:3, :, :2] = True  # the left two columns; nothing of the last
+    assert cam.inside_share(maps, inside)[[0, 1, 3]].tolist() == pytest.approx([6 / 8, 4 / 6, 0])
+    assert cam.inside_share(maps, inside)[2].isnan()
+    assert cam.pointing(maps, inside).tolist() == [True, True, False, False]
+    found = cam.attention(maps, inside)
+    assert (found.maps, found.zero) == (4, 1)
+    assert found.inside == pytest.approx((6 / 8 + 4 / 6) / 3)
+    assert found.pointing == pytest.approx(2 / 3)
+    assert found.area == pytest.approx(3 * 4 / 24)
+
+
+def test_a_flat_map_scores_the_area_of_the_box():
+    inside = torch.rand(20, 7, 9, generator=torch.Generator().manual_seed(0)) < 0.4
+    found = cam.attention(torch.full((20, 7, 9), 0.3), inside)
+    assert found.inside == pytest.approx(found.area)
+
+
+def test_maps_that_are_all_zero_have_no_share():
+    found = cam.attention(torch.zeros(3, 4, 4), torch.ones(3, 4, 4, dtype=torch.bool))
+    assert (found.inside, found.pointing, found.zero) == (None, None, 3)
