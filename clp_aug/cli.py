@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,11 @@ from clp_aug.datasets import DATASETS
 from clp_aug.engines import usable_cores
 from clp_aug.fills import option_classes
 from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from clp_aug.pipeline import Outcome, Plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 BEFORE_FILLS = (
@@ -74,20 +79,20 @@ def quote(path: Path) -> str:
 
 
 @contextmanager
-def bar_for(bars, stage: str, total: int):
+def bar_for(bars: Progress, stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show one stage's bar; its value is called with the pictures done since the last call."""
     task = bars.add_task(stage, total=total)
     yield lambda done: bars.advance(task, done)
 
 
-def report_plan(plan, as_json: bool) -> None:
+def report_plan(plan: Plan, as_json: bool) -> None:
     """Print what a run would do."""
     facts = {
         "shard": str(plan.config.shard_path()),
         "data set": plan.dataset.name,
-        "pictures": {**plan.split.report, "size": plan.config.size},
+        "pictures": {**plan.split.report, "size": plan.size},
         "rows": plan.rows,
-        "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
+        "megabytes": round(plan.rows * plan.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
     from clp_aug.remarks import remarks_of
@@ -100,7 +105,7 @@ def report_plan(plan, as_json: bool) -> None:
         click.echo(f"{name:<10} {value}")
 
 
-def report_outcome(outcome, as_json: bool) -> None:
+def report_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print counts, then the path written and the next command to run."""
     if as_json:
         facts = {**vars(outcome), "path": str(outcome.path)}
@@ -153,7 +158,7 @@ def fit() -> None:
 
 
 @contextmanager
-def fit_bar(quiet: bool, steps: int):
+def fit_bar(quiet: bool, steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """Show one bar for a fit; its value is called with the steps done and the losses by name."""
     with progress_bars(quiet) as bar:
         task = bar.add_task("FIT", total=steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_aug.engines import usable_cores
 from clp_aug.making.glt_config import GltConfig
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
+
+if TYPE_CHECKING:
+    from clp_aug.making.waterbirds import Outcome
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 
@@ -78,7 +81,7 @@ def waterbirds(workers: int | None, json: bool, quiet: bool, **settings: Any) ->
     report_waterbirds(outcome)
 
 
-def report_waterbirds(outcome) -> None:
+def report_waterbirds(outcome: Outcome) -> None:
     """Print counts, then the path written and the next command to run."""
     from clp_aug.datasets.base import SPLITS
     from clp_aug.datasets.waterbirds import GROUPS

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +24,10 @@ from clp_aug.datasets.base import Dataset
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
 from clp_aug.fills.options import FillOptions, digest_names
-from clp_aug.mattes import make_chain
+from clp_aug.mattes import Matte, make_chain
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
-from clp_aug.sharding import Staging, check_space, plan_copies
+from clp_aug.sharding import Copy, Staging, check_space, plan_copies
 from clp_aug.stages import Block, Stages
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -41,11 +42,13 @@ class Plan:
     """Everything that is settled before a picture is decoded."""
 
     config: AugmentConfig  # with size and matte filled in
+    size: int
+    matte: str
     dataset: Dataset
     split: Split
-    copies: list  # per meta original, the copies to make
+    copies: list[list[Copy]]  # per meta original, the copies to make
     fills: tuple[str, ...]
-    chain: list
+    chain: list[Matte]
 
     @property
     def rows(self) -> int:
@@ -91,12 +94,13 @@ def read(config: AugmentConfig) -> Plan:
         raise UsageError(
             f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
         )
-    config = dataclasses.replace(config, matte=matte, size=config.size or default_size(dataset, split.meta))
+    size = config.size or default_size(dataset, split.meta)
+    config = dataclasses.replace(config, matte=matte, size=size)
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
     for options in options_in_use(config).values():
         options.prepare()
     fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
-    return Plan(config, dataset, split, copies, fills, make_chain(matte))
+    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte))
 
 
 def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
@@ -154,14 +158,16 @@ def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, p
 def stages(plan: Plan, staging: Staging) -> Stages:
     """Return the task of the workers."""
     split = plan.split
-    return Stages(plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, staging)
+    return Stages(
+        plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, plan.size, plan.matte, staging
+    )
 
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
     """SHARD: lay the file out at its full size, and fill in what is known before a picture is decoded."""
     samples, split, config = plan.dataset.samples, plan.split, plan.config
-    sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": config.size, "W": config.size}
-    check_space(staging.shard.parent, plan.rows * config.size**2 * 3 + len(split.meta) * config.size**2)
+    sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": plan.size, "W": plan.size}
+    check_space(staging.shard.parent, plan.rows * plan.size**2 * 3 + len(split.meta) * plan.size**2)
     original = np.repeat(split.meta, 1 + config.ratio)
     kinds = [kind for copies in plan.copies for kind in (ORIGINAL, *(copy.kind for copy in copies))]
     known = {
@@ -203,14 +209,14 @@ def check_fallbacks(plan: Plan, staging: Staging) -> None:
 
 def summarise(plan: Plan, staging: Staging) -> Outcome:
     """Count what became of the mattes and of the fills asked for."""
-    ratio = plan.config.ratio
+    ratio, split = plan.config.ratio, plan.split
     outcomes = Counter(boxes_of(staging, ratio, "outcome").tolist())
     sources = Counter(boxes_of(staging, ratio, "box_source").tolist())
     asked = np.array([[0, *(plan.fills.index(copy.fill) for copy in copies)] for copies in plan.copies])
     return Outcome(
         staging.shard,
         plan.rows,
-        {use: plan.split.report[use] for use in ("train", "meta", "val", "test")},
+        {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)},
         remarks_of(plan.dataset, plan.split, plan.config),
         {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
         {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
@@ -234,12 +240,12 @@ def make_header(plan: Plan) -> Header:
     )
 
 
-def clusters(plan: Plan) -> dict:
+def clusters(plan: Plan) -> dict[str, Any]:
     """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
     return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
 
 
-def staging_key(plan: Plan) -> dict:
+def staging_key(plan: Plan) -> dict[str, Any]:
     """Return what must not change between a killed run and the one that goes on."""
     header = make_header(plan)
     return {

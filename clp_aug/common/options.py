@@ -15,45 +15,36 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 
-class NameList(click.ParamType):
-    """A comma list of names, as a tuple."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split "grey,tile" into its names."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
+def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a comma list: "grey,tile" has two."""
+    return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-class NumberList(click.ParamType):
-    """A comma list of whole numbers, as a tuple."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Split "32,64" into its numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: expected whole numbers with commas between them, 32,64 for instance", param, ctx)
+def numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the whole numbers of a comma list, "32,64" for instance."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        reason = f"{value!r}: expected whole numbers with commas between them, 32,64 for instance"
+        raise click.BadParameter(reason) from None
 
 
-LISTS = {tuple[str, ...]: NameList(), tuple[int, ...]: NumberList()}
+LISTS: dict[object, Callable[[Any], Any]] = {tuple[str, ...]: names, tuple[int, ...]: numbers}
 
 
-def options_of(owner: type, *names: str) -> Callable[[Command], Command]:
-    """Give a command the options of some settings, in the order of the names; without names, those marked `option`.
+def options_of(owner: type, *wanted: str) -> Callable[[Command], Command]:
+    """Give a command the options of some settings, in the order of their names; without names, those marked `option`.
 
     owner: a dataclass of `setting`s. Values arrive at the command as the fields' types, None for what is not given and
     has no default; an option of several paths may be repeated. Ranges are checked when the settings are made.
     """
     fields = fields_of(owner)
-    chosen = names or tuple(name for name, field in fields.items() if about(field).option)
+    shown = wanted or tuple(name for name, field in fields.items() if about(field).option)
 
     def decorate(command: Command) -> Command:
-        for name in reversed(chosen):  # decorators apply from the innermost outwards
+        for name in reversed(shown):  # decorators apply from the innermost outwards
             command = option_of(owner, name)(command)
         return command
 
@@ -70,7 +61,7 @@ def option_of(owner: type, name: str) -> Callable[[Command], Command]:
         return click.option(flag, name, is_flag=True, help=text)
     if hints_of(owner)[name] == tuple[Path, ...]:
         return click.option(flag, name, type=PATH, multiple=True, required=field.default is MISSING, help=text)
-    types = {Path: PATH, tuple: LISTS.get(hints_of(owner)[name])}
+    types: dict[object, Any] = {Path: PATH, tuple: LISTS.get(hints_of(owner)[name])}
     if field.default is MISSING:
         return click.option(flag, name, type=types.get(kind, kind), required=True, help=text)
     return click.option(flag, name, type=types.get(kind, kind), default=field.default, help=text)

@@ -9,6 +9,7 @@ All boxes are pixels of the picture as READ delivers it at the shard's size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 SCHEMA_VERSION = "1.0"
 IMAGE_LAYOUT = "NHWC-uint8-RGB"
@@ -78,8 +79,8 @@ class Header:
     group_names: tuple[str, ...]
     fills: tuple[str, ...]
     box_sources: tuple[str, ...]
-    settings: dict
-    matte: dict
+    settings: dict[str, Any]
+    matte: dict[str, str | None]
     fingerprint: str
     seed: int
     tool_version: str

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -127,7 +128,7 @@ def read_header(path: Path, file: h5py.File) -> Header:
 
     Text has a fixed length: the heap of variable-length text has no checksum, and HDF5 hangs or dies on a damaged one.
     """
-    values: dict = {}
+    values: dict[str, Any] = {}
     for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES, *schema.INT_ATTRIBUTES):
         if name not in file.attrs:
             raise refuse(path, f"attribute {name} is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from clp_aug.fills.inpainting import fill_by
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.nets.shipped import SHIPPED, shipped_path
+
+if TYPE_CHECKING:
+    from clp_aug.nets.contextual_attention import ContextualAttentionNet
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materi
 
 
 @lru_cache(maxsize=1)
-def load_inpainter(weights: Path | None, layout: str):
+def load_inpainter(weights: Path | None, layout: str) -> ContextualAttentionNet:
     """Return the network that comes with the package, or that of a file of `clp-fit inpainter` or of a published one.
 
     It is loaded once a process. Raises InputError for a file that is neither, or shipped weights that changed.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from clp_aug.contract.errors import InputError
 from clp_aug.fills.inpainting import fill_by
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STRIDE = 8  # sides must be multiples of it
 
@@ -41,7 +46,7 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
 
     network = load_lama(options.lama_weights)
 
-    def padded(picture, hole):
+    def padded(picture: Tensor, hole: Tensor) -> Tensor:
         height, width = hole.shape[2:]
         picture, hole = (F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), "replicate") for x in (picture, hole))
         try:
@@ -57,7 +62,7 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
 
 
 @lru_cache(maxsize=1)
-def load_lama(weights: Path):
+def load_lama(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the network of a TorchScript archive, as published ("big-lama.pt"), loaded once a process.
 
     Raises InputError for a file that is none. Such an archive holds a program: take it from whom you trust.

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -102,7 +103,8 @@ def source_of(config: GltConfig) -> Dataset:
     if config.source in DATASETS and config.source != "folder":
         return load_dataset(config.source, config.root)
     place = config.root or Path(config.source)
-    place = place if place.is_dir() else find_root(config.source, config.root)
+    if not place.is_dir():
+        place = find_root(config.source, config.root) or place
     return folder.load(place, place.resolve().name, hold_out=False)
 
 
@@ -182,13 +184,13 @@ def copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def write_files(where: Path, made: Benchmark, classes: list[str], about: dict, names: dict[int, str]) -> None:
+def write_files(where: Path, made: Benchmark, classes: list[str], about: dict[str, Any], names: dict[int, str]) -> None:
     """Write the files of both training sets, in the published form plus "generator": how they were made.
 
     classes: names by rank; names: row -> relative path of its picture.
     """
     for kind, splits in made.sets.items():
-        content: dict = {
+        content: dict[str, Any] = {
             "generator": about,
             "id2cat": {str(i): name for i, name in enumerate(classes)},
             "cat2id": {name: str(i) for i, name in enumerate(classes)},
