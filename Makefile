@@ -6,7 +6,7 @@ DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
 TRAINING := --epochs 10 --batch-size 50 --saliency-interval 5
 
-.PHONY: test demo lint methods clean
+.PHONY: test demo lint docs clean
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,7 +17,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 demo: $(VENV)/installed
 	rm -rf $(DEMO)
@@ -27,8 +27,9 @@ demo: $(VENV)/installed
 	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --set omega_start=background --set omega_lr=1e-4 --out $(DEMO)/clp
 	@echo "The tables above are ERM and CLP; open $(DEMO)/sheet.html to see what the meta set looks like."
 
-methods: $(VENV)/installed
+docs: $(VENV)/installed
 	$(BIN)/clp-train --list-methods --markdown > docs/methods.md
+	$(BIN)/clp-train --list-settings --markdown > docs/settings.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -18,19 +18,22 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from clp_aug.common.memory import keep_freed_memory
-from clp_train.algorithm import step
+from clp_train.algorithm.method import Context
 from clp_train.algorithm.second_order import input_gradient
+from clp_train.algorithm.step import train_step
 from clp_train.algorithm.table import TrainTable
-from clp_train.config import TrainConfig
+from clp_train.config import make_config
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import Batch
+from clp_train.running.assembly import step_rule
 
 CLASSES, SIDE = 10, 32
 FORWARD, LAGGED = {"hypergradient": "forward"}, {"meta_step": "lagged"}
@@ -73,32 +76,28 @@ class Row:
     """One way to step, with its own network and method."""
 
     def __init__(self, name: str, model: str, pictures: int, channels_last: bool) -> None:
-        self.config = TrainConfig(meta=Path("none"), model=model, **ROWS[name])
+        config = make_config({"meta": "none", "model": model, **ROWS[name]})
         self.network = build_model(model, CLASSES, [0.5] * 3, [0.25] * 3, generator_for(0, 0, "network")).train()
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = self.network.to(memory_format=layout)
         self.train, self.meta = batch_of(pictures, 0), batch_of(pictures, 1, 3)
-        self.method = build_method(
-            self.config, TrainTable(self.train.label, self.train.label, CLASSES, CLASSES), generator_for(0, 0, "method")
-        )
+        table = TrainTable(self.train.label, self.train.label, CLASSES, CLASSES)
+        context = Context(
+            config.method, table, generator_for(0, 0, "method"), sgd=config.sgd, meta_step=config.meta_step,
+            saliency=config.saliency,
+        )  # fmt: skip
+        self.method, self.rule = build_method(config.options, context), step_rule(config)
+        if "torch's own" in name:
+            self.rule = replace(self.rule, twice=PlainSecondOrder)
         self.optimiser = torch.optim.SGD(self.network.parameters(), 0.1, 0.9, weight_decay=5e-4)
         self.layout, self.steps = layout, 0
 
-        self.second_order = PlainSecondOrder if "torch's own" in name else step.second_order
-
     def step(self) -> float:
         """Do one step and return its seconds."""
-        step.second_order, ours = self.second_order, step.second_order
-        try:
-            return self._step()
-        finally:
-            step.second_order = ours
-
-    def _step(self) -> float:
         train = Batch(**{**vars(self.train), "images": self.train.images.clone().contiguous(memory_format=self.layout)})
         start = time.perf_counter()
         meta = self.meta if self.method.learned else None
-        step.train_step(self.network, self.method, self.optimiser, train, meta, self.config, self.steps)
+        train_step(self.network, self.method, self.optimiser, train, meta, self.rule, self.steps)
         self.steps += 1
         return time.perf_counter() - start
 

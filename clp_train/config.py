@@ -106,7 +106,7 @@ class TrainConfig:
         Settings of RECORD that the method does not have are those of a preset, else the defaults of `DEFAULTS_OF`.
         """
         others = {name: field.default for name, field in fields_of(options_of(DEFAULTS_OF)).items()}
-        known = others | dict(self.spare) | self.flat()
+        known = others | self.flat() | dict(self.spare)
         own = {name: value for name, value in self.given.items() if name not in RECORD}
         return {name: plain(known[name]) for name in RECORD} | {"options": own}
 
@@ -162,9 +162,7 @@ def make_config(
     known = settings_of(method)
     for name in (*asked, *pairs):
         require_used(method, known, name, pairs.get(name, asked.get(name)))
-    spare = {name: value for name, value in shared.items() if name not in known}
-    for name in spare:
-        require_known(name, known)
+    spare = {name: spared(name, value, known) for name, value in shared.items() if name not in known}
     values = {name: typed(known[name], name, value) for name, value in (shared | asked).items() if name in known}
     values |= {name: from_text(known[name], name, text) for name, text in pairs.items()}
     if "meta" not in values:
@@ -218,9 +216,20 @@ def require_used(method: str, known: Mapping[str, type], name: str, value: objec
 
 def require_known(name: str, known: Mapping[str, type]) -> None:
     """Raise UsageError for a setting that no method has, with its nearest match."""
-    if name not in known and not methods_with(name):
+    of_a_room = any(name in fields_of(owner) for owner in ROOMS.values())
+    if name not in known and not of_a_room and not methods_with(name):
         everything = dict.fromkeys([*known, *itertools.chain(*map(settings_of, METHODS))])
         raise UsageError(f"unknown setting {name!r}: {suggestion(everything, name)}{LIST}")
+
+
+def spared(name: str, value: object, known: Mapping[str, type]) -> object:
+    """Return the value of a preset's setting that the method does not use, as its type where results record it.
+
+    Raises UsageError for a setting that no method has.
+    """
+    require_known(name, known)
+    owners = (*ROOMS.values(), options_of(DEFAULTS_OF))
+    return next((typed(owner, name, value) for owner in owners if name in fields_of(owner)), value)
 
 
 def require_effect(name: str, flat: Mapping[str, Any], known: Mapping[str, type]) -> None:

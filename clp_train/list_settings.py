@@ -15,7 +15,7 @@ INTRODUCTION = """# Settings
 
 Every setting of `clp-train`: its name in TOML files, in result.json and in Python, how the command line gives it, its
 default, what it does, its valid values and its source. A setting that a method does not use is refused, and so is one
-that has no effect beside the others. This page is `make settings`.
+that has no effect beside the others. This page is `make docs`.
 """
 WIDTH = 100
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clp_aug import __version__
 from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_aug.contract.errors import ClpError, InputError, UsageError
-from clp_train.bench.spec import SCALES, names, read_table
+from clp_train.bench.spec import SCALES, Table, names, read_table
+
+if TYPE_CHECKING:
+    from clp_train.bench.orders import Order
+    from clp_train.bench.queue import Job, Progress
+    from clp_train.bench.scores import Result
 
 ALL = "all"
 PATH = click.Path(path_type=Path)
@@ -52,53 +59,76 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--dry-run", is_flag=True, help="Say what would be run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("what is finished stays; give the same command again to go on")
-def bench(table, scale, seeds, methods, columns, work, out, workers, threads, extend, dry_run, quiet):
+def bench(
+    table: str,
+    scale: str,
+    seeds: str,
+    methods: str,
+    columns: str,
+    work: Path,
+    out: Path,
+    workers: int | None,
+    threads: int,
+    extend: bool,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
     """Make a table or a figure of the paper, all of them, or one of yours (FILE.toml); killed, it goes on where it was.
 
     clp-bench table2 --seeds 1 --methods erm,meta-lp,clp
     """
-    from clp_train.bench.jobs import plan
-    from clp_train.bench.known import check_kept, key_of, known_results, of_same_data, shared_results, still_to_do
-    from clp_train.bench.queue import SHARDS, jobs_of
-    from clp_train.bench.scores import collect
-    from clp_train.bench.write import TABLE
+    from clp_train.bench.orders import (
+        check_nothing_is_lost,
+        jobs_to_do,
+        orders_of,
+        shard_jobs,
+        with_known_results,
+        without_other_data,
+    )
 
-    tables = [read_table(name) for name in (names() if table == ALL else (table,))]
-    if table == ALL:
-        for one in tables:
-            if not one.at(scale):
-                click.echo(f"{one.name}: left out, it has no settings of scale {scale}")
-        tables = [one for one in tables if one.at(scale)]
-    chosen = [plan(one, scale, seeds_of(seeds), work, words(methods), words(columns)) for one in tables]
-    known = [known_results(one, scale, folder_of(one, scale, out) / TABLE) if extend else [] for one in tables]
+    tables = tables_to_make(table, scale)
+    orders = orders_of(tables, scale, seeds_of(seeds), work, out, words(methods), words(columns))
     if extend:
-        known = [there + shared_results(runs, there, scale, out) for there, runs in zip(known, chosen, strict=True)]
+        orders = with_known_results(orders, scale, out)
     if extend and not dry_run:  # shards first: they tell whether the data are those of the tables
-        shards = [job for job in jobs_of([run for runs in chosen for run in runs]) if job.row == SHARDS]
-        work_off_with_bar(shards, workers, threads, quiet)
-        known = [of_same_data(there, runs) for there, runs in zip(known, chosen, strict=True)]
-    todo = [still_to_do(runs, there) for runs, there in zip(chosen, known, strict=True)]
-    for one, runs, there in zip(tables, todo, known, strict=True):
-        places = {key_of(result) for result in there} | {(run.row, run.column, run.seed, run.protocol) for run in runs}
-        check_kept(one, folder_of(one, scale, out) / TABLE, places)
-    jobs = jobs_of([run for runs in todo for run in runs])
-    if not dry_run:
-        for folder, option in ((work, "--work"), (out, "--out")):
-            make_folder(folder, option)
+        work_off_with_bar(shard_jobs(orders), workers, threads, quiet)
+        orders = without_other_data(orders)
+    check_nothing_is_lost(orders)
+    jobs = jobs_to_do(orders)
     if dry_run:
-        for job in jobs:
-            click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
-        click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
+        say_what_is_done(jobs)
         return
+    make_folder(work, "--work")
+    make_folder(out, "--out")
     failed = work_off_with_bar(jobs, workers, threads, quiet)
-    for made, reason in failed.items():
-        click.echo(f"{made}: {reason}", err=True)
-    for one, runs, there in zip(tables, todo, known, strict=True):
-        results = there + collect(runs)
-        if results:
-            click.echo(f"wrote {finished(one, scale, results, out)}")
+    say_what_failed(failed)
+    write_finished(orders, scale)
     if failed:
         raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
+
+
+def tables_to_make(name: str, scale: str) -> list[Table]:
+    """Return the table of a name, or all that have settings of a scale, and say which have none."""
+    if name != ALL:
+        return [read_table(name)]
+    tables = [read_table(one) for one in names()]
+    for table in tables:
+        if not table.at(scale):
+            click.echo(f"{table.name}: left out, it has no settings of scale {scale}")
+    return [table for table in tables if table.at(scale)]
+
+
+def say_what_is_done(jobs: Sequence[Job]) -> None:
+    """Print each job with whether it is done, then how many are."""
+    for job in jobs:
+        click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
+    click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
+
+
+def say_what_failed(failed: Mapping[str, str]) -> None:
+    """Print on stderr what could not be made, and why."""
+    for made, reason in failed.items():
+        click.echo(f"{made}: {reason}", err=True)
 
 
 def make_folder(folder: Path, option: str) -> None:
@@ -109,7 +139,7 @@ def make_folder(folder: Path, option: str) -> None:
         raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another {option}") from None
 
 
-def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> dict[str, str]:
+def work_off_with_bar(jobs: Sequence[Job], workers: int | None, threads: int, quiet: bool) -> dict[str, str]:
     """Work the jobs off under a bar that says what is left; return what failed, and why."""
     from clp_train.bench.queue import cores, seconds_left, work_off
 
@@ -117,7 +147,7 @@ def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> d
     with progress_bars(quiet) as bar:
         task = bar.add_task("BENCH", total=len(jobs))
 
-        def on_change(progress) -> None:
+        def on_change(progress: Progress) -> None:
             left = seconds_left(jobs, progress, count)
             shown = "" if left is None else f", {left / 3600:.1f} h left"
             failed = f", {len(progress.failed)} failed" if progress.failed else ""
@@ -126,19 +156,23 @@ def work_off_with_bar(jobs, workers: int | None, threads: int, quiet: bool) -> d
         return work_off(jobs, count, threads, on_change).failed
 
 
-def folder_of(table, scale: str, out: Path) -> Path:
-    """Return where a finished table lies."""
-    return out / f"{table.name}-{scale}"
+def write_finished(orders: Sequence[Order], scale: str) -> None:
+    """Write each table that has results, and say where."""
+    from clp_train.bench.scores import collect
+
+    for order in orders:
+        results = order.known + collect(order.to_do)
+        if results:
+            click.echo(f"wrote {finished(order.table, scale, results, order.folder)}")
 
 
-def finished(table, scale: str, results: list[dict], out: Path) -> Path:
+def finished(table: Table, scale: str, results: list[Result], folder: Path) -> Path:
     """Write a table of results and its figure; return its Markdown. Raises what the checks below raise."""
     from clp_train.bench.figures import write_figure
     from clp_train.bench.known import check_kept, check_one_data, key_of
     from clp_train.bench.scores import check_splits
     from clp_train.bench.write import TABLE, write_table
 
-    folder = folder_of(table, scale, out)
     check_kept(table, folder / TABLE, {key_of(result) for result in results})
     check_one_data(results)
     check_splits(table, results)

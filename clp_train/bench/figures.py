@@ -6,24 +6,31 @@ import io
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import pick
 from clp_train.bench.jobs import COMMON
-from clp_train.bench.scores import Cell, cells
+from clp_train.bench.scores import Result, cells
 from clp_train.bench.spec import Table
-from clp_train.bench.write import FIGURE
+from clp_train.bench.write import FIGURE, Part
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANEL = (4.6, 3.4)  # inches
 TITLE, LABEL = 44, 20  # letters a line, of a panel's title and of a row's name beside it
-SETTINGS = {"svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+# matplotlib types these names as literals from 3.11 on, as texts before
+SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False
+}  # fmt: skip
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 
 
-def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Path]:
+def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[Path]:
     """Write figure.svg and figure.png into a folder and return their paths; nothing for a table without a figure.
 
     One panel a column that was run. Raises UsageError for an unknown drawing.
@@ -55,23 +62,27 @@ def write_figure(table: Table, results: Sequence[dict], folder: Path) -> list[Pa
     return paths
 
 
-def dots(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
+def dots(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
     """Draw a row's mean with the spread over seeds, and a dot a seed, the first row at the top. Figs. 7 and 9.
 
     No bars: they would have to start at zero, where what a part of the method does cannot be seen.
     """
-    shown = [(table.rows[row].title, columns[column]) for row, columns in found.items() if columns[column].values]
-    for place, (_, cell) in enumerate(shown):
-        axes.errorbar(cell.mean, place, xerr=cell.sd, fmt="D", color=COLOURS[0], capsize=3)
+    shown = [
+        (table.rows[row].title, columns[column], mean)
+        for row, columns in found.items()
+        if (mean := columns[column].mean) is not None
+    ]
+    for place, (_, cell, mean) in enumerate(shown):
+        axes.errorbar(mean, place, xerr=cell.sd, fmt="D", color=COLOURS[0], capsize=3)
         seeds = [cell.values[seed] for seed in sorted(cell.values)]
         axes.plot(seeds, [place] * len(seeds), "o", color=COLOURS[1], alpha=0.6, zorder=3)
-    axes.set_yticks(range(len(shown)), [textwrap.fill(title, LABEL) for title, _ in shown])
+    axes.set_yticks(range(len(shown)), [textwrap.fill(title, LABEL) for title, _, _ in shown])
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(table.columns[column].measure + ", %, last epoch")
 
 
-def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell]], results) -> None:
+def lines(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
     """Draw the rows' means over their x, with the spread over seeds. Fig. 8."""
     points = sorted(
         (table.rows[row].x, cells[column].mean, cells[column].sd or 0)
@@ -85,7 +96,7 @@ def lines(axes, table: Table, column: str, found: Mapping[str, Mapping[str, Cell
     axes.set_ylabel(table.columns[column].measure + ", %, last epoch")
 
 
-def classes(axes, table: Table, column: str, found, results) -> None:
+def classes(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
     """Draw each row's accuracy a class, from the rarest to the commonest in training. Fig. 4."""
     width = 0.8 / max(len(table.rows), 1)
     for i, row in enumerate(table.rows):
@@ -97,13 +108,13 @@ def classes(axes, table: Table, column: str, found, results) -> None:
     explain(axes)
 
 
-def explain(axes) -> None:
+def explain(axes: Axes) -> None:
     """Add a legend if there is anything to explain."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
 
 
-def per_class(runs: Sequence[dict], split: str) -> list[float]:
+def per_class(runs: Sequence[Result], split: str) -> list[float]:
     """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's.
 
     NaN, which is not drawn, for a class without pictures.
@@ -113,7 +124,7 @@ def per_class(runs: Sequence[dict], split: str) -> list[float]:
     return [math.nan if None in values else 100 * statistics.fmean(values) for values in classes]
 
 
-def raised(axes, table: Table, column: str, found, results) -> None:
+def raised(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
     """Draw over the epochs of which share of pictures the perturbation raises the loss, by their labels. Fig. 5."""
     for i, row in enumerate(table.rows):
         for key, style, name in ((RIGHT_UP, "-", "right labels"), (WRONG_UP, "--", "wrong labels")):
@@ -128,7 +139,7 @@ def raised(axes, table: Table, column: str, found, results) -> None:
     explain(axes)
 
 
-def attention(axes, table: Table, column: str, found, results) -> None:
+def attention(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
     """Draw which share of Grad-CAM lies inside the boxes, with its spread, and the share that they take. Fig. 6."""
     shown = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
     shown = [
@@ -148,12 +159,12 @@ def attention(axes, table: Table, column: str, found, results) -> None:
     axes.set_ylabel("Grad-CAM inside the boxes, %")
 
 
-DRAWINGS: dict[str, Callable] = {
+DRAWINGS: dict[str, Callable[[Axes, Table, str, Part, Sequence[Result]], None]] = {
     "dots": dots, "lines": lines, "classes": classes, "raised": raised, "attention": attention
 }  # fmt: skip
 
 
-def runs_of(table: Table, results: Sequence[dict], row: str, column: str) -> list[dict]:
+def runs_of(table: Table, results: Sequence[Result], row: str, column: str) -> list[Result]:
     """Return the runs of one cell on the common protocol, by seed."""
     source = table.columns[column].shared or column
     runs = [r for r in results if (r["row"], r["column"], r["protocol"]) == (row, source, COMMON)]

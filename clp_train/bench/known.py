@@ -8,12 +8,15 @@ from pathlib import Path
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.shards import ShardReader
 from clp_train.bench.jobs import COMMON, Run, plan
-from clp_train.bench.scores import read_results
+from clp_train.bench.scores import Result, read_results
 from clp_train.bench.spec import Table
 from clp_train.bench.write import TABLE
 
+Place = tuple[str, str, int, str]
+"""What a result stands for in its table: row, column, seed, protocol."""
 
-def known_results(table: Table, scale: str, path: Path) -> list[dict]:
+
+def known_results(table: Table, scale: str, path: Path) -> list[Result]:
     """Return those results of a table.json that today's code, settings and tables would give again.
 
     No file means none. Raises InputError for a file that is no such table.
@@ -26,7 +29,7 @@ def known_results(table: Table, scale: str, path: Path) -> list[dict]:
     return [result for result in results if place_of(result) in current]
 
 
-def shared_results(runs: Sequence[Run], known: Sequence[dict], scale: str, out: Path) -> list[dict]:
+def shared_results(runs: Sequence[Run], known: Sequence[Result], scale: str, out: Path) -> list[Result]:
     """Return what any finished table of a scale below `out` holds of runs that no known result is of.
 
     One training may stand in several tables: its result is given again as that of the row and column that ask for it.
@@ -40,20 +43,20 @@ def shared_results(runs: Sequence[Run], known: Sequence[dict], scale: str, out: 
     ]
 
 
-def of_same_data(results: Sequence[dict], runs: Sequence[Run]) -> list[dict]:
+def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]:
     """Return the results without those of a column whose shards, as they lie on disk, are of other data."""
     shards = {run.column: run.shard.path for run in runs if run.shard.path.exists()}
     here = {column: ShardReader(path).header.fingerprint for column, path in shards.items()}
     return [result for result in results if here.get(result["column"], result["fingerprint"]) == result["fingerprint"]]
 
 
-def still_to_do(runs: Sequence[Run], results: Sequence[dict]) -> list[Run]:
+def still_to_do(runs: Sequence[Run], results: Sequence[Result]) -> list[Run]:
     """Return the runs that no result is of."""
     there = {place_of(result) for result in results}
     return [run for run in runs if (run.folder.name, run.row, run.column) not in there]
 
 
-def check_kept(table: Table, path: Path, places: set[tuple]) -> None:
+def check_kept(table: Table, path: Path, places: set[Place]) -> None:
     """Raise UsageError if a table.json holds what a new one with these places would not: nothing is lost unasked.
 
     places: row, column, seed and protocol of each run of the new one. Rows and columns that the table no longer has do
@@ -69,14 +72,14 @@ def check_kept(table: Table, path: Path, places: set[tuple]) -> None:
         )
 
 
-def key_of(result: dict) -> tuple[str, str, int, str]:
+def key_of(result: Result) -> Place:
     """Return what a result stands for in its table: row, column, seed, protocol."""
     return result["row"], result["column"], result["seed"], result.get("protocol", COMMON)
 
 
-def check_one_data(results: Sequence[dict]) -> None:
+def check_one_data(results: Sequence[Result]) -> None:
     """Raise InputError where the runs of a column are on different data, which cannot be compared."""
-    seen: dict[str, dict[str, dict]] = {}
+    seen: dict[str, dict[str, Result]] = {}
     for result in results:
         seen.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
     for column, by_data in seen.items():
@@ -88,6 +91,6 @@ def check_one_data(results: Sequence[dict]) -> None:
             )
 
 
-def place_of(result: dict) -> tuple[str, str, str]:
+def place_of(result: Result) -> tuple[str, str, str]:
     """Return a result's run, row and column; one run may stand in several rows and columns."""
     return result["run"], result["row"], result["column"]

@@ -105,8 +105,8 @@ class Running:
     """A job in its process."""
 
     job: Job
-    process: subprocess.Popen
-    lock: IO
+    process: subprocess.Popen[bytes]
+    lock: IO[str]
     start: float
 
 

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import ttest_rel
 
@@ -17,6 +18,8 @@ from clp_train.bench.spec import Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.run_folder import RESULT
 
+Result = dict[str, Any]
+"""What is kept of one run, plain JSON: what `small` returns."""
 WHENS = ("last", "selected", "best_on_test")
 LOWER = ("error",)
 """Measures that are better when they are lower."""
@@ -26,12 +29,12 @@ CURVES = (RIGHT_UP, WRONG_UP)
 OWN_METHOD = "clp"
 
 
-def collect(runs: Sequence[Run]) -> list[dict]:
+def collect(runs: Sequence[Run]) -> list[Result]:
     """Return the small result of each run that is done, plain JSON."""
     return [small(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()]
 
 
-def small(run: Run, result: dict) -> dict:
+def small(run: Run, result: dict[str, Any]) -> Result:
     """Return what a table needs of a run's result, and where it came from; no path."""
     metrics = {}
     for when in WHENS:
@@ -71,7 +74,7 @@ class Cell:
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
 
-def cells(table: Table, results: Sequence[dict], when: str) -> dict[str, dict[str, Cell]]:
+def cells(table: Table, results: Sequence[Result], when: str) -> dict[str, dict[str, Cell]]:
     """Return row -> column -> cell at one moment of the runs, a moment of WHENS.
 
     A run whose data have no validation pictures has nothing selected: its last epoch counts.
@@ -91,7 +94,7 @@ def cells(table: Table, results: Sequence[dict], when: str) -> dict[str, dict[st
     return tested(table, found)
 
 
-def figure(result: dict, measure: str, split: str, when: str) -> float | None:
+def figure(result: Result, measure: str, split: str, when: str) -> float | None:
     """Return one figure of a run in percent, None if it has none."""
     metrics = result["metrics"].get(when, {}).get(split)
     if metrics is None and when == "selected":
@@ -104,7 +107,7 @@ def figure(result: dict, measure: str, split: str, when: str) -> float | None:
     return None if metrics.get(key) is None else 100 * metrics[key]
 
 
-def check_splits(table: Table, results: Sequence[dict]) -> None:
+def check_splits(table: Table, results: Sequence[Result]) -> None:
     """Raise InputError for a column with runs, none of which was measured on the split that it names."""
     for name, column in table.columns.items():
         of_column = [result["metrics"]["last"] for result in results if result["column"] == (column.shared or name)]
@@ -148,8 +151,8 @@ def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[st
 def best_other(table: Table, found: Mapping[str, Mapping[str, Cell]], column: str) -> str | None:
     """Return the row with the best rank that is not of the project's own method, None if there is none."""
     others = [row for row, spec in table.rows.items() if spec.method != OWN_METHOD]
-    ranks = {row: found[row][column].rank for row in others if found[row][column].rank}
-    return min(ranks, key=ranks.get) if ranks else None
+    ranks = {row: rank for row in others if (rank := found[row][column].rank)}
+    return min(ranks, key=ranks.__getitem__) if ranks else None
 
 
 def holm(values: Iterable[float]) -> list[float]:
@@ -173,7 +176,7 @@ class Cost:
     ratio: float | None
 
 
-def costs(table: Table, results: Sequence[dict]) -> dict[str, dict[str, Cost]]:
+def costs(table: Table, results: Sequence[Result]) -> dict[str, dict[str, Cost]]:
     """Return what each row that has runs costs on the common protocol, by preset: another network is another time."""
     plain = next((row for row, spec in table.rows.items() if spec.method == "erm"), None)
     times: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
@@ -183,7 +186,7 @@ def costs(table: Table, results: Sequence[dict]) -> dict[str, dict[str, Cost]]:
             of_row[r["column"], r["seed"]] = r["cpu_seconds"] / max(1, r["epochs"])
     found: dict[str, dict[str, Cost]] = {}
     for preset, rows in times.items():
-        base = rows.get(plain, {})
+        base = {} if plain is None else rows.get(plain, {})
         for row, seconds in rows.items():
             ratios = [value / base[where] for where, value in seconds.items() if where in base]
             ratio = statistics.median(ratios) if ratios else None
@@ -191,13 +194,13 @@ def costs(table: Table, results: Sequence[dict]) -> dict[str, dict[str, Cost]]:
     return found
 
 
-def preset_of(result: dict) -> str:
+def preset_of(result: Result) -> str:
     """Return the preset that a run started from, nothing for none."""
     named = [value for option, value in itertools.pairwise(result["train"]) if option == "--preset"]
     return named[-1] if named else ""
 
 
-def read_results(path: Path) -> list[dict]:
+def read_results(path: Path) -> list[Result]:
     """Return the results that a table.json holds. Raises InputError for a file that is none."""
     try:
         runs = json.loads(path.read_text())["runs"]

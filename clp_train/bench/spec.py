@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clp_aug.common.settings import read
 from clp_aug.common.toml import named_files, read_named
@@ -102,7 +103,7 @@ def read_table(name: str) -> Table:
         raise InputError(f"table {path}: {error}") from None
 
 
-def table_of(name: str, found: dict) -> Table:
+def table_of(name: str, found: dict[str, Any]) -> Table:
     """Return a table of what TOML holds. Raises UsageError for what does not fit."""
     columns = {key: column_of(key, value) for key, value in found.pop("columns", {}).items()}
     rows = {key: row_of(key, value, columns) for key, value in found.pop("rows", {}).items()}
@@ -118,15 +119,15 @@ def table_of(name: str, found: dict) -> Table:
     return Table(name, columns=columns, rows=rows, **read(Table, found, name, ("name", "columns", "rows")))
 
 
-def column_of(name: str, found: dict) -> Column:
+def column_of(name: str, found: dict[str, Any]) -> Column:
     """Return a column. Raises UsageError for what does not fit."""
     scales = {key: Scale(**read(Scale, found.pop(key), f"{name}.{key}")) for key in SCALES if key in found}
-    column = Column(**read(Column, found, name, SCALES), **scales)
+    column = Column(**(read(Column, found, name, SCALES) | scales))
     pick(MEASURES, column.measure, f"measure of column {name}")
     return column
 
 
-def row_of(name: str, found: dict, columns: Mapping[str, Column]) -> Row:
+def row_of(name: str, found: dict[str, Any], columns: Mapping[str, Column]) -> Row:
     """Return a row. Raises UsageError for what does not fit."""
     quoted = found.pop("quoted", {})
     for column, value in quoted.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 
 from clp_aug.common.files import written_beside
-from clp_train.bench.scores import Cell, Cost, cells, costs, preset_of
+from clp_train.bench.scores import Cell, Cost, Result, cells, costs, preset_of
 from clp_train.bench.spec import MEASURES, Table, names
 from clp_train.bench.versions import code_version
 
@@ -25,9 +25,13 @@ ONE_FOR_BOTH = "Last epoch (also the one that is selected, where there are valid
 NOTHING = "-"
 TIMES = ("s an epoch", "cost")
 TABLE, FIGURE = "table.json", "figure.svg"
+Part = Mapping[str, Mapping[str, Cell]]
+"""The cells of one moment by row and column."""
+Costs = Mapping[str, Mapping[str, Cost]]
+"""What rows cost, by preset and row."""
 
 
-def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path) -> list[Path]:
+def write_table(table: Table, scale: str, results: Sequence[Result], folder: Path) -> list[Path]:
     """Write table.json, .md, .csv and .html into a folder and return their paths."""
     parts = {when: cells(table, results, when) for when in TITLES}
     parts = {when: part for when, part in parts.items() if any(c.values for row in part.values() for c in row.values())}
@@ -45,7 +49,7 @@ def write_table(table: Table, scale: str, results: Sequence[dict], folder: Path)
     return [folder / name for name in texts]
 
 
-def as_json(table: Table, scale: str, results: Sequence[dict]) -> str:
+def as_json(table: Table, scale: str, results: Sequence[Result]) -> str:
     """Return everything that the other forms are made of."""
     order = sorted(results, key=lambda r: (r["column"], r["row"], r["protocol"], r["seed"]))
     whole = {"table": table.name, "scale": scale, "code": code_version(), "runs": order}
@@ -76,7 +80,7 @@ def titled(parts: Mapping[str, object]) -> dict[str, str]:
     return {when: ONE_FOR_BOTH if when == "last" else TITLES[when] for when in parts if when != "selected"}
 
 
-def layout_of(table: Table, parts: Mapping[str, Mapping[str, Mapping[str, Cell]]]) -> dict[str, list[str]]:
+def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
     """Return what is shown of each column that has figures of ours: "paper" if quoted, "ours", "own" if any, "rank"."""
     found = {}
     for name in table.columns:
@@ -103,9 +107,9 @@ class Shown:
 
 def lines_of(
     table: Table,
-    part: Mapping[str, Mapping[str, Cell]],
+    part: Part,
     layout: Mapping[str, list[str]],
-    cost: Mapping[str, Mapping[str, Cost]],
+    cost: Costs,
 ) -> list[list[Shown]]:
     """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset."""
     lines = []
@@ -143,7 +147,7 @@ def time_heads(presets: Collection[str]) -> list[str]:
     return [(f"{name}: " if len(presets) > 1 else "") + what for name in presets for what in TIMES]
 
 
-def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[str, list[str]]) -> list[str]:
+def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping[str, list[str]]) -> list[str]:
     """Return what a reader must know: measures, seeds, what was cut, where the quoted figures come from, hours."""
     seeds = sorted({result["seed"] for result in results})
     hours = sum(result["seconds"] for result in results) / 3600
@@ -175,7 +179,7 @@ def remarks(table: Table, scale: str, results: Sequence[dict], layout: Mapping[s
     return lines
 
 
-def seeds_of_columns(results: Sequence[dict]) -> dict[str, int]:
+def seeds_of_columns(results: Sequence[Result]) -> dict[str, int]:
     """Return how many seeds each column with runs of its own has."""
     seen: dict[str, set[int]] = {}
     for result in results:
@@ -183,12 +187,12 @@ def seeds_of_columns(results: Sequence[dict]) -> dict[str, int]:
     return {column: len(seeds) for column, seeds in seen.items()}
 
 
-def rows_with_fewer_seeds(table: Table, results: Sequence[dict]) -> list[str]:
+def rows_with_fewer_seeds(table: Table, results: Sequence[Result]) -> list[str]:
     """Return "title (seeds)" of each row that has runs in a column, and fewer seeds there than another row."""
     seen: dict[str, dict[str, set[int]]] = {}
     for result in results:
         seen.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])
-    least = {}
+    least: dict[str, int] = {}
     for rows in seen.values():
         most = max(map(len, rows.values()))
         for row, seeds in rows.items():
@@ -202,7 +206,7 @@ def command_of(table: Table, scale: str) -> str:
     return f"clp-bench {table.name if table.name in names() else f'{table.name}.toml'} --scale {scale}"
 
 
-def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
+def as_markdown(table: Table, scale: str, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
     """Return the table as Markdown."""
     lines = [f"# {table.title}", "", f"Made by `{command_of(table, scale)}`.", ""]
     lines += [f"![{table.title}]({FIGURE})", ""] if table.draw else []
@@ -215,7 +219,7 @@ def as_markdown(table: Table, scale: str, results, parts, cost) -> str:
     return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
 
 
-def as_csv(table: Table, results, parts, cost) -> str:
+def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
     """Return one line a cell."""
     presets = {result["column"]: preset_of(result) for result in results}
     out = io.StringIO()
@@ -226,11 +230,13 @@ def as_csv(table: Table, results, parts, cost) -> str:
     for when, part in parts.items():
         for row, columns in part.items():
             for column, cell in columns.items():
-                own = cost.get(presets.get(table.columns[column].shared or column), {}).get(row)
+                preset = presets.get(table.columns[column].shared or column)
+                own = None if preset is None else cost.get(preset, {}).get(row)
                 writer.writerow([
                     when, row, column, table.columns[column].measure, number(cell.quoted), number(cell.mean),
                     number(cell.sd), len(cell.values), mean_of(cell.own).replace(NOTHING, ""),
-                    number(cell.rank), number(cell.p), number(own and own.seconds), number(own and own.ratio),
+                    number(cell.rank), number(cell.p), number(None if own is None else own.seconds),
+                    number(None if own is None else own.ratio),
                 ])  # fmt: skip
     return out.getvalue()
 
@@ -240,7 +246,7 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def as_html(table: Table, scale: str, results, parts, cost) -> str:
+def as_html(table: Table, scale: str, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
     """Return one page that needs nothing else, but the drawing of a figure beside it."""
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from clp_aug.common.settings import Settings, setting
@@ -22,6 +22,7 @@ from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.graded import SOURCES, Pairs, pairs_of
 from clp_train.methods.parts.present import present
+from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.samplers import repeated
 from clp_train.pictures.types import Batch, BoxedPictures
@@ -33,7 +34,7 @@ class Options(Settings):
 
     source: str = setting(
         "blend", "How graded pictures are made: both pictures blended, or the original revealed in part of the box.",
-        choices=tuple(SOURCES),
+        choices=SOURCES,
     )  # fmt: skip
     copies: int = setting(4, "Graded pictures from each counterfactual, each with a share of its own.", low=1)
     made: float = setting(
@@ -62,7 +63,7 @@ class AceLite(Method):
         self.seed = int(torch.randint(2**62, (), generator=generator))
         self.soft = torch.zeros(len(table.label), table.classes)
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         self.stage = stage
 
     def begin_stage(self, stage: int, scores: Scores) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from clp_aug.common.settings import Settings, setting
@@ -21,7 +21,7 @@ from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
 from clp_train.methods.parts.contrast import PARTS, ContrastSets, contrastive_loss
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import Batch
 
@@ -49,7 +49,7 @@ class CorrectNContrast(Method):
         self.stages = (Stage(share=options.first), Stage(share=1 - options.first, restart=True))
         self.predicted = table.label
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         self.stage = stage
 
     def begin_stage(self, stage: int, scores: Scores) -> None:
@@ -68,7 +68,7 @@ class CorrectNContrast(Method):
             return Terms()
         return Terms(weight=torch.full_like(view.logits[:, 0], 1 - self.options.contrast))
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         if self.stage == 0:
             return None
         units = F.normalize(out.features, dim=1).view(-1, PARTS, self.size, out.features.shape[1])

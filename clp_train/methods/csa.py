@@ -26,7 +26,7 @@ from clp_train.evaluating.gradcam import gradcam
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
 from clp_train.methods.parts.present import present
 from clp_train.models.heads import DualHead
-from clp_train.models.parts import Output, heads
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Batch
 
 JUDGES = ("first", "second", "mean")
@@ -83,16 +83,16 @@ class Csa(Method):
     def observe(self, view: View) -> None:
         self.progress = view.progress
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         loss = None
         if batch.second is not None:
             features = virtual_pass(network, {}, batch.second.images).features
-            loss = F.cross_entropy(second_logits(heads(network)[0], features), batch.second.label)
+            loss = F.cross_entropy(second_logits(network.head, features), batch.second.label)
         if self.progress >= self.options.start:
             self.keep(batch, out.logits.detach(), network)
         return loss
 
-    def keep(self, batch: Batch, logits: Tensor, network: nn.Module) -> None:
+    def keep(self, batch: Batch, logits: Tensor, network: Classifier) -> None:
         """Put the contexts of the pictures that the first head is sure about into the bank."""
         sure = logits.softmax(1).gather(1, batch.label[:, None]).squeeze(1) >= self.options.confidence
         if not sure.any():

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.stages import Stage
-from clp_train.models.parts import heads
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class WeightScaling(TwoStages):
 
     head = "scaled"
 
-    def enter(self, stage: int, network: nn.Module) -> None:
-        for name, values in heads(network)[0].named_parameters():
+    def enter(self, stage: int, network: Classifier) -> None:
+        for name, values in network.head.named_parameters():
             values.requires_grad_((name == "scale") == (stage == 1))
 
 

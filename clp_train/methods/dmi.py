@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
@@ -19,6 +19,7 @@ from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.methods.parts.noisy_losses import determinant_loss
+from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
 
 
@@ -56,7 +57,7 @@ class Dmi(Method):
         self.stages = (Stage(share=options.start), Stage(share=1 - options.start, rate=options.rate))
         self.label, self.tuning = label.numpy(), False
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         self.tuning = stage == 1
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:

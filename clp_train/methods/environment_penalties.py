@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
@@ -22,7 +22,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
 from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.samplers import even_batches
 from clp_train.pictures.types import Batch
@@ -109,7 +109,7 @@ class Aligned(Method):
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
         return None if self.part is None else even_batches(self.part.numpy(), batch_size, rng)
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         return self.options.strength * alignment(out.features, self.environment(batch.group))
 
 
@@ -141,7 +141,7 @@ class Annealed(Aligned):
         weight = even_weights(self.environment(view.group), view.logits.dtype)
         return Terms(weight=weight / max(1.0, self.strength()))
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         raw = self.strength() * self.difference(out, batch.label, self.environment(batch.group))
         return raw / max(1.0, self.strength())
 
@@ -170,7 +170,7 @@ class Narrowed(Invariant):
 
     options: IbIrm
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         plain = super().penalty(out, batch, network)
         if not self.past(self.options.bottleneck_anneal):
             return plain

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
@@ -21,6 +21,7 @@ from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
 from clp_train.methods.parts.present import present
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Glc(Method):
         self.transition = torch.zeros(table.classes, table.classes)
         self.correcting = False
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         self.correcting = stage == 1
 
     def begin_stage(self, stage: int, scores: Scores) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
@@ -23,7 +23,7 @@ from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
 from clp_train.methods.parts.moments import class_means
 from clp_train.methods.parts.present import present
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import Batch
 
@@ -96,7 +96,7 @@ class Ifl(Method):
     def terms(self, view: View) -> Terms:
         return Terms() if self.delta is None else Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor | None:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         if self.pull == 0:
             return None
         centres = present(self.centres_before, "centres").to(out.features)[batch.label]  # as the features are

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
@@ -16,7 +16,7 @@ from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.moments import FORMS, Moments, isda_delta
 from clp_train.methods.parts.present import present
-from clp_train.models.parts import heads
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Isda(Method):
         self.moments: Moments | None = None
         self.progress = 0.0
 
-    def enter(self, stage: int, network: nn.Module) -> None:
-        self.last = heads(network)[0]
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.last = network.head
         moments = self.moments or Moments.start(self.last.weight, self.covariance)
         self.moments = moments.to(self.last.weight.device)
 

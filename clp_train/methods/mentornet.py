@@ -25,7 +25,7 @@ from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import estimated_transition
 from clp_train.methods.parts.present import present
-from clp_train.models.parts import start_linear
+from clp_train.models.parts import Classifier, start_linear
 
 PREDEFINED = ("curriculum", ("pd",))
 LEAST_BURN_IN = 0.01  # of the data-driven curriculum, whose first stage it is
@@ -125,7 +125,7 @@ class DataDriven(MentorNet):
             start_linear(layer, generator)
         self.fitted = False
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         self.fitted = stage == 1
 
     def begin_stage(self, stage: int, scores: Scores) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import setting
 from clp_aug.contract.schema import ORIGINAL
@@ -21,6 +21,7 @@ from clp_train.methods import isda
 from clp_train.methods.parts.checks import require_exact_meta_step
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import isda_delta
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class MetaSaug(isda.Isda):
         self.start, self.rate = options.start, options.rate
         self.weights = effective_weights(counts, options.beta)
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         super().enter(stage, network)
         self.take_leaf()
 

@@ -21,7 +21,7 @@ from clp_train.algorithm.method import Context, Learner, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.checks import require_exact_meta_step, require_learning_body
 from clp_train.methods.parts.omega import OmegaRate
-from clp_train.models.parts import heads, start_linear
+from clp_train.models.parts import Classifier, start_linear
 
 HIDDEN = 100
 
@@ -60,9 +60,9 @@ class Mfrw(Learner):
         Method.__init__(self)  # the advisor is made once the width of the features is known
         self.options, self.classes, self.generator = options, classes, generator
 
-    def enter(self, stage: int, network: nn.Module) -> None:
+    def enter(self, stage: int, network: Classifier) -> None:
         if not self.learned:
-            self.make_advisor(heads(network)[0].in_features)
+            self.make_advisor(network.head.in_features)
 
     def make_advisor(self, features: int) -> None:
         """Make the advisor and its Adam."""

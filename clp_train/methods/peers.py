@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
@@ -24,7 +24,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.checks import require_learning_body
 from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
 from clp_train.methods.parts.present import present
-from clp_train.models.parts import Output
+from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Batch
 
 
@@ -76,7 +76,7 @@ class CoTeaching(Method):
         epoch = round(view.progress * self.epochs)
         self.share = kept_share(epoch, self.rate, self.options.ramp, self.options.exponent)
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         other = present(out.other, "output of the peer")
         first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
         count = kept_count(self.share, len(batch))
@@ -92,7 +92,7 @@ class JoCoR(CoTeaching):
 
     options: JointOptions
 
-    def penalty(self, out: Output, batch: Batch, network: nn.Module) -> Tensor:
+    def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         share, other = self.options.agreement, present(out.other, "output of the peer")
         first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
         apart = symmetric_divergence(out.logits, other.logits)

@@ -14,7 +14,7 @@ from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.models.heads import CausalNormHead
-from clp_train.models.parts import Output, heads
+from clp_train.models.parts import Classifier, Output
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Tde(Method):
     def __init__(self, options: Options) -> None:
         self.options = options
 
-    def enter(self, stage: int, network: nn.Module) -> None:
-        self.last = causal(heads(network)[0])
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.last = causal(network.head)
 
     def observe(self, view: View) -> None:
         self.last.mean.mul_(self.options.decay).add_(view.features.mean(0))

@@ -16,6 +16,6 @@ class BatchSettings(Settings):
 
     batch_size: int = setting(100, "Training pictures a step.", low=2, option=True)
     transform: str = setting(
-        "pad-crop-flip", "Random transform of pictures and boxes together.", choices=tuple(TRANSFORMS),
+        "pad-crop-flip", "Random transform of pictures and boxes together.", choices=TRANSFORMS,
         works_with=WHOLE_NETWORK,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Who should say what backgrounds tell, where a network starts from nothing? The built-in set, judged on val pictures.
 
-    python experiments/demo_backgrounds.py --work DIR [--seeds 0 1 2] [--rows PART ...]
+    python -m experiments.backgrounds.demo_backgrounds --work DIR [--seeds 0 1 2] [--rows PART ...]
 
 95 % of the rings stand before the temple, 95 % of the crosses before the garden; ResNet-8, ten epochs, as `make demo`.
 
@@ -16,29 +16,32 @@ Written after every run, so that it can be stopped and started again; no test pi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
-import runner
 import torch
-from searching import Row, arguments_of, search
 
+from clp_aug.common.progress import Watch
 from clp_train.models.parts import Output
-from clp_train.running import loop
+from clp_train.running.assembly import Assembly
+from experiments.common import runner
+from experiments.common.searching import Row, arguments_of, search
 
+RESULTS = Path(__file__).parent / "results"
+SETTINGS = {"epochs": 10, "batch_size": 50, "saliency_interval": 5}
 START = "omega_start=background"
 SMALL = "omega_lr=1e-4"
 SHARE = ("background_share=0", "background_step=3e-2")
 
 
-def linear_alone():
+def linear_alone(assembly: Assembly) -> Assembly:
     """Let the networks that learn backgrounds know nothing, so that the linear classifier is believed."""
 
-    def nothing(start, pictures, config, watch):
-        logits = torch.zeros(len(pictures), 2)
+    def nothing(watch: Watch) -> Output:
+        logits = torch.zeros(len(assembly.data.train), 2)
         return Output(logits, logits)
 
-    return mock.patch.object(loop, "learnt_backgrounds", nothing)
+    return replace(assembly, backgrounds=nothing)
 
 
 ROWS = {
@@ -58,9 +61,8 @@ ROWS = {
 
 def main() -> None:
     """Make a shard a seed, train every row that is not done."""
-    arguments = arguments_of(__doc__, "demo_backgrounds.json", data=False)
-    settings = {"epochs": 10, "batch_size": 50, "saliency_interval": 5}
-    search(ROWS, arguments, None, settings, lambda seed: shard_of(arguments.work, seed))
+    arguments = arguments_of(__doc__, RESULTS / "demo_backgrounds.json", data=False)
+    search(ROWS, arguments, None, SETTINGS, lambda seed: shard_of(arguments.work, seed))
 
 
 def shard_of(work: Path, seed: int) -> Path:

@@ -1,11 +1,11 @@
 """Does the quality of the boxes reach the worst group? CLP on waterbirds_like with boxes from four mattes.
 
-    python experiments/boxes_matter.py --data DIR --work DIR [--seeds 0 1 2]
+    python -m experiments.boxes.boxes_matter --data DIR --work DIR [--seeds 0 1 2]
 
 Hypothesis (to be refuted): with worse boxes, counterfactuals that keep part of the bird and factuals that lose part of
-it, the worst group of CLP is worse. Everything but the boxes is as in the probe of waterbirds_like.py: preset
-waterbirds-probe, 160 px, tile and random. ERM sees no box: one row. A matte looks at every picture once, for the first
-seed; the others have its boxes as a table.
+it, the worst group of CLP is worse. Everything but the boxes is as in the probe of waterbirds/waterbirds_like.py:
+preset waterbirds-probe, 160 px, tile and random. ERM sees no box: one row. A matte looks at every picture once, for the
+first seed; the others have its boxes as a table.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import csv
 from pathlib import Path
 
 import h5py
-import runner
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
 from clp_aug.datasets import load_dataset
+from experiments.common import runner
 
 PRESET, SIZE = "waterbirds-probe", 160
-ZERO = ["--set", "omega_start=zero"]
+CLP = ["--method", "clp", "--set", "omega_start=zero"]
+MATTES = ("given", "hatt", "u2netp", "centre")
+ROWS = {"erm": "given", **{f"clp, boxes by {name}": name for name in MATTES}}
+"""Row -> the matte that its boxes come from."""
 
 
 def write_boxes(shard: Path, root: str, out: Path) -> None:
@@ -38,6 +41,11 @@ def write_boxes(shard: Path, root: str, out: Path) -> None:
         csv.writer(table).writerows([name_of[i], *box] for i, box in zip(ids, boxes, strict=True))
 
 
+def runs_of(root: str) -> dict[str, list[str]]:
+    """Return the arguments of each row."""
+    return {row: ["--root", root, "--preset", PRESET, *(["--method", "erm"] if row == "erm" else CLP)] for row in ROWS}
+
+
 def main() -> None:
     """Make a shard a matte and seed, train CLP on each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,11 +56,10 @@ def main() -> None:
     arguments = parser.parse_args()
     (arguments.work / "runs").mkdir(parents=True, exist_ok=True)
     root = str(arguments.data / "waterbirds_like")
-    mattes = {"given": "given", "hatt": "hatt", "u2netp": f"onnx:{arguments.data / 'u2netp.onnx'}", "centre": "centre"}
-    rows = {"erm": "given", **{f"clp, boxes by {name}": name for name in mattes}}
+    mattes = {name: name for name in MATTES} | {"u2netp": f"onnx:{arguments.data / 'u2netp.onnx'}"}
 
     def shard_of(seed: int, row: str) -> Path:
-        name = rows[row]
+        name = ROWS[row]
         path, boxes = arguments.work / f"waterbirds-{name}-seed{seed}.h5", arguments.work / f"boxes-{name}.csv"
         if not path.exists():
             given = ["--boxes", str(boxes)] if boxes.exists() else ["--matte", mattes[name], "--workers", "2"]
@@ -64,9 +71,8 @@ def main() -> None:
             write_boxes(path, root, boxes)
         return path
 
-    runs = {row: ["--root", root, "--preset", PRESET, *ZERO, "--method", row.partition(",")[0]] for row in rows}
     out = arguments.out / "boxes_matter.json"
-    runner.table(runs, arguments.seeds, shard_of, arguments.work / "runs", out, {"preset": PRESET})
+    runner.table(runs_of(root), arguments.seeds, shard_of, arguments.work / "runs", out, {"preset": PRESET})
 
 
 if __name__ == "__main__":

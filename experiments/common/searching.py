@@ -1,47 +1,93 @@
 """Train rows of settings in this process and judge them on val pictures; started again, a search goes on.
 
-A row may change what no setting changes, by a context that the run is made in. After each run the search's JSON is read
-and written anew: what is finished is kept, and two processes with seeds of their own may share it.
+A row may change what no setting changes: it names what makes another assembly of the one that its settings describe.
+After each run the search's JSON is read and written anew: what is finished is kept, and two processes with seeds of
+their own may share it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
-from unittest import mock
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from clp_aug.common import memory
 from clp_aug.common.files import written_beside
+from clp_aug.contract.shards import ShardReader
 from clp_train.algorithm.characteristics import View
-from clp_train.config import make_config
-from clp_train.loading import data
-from clp_train.methods import clp
+from clp_train.algorithm.method import Context, Method
+from clp_train.algorithm.objective import Terms
+from clp_train.config import TrainConfig, make_config
+from clp_train.loading.data import RunData, load
 from clp_train.presets import read_method, read_preset
-from clp_train.running import loop
+from clp_train.running.assembly import Assembly, assemble, assemble_with, context_of
+from clp_train.running.checkpoint import Snapshot
+from clp_train.running.loop import train
+
+
+def unchanged(assembly: Assembly) -> Assembly:
+    """Return what the settings describe."""
+    return assembly
 
 
 class Row(NamedTuple):
-    """A method, its settings as KEY=VALUE, a context that changes what they cannot, and whether delta is looked at.
-
-    A dictionary that the context yields is kept with the result.
-    """
+    """A method, its settings as KEY=VALUE, what changes the rest of the run, and whether delta is looked at."""
 
     method: str
     texts: tuple[str, ...] = ()
-    changed: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+    changed: Callable[[Assembly], Assembly] = unchanged
     explained: bool = False
 
 
-def arguments_of(doc: str, out: str, size: int | None = None, data: bool = True) -> argparse.Namespace:
-    """Read the command line of a search. doc: its text; out: the name of its results; size: of pictures, if any; data:
-    whether it needs some.
+class Watching(Method):
+    """Keeps something of each `terms`; what it tells at the end stands in the result."""
+
+    def __init__(self, options: Any, context: Context) -> None:
+        super().__init__(options, context)
+        self.seen: list[Any] = []
+
+    def findings(self, steps: int) -> dict[str, Any]:
+        """Return what was found, by name. steps: of an epoch."""
+        return {}
+
+
+class WatchingDelta(Watching):
+    """Keeps (view, delta) of every training batch."""
+
+    def terms(self, view: View) -> Terms:
+        found = super().terms(view)
+        if view.row is not None:
+            self.seen.append((view, found.delta.detach()))
+        return found
+
+    def findings(self, steps: int) -> dict[str, Any]:
+        return {"delta": explained(self.seen[-steps:])}
+
+
+def with_method(part: type[Method]) -> Callable[[Assembly], Assembly]:
+    """Return what gives the method of an assembly what a class has otherwise; all else stays.
+
+    part: stands before the method's own class, of which it may be a sub-class.
+    """
+
+    def changed(assembly: Assembly) -> Assembly:
+        kind = type(part.__name__, (part, type(assembly.method)), {})
+        config, data = assembly.config, assembly.data
+        made = assemble_with(kind(config.options, context_of(config, data)), config, data)
+        return replace(made, rule=assembly.rule, backgrounds=assembly.backgrounds)
+
+    return changed
+
+
+def arguments_of(doc: str, out: Path, size: int | None = None, data: bool = True) -> argparse.Namespace:
+    """Read the command line of a search. doc: its text; out: its results; size: of pictures, if any; data: whether it
+    needs some.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if data:
@@ -52,7 +98,7 @@ def arguments_of(doc: str, out: str, size: int | None = None, data: bool = True)
     if size is not None:
         parser.add_argument("--size", type=int, default=size)
         parser.add_argument("--meta", default="10/group", help="The meta set, as clp-augment takes it.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / out)
+    parser.add_argument("--out", type=Path, default=out)
     return parser.parse_args()
 
 
@@ -60,7 +106,7 @@ def search(
     rows: Mapping[str, Row],
     arguments: argparse.Namespace,
     preset: str | None,
-    settings: dict,
+    settings: Mapping[str, Any],
     shard_of: Callable[[int], Path],
 ) -> None:
     """Train every row that is chosen and not done, seed by seed, and write what val says of it.
@@ -73,9 +119,7 @@ def search(
         for name, row in rows.items():
             if not name.startswith(tuple(arguments.rows)) or str(seed) in known(arguments.out)["rows"].get(name, {}):
                 continue
-            own = {"meta": str(shard), "method": row.method, "seed": seed}
-            of_preset = (read_preset(preset), read_method(preset, row.method)) if preset else ()
-            found = scores_of(row, make_config(*of_preset, settings | own, texts=row.texts))
+            found = scores_of(row, config_of(row.method, row.texts, preset, settings, shard, seed))
             whole = known(arguments.out) | {"preset": preset}
             whole["settings"][name] = [row.method, *row.texts]
             whole["rows"].setdefault(name, {})[str(seed)] = found
@@ -85,44 +129,51 @@ def search(
             print(f"{name}, seed {seed}: val worst {last['worst']:.3f}, average {last['average']:.3f}", flush=True)
 
 
-def known(out: Path) -> dict:
+def config_of(
+    method: str, texts: tuple[str, ...], preset: str | None, settings: Mapping[str, Any], shard: Path, seed: int = 0
+) -> TrainConfig:
+    """Return the settings of one run: the preset's, then those of the search, then texts, "key=value".
+
+    A method takes what it uses of the first two.
+    """
+    shared = {**(read_preset(preset) if preset else {}), **settings}
+    of_method = read_method(preset, method) if preset else {}
+    own = {name: value for name, value in of_method.items() if name not in settings}
+    return make_config({"meta": shard, "method": method, "seed": seed}, texts, shared, own)
+
+
+def known(out: Path) -> dict[str, Any]:
     """Return what a search has found so far."""
     return json.loads(out.read_text()) if out.exists() else {"preset": "", "settings": {}, "rows": {}}
 
 
-def scores_of(row: Row, config) -> dict:
-    """Return val's accuracies of one run at its last and its selected epoch, its seconds, and what delta does."""
-    run, seen = data.load(config), []
-    with row.changed() as more, watched(seen) if row.explained else contextlib.nullcontext():
-        trained = loop.train(config, run)
-    found = {
-        when: {key: round(getattr(snapshot.metrics["val"], key), 4) for key in ("worst", "average")}
-        | {"per_group": [round(v, 4) for v in snapshot.metrics["val"].per_group], "epoch": snapshot.epoch}
-        for when, snapshot in (("last", trained.last), ("selected", trained.selected))
-    }
-    steps = len(run.train.label) // config.batch_size
-    found["seconds"] = round(trained.spent.cpu_seconds)
+def scores_of(row: Row, config: TrainConfig) -> dict[str, Any]:
+    """Return val's accuracies of one run at its last and its selected epoch, its seconds, and what was looked at."""
+    data = data_of(config)
+    assembly = row.changed(assemble(config, data))
     if row.explained:
-        found["delta"] = explained(seen[-steps:])
-    return found | more if isinstance(more, dict) else found
+        assembly = with_method(WatchingDelta)(assembly)
+    trained = train(assembly)
+    found = {"last": val_scores(trained.last), "selected": val_scores(trained.selected)}
+    found["seconds"] = round(trained.spent.cpu_seconds)
+    if isinstance(assembly.method, Watching):
+        found |= assembly.method.findings(len(data.train) // config.batches.batch_size)
+    return found
 
 
-@contextlib.contextmanager
-def watched(seen: list) -> Iterator[None]:
-    """Put (view, delta) of every training batch into a list."""
-    plain = clp.Clp.terms
-
-    def terms(self, view: View):
-        found = plain(self, view)
-        if view.row is not None:
-            seen.append((view, found.delta.detach()))
-        return found
-
-    with mock.patch.object(clp.Clp, "terms", terms):
-        yield
+def data_of(config: TrainConfig) -> RunData:
+    """Return the pictures of a run."""
+    return load(ShardReader(config.data.meta), config.data, config.run.seed)
 
 
-def explained(seen: list[tuple[View, Tensor]]) -> dict:
+def val_scores(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the epoch of a snapshot and val's accuracies then, rounded."""
+    metrics = snapshot.metrics["val"]
+    averages = {key: round(getattr(metrics, key), 4) for key in ("worst", "average")}
+    return averages | {"per_group": [round(v, 4) for v in metrics.per_group], "epoch": snapshot.epoch}
+
+
+def explained(seen: list[tuple[View, Tensor]]) -> dict[str, list[float]]:
     """Return by group, over batches: by how much logits and delta speak for the label, and |p - 1| with and without.
 
     "Speak for": that of the label less the log-sum-exp of the others, whose sigmoid is a probability.

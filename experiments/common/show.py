@@ -1,6 +1,6 @@
 """Print a table of results as Markdown: mean and standard deviation over seeds on test, in percent.
 
-    python experiments/show.py experiments/results/cifar_lt.json [--groups]
+    python -m experiments.common.show experiments/long_tail/results/cifar_lt.json [--groups]
 
 --groups adds the mean accuracy of each group, or class, at the last epoch.
 """

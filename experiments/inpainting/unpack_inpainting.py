@@ -1,6 +1,6 @@
 """Write packed pictures as the folders that `clp-fit inpainter --data` reads, with a part held out.
 
-    python experiments/unpack_inpainting.py --data DIR --out DIR
+    python -m experiments.inpainting.unpack_inpainting --data DIR --out DIR
 
 DIR of --data holds cifar10_jpeg.h5, tiny_imagenet100.h5, landscapes150.h5 and waterbirds_like/; OUT gets train/ and
 held-out/, each with cifar10_jpeg/, tiny_imagenet100/ and landscapes150/.
@@ -16,9 +16,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from unpack_matting import HELD_OUT, TRAIN, Packed, places_behind_tests, suffix
 
 from clp_aug.contract.errors import UsageError
+from experiments.common.packed import HELD_OUT, TRAIN, Packed, places_behind_tests, suffix
 
 CIFAR, TINY, LANDSCAPES = "cifar10_jpeg", "tiny_imagenet100", "landscapes150"
 

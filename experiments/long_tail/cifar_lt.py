@@ -1,6 +1,6 @@
 """Does eq. (9) as written collapse on a long tail? Every method of the first table on a cut of CIFAR-10-LT 100:1.
 
-    python experiments/cifar_lt.py --data DIR --work DIR [--seeds 0 1 2]
+    python -m experiments.long_tail.cifar_lt --data DIR --work DIR [--seeds 0 1 2]
 
 Hypothesis (to be refuted): with delta on the meta logits, as eqs. (7) and (9) are written, Omega lowers the meta loss
 by writing the answer into delta; without it, Meta-LP beats cross entropy. DIR of --data holds cifar10_jpeg.h5. The cut:
@@ -16,7 +16,8 @@ import json
 from pathlib import Path
 
 import h5py
-import runner
+
+from experiments.common import runner
 
 LARGEST, VAL = 2000, 100
 SHORT = ["--model", "resnet8", "--epochs", "20", "--batch-size", "100"]
@@ -50,6 +51,11 @@ def unpack(container: Path, out: Path, val: int = VAL, test: bool = True) -> Non
                 path.write_bytes(data[offset[i] : offset[i + 1]].tobytes())
 
 
+def runs_of(root: str) -> dict[str, list[str]]:
+    """Return the arguments of each row."""
+    return {name: ["--root", root, *SHORT, *settings] for name, settings in RUNS.items()}
+
+
 def main() -> None:
     """Unpack, make a shard a seed, train every row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,9 +80,8 @@ def main() -> None:
             ])  # fmt: skip
         return path
 
-    runs = {name: ["--root", str(pictures), *SHORT, *settings] for name, settings in RUNS.items()}
     about = {"cut": "2,000 pictures in the largest class, ResNet-8, 20 epochs; 10 meta pictures a class"}
-    runner.table(runs, arguments.seeds, shard_of, arguments.work / "runs", arguments.out, about)
+    runner.table(runs_of(str(pictures)), arguments.seeds, shard_of, arguments.work / "runs", arguments.out, about)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What does Omega learn, and does its gradient foretell what happens? CLP on CIFAR-10: a long tail, and flipped labels.
 
-    python experiments/diagnose_omega.py --data DIR --work DIR [--runs PART ...]
+    python -m experiments.long_tail.diagnose_omega --data DIR --work DIR [--runs PART ...]
 
 Of each run, over the steps of its last tenth at its first step size, every fifth of them:
 - delta's push for the own class (that of the label less the log-mean-exp of the others) by class size, by margin of the
@@ -17,15 +17,12 @@ DIR of --data holds cifar10_jpeg.h5; the long tail is that of search_cifar_lt.py
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import numpy as np
-import runner
-import search_cifar_lt as long_tail
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -33,19 +30,26 @@ from torch.func import functional_call
 from clp_aug.common import memory
 from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.algorithm import step
 from clp_train.algorithm.characteristics import CHARACTERISTICS, View, characteristics
-from clp_train.algorithm.hypergradient import norm_of, virtual_step
+from clp_train.algorithm.hypergradient import Hypergradient, Weights, norm_of, virtual_step
+from clp_train.algorithm.meta_step import BilevelProblem, ExactMetaStep
+from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import logits_from, objective
-from clp_train.algorithm.optimiser import learning_rates as step_sizes
-from clp_train.config import TrainConfig, make_config
+from clp_train.algorithm.optimiser import learning_rates
+from clp_train.algorithm.step import MetaObjective, StepLosses, StepRule, train_step
+from clp_train.config import TrainConfig
 from clp_train.evaluating.metrics import evaluate
-from clp_train.loading import data
+from clp_train.loading.data import RunData
+from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
-from clp_train.pictures.types import BoxedPictures, as_input, meta_of_kinds
-from clp_train.presets import read_method, read_preset
-from clp_train.running import loop
+from clp_train.pictures.types import Batch, BoxedPictures, as_input, meta_of_kinds
+from clp_train.running.assembly import assemble
+from clp_train.running.loop import Hooks, train
+from experiments.common import runner
+from experiments.common.searching import config_of, data_of
+from experiments.long_tail import search_cifar_lt as long_tail
 
+RESULTS = long_tail.RESULTS
 EVERY = 5
 LAST = 0.1  # share of the steps that is looked at, before the first drop of the step size
 NOISE = ["--noise", "flip:0.4", "--meta", "100/class", "--limit", "5000"]
@@ -57,97 +61,98 @@ RUNS = {
 
 
 class Watch:
-    """Stands for `train_step`, and looks at some of the steps; rows: of pictures, steps: of steps."""
+    """Takes the steps of a run, and looks at some of them; rows: of pictures, steps: of steps."""
 
-    def __init__(self, config: TrainConfig, run: data.RunData, steps: int) -> None:
-        self.config, self.run, self.found = config, run, None
-        end = int(config.first_drop * steps)
+    def __init__(self, config: TrainConfig, data: RunData) -> None:
+        self.data = data
+        steps = config.run.epochs * steps_per_epoch(len(data.train), config.batches.batch_size)
+        end = int(config.sgd.first_drop * steps)
         self.due = range(end - int(LAST * steps), end, EVERY)
         self.rows: list[dict[str, Tensor]] = []
         self.steps: list[dict[str, float]] = []
 
-    def __call__(self, network, method, optimiser, batch, meta, config, number, progress):
+    def __call__(
+        self, network: Classifier, method: Method, optimiser: torch.optim.SGD, batch: Batch, meta: Batch | None,
+        rule: StepRule, number: int, progress: float,
+    ) -> StepLosses:  # fmt: skip
         if number not in self.due:
-            return step.train_step(network, method, optimiser, batch, meta, config, number, progress)
+            return train_step(network, method, optimiser, batch, meta, rule, number, progress)
         weights = {name: w.detach().clone() for name, w in network.named_parameters()}
         omega = [values.detach().clone() for values in method.learned]
-        with self.keeping_the_meta_step():
-            losses = step.train_step(network, method, optimiser, batch, meta, config, number, progress)
-        gradients, meta_loss, training, v = self.found
+        taken: list[ExactMetaStep] = []
+
+        def kept(problem: BilevelProblem) -> ExactMetaStep:
+            taken.append(ExactMetaStep(problem))
+            return taken[0]
+
+        keeping = replace(rule, meta_steps={"exact": kept})
+        losses = train_step(network, method, optimiser, batch, meta, keeping, number, progress)
+        found = taken[0].result
         moved = [after.detach() - before for after, before in zip(method.learned, omega, strict=True)]
-        foretold = sum(float((g * m).sum()) for g, m in zip(gradients, moved, strict=True))
-        # the same batch at the old weights, with the new Omega
-        leaves = {name: w.requires_grad_() for name, w in weights.items()}
-        out = functional_call(network, leaves | buffers_of(network), (batch.images,))
-        head = weights["head.weight"].detach()
-        view = View(out.logits.detach(), out.features.detach(), head, batch.label, batch.group, batch.row, progress)
-        terms = method.terms(view)
-        loss = objective(logits_from(out.logits, network.head, terms), batch.label, terms)
-        now = torch.autograd.grad(loss, tuple(leaves.values()))
-        rates = step_sizes(dict(network.named_parameters()), optimiser)
-
-        def meta_at(where) -> float:
-            return float(step.meta_objective(network, where, method, meta, config, number).detach())
-
+        view, delta, now = taken_anew(network, method, batch, weights, progress)
+        rates = learning_rates(dict(network.named_parameters()), optimiser)
         real = {name: w.detach() for name, w in network.named_parameters()}
-        shifts = [rate * (n - b) for rate, n, b in zip(rates, now, training, strict=True)]
+        shifts = [rate * (n - b) for rate, n, b in zip(rates, now, found.training, strict=True)]
         without = {name: w + shift for (name, w), shift in zip(real.items(), shifts, strict=True)}
+
+        def meta_at(where: Weights) -> float:
+            return float(MetaObjective(network, method, meta, rule, number)(where).detach())
+
         val = self.val_batch(number)
         self.steps.append({
-            "foretold": foretold,
-            "at virtual weights": meta_at(virtual_step(leaves, now, rates)) - float(meta_loss),
+            "foretold": sum(float((g * m).sum()) for g, m in zip(found.gradients, moved, strict=True)),
+            "at virtual weights": meta_at(virtual_step(weights, now, rates)) - float(found.meta_loss),
             "after the real step": meta_at(real) - meta_at(without),
             "on val": cross_entropy_at(network, real, val) - cross_entropy_at(network, without, val),
-            "norm of v": float(norm_of(v)),
-            "norm of the training gradient": float(norm_of(training)),
-            "cosine": float(sum((a * b).sum() for a, b in zip(v, training, strict=True)))
-            / float(norm_of(v) * norm_of(training)),
+            **beside_training(found),
         })  # fmt: skip
-        self.look_at(view, terms.delta.detach(), method)
+        self.look_at(view, delta, method)
         return losses
-
-    @contextlib.contextmanager
-    def keeping_the_meta_step(self) -> Iterator[None]:
-        """Keep what the meta step finds: Omega's gradients, the meta loss, the training gradient, v."""
-        plain, direction = step.hypergradient, step.hypergradient.__globals__["meta_gradient"]
-        kept = []
-
-        def watched(*arguments):
-            found = plain(*arguments)
-            self.found = (found.gradients, found.meta_loss, found.training, kept[-1])
-            return found
-
-        def watched_direction(*arguments):
-            found = direction(*arguments)
-            kept.append(found[0])
-            return found
-
-        with (
-            mock.patch.object(step, "hypergradient", watched),
-            mock.patch.dict(plain.__globals__, {"meta_gradient": watched_direction}),
-        ):
-            yield
 
     def val_batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Return 500 val pictures, others at each step: float32 (n, 3, H, W) and int64 (n,)."""
-        val = self.run.evaluation["val"]
+        val = self.data.evaluation["val"]
         rows = torch.from_numpy(np.random.default_rng(number).permutation(len(val))[:500])
         return as_input(val.images[rows]), val.label[rows]
 
-    def look_at(self, view: View, delta: Tensor, method) -> None:
+    def look_at(self, view: View, delta: Tensor, method: Method) -> None:
         """Keep of each picture the push of delta, the characteristics, and whether the label is right."""
-        right = torch.ones(len(view.label)) if self.run.wrong is None else (~self.run.wrong[view.row]).float()
+        right = torch.ones(len(view.label)) if self.data.wrong is None else (~self.data.wrong[view.row]).float()
         self.rows.append(
             {"push": push_of(delta, view.label), "right": right, "g": characteristics(view, method.classes)}
         )
 
 
-def buffers_of(network) -> dict[str, Tensor]:
+def taken_anew(
+    network: Classifier, method: Method, batch: Batch, weights: Weights, progress: float
+) -> tuple[View, Tensor, tuple[Tensor, ...]]:
+    """Return what a batch shows at other weights, its delta by Omega as it is now, and the training gradient there."""
+    leaves = {name: w.requires_grad_() for name, w in weights.items()}
+    out = functional_call(network, leaves | buffers_of(network), (batch.images,))
+    head = weights["head.weight"].detach()
+    view = View(out.logits.detach(), out.features.detach(), head, batch.label, batch.group, batch.row, progress)
+    terms = method.terms(view)
+    loss = objective(logits_from(out.logits, network.head, terms), batch.label, terms)
+    return view, terms.delta.detach(), torch.autograd.grad(loss, tuple(leaves.values()))
+
+
+def beside_training(found: Hypergradient) -> dict[str, float]:
+    """Return how long v and the training gradient are, and the cosine between them."""
+    v, training = found.direction, found.training
+    return {
+        "norm of v": float(norm_of(v)),
+        "norm of the training gradient": float(norm_of(training)),
+        "cosine": float(sum((a * b).sum() for a, b in zip(v, training, strict=True)))
+        / float(norm_of(v) * norm_of(training)),
+    }
+
+
+def buffers_of(network: Classifier) -> dict[str, Tensor]:
     """Return copies, so that a pass leaves batch norm's statistics as they are."""
     return {name: value.clone() for name, value in network.named_buffers()}
 
 
-def cross_entropy_at(network, weights: dict[str, Tensor], pictures: tuple[Tensor, Tensor]) -> float:
+def cross_entropy_at(network: Classifier, weights: dict[str, Tensor], pictures: tuple[Tensor, Tensor]) -> float:
     """Return the mean cross entropy of pictures at other weights; batch norm as in training."""
     images, label = pictures
     with torch.no_grad():
@@ -168,16 +173,16 @@ def ranks(values: Tensor) -> Tensor:
     return order - order.mean()
 
 
-def summary(watch: Watch, network, method_classes: Tensor, config: TrainConfig) -> dict:
+def summary(watch: Watch, network: Classifier) -> dict[str, Any]:
     """Return all figures of a run, rounded."""
     push, right, g = (torch.cat([row[name] for row in watch.rows]) for name in ("push", "right", "g"))
     columns = {name: np.array([one[name] for one in watch.steps]) for name in watch.steps[0]}
     foretold = columns["foretold"]
     share, margin = g[:, 5], g[:, 1]
     r = ranks(push)
-    judged = {}
-    for name, pictures in (("val", watch.run.evaluation["val"]), ("meta originals", originals(watch.run))):
-        metrics = evaluate(network, pictures, len(method_classes), method_classes.tolist())
+    counts, judged = torch.bincount(watch.data.train.label), {}
+    for name, pictures in (("val", watch.data.evaluation["val"]), ("meta originals", originals(watch.data))):
+        metrics = evaluate(network, pictures, len(counts), counts.tolist())
         judged[name] = round(100 * (1 - metrics.average), 2)
     return {
         "push by share of the class": binned(push, share, share.unique()),
@@ -239,9 +244,9 @@ def draw(whole: dict, out: Path) -> None:
             figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
-def originals(run: data.RunData) -> BoxedPictures:
+def originals(data: RunData) -> BoxedPictures:
     """Return the meta originals."""
-    return meta_of_kinds(run.meta, (ORIGINAL,))
+    return meta_of_kinds(data.meta, (ORIGINAL,))
 
 
 def binned(values: Tensor, by: Tensor, edges: Tensor) -> dict[str, float]:
@@ -260,7 +265,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--runs", nargs="+", default=[""], help="Runs whose names start so.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "diagnose_omega.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "diagnose_omega.json")
     arguments = parser.parse_args()
     memory.keep_freed_memory()
     pictures = long_tail.pictures_of(arguments.data, arguments.work)
@@ -269,20 +274,21 @@ def main() -> None:
         if name in whole or not name.startswith(tuple(arguments.runs)):
             continue
         shard = shard_of(name, arguments.work, pictures)
-        settings = {"meta": str(shard), "root": str(pictures), "saliency_lambda": 0.0, "preset": None}
-        config = make_config(read_preset(preset), read_method(preset, "clp"), settings, texts=texts)
-        run = data.load(config)
-        steps = config.epochs * steps_per_epoch(len(run.train), config.batch_size)
-        watch = Watch(config, run, steps)
-        with mock.patch.object(loop, "train_step", watch):
-            trained = loop.train(config, run)
-        trained.network.load_state_dict(trained.last.state)
-        counts = torch.bincount(run.train.label)
-        whole[name] = {"settings": [preset, *texts]} | summary(watch, trained.network, counts, config)
+        config = config_of("clp", texts, preset, long_tail.settings_of(str(pictures)), shard)
+        whole[name] = {"settings": [preset, *texts]} | looked_at(config)
         with written_beside(arguments.out) as temporary:
             temporary.write_text(json.dumps(whole, indent=1) + "\n")
         print(name, json.dumps(whole[name]), flush=True)
     draw(whole, arguments.out.with_suffix(".svg"))
+
+
+def looked_at(config: TrainConfig) -> dict[str, Any]:
+    """Train, and return all figures of the run."""
+    data = data_of(config)
+    watch = Watch(config, data)
+    trained = train(assemble(config, data), Hooks(train_step=watch))
+    trained.network.load_state_dict(trained.last.state)
+    return summary(watch, trained.network)
 
 
 def shard_of(name: str, work: Path, pictures: Path) -> Path:

@@ -1,6 +1,6 @@
 """What does CLP need on a long tail? CIFAR-10-LT 100:1, ResNet-8 from scratch, judged on val pictures alone.
 
-    python experiments/search_cifar_lt.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
+    python -m experiments.long_tail.search_cifar_lt --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
 
 Hypotheses, each with the rows that could refute it:
 1. Omega spends its steps on finding the class prior: started at it (log prior), with steps small enough to keep it, CLP
@@ -19,44 +19,43 @@ holds cifar10_jpeg.h5. No test picture is looked at, none is even unpacked.
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
-import cifar_lt
-import runner
-from searching import Row, arguments_of, search
 from torch.nn import functional as F
 
+from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.stages import Stage
-from clp_train.methods import clp, logit_adjust
+from clp_train.algorithm.stages import Stage, plan
+from clp_train.methods.clp import Clp
+from clp_train.running.assembly import Assembly
+from experiments.common import runner
+from experiments.common.searching import Row, arguments_of, search, with_method
+from experiments.long_tail import cifar_lt
 
-VAL = 500
+RESULTS = Path(__file__).parent / "results"
+PRESET, VAL = "cifar-lt-cpu", 500
 PRIOR, EVEN, FALLS = "omega_start=log-prior", "batches=class", "omega_schedule=network"
 SMALL, RUNNING = "omega_lr=1e-4", "meta_batch_norm=running"
 BEFORE = ("batches=natural", "omega_lr=1e-3", "omega_schedule=constant")
 """CLP's settings before this search, whose choice the preset has by now."""
 
 
-@contextlib.contextmanager
-def without_mean_push():
-    """Take off each label's delta what it has in the mean over the batch beyond the mean of the other classes."""
-    plain = clp.Clp.terms
+class Centred(Clp):
+    """Takes off each label's delta what it has in the mean over the batch beyond the mean of the other classes."""
 
-    def centred(self, view):
-        delta = plain(self, view).delta
+    def terms(self, view: View) -> Terms:
+        delta = super().terms(view).delta
         own = F.one_hot(view.label, delta.shape[1]).to(delta)
         push = (delta * (own - (1 - own) / (delta.shape[1] - 1))).sum(1)
         return Terms(delta=delta - own * push.mean())
 
-    with mock.patch.object(clp.Clp, "terms", centred):
-        yield
 
-
-def even_batches():
-    """Let logit adjustment draw all classes equally often."""
-    return mock.patch.object(logit_adjust.LogitAdjust, "stages", (Stage(sampler="class"),))
+def even_batches(assembly: Assembly) -> Assembly:
+    """Let all classes be drawn equally often."""
+    run = assembly.config.run
+    return replace(assembly, stages=plan((Stage(sampler="class"),), run.epochs, run.trainable))
 
 
 ROWS = {
@@ -71,7 +70,7 @@ ROWS = {
     "3: even batches, step falls": Row("clp", (*BEFORE, EVEN, FALLS), explained=True),
     "3: even batches, step 1e-4 falls": Row("clp", (*BEFORE, EVEN, SMALL, FALLS), explained=True),
     "3: even batches, Meta-LP, step 1e-4 falls": Row("meta-lp", (*BEFORE, EVEN, SMALL, FALLS)),
-    "4: even batches, centred, step falls": Row("clp", (*BEFORE, EVEN, FALLS), without_mean_push, True),
+    "4: even batches, centred, step falls": Row("clp", (*BEFORE, EVEN, FALLS), with_method(Centred), True),
     "5: running, log prior, step falls": Row("clp", (*BEFORE, PRIOR, FALLS, RUNNING), explained=True),
     "5: running, log prior, step 1e-4 falls": Row("clp", (*BEFORE, PRIOR, SMALL, FALLS, RUNNING), explained=True),
     "5: running, even batches, step falls": Row("clp", (*BEFORE, EVEN, FALLS, RUNNING), explained=True),
@@ -81,12 +80,17 @@ ROWS = {
 }
 
 
+def settings_of(root: str) -> dict[str, Any]:
+    """Return the settings of all rows; the pictures are a folder, which no preset is for."""
+    return {"root": root, "saliency_lambda": 0.0, "preset": None}
+
+
 def main() -> None:
     """Unpack, make a shard a seed, train every row that is not done."""
-    arguments = arguments_of(__doc__, "search_cifar_lt.json")
+    arguments = arguments_of(__doc__, RESULTS / "search_cifar_lt.json")
     pictures = pictures_of(arguments.data, arguments.work)
-    settings = {"root": str(pictures), "saliency_lambda": 0.0, "preset": None}  # a folder, which no preset is for
-    search(ROWS, arguments, "cifar-lt-cpu", settings, lambda seed: shard_of(arguments.work, pictures, seed))
+    settings = settings_of(str(pictures))
+    search(ROWS, arguments, PRESET, settings, lambda seed: shard_of(arguments.work, pictures, seed))
 
 
 def pictures_of(data: Path, work: Path) -> Path:

@@ -1,6 +1,6 @@
 """Average the weights of two fits of the matting network, the second of which started from the first.
 
-    python experiments/average_weights.py FIRST.safetensors SECOND.safetensors --out OUT.safetensors
+    python -m experiments.matting.average_weights FIRST.safetensors SECOND.safetensors --out OUT.safetensors
 
 Half of each: what a second fit on other shares of pictures gains, without what it forgets. Source: Wortsman et al.,
 CVPR 2022 (robust fine-tuning), with their default share. OUT has SECOND's settings and the SHA-256 of both.

@@ -1,6 +1,6 @@
 """Do the two attentions of the matting network do any work? The same fit with and without them, three seeds.
 
-    python experiments/matte_ablation.py --fitted DIR --held-out DIR --work DIR [--steps 400] [--seeds 0 1 2]
+    python -m experiments.matting.matte_ablation --fitted DIR --held-out DIR --work DIR [--steps 400] [--seeds 0 1 2]
 
 Hypothesis (to be refuted): without channel distillation, or without the filtering of appearance cues, boxes and mattes
 of pictures that were held out are worse. --fitted and --held-out are train/ and held-out/ of unpack_matting.py. Fits

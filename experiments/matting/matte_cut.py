@@ -1,6 +1,6 @@
 """Around which alpha should the box of the matting network be drawn? On pairs that its fit held back.
 
-    python experiments/matte_cut.py --fitted DIR --weights FILE [--seed 0] [--pairs 400]
+    python -m experiments.matting.matte_cut --fitted DIR --weights FILE [--seed 0] [--pairs 400]
 
 --fitted is train/ of unpack_matting.py, of which a tenth, by the seed of the fit, was never learnt from. For each cut:
 mean box IoU of all pairs with an object and of each kind, and the share of pairs without one that come out empty.

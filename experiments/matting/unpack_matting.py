@@ -1,6 +1,6 @@
 """Write the packed pictures that have mattes as the folders that `clp-fit matte --data` reads, with a part held out.
 
-    python experiments/unpack_matting.py --data DIR --out DIR [--seed 0]
+    python -m experiments.matting.unpack_matting --data DIR --out DIR [--seed 0]
 
 DIR of --data holds alpha_cutouts.h5, matting_images.h5, matting_masks.h5, tiny_imagenet100.h5, landscapes150.h5 and
 waterbirds_like/; OUT gets train/ and held-out/, each with foregrounds/, backgrounds/, pictures/, masks/, boxed/ and
@@ -23,20 +23,18 @@ object in about a third of all cases (looked at). As backgrounds they would teac
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import zlib
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
-from rectangles import largest_rectangle
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
+from experiments.common.packed import HELD_OUT, TRAIN, Packed, places_behind_tests, suffix, thumbnails
+from experiments.matting.rectangles import largest_rectangle
 
-TRAIN, HELD_OUT = "train", "held-out"
 FOLDERS = ("foregrounds", "backgrounds", "pictures", "masks", "boxed")
 BOX_SHARE = (0.02, 0.90)  # of the picture's area: boxes outside tell little
 BIRDS = "animals/birds"
@@ -45,27 +43,6 @@ TRIMAP = np.array([0, 255, 0, 128], np.uint8)  # Oxford's 1 object, 2 background
 CELL = 4  # pixels: free rectangles are sought on a grid of such cells
 REST = 64  # shortest side of a background cut from beside an object, in pixels
 ALIKE = 0.95  # correlation of two pictures' grey thumbnails: copies have 0.998 and more
-SAME_PLACE = 6.0  # mean difference of two landscapes' thumbnails: the same one has under 2, others over 12
-
-
-class Packed:
-    """One container: row i is the bytes of one JPEG or PNG."""
-
-    def __init__(self, path: Path) -> None:
-        with h5py.File(path) as file:
-            self.columns = {name: file[name][...] for name in file}
-        self.names = [name.decode() for name in self.columns.get("name", [])]
-
-    def __len__(self) -> int:
-        return len(self.columns["offset"]) - 1
-
-    def bytes_of(self, row: int) -> bytes:
-        start, stop = self.columns["offset"][row : row + 2]
-        return self.columns["bytes"][start:stop].tobytes()
-
-    def pixels(self, row: int, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
-        """uint8 (H, W[, C]), channels in OpenCV's order."""
-        return cv2.imdecode(self.columns["bytes"][slice(*self.columns["offset"][row : row + 2])], flags)
 
 
 def part_by_key(key: str, seed: int) -> str:
@@ -79,12 +56,6 @@ def part_of_cutout(name: str, seed: int) -> str:
     return HELD_OUT if folder == BIRDS else part_by_key(folder, seed)
 
 
-def thumbnails(packed: Packed, rows, side: int) -> np.ndarray:
-    """Return float32 (n, side, side, 3)."""
-    small = [cv2.resize(packed.pixels(r, cv2.IMREAD_COLOR), (side, side), interpolation=cv2.INTER_AREA) for r in rows]
-    return np.asarray(small, np.float32).reshape(-1, side, side, 3)
-
-
 def first_copies(packed: Packed) -> list[int]:
     """Return the rows without those whose picture came before, maybe re-encoded or at another size."""
     grey = thumbnails(packed, range(len(packed)), 16).mean(3).reshape(len(packed), -1)
@@ -92,23 +63,6 @@ def first_copies(packed: Packed) -> list[int]:
     grey /= np.linalg.norm(grey, axis=1, keepdims=True) + 1e-6
     copies = np.tril(grey @ grey.T > ALIKE, -1).any(1)
     return np.flatnonzero(~copies).tolist()
-
-
-def places_behind_tests(landscapes: Packed, waterbirds: Path) -> np.ndarray:
-    """Return which landscapes stand behind a bird in val or test, bool (n,): they differ little outside its mask."""
-    known, seen, done = thumbnails(landscapes, range(len(landscapes)), 32), np.zeros(len(landscapes), bool), set()
-    with open(waterbirds / "metadata.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] != "0"]
-    for row in rows:
-        mask = cv2.imread(str(waterbirds / "masks" / Path(row["img_filename"]).with_suffix(".png").name), 0)
-        picture = cv2.imread(str(waterbirds / row["img_filename"]))
-        free = cv2.resize(cv2.dilate(mask, np.ones((9, 9))), (32, 32), interpolation=cv2.INTER_AREA) < 2
-        if row["place_filename"] in done or free.mean() < 0.2:  # another picture of the place may show more
-            continue
-        done.add(row["place_filename"])
-        small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-        seen |= np.abs(known[:, free] - small[free]).mean((1, 2)) < SAME_PLACE
-    return seen
 
 
 def beside(picture: np.ndarray, busy: np.ndarray) -> np.ndarray | None:
@@ -120,11 +74,6 @@ def beside(picture: np.ndarray, busy: np.ndarray) -> np.ndarray | None:
         return None
     x0, y0, x1, y1 = (n * CELL for n in found)
     return picture[y0:y1, x0:x1]
-
-
-def suffix(data: bytes) -> str:
-    """Return the file ending of a JPEG or PNG."""
-    return ".png" if data.startswith(b"\x89P") else ".jpg"
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -1,6 +1,6 @@
 """Make a set in the layout of Waterbirds of packed birds and landscapes, as one makes it of CUB and Places.
 
-    python experiments/make_waterbirds.py --data DIR --work DIR [--per-bird 4] [--size 160] [--seed 0]
+    python -m experiments.waterbirds.make_waterbirds --data DIR --work DIR [--per-bird 4] [--size 160] [--seed 0]
 
 DIR of --data holds birds.h5 (photographs, matted by hatt), alpha_cutouts.h5 (of which the birds are taken) and
 landscapes150.h5. WORK gets birds/landbird/, birds/waterbird/, land/, water/ and, made of them by `clp-data
@@ -16,11 +16,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import runner
-from unpack_matting import Packed
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.datasets.waterbirds import CLASSES, PLACES
+from experiments.common import runner
+from experiments.common.packed import Packed
 
 SOURCES = {"birds": "waterbird", "alpha_cutouts": "waterbird", "landscapes150": "is_water"}
 """Container -> the column that tells 0 or 1; -1 is neither."""

@@ -1,7 +1,7 @@
 """What keeps CLP from the worst group? A head on frozen features of waterbirds_like, judged on val pictures alone.
 
-    python experiments/search_waterbirds.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...] [--size 160]
-        [--meta 10/group]
+    python -m experiments.waterbirds.search_waterbirds --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
+        [--size 160] [--meta 10/group]
 
 Hypotheses, each with the rows that could refute it:
 1. the step is at fault: other steps, forms and starts of Omega would lift the worst group;
@@ -23,52 +23,63 @@ waterbirds_like/. Written after every run, so that it can be stopped and started
 from __future__ import annotations
 
 import argparse
-import contextlib
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
-import runner
 import torch
-from searching import Row, arguments_of, search
 
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_train.algorithm.characteristics import View
-from clp_train.methods import clp
+from clp_train.algorithm.objective import Terms
+from clp_train.methods.clp import Clp
+from experiments.common import runner
+from experiments.common.searching import Row, Watching, arguments_of, search, with_method
 
+RESULTS = Path(__file__).parent / "results"
+PRESET = "waterbirds-probe"
 START = "omega_start=background"
 FROM_NOTHING = (START, "background_share=0", "background_step=3e-2")
 
 
-def told_groups(view: View, _classes) -> torch.Tensor:
-    """Stand in for the ten characteristics: the group alone, one-hot."""
-    return torch.nn.functional.one_hot(view.group, 10).float()
+class ToldGroups(Clp):
+    """Omega sees the group and nothing else, one-hot in place of the ten characteristics."""
+
+    def terms(self, view: View) -> Terms:
+        group = torch.nn.functional.one_hot(view.group, 10).float()
+        return Terms(delta=self.network(group, view.label))
 
 
-@contextlib.contextmanager
-def oracle():
-    """Let Omega see the group and nothing else."""
-    with mock.patch.multiple(clp, characteristics=told_groups, standardised=lambda g: g):
-        yield
+class NoCounterfactuals(Clp):
+    """The meta step looks at originals and factuals alone."""
+
+    meta_kinds = (ORIGINAL, FACTUAL)
 
 
-def kinds(*which: int):
-    """Let the meta step look at some kinds of meta pictures alone."""
-    return mock.patch.object(clp.Clp, "meta_kinds", which)
+class NoFactuals(Clp):
+    """The meta step looks at originals and counterfactuals alone."""
+
+    meta_kinds = (ORIGINAL, COUNTERFACTUAL)
 
 
-@contextlib.contextmanager
-def watching_the_share():
-    """Yield what will hold the share of the background in delta at the run's start and after each tenth of it."""
-    seen, found = [], {}
+class NoOriginals(Clp):
+    """The meta step looks at counterfactuals and factuals alone."""
 
-    def terms(self, view, plain=clp.Clp.terms):
-        seen.append(round(self.share.item(), 3))
-        return plain(self, view)
+    meta_kinds = (COUNTERFACTUAL, FACTUAL)
 
-    with mock.patch.object(clp.Clp, "terms", terms):
-        yield found
-    found["share"] = [seen[i * (len(seen) - 1) // 10] for i in range(11)]
 
+class WatchingShare(Watching, Clp):
+    """Tells the share of the background in delta at the run's start and after each tenth of it."""
+
+    def terms(self, view: View) -> Terms:
+        self.seen.append(round(self.share.item(), 3))
+        return super().terms(view)
+
+    def findings(self, steps: int) -> dict[str, Any]:
+        return {"share": [self.seen[i * (len(self.seen) - 1) // 10] for i in range(11)]}
+
+
+told_groups, watching_the_share = with_method(ToldGroups), with_method(WatchingShare)
+no_counterfactuals, no_factuals = with_method(NoCounterfactuals), with_method(NoFactuals)
 
 ROWS = {
     "ERM": Row("erm"),
@@ -89,10 +100,10 @@ ROWS = {
     "1: weight decay 0.1": Row("clp", ("weight_decay=0.1",)),
     "1: weight decay 1": Row("clp", ("weight_decay=1",)),
     "1: twice the epochs": Row("clp", ("epochs=120",)),
-    "2: told the group": Row("clp", changed=oracle),
-    "2: told the group, step 3e-3": Row("clp", ("omega_lr=3e-3",), oracle),
-    "2: told the group, bounded": Row("clp", ("omega_form=bounded",), oracle),
-    "2: told the group, Meta-LP": Row("meta-lp", changed=oracle),
+    "2: told the group": Row("clp", changed=told_groups),
+    "2: told the group, step 3e-3": Row("clp", ("omega_lr=3e-3",), told_groups),
+    "2: told the group, bounded": Row("clp", ("omega_form=bounded",), told_groups),
+    "2: told the group, Meta-LP": Row("meta-lp", changed=told_groups),
     "5: no meta step": Row("background-adjust"),
     "5: no meta step, half of it": Row("background-adjust", ("tau=0.5",)),
     "5: no meta step, twice": Row("background-adjust", ("tau=2",)),
@@ -102,18 +113,14 @@ ROWS = {
     "5: Omega's step 3e-3": Row("clp", (START, "omega_lr=3e-3")),
     "5: Meta-LP": Row("meta-lp", (START,)),
     "5: Meta-LP, Omega's step 3e-4": Row("meta-lp", (START, "omega_lr=3e-4")),
-    "6: no counterfactuals": Row("clp", (START,), lambda: kinds(ORIGINAL, FACTUAL)),
-    "6: no factuals": Row("clp", (START,), lambda: kinds(ORIGINAL, COUNTERFACTUAL)),
-    "6: no originals": Row("clp", (START,), lambda: kinds(COUNTERFACTUAL, FACTUAL)),
+    "6: no counterfactuals": Row("clp", (START,), no_counterfactuals),
+    "6: no factuals": Row("clp", (START,), no_factuals),
+    "6: no originals": Row("clp", (START,), with_method(NoOriginals)),
     **{f"7: no meta step, {tau} of it": Row("background-adjust", (f"tau={tau}",)) for tau in (0.7, 0.85, 1.2, 1.4)},
     "8: share from 0": Row("clp", (*FROM_NOTHING, "omega_lr=3e-4"), watching_the_share),
     "8: share from 0, Meta-LP": Row("meta-lp", (*FROM_NOTHING, "omega_lr=3e-4"), watching_the_share),
-    "8: share from 0, no counterfactuals": Row(
-        "clp", (*FROM_NOTHING, "omega_lr=3e-4"), lambda: kinds(ORIGINAL, FACTUAL)
-    ),
-    "8: share from 0, no factuals": Row(
-        "clp", (*FROM_NOTHING, "omega_lr=3e-4"), lambda: kinds(ORIGINAL, COUNTERFACTUAL)
-    ),
+    "8: share from 0, no counterfactuals": Row("clp", (*FROM_NOTHING, "omega_lr=3e-4"), no_counterfactuals),
+    "8: share from 0, no factuals": Row("clp", (*FROM_NOTHING, "omega_lr=3e-4"), no_factuals),
     "8: share from 0, nothing else learnt": Row("clp", (*FROM_NOTHING, "omega_lr=1e-12"), watching_the_share),
     "8: share from 1, a third of the step": Row(
         "clp", (START, "omega_lr=3e-4", "background_step=1e-2"), watching_the_share
@@ -121,13 +128,17 @@ ROWS = {
 }
 
 
+def settings_of(root: str, cache: str) -> dict[str, Any]:
+    """Return the settings of all rows; the preset has what this search chose, so it starts from zero."""
+    return {"root": root, "cache": cache, "omega_start": "zero"}
+
+
 def main() -> None:
     """Make a shard a seed, train every row that is not done."""
-    arguments = arguments_of(__doc__, "search_waterbirds.json", size=160)
+    arguments = arguments_of(__doc__, RESULTS / "search_waterbirds.json", size=160)
     root = str(arguments.data / "waterbirds_like")
-    settings = {"root": root, "cache": str(arguments.work / "cache")}
-    settings["omega_start"] = "zero"  # the preset has what this search chose
-    search(ROWS, arguments, "waterbirds-probe", settings, lambda seed: shard_of(arguments, root, seed))
+    settings = settings_of(root, str(arguments.work / "cache"))
+    search(ROWS, arguments, PRESET, settings, lambda seed: shard_of(arguments, root, seed))
 
 
 def shard_of(arguments: argparse.Namespace, root: str, seed: int) -> Path:

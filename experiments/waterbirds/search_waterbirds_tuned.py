@@ -1,6 +1,7 @@
 """Does the background start help a network that learns as a whole? waterbirds_like at 96 px, judged on val pictures.
 
-    python experiments/search_waterbirds_tuned.py --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...] [--size 96]
+    python -m experiments.waterbirds.search_waterbirds_tuned --data DIR --work DIR [--seeds 0 1 2] [--rows PART ...]
+        [--size 96]
 
 Hypotheses, each with the rows that could refute it:
 1. the preset's constant step (1e-3, the head's 1e-2) is what makes runs waver: with a tenth of it that falls, every
@@ -20,9 +21,10 @@ DIR of --data holds waterbirds_like/. Written after every run, so that it can be
 
 from __future__ import annotations
 
-from search_waterbirds import START, shard_of, watching_the_share
-from searching import Row, arguments_of, search
+from experiments.common.searching import Row, arguments_of, search
+from experiments.waterbirds.search_waterbirds import RESULTS, START, shard_of, watching_the_share
 
+PRESET = "waterbirds-cpu"
 COMMON = ("lr=1e-3", "head_lr=1e-2", "schedule=constant")
 TENTH = ("lr=1e-4", "head_lr=1e-3", "schedule=cosine")
 SLOW = ("lr=1e-5", "head_lr=1e-3", "schedule=cosine")
@@ -56,9 +58,9 @@ ROWS = {
 
 def main() -> None:
     """Make a shard a seed, train every row that is not done."""
-    arguments = arguments_of(__doc__, "search_waterbirds_tuned.json", size=96)
+    arguments = arguments_of(__doc__, RESULTS / "search_waterbirds_tuned.json", size=96)
     root = str(arguments.data / "waterbirds_like")
-    search(ROWS, arguments, "waterbirds-cpu", {"root": root}, lambda seed: shard_of(arguments, root, seed))
+    search(ROWS, arguments, PRESET, {"root": root}, lambda seed: shard_of(arguments, root, seed))
 
 
 if __name__ == "__main__":

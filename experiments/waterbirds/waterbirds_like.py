@@ -1,6 +1,6 @@
 """Does CLP lift the worst group of waterbirds_like? EfficientNet-Lite0, its last layer alone and the whole network.
 
-    python experiments/waterbirds_like.py --data DIR --work DIR [--seeds 0 1 2] [--parts probe tuned]
+    python -m experiments.waterbirds.waterbirds_like --data DIR --work DIR [--seeds 0 1 2] [--parts probe tuned]
 
 Hypothesis (to be refuted): CLP, from 40 meta pictures and their counterfactuals (tile) and factuals (random), reaches
 a better worst group than ERM, which knows none, and than Meta-LP, which knows the originals alone. DIR of --data
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import runner
+from experiments.common import runner
 
 ZERO = ["--set", "omega_start=zero"]
 PAPER = ["--meta-delta", "paper", *ZERO]
@@ -38,6 +38,12 @@ TUNED = {
 PARTS = {"probe": (PROBE, "waterbirds-probe", 160), "tuned": (TUNED, "waterbirds-cpu", 96)}
 
 
+def runs_of(part: str, root: str) -> dict[str, list[str]]:
+    """Return the arguments of each row of a part."""
+    rows, preset, _ = PARTS[part]
+    return {name: ["--root", root, "--preset", preset, *settings] for name, settings in rows.items()}
+
+
 def main() -> None:
     """Make a shard a seed and size, train every row of each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,7 +58,7 @@ def main() -> None:
     root = str(arguments.data / "waterbirds_like")
 
     for part in arguments.parts:
-        rows, preset, size = PARTS[part]
+        _, preset, size = PARTS[part]
 
         def shard_of(seed: int, _row: str, size: int = size) -> Path:
             path = arguments.work / f"waterbirds-{size}-seed{seed}.h5"
@@ -63,7 +69,7 @@ def main() -> None:
                 ])  # fmt: skip
             return path
 
-        runs = {name: ["--root", root, "--preset", preset, *settings] for name, settings in rows.items()}
+        runs = runs_of(part, root)
         out = arguments.out / f"waterbirds_like_{part}.json"
         runner.table(runs, arguments.seeds, shard_of, arguments.work / "runs" / part, out, {"preset": preset})
 

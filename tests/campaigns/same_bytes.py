@@ -89,10 +89,10 @@ TRAININGS = {
     "preset": ("demo", "--method clp --preset spurious-background --cache cache"),
     "preset-folder": ("folder-grabcut", "--method erm --preset spurious-background"),
     # other meta steps
-    "mwn": ("demo-noise", "--method mwn --omega-lr 0.01 --set normaliser=sum"),
+    "mwn": ("demo-noise", "--method mwn --omega-lr 0.01 --set normaliser=sum_w"),
     "l2rw": ("demo-noise", "--method l2rw --meta-batch-size 20"),
     "metasaug": ("demo-tail", "--method metasaug --set start=0.3"),
-    "mfrw-mes": ("demo-noise", "--method mfrw-mes --set meta_step=lagged"),
+    "mfrw-mes": ("demo-noise", "--method mfrw-mes --set meta_interval=2 --set virtual_momentum=true"),
     # plain cross entropy, models, pictures
     "erm": ("demo", "--method erm --set watch_test=true --schedule cosine --export --cache cache"),
     "erm-resnet20": ("demo", "--method erm --model resnet20 --set transform=resize-crop-flip --set head_lr=0.05"),
@@ -134,7 +134,7 @@ TRAININGS = {
     "ace": ("demo", "--method ace"),
     "dfr": ("demo", "--method dfr"),
 }
-"""Training -> its shard, and arguments of clp-train; the later one of an option counts, so they go before QUICK."""
+"""Training -> its shard, and arguments of clp-train; they stand behind QUICK, and the later one of an option counts."""
 
 MAY_DIFFER = ("versions", "seconds", "cpu_seconds", "command", "config")
 PATHS = ("meta", "root", "out", "cache")

@@ -2,18 +2,14 @@
 
 import hashlib
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
-from average_weights import average
-
 from clp_aug.contract.errors import InputError
+from experiments.matting.average_weights import average
 
 
 def test_half_of_each(tmp_path):

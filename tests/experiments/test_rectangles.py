@@ -1,26 +1,15 @@
 """The largest free rectangle of a mask, against trying all of them and against the strips of one box."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from clp_aug.contract import boxes
+from experiments.matting.rectangles import largest_rectangle
 from tests.oracles.rectangles import largest_area
-
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-
-
-@pytest.fixture
-def largest_rectangle(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    from rectangles import largest_rectangle
-
-    return largest_rectangle
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_any_mask_against_brute_force(seed, largest_rectangle):
+def test_any_mask_against_brute_force(seed):
     rng = np.random.default_rng(seed)
     free = rng.random(rng.integers(1, 9, 2)) < rng.uniform(0.3, 1)
     rectangle = largest_rectangle(free)
@@ -33,7 +22,7 @@ def test_any_mask_against_brute_force(seed, largest_rectangle):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_beside_one_box_it_is_as_large_as_the_strip(seed, largest_rectangle):
+def test_beside_one_box_it_is_as_large_as_the_strip(seed):
     rng = np.random.default_rng(seed)
     height, width = (int(n) for n in rng.integers(1, 30, 2))
     x0, y0 = int(rng.integers(width)), int(rng.integers(height))

@@ -1,9 +1,5 @@
 """Packed birds and landscapes become the folders that clp-data waterbirds reads; what is no bird stays out."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import cv2
 import h5py
 import numpy as np
@@ -13,19 +9,7 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.datasets import load_dataset
 from clp_aug.making.waterbirds import make
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
-
-FOLDER = Path(__file__).resolve().parents[2] / "experiments"
-
-
-@pytest.fixture
-def script(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("make_waterbirds", FOLDER / "make_waterbirds.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in ("runner", "unpack_matting"):
-        sys.modules.pop(name, None)
+from experiments.waterbirds import make_waterbirds
 
 
 def pack(path, names, channels, **columns):
@@ -55,9 +39,9 @@ def packed(tmp_path):
     return folder
 
 
-def test_folders_tell_class_and_place_and_a_set_is_made_of_them(script, packed, tmp_path):
+def test_folders_tell_class_and_place_and_a_set_is_made_of_them(packed, tmp_path):
     work = tmp_path / "work"
-    counts = script.unpack(packed, work)
+    counts = make_waterbirds.unpack(packed, work)
     assert counts == {"birds/landbird": 21, "birds/waterbird": 21, "land": 6, "water": 6}
     assert not list(work.rglob("40.png")), "what is no bird stays out"
     assert (work / "birds" / "waterbird" / "alpha_cutouts" / "animals" / "1.png").is_file()
@@ -69,4 +53,4 @@ def test_folders_tell_class_and_place_and_a_set_is_made_of_them(script, packed, 
     samples = load_dataset("waterbirds", work / "set").samples
     assert len(samples.label) == sum(map(sum, outcome.groups)) == 42
     with pytest.raises(UsageError, match=r"exists already; give a new --work or remove it"):
-        script.unpack(packed, work)
+        make_waterbirds.unpack(packed, work)

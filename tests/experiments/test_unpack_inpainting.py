@@ -1,8 +1,6 @@
 """What is held out of the inpainter's pictures: tests, validation, landscapes that stand behind a tested bird."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import h5py
@@ -10,18 +8,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.errors import UsageError
-
-FOLDER = Path(__file__).resolve().parents[2] / "experiments"
-
-
-@pytest.fixture(scope="module")
-def script():
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("unpack_inpainting", FOLDER / "unpack_inpainting.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
+from experiments.inpainting import unpack_inpainting
 
 
 def scene(seed, side):
@@ -66,8 +53,8 @@ def rows(folder):
     return sorted(int(path.stem) for path in folder.iterdir())
 
 
-def test_what_is_held_out(script, data, tmp_path):
-    counts = script.unpack(data, tmp_path / "o")
+def test_what_is_held_out(data, tmp_path):
+    counts = unpack_inpainting.unpack(data, tmp_path / "o")
     expected = {
         "cifar10_jpeg": ([0, 1, 2, 3], [4, 5]),
         "tiny_imagenet100": ([0, 2, 4], [1, 3]),
@@ -80,16 +67,16 @@ def test_what_is_held_out(script, data, tmp_path):
     assert np.array_equal(cv2.imread(str(tmp_path / "o/held-out/landscapes150/00004.png")), scene(24, 150))
 
 
-def test_nothing_is_replaced(script, data, tmp_path):
+def test_nothing_is_replaced(data, tmp_path):
     (tmp_path / "o").mkdir()
     with pytest.raises(UsageError, match="o: exists already; give a new folder or remove it"):
-        script.unpack(data, tmp_path / "o")
+        unpack_inpainting.unpack(data, tmp_path / "o")
     assert [path.name for path in tmp_path.iterdir()] == ["o"]
 
 
-def test_the_command_counts(script, data, tmp_path, monkeypatch, capsys):
+def test_the_command_counts(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["unpack_inpainting.py", "--data", str(data), "--out", str(tmp_path / "o")])
-    script.main()
+    unpack_inpainting.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6
     assert lines[0] == f"{tmp_path / 'o' / 'train' / 'cifar10_jpeg'}: 4 pictures"

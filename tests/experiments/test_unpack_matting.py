@@ -1,9 +1,7 @@
 """What is held out stays out of training: birds, whole kinds, copies, landscapes behind tests."""
 
 import csv
-import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import h5py
@@ -12,19 +10,9 @@ import pytest
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.fitting.sources import read_sources
+from experiments.matting import unpack_matting
 
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "unpack_matting.py"
 KINDS = 40
-
-
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("unpack_matting", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPT.parent))
-        spec.loader.exec_module(module)
-    return module
 
 
 def scene(seed, height, width, channels=3):
@@ -91,9 +79,9 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def out(script, data, tmp_path_factory):
+def out(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unpacked") / "matting"
-    script.unpack(data, folder, 0)
+    unpack_matting.unpack(data, folder, 0)
     return folder
 
 
@@ -160,9 +148,9 @@ def test_the_folders_are_those_that_fitting_reads(out):
         assert unknown == {"pet": True, "hum": False}
 
 
-def test_the_seed_decides_and_nothing_is_replaced(script, data, out, tmp_path):
-    script.unpack(data, tmp_path / "same", 0)
-    script.unpack(data, tmp_path / "other", 1)
+def test_the_seed_decides_and_nothing_is_replaced(data, out, tmp_path):
+    unpack_matting.unpack(data, tmp_path / "same", 0)
+    unpack_matting.unpack(data, tmp_path / "other", 1)
 
     def files(folder):
         return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -171,22 +159,22 @@ def test_the_seed_decides_and_nothing_is_replaced(script, data, out, tmp_path):
     assert files(out).keys() != files(tmp_path / "other").keys()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "same"]
     with pytest.raises(UsageError, match="same: exists already; give a new folder or remove it"):
-        script.unpack(data, tmp_path / "same", 0)
+        unpack_matting.unpack(data, tmp_path / "same", 0)
 
 
-def test_the_command_counts(script, data, tmp_path, monkeypatch, capsys):
+def test_the_command_counts(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["unpack_matting.py", "--data", str(data), "--out", str(tmp_path / "o")])
-    script.main()
+    unpack_matting.main()
     for line, part in zip(capsys.readouterr().out.splitlines(), ("train", "held-out"), strict=True):
-        counts = [len(list((tmp_path / "o" / part / folder).iterdir())) for folder in script.FOLDERS]
+        counts = [len(list((tmp_path / "o" / part / folder).iterdir())) for folder in unpack_matting.FOLDERS]
         expected = "{} foregrounds, {} backgrounds, {} pictures, {} masks, {} boxed".format(*counts)
         assert line == f"{tmp_path / 'o' / part}: {expected}"
 
 
-def test_no_bird_of_the_real_cutouts_is_learnt_from(script, shared_data):
-    names = script.Packed(shared_data / "alpha_cutouts.h5").names
-    parts = {name: script.part_of_cutout(name, 0) for name in names}
+def test_no_bird_of_the_real_cutouts_is_learnt_from(shared_data):
+    names = unpack_matting.Packed(shared_data / "alpha_cutouts.h5").names
+    parts = {name: unpack_matting.part_of_cutout(name, 0) for name in names}
     assert len(names) == 125
     assert sum(name.startswith("animals/birds/") for name in names) == 35
-    assert all(part == script.HELD_OUT for name, part in parts.items() if name.startswith("animals/birds/"))
-    assert 60 <= sum(part == script.TRAIN for part in parts.values()) <= 85
+    assert all(part == unpack_matting.HELD_OUT for name, part in parts.items() if name.startswith("animals/birds/"))
+    assert 60 <= sum(part == unpack_matting.TRAIN for part in parts.values()) <= 85

@@ -1,0 +1,103 @@
+"""What is told of a definition apart from its tokens: the rules of our code, scopes, what a call may name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from clp_train.bench.identity.names import FUNCTIONS, Names, Own, Target
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How our code looks things up, which its syntax does not tell.
+
+    packages: those that are ours; doors: names that are looked for in a module which is loaded by its name; registry:
+    "module:name" of the dictionary of methods, relative names in which are below its module; documented: the function
+    that declares a setting, whose second argument and `documentation` are for readers; written: classes whose members'
+    names go into files.
+    """
+
+    packages: tuple[str, ...]
+    doors: tuple[str, ...]
+    registry: str
+    documented: str
+    documentation: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+@dataclass
+class Written:
+    """One definition. tokens: (text,); ("ref", place); ("member", name) and ("keyword", name), whose names are to be
+    numbered if they are ours; ("parameter", name, inner), which a keyword may mean: if inner always, else if the
+    definition escapes.
+
+    members: names of those that it defines; literal: names that are known elsewhere, or stand in it as texts, so that
+    they are never numbered; escapes: definitions that it does more with than call them.
+    """
+
+    tokens: list = field(default_factory=list)
+    members: set[str] = field(default_factory=set)
+    literal: set[str] = field(default_factory=set)
+    escapes: set[Own] = field(default_factory=set)
+
+
+class Scope:
+    """The names of a function, a class or a comprehension. imports: name -> what it may be; local: all others."""
+
+    def __init__(self, above: Scope | None, names: Iterable[tuple[str, Target | None]], is_class: bool = False) -> None:
+        self.above, self.is_class = above, is_class
+        self.local: set[str] = set()
+        self.imports: dict[str, list[Target]] = {}
+        self.of_module: set[str] = set()
+        for name, target in names:
+            if target is None:
+                self.local.add(name)
+            else:
+                self.imports.setdefault(name, []).append(target)
+
+
+def parameters(args: ast.arguments) -> list[ast.arg]:
+    """Return all parameters of a function in order."""
+    return [one for one in (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg) if one]
+
+
+def parameters_of(names: Names, place: Own) -> list[str] | None:
+    """Return the names of what a function or the constructor of a class takes, None where that is not known."""
+    match names.unit(place).lines:
+        case [ast.FunctionDef(args=args)]:
+            return [one.arg for one in parameters(args)]
+        case [ast.ClassDef() as kind]:
+            return constructor_of(names, place.module, kind)
+    return None
+
+
+def constructor_of(names: Names, module: str, kind: ast.ClassDef) -> list[str] | None:
+    """Return the names that a class's own __init__ or that of its bases takes, else those of its fields."""
+    for line in kind.body:
+        if isinstance(line, FUNCTIONS) and line.name == "__init__":
+            return [one.arg for one in parameters(line.args)]
+    fields = [line.target.id for line in kind.body if isinstance(line, ast.AnnAssign)]
+    inherited: list[str] = []
+    for base in kind.bases:
+        found = names.lookup(module, base.id) if isinstance(base, ast.Name) else []
+        above = [parameters_of(names, place) or [] for place in found if isinstance(place, Own)]
+        inherited += [name for one in above for name in one]
+    return list(dict.fromkeys([*inherited, *fields])) or None
+
+
+def with_module(entry: ast.expr, room: str) -> tuple[ast.expr, str]:
+    """Return a line of the registry of methods with its module's whole name, and that name."""
+    if not isinstance(entry, ast.Call):
+        return entry, ""
+    given = [*entry.args[:1], *(one.value for one in entry.keywords if one.arg == "module")][0]
+    name = whole_name(given.value, room)
+    args = [ast.Constant(name) if value is given else value for value in entry.args]
+    keywords = [ast.keyword(one.arg, ast.Constant(name)) if one.value is given else one for one in entry.keywords]
+    return ast.Call(entry.func, args, keywords), name
+
+
+def whole_name(module: str, room: str) -> str:
+    """Return the whole name of a method's module, which may be given as it is called in the room of methods."""
+    return module if module.partition(".")[0] == room.partition(".")[0] else f"{room}.{module}"

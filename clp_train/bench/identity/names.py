@@ -1,0 +1,240 @@
+"""What the names in a tree of our code stand for: its modules, split into definitions, and where their imports lead.
+
+Nothing is imported, only parsed, so a copy of the tree or an older one can be read just as well. A definition is what
+one name of a module means: a function, a class, or all the lines that give a constant its value.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+EFFECTS = ""  # the name of what a module does beside defining names
+
+
+class Target(NamedTuple):
+    """What an import takes: a module, and a name in it, empty for the module itself."""
+
+    module: str
+    name: str = ""
+
+
+class Outside(NamedTuple):
+    """Something that is not ours, by its whole name; or a name that one of our modules does not define."""
+
+    path: str
+
+
+class Whole(NamedTuple):
+    """One of our modules."""
+
+    module: str
+
+
+class Own(NamedTuple):
+    """One of our definitions: its module, its first name there, and which of its names is meant."""
+
+    module: str
+    name: str
+    index: int = 0
+
+
+Place = Outside | Whole | Own
+
+
+@dataclass
+class Unit:
+    """One definition: its names, in the order of its lines, which are those that bind or fill them."""
+
+    names: list[str]
+    lines: list[ast.stmt] = field(default_factory=list)
+
+
+@dataclass
+class Module:
+    """One module. package: what its relative imports start from; units: name -> its definition; imports: name -> where
+    it may come from.
+    """
+
+    package: str = ""
+    units: dict[str, Unit] = field(default_factory=dict)
+    imports: dict[str, list[Target]] = field(default_factory=dict)
+
+
+class Names:
+    """The modules below a folder that belong to some packages, and what their names stand for."""
+
+    def __init__(self, root: Path, packages: Sequence[str]) -> None:
+        self.packages, self.modules = tuple(packages), {}
+        for path in (path for package in packages for path in sorted((root / package).rglob("*.py"))):
+            parts = path.relative_to(root).with_suffix("").parts
+            name, own = ".".join(part for part in parts if part != "__init__"), parts[-1] == "__init__"
+            self.modules[name] = module_of(path.read_text("utf-8"), name if own else name.rpartition(".")[0])
+        self.folders = {name.rsplit(".", n)[0] for name in self.modules for n in range(1, name.count(".") + 1)}
+
+    def unit(self, place: Own) -> Unit:
+        """Return the lines of a definition."""
+        return self.modules[place.module].units[place.name]
+
+    def is_ours(self, module: str) -> bool:
+        """Tell whether a dotted name is that of a module or a package of the tree."""
+        return module in self.modules or module in self.folders
+
+    def lookup(self, module: str, name: str, seen: frozenset = frozenset()) -> list[Place]:
+        """Return what a name of one of our modules stands for; nothing for a name that it does not have."""
+        there = self.modules.get(module, Module())
+        found: list[Place] = []
+        if name in there.units:
+            unit = there.units[name]
+            found.append(Own(module, unit.names[0], unit.names.index(name)))
+        if (module, name) not in seen:
+            for target in there.imports.get(name, ()):
+                found += self.places(target, seen | {(module, name)})
+        below = f"{module}.{name}"
+        return list(dict.fromkeys(found)) or ([Whole(below)] if self.is_ours(below) else [])
+
+    def places(self, target: Target, seen: frozenset = frozenset()) -> list[Place]:
+        """Return what an import leads to, through modules that pass it on."""
+        if target.module.partition(".")[0] not in self.packages:
+            return [Outside(".".join(filter(None, target)))]
+        if not target.name:
+            return [Whole(target.module)]
+        return self.lookup(target.module, target.name, seen) or [Outside(target.name)]
+
+    def chain(self, places: Iterable[Place], attributes: list[str]) -> list[tuple[Place, list[str]]]:
+        """Follow attributes from module to module; return each place with the attributes that are left."""
+        found = []
+        for place in places:
+            if isinstance(place, Outside):
+                found.append((Outside(".".join([place.path, *attributes])), []))
+            elif isinstance(place, Whole) and attributes:
+                further = self.lookup(place.module, attributes[0]) or [Outside(attributes[0])]
+                found += self.chain(further, attributes[1:])
+            else:
+                found.append((place, attributes))
+        return found
+
+    def named(self, text: str) -> tuple[Place, str] | None:
+        """Return what a text "our.module" or "our.module:rest" names, and the rest that is no name of the module."""
+        module, _, rest = text.partition(":")
+        if "." not in module or not self.is_ours(module):
+            return None
+        found = self.lookup(module, rest) if rest else []
+        return (found[0], "") if found else (Whole(module), rest)
+
+    def definition(self, text: str) -> Own:
+        """Return the definition "module:name". Raises LookupError where there is none."""
+        found = self.named(text)
+        if found is None or not isinstance(found[0], Own):
+            raise LookupError(f"no definition {text}; mend the constant that names it")
+        return found[0]
+
+
+@lru_cache(maxsize=4096)
+def module_of(text: str, package: str) -> Module:
+    """Parse a module and sort its lines by the names they define; package as in `Module`."""
+    module, effects = Module(package), Unit([EFFECTS])
+    for line in (part for whole in ast.parse(text).body for part in split(whole)):
+        names = []
+        for name, target in bound(line, package):
+            if target is not None:
+                module.imports.setdefault(name, []).append(target)
+            elif name not in names:
+                names.append(name)
+        names += [name for name in filled(line) if name in module.units and name not in names]
+        if names:
+            join(module, names).lines.append(line)
+        elif does_something(line):
+            effects.lines.append(line)
+    if effects.lines:
+        module.units[EFFECTS] = effects
+    return module
+
+
+def join(module: Module, names: list[str]) -> Unit:
+    """Return the one definition of some names, made of those that they were part of."""
+    there = list({id(module.units[name]): module.units[name] for name in names if name in module.units}.values())
+    unit = there[0] if there else Unit([])
+    for other in there[1:]:
+        unit.names += other.names
+        unit.lines += other.lines
+    unit.names += [name for name in names if name not in unit.names]
+    module.units |= dict.fromkeys(unit.names, unit)
+    return unit
+
+
+def split(line: ast.stmt) -> list[ast.stmt]:
+    """Return `A, B = 1, 2` as two lines, any other line as it is."""
+    match line:
+        case ast.Assign([ast.Tuple(names)], ast.Tuple(values)) if len(names) == len(values):
+            if not any(isinstance(part, ast.Starred) for part in (*names, *values)):
+                return [ast.Assign([name], value) for name, value in zip(names, values, strict=True)]
+    return [line]
+
+
+def does_something(line: ast.stmt) -> bool:
+    """Tell whether a line that binds no name may still have an effect when its module is imported."""
+    match line:
+        case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant()):
+            return False
+        case ast.If(test) if {"TYPE_CHECKING", "__name__"} & {getattr(n, "id", "") for n in ast.walk(test)}:
+            return False
+        case ast.If() | ast.Try():
+            return any(map(does_something, [*line.body, *line.orelse]))
+    return True
+
+
+def filled(line: ast.stmt) -> Iterator[str]:
+    """Yield the names of objects that a line changes: X of `X[1] = 2` and of `X.y = 2`."""
+    for node in ast.walk(line):
+        if isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(node.ctx, ast.Load):
+            base = node.value
+            while isinstance(base, (ast.Subscript, ast.Attribute)):
+                base = base.value
+            if isinstance(base, ast.Name):
+                yield base.id
+
+
+def bound(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | None]]:
+    """Yield the names that a node binds in its own scope, imported ones with what they are."""
+    match node:
+        case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
+            yield name, None
+        case ast.Import(names):
+            for one in names:
+                yield (
+                    one.asname or one.name.partition(".")[0],
+                    Target(one.name if one.asname else one.name.split(".")[0]),
+                )
+        case ast.ImportFrom(module, names, level):
+            start = package.rsplit(".", level - 1)[0] if level else ""
+            for one in names:
+                yield one.asname or one.name, Target(".".join(filter(None, (start, module))), one.name)
+        case ast.Lambda():
+            return
+        case _ if isinstance(node, COMPREHENSIONS):
+            for part in ast.walk(node):
+                if isinstance(part, ast.NamedExpr):
+                    yield part.target.id, None
+        case _:
+            yield from ((name, None) for name in own_names(node))
+            for child in ast.iter_child_nodes(node):
+                yield from bound(child, package)
+
+
+def own_names(node: ast.AST) -> list[str]:
+    """Return the names that a node itself binds, its children aside."""
+    match node:
+        case ast.Name(name, ast.Store() | ast.Del()):
+            return [name]
+        case ast.ExceptHandler(name=name) | ast.MatchAs(name=name) | ast.MatchStar(name=name) if name:
+            return [name]
+        case ast.MatchMapping(rest=name) if name:
+            return [name]
+    return []

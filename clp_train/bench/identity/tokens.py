@@ -1,0 +1,240 @@
+"""A definition as tokens in which no name of ours stands: locals by number, definitions and members to be numbered.
+
+Left out, for no finished run depends on it: comments, layout, docstrings, imports, annotations outside classes, texts
+of errors that are raised, and what a setting says of itself for readers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+
+from clp_train.bench.identity.definitions import Rules, Scope, Written, parameters, parameters_of, with_module
+from clp_train.bench.identity.names import Names, Outside, Own, Place, bound
+from clp_train.bench.identity.words import Words
+
+LINKED = ("functools.partial", "dataclasses.replace", "types.SimpleNamespace", "collections.namedtuple")
+"""What passes keywords on to something of ours, unlike all else that is not ours."""
+SKIPPED = ("ctx", "kind", "type_comment", "type_params")
+"""Parts of nodes that say nothing, or are not there in every Python."""
+
+
+class Writer(Words, ast.NodeVisitor):
+    """Write one definition of a tree down. method: the module whose lines of the registry of methods count."""
+
+    def __init__(self, names: Names, rules: Rules, place: Own, method: str = "") -> None:
+        super().__init__(names, rules, place)
+        self.method, self.raising = method, False
+
+    def written(self) -> Written:
+        """Return the definition."""
+        for line in self.names.unit(self.place).lines:
+            self.visit_all(self.entries(line) or [line])
+        return self.found
+
+    def entries(self, line: ast.stmt) -> list[ast.expr]:
+        """Return keys and values of the chosen method's module, if a line is the registry of methods."""
+        if f"{self.place.module}:{self.place.name}" != self.rules.registry or not isinstance(line.value, ast.Dict):
+            return []
+        both = zip(line.value.keys, [with_module(value, self.place.module) for value in line.value.values], strict=True)
+        own = sorted((ast.unparse(key), key, value) for key, (value, module) in both if module == self.method)
+        return [ast.Constant("registry"), *(part for _, *line in own for part in line)]
+
+    def visit_all(self, nodes: Iterable[ast.AST]) -> None:
+        """Write nodes down one by one."""
+        for node in nodes:
+            self.visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        self.say(type(node).__name__, "(")
+        for key, value in ast.iter_fields(node):
+            if key not in SKIPPED and value is not None and value != []:
+                self.say(key)
+                for part in value if isinstance(value, list) else [value]:
+                    self.visit(part) if isinstance(part, ast.AST) else self.say(repr(part))
+        self.say(")")
+
+    def visit_Name(self, node: ast.Name) -> None:
+        self.name(node.id, isinstance(node.ctx, ast.Load))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        for place, rest in self.chain(node):
+            self.refer(place)
+            for name in rest:
+                self.say(".")
+                self.member(name)
+        if not self.chain(node):
+            self.visit(node.value)
+            self.say(".")
+            self.member(node.attr, defined=isinstance(node.ctx, ast.Store))
+
+    def visit_Constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
+            self.text(node.value)
+        else:
+            self.say(repr(node.value))
+
+    def text(self, text: str) -> None:
+        """Write a text down: what it names, if that is ours; nothing of what it says if it is an error's."""
+        named = self.names.named(text)
+        if self.raising:
+            self.say("text")
+        elif named is not None:
+            self.refer(named[0])
+            self.say(repr(named[1]))
+        else:
+            self.say(repr(text))
+            if text.isidentifier():
+                self.found.literal.add(text)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        self.say("text") if self.raising else self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        self.raising = True
+        self.generic_visit(node)
+        self.raising = False
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        if not isinstance(node.value, ast.Constant):
+            self.generic_visit(node)
+
+    def nothing(self, node: ast.AST) -> None:
+        """Write nothing down."""
+
+    visit_Import = visit_ImportFrom = visit_Pass = nothing
+
+    def visit_Global(self, node: ast.Global) -> None:
+        self.scope.of_module |= set(node.names)
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
+        self.scope.local -= set(node.names)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if self.scope is not None and self.scope.is_class:
+            self.generic_visit(node)
+        elif node.value is not None:
+            self.visit(ast.Assign([node.target], node.value))
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        self.bound(node.name)
+        self.say("except")
+        self.visit_all([*filter(None, [node.type]), *node.body])
+
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:
+        self.say("match as")
+        self.bound(node.name)
+        self.visit_all(filter(None, [node.pattern]))
+        self.say("end")
+
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:
+        self.say("match star")
+        self.bound(node.name)
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self.say("match mapping", str(len(node.keys)))
+        self.bound(node.rest)
+        self.visit_all([*node.keys, *node.patterns])
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        self.say("match class", str(len(node.patterns)))
+        self.visit_all([node.cls, *node.patterns])
+        for name, pattern in zip(node.kwd_attrs, node.kwd_patterns, strict=True):
+            self.member(name)
+            self.visit(pattern)
+        self.say("end")
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.say("call")
+        callee = self.callee(node.func)
+        if isinstance(callee, Own):
+            self.refer(callee, escapes=False)
+        else:
+            self.visit(node.func)
+        args, keywords = node.args, node.keywords
+        if isinstance(callee, Own) and callee == self.documented():
+            args = [*args[:1], *args[2:]]
+            keywords = [one for one in keywords if one.arg not in self.rules.documentation]
+        if isinstance(callee, Outside) and callee.path == "functools.partial" and args:
+            callee = self.callee(args[0]) or callee
+        self.say(str(len(args)))
+        self.visit_all(args)
+        for one in keywords:
+            self.keyword(callee, one)
+        self.say("end")
+
+    def keyword(self, callee: Place | None, node: ast.keyword) -> None:
+        """Write a keyword and its value down: by its place among the parameters of what is known to be called."""
+        known = parameters_of(self.names, callee) if isinstance(callee, Own) else None
+        self.say("key")
+        if node.arg is None:
+            self.say("**")
+        elif known is not None and node.arg in known:
+            self.say(f"parameter {known.index(node.arg)}")
+        elif known is not None or (isinstance(callee, Outside) and callee.path not in LINKED):
+            self.say(f"keyword {node.arg}")
+            if known is not None:
+                self.found.literal.add(node.arg)
+        else:
+            self.found.tokens.append(("keyword", node.arg))
+        self.visit(node.value)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.say(type(node).__name__)
+        self.name(node.name, escapes=False)
+        self.visit_all(node.decorator_list)
+        self.function(node.args, node.body, at_top=self.scope is None and not node.decorator_list)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self.say("lambda")
+        self.function(node.args, [node.body])
+
+    def function(self, args: ast.arguments, body: Sequence[ast.AST], at_top: bool = False) -> None:
+        """Write parameters, defaults and the body of a function down. at_top: it is a definition by itself."""
+        self.say("defaults")
+        self.visit_all(args.defaults)
+        self.say("keyword only")
+        for value in args.kw_defaults:
+            self.say("none") if value is None else self.visit(value)
+        package = self.names.modules[self.place.module].package
+        inner = [pair for node in body for pair in bound(node, package)]
+        names = [one.arg for one in parameters(args)]
+        with self.within(Scope(self.scope, [*((name, None) for name in names), *inner])):
+            for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
+                found = getattr(args, kind)
+                self.say(kind)
+                for one in found if isinstance(found, list) else filter(None, [found]):
+                    self.name(one.arg)
+                    self.found.tokens.append(("parameter", one.arg, not at_top))
+            self.say("body")
+            self.visit_all(body)
+            self.say("end")
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self.say("class")
+        self.name(node.name, escapes=False)
+        self.visit_all(node.decorator_list)
+        self.say("of")
+        self.visit_all([*node.bases, *node.keywords])
+        self.say("body")
+        package = self.names.modules[self.place.module].package
+        before, self.known = self.known, self.known or self.is_known(node)
+        with self.within(Scope(self.scope, [pair for line in node.body for pair in bound(line, package)], True)):
+            self.visit_all(node.body)
+        self.known = before
+        self.say("end")
+
+    def comprehension(self, node: ast.AST) -> None:
+        """Write a comprehension down; its first source is not yet in its scope."""
+        first, *others = node.generators
+        self.say(type(node).__name__)
+        self.visit(first.iter)
+        names = [pair for one in node.generators for pair in bound(one.target)]
+        with self.within(Scope(self.scope, names)):
+            self.visit_all([first.target, *first.ifs, *others])
+            self.visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
+        self.say("end")
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = comprehension

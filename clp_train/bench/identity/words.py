@@ -1,0 +1,119 @@
+"""The words of a definition: a name in it stands for another definition, a local, a member, or for what is foreign."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from clp_train.bench.identity.definitions import Rules, Scope, Written
+from clp_train.bench.identity.names import Names, Outside, Own, Place
+
+HARMLESS = ("builtins.object", "typing.NamedTuple", "typing.Generic", "typing.Protocol", "abc.ABC")
+ERRORS = ("Error", "Exception", "Interrupt")
+"""Bases, and ends of the names of bases, that look for none of our names."""
+
+
+class Words:
+    """What is written of one definition, and what names mean where the writing is."""
+
+    def __init__(self, names: Names, rules: Rules, place: Own) -> None:
+        self.names, self.rules, self.place = names, rules, place
+        self.scope: Scope | None = None
+        self.numbers: dict[tuple[Scope, str], int] = {}
+        self.known = False  # names of members are known elsewhere, so they are not to be numbered
+        self.found = Written()
+
+    def say(self, *texts: str) -> None:
+        """Write texts down."""
+        self.found.tokens += [(text,) for text in texts]
+
+    def member(self, name: str, defined: bool = False) -> None:
+        """Write the name of a member down. defined: here, so it is ours unless it is known elsewhere."""
+        self.found.tokens.append(("member", name))
+        if defined:
+            (self.found.literal if self.known else self.found.members).add(name)
+
+    def refer(self, place: Place, escapes: bool = True) -> None:
+        """Write down something that is not local. escapes: more is done with it than a call."""
+        if isinstance(place, Outside):
+            self.say(f"outside {place.path}")
+        elif isinstance(place, Own):
+            self.found.tokens.append(("ref", place))
+            if escapes and place[:2] != self.place[:2]:
+                self.found.escapes.add(place._replace(index=0))
+        else:
+            self.say("module")
+            for door in self.rules.doors:
+                for behind in self.names.lookup(place.module, door):
+                    self.say(f"door {door}")
+                    self.refer(behind)
+
+    def places(self, name: str) -> list[Place] | Scope:
+        """Return what a name stands for here: places, or the scope that it is local to."""
+        scope = self.scope
+        while scope is not None and name not in scope.of_module:
+            if not scope.is_class or scope is self.scope:
+                if name in scope.imports:
+                    return [place for target in scope.imports[name] for place in self.names.places(target)]
+                if name in scope.local:
+                    return scope
+            scope = scope.above
+        return self.names.lookup(self.place.module, name) or [Outside(f"builtins.{name}")]
+
+    def chain(self, node: ast.AST) -> list[tuple[Place, list[str]]]:
+        """Return what `a.b.c` leads to, each with the attributes that are left; nothing where that is not known."""
+        attributes: list[str] = []
+        while isinstance(node, ast.Attribute):
+            attributes.insert(0, node.attr)
+            node = node.value
+        found = self.places(node.id) if isinstance(node, ast.Name) else []
+        return [] if isinstance(found, Scope) else self.names.chain(found, attributes)
+
+    def callee(self, node: ast.AST) -> Place | None:
+        """Return what an expression that is called is, None where that is not known."""
+        found = self.chain(node)
+        return found[0][0] if len(found) == 1 and not found[0][1] else None
+
+    def name(self, name: str, escapes: bool = True) -> None:
+        """Write a plain name down."""
+        found = self.places(name)
+        if not isinstance(found, Scope):
+            for place in found:
+                self.refer(place, escapes)
+        elif found.is_class:
+            self.member(name, defined=True)
+        else:
+            self.say(f"local {self.numbers.setdefault((found, name), len(self.numbers))}")
+
+    def bound(self, name: str | None) -> None:
+        """Write down a name that a node binds, None for none."""
+        self.say("as") if name is None else self.name(name, escapes=False)
+
+    @contextmanager
+    def within(self, scope: Scope) -> Iterator[None]:
+        """Go into a scope for a while."""
+        before, self.scope = self.scope, scope
+        yield
+        self.scope = before
+
+    def is_known(self, node: ast.ClassDef) -> bool:
+        """Tell whether others know a class's members by their names: it has a base of theirs, or goes into files."""
+        if self.scope is None and f"{self.place.module}:{node.name}" in self.rules.written:
+            return True
+        return any(map(self.is_foreign, node.bases))
+
+    def is_foreign(self, base: ast.expr) -> bool:
+        """Tell whether a class's base looks for names that the class defines."""
+        while isinstance(base, ast.Subscript):  # Generic[T]
+            base = base.value
+        place = self.callee(base)
+        if isinstance(place, Own):
+            above, lines = Words(self.names, self.rules, place), self.names.unit(place).lines
+            return any(isinstance(line, ast.ClassDef) and above.is_known(line) for line in lines)
+        return not (isinstance(place, Outside) and (place.path in HARMLESS or place.path.endswith(ERRORS)))
+
+    def documented(self) -> Own | None:
+        """Return the function that declares a setting, None if the tree has none."""
+        found = self.names.named(self.rules.documented)
+        return found[0] if found is not None and isinstance(found[0], Own) else None

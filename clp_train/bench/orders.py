@@ -1,0 +1,74 @@
+"""The tables that a command asks for: which runs each needs, which of them finished tables hold, which are to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from clp_train.bench.jobs import Run, plan
+from clp_train.bench.known import check_kept, key_of, known_results, of_same_data, shared_results, still_to_do
+from clp_train.bench.queue import SHARDS, Job, jobs_of
+from clp_train.bench.scores import Result
+from clp_train.bench.spec import Table
+from clp_train.bench.write import TABLE
+
+
+@dataclass(frozen=True)
+class Order:
+    """One table that is asked for. folder: where it lies when finished; runs: all that it needs; known: the results
+    that are kept, so that their runs need not be done.
+    """
+
+    table: Table
+    folder: Path
+    runs: Sequence[Run]
+    known: list[Result] = field(default_factory=list)
+
+    @property
+    def to_do(self) -> list[Run]:
+        """The runs that no known result is of."""
+        return still_to_do(self.runs, self.known)
+
+
+def orders_of(
+    tables: Sequence[Table],
+    scale: str,
+    seeds: Sequence[int],
+    work: Path,
+    out: Path,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> list[Order]:
+    """Return an order for each table. Raises what `plan` raises."""
+    return [
+        Order(table, out / f"{table.name}-{scale}", plan(table, scale, seeds, work, rows, columns)) for table in tables
+    ]
+
+
+def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[Order]:
+    """Return the orders with what finished tables hold of them. Raises InputError for a table.json that is none."""
+    own = [replace(one, known=known_results(one.table, scale, one.folder / TABLE)) for one in orders]
+    return [replace(one, known=one.known + shared_results(one.runs, one.known, scale, out)) for one in own]
+
+
+def without_other_data(orders: Sequence[Order]) -> list[Order]:
+    """Return the orders without known results on other data than those of the shards, which must be made before."""
+    return [replace(one, known=of_same_data(one.known, one.runs)) for one in orders]
+
+
+def check_nothing_is_lost(orders: Sequence[Order]) -> None:
+    """Raise UsageError if a finished table holds a run that the new one would not."""
+    for one in orders:
+        places = {(run.row, run.column, run.seed, run.protocol) for run in one.to_do}
+        check_kept(one.table, one.folder / TABLE, places | {key_of(result) for result in one.known})
+
+
+def shard_jobs(orders: Sequence[Order]) -> list[Job]:
+    """Return the jobs that make the shards of all runs, known or not; each once."""
+    return [job for job in jobs_of([run for one in orders for run in one.runs]) if job.row == SHARDS]
+
+
+def jobs_to_do(orders: Sequence[Order]) -> list[Job]:
+    """Return the jobs of the runs that are not known, and of their shards; each once."""
+    return jobs_of([run for one in orders for run in one.to_do])

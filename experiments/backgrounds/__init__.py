@@ -1,0 +1,1 @@
+"""Who should say what backgrounds tell, where a network starts from nothing?"""

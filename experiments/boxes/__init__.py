@@ -1,0 +1,1 @@
+"""Does the quality of the boxes reach the worst group?"""

@@ -1,0 +1,1 @@
+"""The inpainter: its pictures."""

@@ -1,0 +1,1 @@
+"""What lifts the worst group of waterbirds_like, and what keeps CLP from it?"""
