@@ -35,7 +35,7 @@ from clp_aug.contract.schema import COUNTERFACTUAL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets import load_dataset
 from clp_aug.fills import infill
-from clp_aug.fills.cagan import load_inpainter
+from clp_aug.fills.cagan import Options, load_inpainter
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.nets.efficientnet_lite import EfficientNetLite0, imagenet_weights
 
@@ -74,7 +74,12 @@ def birds(data: Path, size: int, count: int) -> tuple[list[np.ndarray], list[box
     return [dataset.image(row, size, "crop") for row in rows], found, group // 2, group % 2
 
 
-def under_holes(name: str, pictures: list[np.ndarray], holes: list[boxes.Box], materials: Materials) -> list[dict]:
+def own_options(fill: str, cagan: Options) -> Options | None:
+    """Return the settings of a fill; only cagan has some here."""
+    return cagan if fill == "cagan" else None
+
+
+def under_holes(name: str, pictures: list[np.ndarray], holes: list[boxes.Box], cagan: Options) -> list[dict]:
     """Return the figures of every fill; a draw shuffles the holes among the pictures."""
     size, rows = len(pictures[0]), []
     for fill in FILLS:
@@ -84,7 +89,9 @@ def under_holes(name: str, pictures: list[np.ndarray], holes: list[boxes.Box], m
             found = {"l1": [], "psnr": [], "ssim": []}
             for i, picture in enumerate(pictures):
                 scene = Scene(picture, holes[order[i] % len(holes)], 0)
-                filled, _ = infill(fill, COUNTERFACTUAL, scene, rng_for(seed, i, fill), materials)
+                filled, _ = infill(
+                    fill, COUNTERFACTUAL, scene, rng_for(seed, i, fill), Materials(), own_options(fill, cagan)
+                )
                 for key, value in inside(picture, filled, scene.causal()).items():
                     found[key].append(value)
             draws.append({key: float(np.mean(values)) for key, values in found.items()})
@@ -115,7 +122,7 @@ def features(pictures: list[np.ndarray]) -> np.ndarray:
     return torch.cat([network.features(part.float() / 255) for part in stack.split(50)]).numpy()
 
 
-def left_of_class_and_place(data: Path, count: int, materials: Materials) -> list[dict]:
+def left_of_class_and_place(data: Path, count: int, cagan: Options) -> list[dict]:
     """Return what two linear classifiers see in the originals and in the counterfactuals of every fill."""
     dataset = load_dataset("waterbirds", data / "waterbirds_like")
     train = np.flatnonzero(dataset.samples.split == 0)
@@ -131,7 +138,8 @@ def left_of_class_and_place(data: Path, count: int, materials: Materials) -> lis
     for fill in ("none", *FILLS):
         shown, used = pictures, 0
         if fill != "none":
-            made = [infill(fill, COUNTERFACTUAL, Scene(picture, box, 0), rng_for(0, i, fill), materials)
+            options = own_options(fill, cagan)
+            made = [infill(fill, COUNTERFACTUAL, Scene(picture, box, 0), rng_for(0, i, fill), Materials(), options)
                     for i, (picture, box) in enumerate(zip(pictures, found, strict=True))]  # fmt: skip
             shown, used = [picture for picture, _ in made], sum(name != fill for _, name in made)
         seen = features(shown)
@@ -145,9 +153,9 @@ def left_of_class_and_place(data: Path, count: int, materials: Materials) -> lis
     return rows
 
 
-def speed(materials: Materials, count: int = 20) -> list[dict]:
+def speed(cagan: Options, count: int = 20) -> list[dict]:
     """Return pictures a second of cagan by size, on one thread as in a worker, and on two."""
-    network = load_inpainter(materials.cagan_weights, "own")
+    network = load_inpainter(cagan.cagan_weights, "own")
     rows = []
     for size in (32, 64, 160):
         picture, hole = torch.rand(1, 3, size, size), torch.zeros(1, 1, size, size)
@@ -174,18 +182,18 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    materials, data, count = Materials(cagan_weights=arguments.cagan_weights), arguments.data, arguments.pictures
+    cagan, data, count = Options(arguments.cagan_weights), arguments.data, arguments.pictures
     pictures, found, _, _ = birds(data, 160, count)
     results = {
         "under_holes": [
             *under_holes("cifar10_jpeg", pictures_of(arguments.held_out / "cifar10_jpeg", 32, count),
-                         boxes_of_tiny(data, 32), materials),
+                         boxes_of_tiny(data, 32), cagan),
             *under_holes("tiny_imagenet100", pictures_of(arguments.held_out / "tiny_imagenet100", 64, count),
-                         boxes_of_tiny(data, 64), materials),
-            *under_holes("waterbirds_like", pictures, found, materials),
+                         boxes_of_tiny(data, 64), cagan),
+            *under_holes("waterbirds_like", pictures, found, cagan),
         ],
-        "class_and_place": left_of_class_and_place(data, 4 * count, materials),
-        "speed": speed(materials),
+        "class_and_place": left_of_class_and_place(data, 4 * count, cagan),
+        "speed": speed(cagan),
     }  # fmt: skip
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,53 @@
 """clp_aug: the offline half of CLP. Pictures in, one HDF5 shard of counterfactuals and factuals out.
 
-Read in this order: contract/schema.py (what a shard holds), pipeline.py (the flow on one page), fills/.
+Read in this order: contract/schema.py (what a shard holds), pipeline.py (the flow on one page), fills/. What is public
+is listed in `__all__` and loaded when it is first used: `from clp_aug import AugmentConfig, augment`. The types of these
+names stand in `__init__.pyi`, so that this module imports nothing.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+PLACES = {
+    "AugmentConfig": "config",
+    "Box": "contract.boxes",
+    "FILLS": "fills",
+    "Materials": "fills.scene",
+    "ProtocolSettings": "protocol.settings",
+    "Scene": "fills.scene",
+    "ShardReader": "contract.shards",
+    "augment": "pipeline",
+    "check_shard": "contract.validate",
+    "infill": "fills",
+    "load_dataset": "datasets",
+    "make_split": "protocol.split",
+    "rng_for": "contract.seeds",
+}
+"""Public name -> the module that has it."""
+
+__all__ = [
+    "FILLS",
+    "AugmentConfig",
+    "Box",
+    "Materials",
+    "ProtocolSettings",
+    "Scene",
+    "ShardReader",
+    "augment",
+    "check_shard",
+    "infill",
+    "load_dataset",
+    "make_split",
+    "rng_for",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name. Raises AttributeError for any other."""
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__} has no public name {name!r}: choose one of {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"{__name__}.{PLACES[name]}"), name)

@@ -4,99 +4,70 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from clp_aug import __version__
+from clp_aug.common.options import PATH, Command, options_of
+from clp_aug.common.settings import fields_of
 from clp_aug.common.terminal import one_line_errors, progress_bars
+from clp_aug.config import AugmentConfig
 from clp_aug.datasets import DATASETS
-from clp_aug.fills import CF, FILLS, F
-from clp_aug.fitting.config import InpainterFit, MatteFit
-from clp_aug.mattes import MATTES, spelling
+from clp_aug.engines import usable_cores
+from clp_aug.fills import option_classes
+from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from clp_aug.pipeline import Outcome, Plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
-PATH = click.Path(path_type=Path)
+BEFORE_FILLS = (
+    "root", "cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "img_max", "noise",
+    "noise_seed", "limit", "matte", "masks", "boxes", "pad", "refine", "max_fallback", "size", "fit",
+)  # fmt: skip
+FILL_SETTINGS = tuple(name for kind in option_classes().values() for name in fields_of(kind))
 
 
-class NameList(click.ParamType):
-    """A comma list of names, as a tuple."""
-
-    name = "names"
-
-    def convert(self, value, param, ctx) -> tuple[str, ...]:
-        """Split "grey,tile" into its names."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-NAMES = NameList()
-
-
-def _mattes() -> str:
-    return ", ".join(map(spelling, MATTES))
-
-
-def _fills(kind: int) -> str:
-    return ", ".join(name for name, fill in FILLS.items() if kind in fill.kinds)
+def fill_settings(command: Command) -> Command:
+    """Give a command the options of the fills' own settings, in the order of the registry."""
+    for kind in reversed(option_classes().values()):
+        command = options_of(kind, *fields_of(kind))(command)
+    return command
 
 
 @click.command(context_settings=CONTEXT)
 @click.option("--dataset", required=True, type=click.Choice(list(DATASETS)), help="Which data set to READ.")
-@click.option("--root", type=PATH, help="Where it lies; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
-@click.option("--cf", type=NAMES, default=(), help=f"Counterfactual fills, mixed in equal shares: {_fills(CF)}.")
-@click.option("--f", type=NAMES, default=(), help=f"Factual fills, mixed in equal shares: {_fills(F)}.")
-@click.option("--ratio", type=int, default=2, help="Augmented pictures an original; counterfactual : factual = 1 : 1.")
-@click.option("--meta", help="10/class, 10/group, 10/cluster or 1000/balanced.  [default: of the data set]")
-@click.option("--meta-from", help="Split of the meta pictures: train or val.  [default: train; of GLT sets val]")
-@click.option("--keep-meta-in-train", is_flag=True, help="Leave the meta pictures in the training set too.")
-@click.option("--imbalance", type=float, help="Thin the training set to a long tail of this head-to-tail ratio.")
-@click.option(
-    "--img-max", default="rest", help="Largest class of the tail: of the rest after the meta set, of all, or a number."
-)
-@click.option("--noise", help="Label noise in training: uniform:P, flip:P or flip-similar:P.")
-@click.option("--noise-seed", type=int, default=1, help="Seed of the label noise alone.")
-@click.option("--limit", type=int, help="At most so many training pictures, spread over groups, for a quick look.")
-@click.option("--matte", help=f"Source of boxes: {_mattes()}.  [default: given, else hatt]")
-@click.option("--masks", type=PATH, help="Folder of PNG masks named as the pictures, for --matte given.")
-@click.option("--boxes", type=PATH, help="CSV of boxes (file,x0,y0,x1,y1; half-open pixels), for --matte given.")
-@click.option("--pad", type=int, default=0, help="Grow every box by so many pixels.")
-@click.option("--refine", is_flag=True, help="Finer edges in the mattes kept for people; boxes do not change.")
-@click.option("--max-fallback", type=float, default=0.5, help="Share of pictures that may need another matte.")
-@click.option("--size", type=int, help="Side of the stored pictures in pixels.  [default: of the data, at most 224]")
-@click.option("--fit", default="crop", help="How a picture becomes square: crop (centred) or stretch.")
-@click.option("--classifier", type=PATH, help="Exported program (.pt2) that --f fgsm attacks.")
-@click.option("--epsilon", type=float, default=0.5, help="Radius of fgsm, l_inf, in [0, 1] pixel units.")
-@click.option("--fgsm", default="targeted", help="targeted (to a random other class) or untargeted.")
-@click.option("--cagan-weights", type=PATH, help="Another network for --cf cagan: of clp-fit, or published.")
-@click.option("--cagan-layout", default="own", help="Of published weights: own, or tf (converted from TensorFlow).")
-@click.option("--lama-weights", type=PATH, help="LaMa's network as TorchScript, for --cf lama.")
-@click.option("--seed", type=int, default=0, help="Seed of the meta selection, the plan and the fills.")
-@click.option("--out", type=PATH, help="Shard to write.  [default: shards/<dataset>-<cf>-<f>-seed<k>.h5]")
+@options_of(AugmentConfig, *BEFORE_FILLS)
+@fill_settings
+@options_of(AugmentConfig, "seed", "out")
 @click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
-@click.option("--engine", help="serial or processes.  [default: by the number of workers]")
-@click.option("--resume", is_flag=True, help="Go on with an unfinished run; finished blocks are not made again.")
-@click.option("--overwrite", is_flag=True, help="Replace a finished shard, or start an unfinished run anew.")
+@options_of(AugmentConfig, "engine", "resume", "overwrite")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.version_option(__version__)
 @one_line_errors("finished blocks are kept, go on with --resume")
-def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **options) -> None:
+def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **settings: Any) -> None:
     """Make a meta shard: READ -> MATTE -> BOX -> INFILL -> SHARD.
 
     clp-augment --dataset demo --cf tile --f random
     """
     from clp_aug import pipeline
-    from clp_aug.config import AugmentConfig
-    from clp_aug.engines import usable_cores
 
-    config = AugmentConfig(workers=usable_cores() if workers is None else workers, **options)
+    own = {name: settings.pop(name) for name in FILL_SETTINGS}
+    config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=own, **settings)
     if dry_run:
         report_plan(pipeline.read(config), json)
         return
-    if "cagan" in config.cf:
-        click.echo(f"cagan weights: {pipeline.terms_of(config.cagan_weights)}", err=True)
+    for name, options in pipeline.options_in_use(config).items():
+        if options.terms():
+            click.echo(f"{name} weights: {options.terms()}", err=True)
     with progress_bars(quiet) as bars:
         outcome = pipeline.augment(config, lambda stage, total: bar_for(bars, stage, total))
     report_outcome(outcome, json)
@@ -108,20 +79,20 @@ def quote(path: Path) -> str:
 
 
 @contextmanager
-def bar_for(bars, stage: str, total: int):
+def bar_for(bars: Progress, stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show one stage's bar; its value is called with the pictures done since the last call."""
     task = bars.add_task(stage, total=total)
     yield lambda done: bars.advance(task, done)
 
 
-def report_plan(plan, as_json: bool) -> None:
+def report_plan(plan: Plan, as_json: bool) -> None:
     """Print what a run would do."""
     facts = {
         "shard": str(plan.config.shard_path()),
         "data set": plan.dataset.name,
-        "pictures": {**plan.split.report, "size": plan.config.size},
+        "pictures": {**plan.split.report, "size": plan.size},
         "rows": plan.rows,
-        "megabytes": round(plan.rows * plan.config.size**2 * 3 / 1e6, 1),
+        "megabytes": round(plan.rows * plan.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
     from clp_aug.remarks import remarks_of
@@ -134,7 +105,7 @@ def report_plan(plan, as_json: bool) -> None:
         click.echo(f"{name:<10} {value}")
 
 
-def report_outcome(outcome, as_json: bool) -> None:
+def report_outcome(outcome: Outcome, as_json: bool) -> None:
     """Print counts, then the path written and the next command to run."""
     if as_json:
         facts = {**vars(outcome), "path": str(outcome.path)}
@@ -187,7 +158,7 @@ def fit() -> None:
 
 
 @contextmanager
-def fit_bar(quiet: bool, steps: int):
+def fit_bar(quiet: bool, steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """Show one bar for a fit; its value is called with the steps done and the losses by name."""
     with progress_bars(quiet) as bar:
         task = bar.add_task("FIT", total=steps)
@@ -199,75 +170,39 @@ def fit_bar(quiet: bool, steps: int):
         yield on_step
 
 
-class NumberList(click.ParamType):
-    """A comma list of whole numbers, as a tuple."""
-
-    name = "numbers"
-
-    def convert(self, value, param, ctx) -> tuple[int, ...]:
-        """Split "32,64" into its numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r}: expected whole numbers with commas between them, 32,64 for instance", param, ctx)
-
-
-NUMBERS = NumberList()
-
-
 @fit.command("matte", context_settings=CONTEXT)
-@click.option("--data", required=True, type=PATH, help="Folder with foregrounds/, backgrounds/, pictures/ and masks/.")
-@click.option("--out", required=True, type=PATH, help="Weights to write (.safetensors); state and curve lie beside.")
-@click.option("--steps", type=int, default=MatteFit.steps, help="Steps of --batch-size pairs.")
-@click.option("--batch-size", type=int, default=MatteFit.batch_size, help="Pairs a step.")
-@click.option("--sizes", type=NUMBERS, default=MatteFit.sizes, help="Sides of pairs in pixels, one a step.")
-@click.option("--lr", type=float, default=MatteFit.lr, help="Step size of the head.")
-@click.option("--backbone-lr", type=float, default=MatteFit.backbone_lr, help="Step size of the pretrained part.")
-@click.option("--adversarial", type=float, default=MatteFit.adversarial, help="Weight of the adversarial loss.")
-@click.option("--start", default=MatteFit.start, help="imagenet, nothing, shipped (our weights), or a file of weights.")
-@click.option("--seed", type=int, default=MatteFit.seed, help="Seed of the start and of every pair.")
+@options_of(MatteFit)
 @click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("go on from the last checkpoint with --resume")
-def fit_matte(resume: bool, quiet: bool, **settings) -> None:
+def fit_matte(resume: bool, quiet: bool, **settings: Any) -> None:
     """Fit the matting network on cut-outs and pictures with masks."""
-    from clp_aug.common.memory import keep_freed_memory
     from clp_aug.fitting.matte import fit as fit_network
     from clp_aug.fitting.sources import read_sources
 
-    keep_freed_memory()
-    config = MatteFit(**settings)
-    with fit_bar(quiet, config.steps) as on_step:
-        fit_network(config, read_sources(config.data), on_step, resume)
-    click.echo(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")
+    run_fit(MatteFit(**settings), read_sources, fit_network, resume, quiet)
 
 
 @fit.command("inpainter", context_settings=CONTEXT)
-@click.option("--data", required=True, type=PATH, help="Folder with pictures, at any depth.")
-@click.option("--out", required=True, type=PATH, help="Weights to write (.safetensors); state and curve lie beside.")
-@click.option("--steps", type=int, default=InpainterFit.steps, help="Steps of --batch-size pictures.")
-@click.option("--batch-size", type=int, default=InpainterFit.batch_size, help="Pictures a step, of 64 x 64 pixels.")
-@click.option("--sizes", type=NUMBERS, default=InpainterFit.sizes, help="Sides of pictures in pixels, one a step.")
-@click.option("--width", type=int, default=InpainterFit.width, help="Planes of the first layer; published: 32.")
-@click.option("--dilations", type=NUMBERS, default=InpainterFit.dilations, help="Rates of the dilated layers.")
-@click.option("--lr", type=float, default=InpainterFit.lr, help="Step size.")
-@click.option("--ssim", type=float, default=InpainterFit.ssim, help="Weight of 1 - SSIM in the hole.")
-@click.option("--gamma", type=float, default=InpainterFit.gamma, help="Discount a pixel, in a hole of 128 pixels.")
-@click.option("--adversarial", type=float, default=InpainterFit.adversarial, help="Weight of the critics' verdict.")
-@click.option("--seed", type=int, default=InpainterFit.seed, help="Seed of the start and of every window.")
+@options_of(InpainterFit)
 @click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @one_line_errors("go on from the last checkpoint with --resume")
-def fit_inpainter(resume: bool, quiet: bool, **settings) -> None:
+def fit_inpainter(resume: bool, quiet: bool, **settings: Any) -> None:
     """Fit the inpainting network on any pictures; holes are made on the fly."""
-    from clp_aug.common.memory import keep_freed_memory
     from clp_aug.fitting.inpainter import fit as fit_network
     from clp_aug.fitting.pictures import read_pictures
 
+    run_fit(InpainterFit(**settings), read_pictures, fit_network, resume, quiet)
+
+
+def run_fit(
+    config: Fit, read: Callable[[Path], Any], fit_network: Callable[..., Any], resume: bool, quiet: bool
+) -> None:
+    """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
+    from clp_aug.common.memory import keep_freed_memory
+
     keep_freed_memory()
-    config = InpainterFit(**settings)
     with fit_bar(quiet, config.steps) as on_step:
-        fit_network(config, read_pictures(config.data), on_step, resume)
+        fit_network(config, read(config.data), on_step, resume)
     click.echo(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")

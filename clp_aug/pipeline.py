@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +23,11 @@ from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.fills import FILLS
-from clp_aug.fills.cagan import load_inpainter, terms_of, weights_file
-from clp_aug.fills.exported import load_classifier
-from clp_aug.fills.lama import load_lama
-from clp_aug.fills.scene import Materials
-from clp_aug.mattes import make_chain
+from clp_aug.fills.options import FillOptions, digest_names
+from clp_aug.mattes import Matte, make_chain
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
-from clp_aug.sharding import Staging, check_space, plan_copies
+from clp_aug.sharding import Copy, Staging, check_space, plan_copies
 from clp_aug.stages import Block, Stages
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -44,11 +42,13 @@ class Plan:
     """Everything that is settled before a picture is decoded."""
 
     config: AugmentConfig  # with size and matte filled in
+    size: int
+    matte: str
     dataset: Dataset
     split: Split
-    copies: list  # per meta original, the copies to make
+    copies: list[list[Copy]]  # per meta original, the copies to make
     fills: tuple[str, ...]
-    chain: list
+    chain: list[Matte]
 
     @property
     def rows(self) -> int:
@@ -86,7 +86,7 @@ def read(config: AugmentConfig) -> Plan:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
     split = make_split(dataset, config)
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
-    partnered = [name for name in (*config.cf, *config.f) if FILLS[name].needs == "partner"]
+    partnered = [name for name in config.fills if FILLS[name].partner]
     if partnered and len(np.unique(labels)) < 2:
         raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
     matte = config.matte or ("given" if dataset.annotated else "hatt")
@@ -94,21 +94,18 @@ def read(config: AugmentConfig) -> Plan:
         raise UsageError(
             f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
         )
-    config = dataclasses.replace(config, matte=matte, size=config.size or default_size(dataset, split.meta))
+    size = config.size or default_size(dataset, split.meta)
+    config = dataclasses.replace(config, matte=matte, size=size)
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
-    load_networks(config)
-    fills = tuple(dict.fromkeys((NO_FILL, *config.cf, *config.f, "grey")))  # grey may step in for any
-    return Plan(config, dataset, split, copies, fills, make_chain(matte))
+    for options in options_in_use(config).values():
+        options.prepare()
+    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
+    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte))
 
 
-def load_networks(config: AugmentConfig) -> None:
-    """Load what the fills need, so that a file that is no such network fails before a picture is decoded."""
-    if config.classifier is not None and "fgsm" in config.f:
-        load_classifier(config.classifier)
-    if "cagan" in config.cf:
-        load_inpainter(config.cagan_weights, config.cagan_layout)
-    if "lama" in config.cf:
-        load_lama(config.lama_weights)
+def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
+    """Return the settings of those of the run's fills that have some of their own, by fill."""
+    return {name: options for name, options in config.fill_options.items() if name in config.fills}
 
 
 def default_size(dataset: Dataset, rows: np.ndarray) -> int:
@@ -160,20 +157,17 @@ def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, p
 
 def stages(plan: Plan, staging: Staging) -> Stages:
     """Return the task of the workers."""
-    config = plan.config
-    materials = Materials(
-        classifier=config.classifier, epsilon=config.epsilon, targeted=config.fgsm == "targeted",
-        num_classes=len(plan.dataset.class_names), cagan_weights=config.cagan_weights,
-        cagan_layout=config.cagan_layout, lama_weights=config.lama_weights,
-    )  # fmt: skip
-    return Stages(plan.dataset, plan.split.meta, plan.split.train, plan.copies, plan.fills, config, materials, staging)
+    split = plan.split
+    return Stages(
+        plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, plan.size, plan.matte, staging
+    )
 
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
     """SHARD: lay the file out at its full size, and fill in what is known before a picture is decoded."""
     samples, split, config = plan.dataset.samples, plan.split, plan.config
-    sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": config.size, "W": config.size}
-    check_space(staging.shard.parent, plan.rows * config.size**2 * 3 + len(split.meta) * config.size**2)
+    sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": plan.size, "W": plan.size}
+    check_space(staging.shard.parent, plan.rows * plan.size**2 * 3 + len(split.meta) * plan.size**2)
     original = np.repeat(split.meta, 1 + config.ratio)
     kinds = [kind for copies in plan.copies for kind in (ORIGINAL, *(copy.kind for copy in copies))]
     known = {
@@ -215,14 +209,14 @@ def check_fallbacks(plan: Plan, staging: Staging) -> None:
 
 def summarise(plan: Plan, staging: Staging) -> Outcome:
     """Count what became of the mattes and of the fills asked for."""
-    ratio = plan.config.ratio
+    ratio, split = plan.config.ratio, plan.split
     outcomes = Counter(boxes_of(staging, ratio, "outcome").tolist())
     sources = Counter(boxes_of(staging, ratio, "box_source").tolist())
     asked = np.array([[0, *(plan.fills.index(copy.fill) for copy in copies)] for copies in plan.copies])
     return Outcome(
         staging.shard,
         plan.rows,
-        {use: plan.split.report[use] for use in ("train", "meta", "val", "test")},
+        {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)},
         remarks_of(plan.dataset, plan.split, plan.config),
         {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
         {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
@@ -246,12 +240,12 @@ def make_header(plan: Plan) -> Header:
     )
 
 
-def clusters(plan: Plan) -> dict:
+def clusters(plan: Plan) -> dict[str, Any]:
     """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
     return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
 
 
-def staging_key(plan: Plan) -> dict:
+def staging_key(plan: Plan) -> dict[str, Any]:
     """Return what must not change between a killed run and the one that goes on."""
     header = make_header(plan)
     return {
@@ -261,13 +255,15 @@ def staging_key(plan: Plan) -> dict:
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """Return hashes of the files a run depends on beside the pictures: annotations and networks of fills."""
-    config = plan.config
-    cagan = weights_file(config.cagan_weights) if "cagan" in config.cf else config.cagan_weights
-    files = {"classifier": config.classifier, "cagan": cagan, "lama": config.lama_weights}
-    hashes = {name: "" if file is None else file_sha256(file) for name, file in files.items()}
-    terms = {"cagan_terms": terms_of(config.cagan_weights)} if "cagan" in config.cf else {}
-    return {"annotations": plan.dataset.annotations_digest(), **hashes, **terms}
+    """Return hashes of the files a run depends on beside the pictures, and terms: annotations, networks of fills."""
+    facts = {"annotations": plan.dataset.annotations_digest()}
+    for options in plan.config.fill_options.values():
+        facts |= dict.fromkeys(digest_names(type(options)), "")
+    for name, options in options_in_use(plan.config).items():
+        facts |= {key: "" if file is None else file_sha256(file) for key, file in options.files().items()}
+        if options.terms():
+            facts[f"{name}_terms"] = options.terms()
+    return facts
 
 
 def file_sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Staging:
     `key` ties it to the run's settings and data, so that no other run goes on with it.
     """
 
-    def __init__(self, shard: Path, key: dict) -> None:
+    def __init__(self, shard: Path, key: dict[str, Any]) -> None:
         self.shard, self.key = shard, key
         self.folder = shard.with_name(shard.name + ".parts")
         self.manifest = self.folder / "run.json"
@@ -151,7 +152,7 @@ def looks_like_a_shard(path: Path) -> bool:
         return file.read(len(HDF5)) in (HDF5, b"")
 
 
-def first_difference(found: dict, wanted: dict, names: Collection[str]) -> str:
+def first_difference(found: dict[str, Any], wanted: dict[str, Any], names: Collection[str]) -> str:
     """Return the first setting, by name, in which a run differs from what is wanted, in words; "" for none."""
     wanted = json.loads(json.dumps(wanted))
     for name in sorted(names):

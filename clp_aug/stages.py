@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
-from clp_aug.mattes import make_chain
-from clp_aug.mattes.chain import locate
+from clp_aug.mattes import Matte, make_chain
+from clp_aug.mattes.chain import Located, locate
 from clp_aug.mattes.picture import Picture
 from clp_aug.mattes.refine import refine
 from clp_aug.sharding import Copy, Staging
@@ -45,10 +46,11 @@ class Stages:
     copies: list[list[Copy]]
     fills: tuple[str, ...]
     config: AugmentConfig
-    base_materials: Materials
+    size: int
+    matte: str
     staging: Staging
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def __call__(self, block: Block) -> int:
@@ -63,14 +65,14 @@ class Stages:
         return 1 + self.config.ratio
 
     @cached_property
-    def chain(self) -> list:
+    def chain(self) -> list[Matte]:
         """The mattes, loaded once a process."""
-        return make_chain(self.config.matte)
+        return make_chain(self.matte)
 
-    def locate(self, rows: np.ndarray) -> tuple[list, dict[str, np.ndarray]]:
+    def locate(self, rows: np.ndarray) -> tuple[list[Located], dict[str, np.ndarray]]:
         """MATTE and BOX for some rows: what was found, and as columns of the contract."""
         config = self.config
-        found = [locate(Picture(self.dataset, row, config.size, config.fit), self.chain, config.pad) for row in rows]
+        found = [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
         columns = {
             "box": np.array([one.box for one in found]),
             "box_source": np.array([one.source for one in found]),
@@ -91,7 +93,7 @@ class Stages:
             self.staging.blank.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
         mattes = [one.matte for one in found]
         if self.config.refine:
-            size, fit = self.config.size, self.config.fit
+            size, fit = self.size, self.config.fit
             rows = self.meta[block.start : block.stop]
             mattes = [refine(self.dataset.image(row, size, fit), m) for row, m in zip(rows, mattes, strict=True)]
         self.staging.blank.fill("look/matte", block.start, np.stack(mattes))
@@ -104,12 +106,12 @@ class Stages:
     @cached_property
     def materials(self) -> Materials:
         """What the fills may draw on, with this meta set's partners."""
-        return dataclasses.replace(self.base_materials, partners=self.partners)
+        return Materials(self.partners, len(self.dataset.class_names))
 
     def scene(self, i: int) -> Scene:
         """Return the i-th meta original with its box."""
         row = int(self.meta[i])
-        image = self.dataset.image(row, self.config.size, self.config.fit)
+        image = self.dataset.image(row, self.size, self.config.fit)
         return Scene(image, tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[row]))
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
@@ -127,7 +129,8 @@ class Stages:
             fills.append(0)
             for copy in self.copies[i]:
                 rng = rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
-                image, used = infill(copy.fill, copy.kind, scene, rng, self.materials)
+                options = self.config.fill_options.get(copy.fill)
+                image, used = infill(copy.fill, copy.kind, scene, rng, self.materials, options)
                 images.append(image)
                 fills.append(self.fills.index(used))
         self.staging.blank.fill("meta/images", block.start * self.rows_each, images)

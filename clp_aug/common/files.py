@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from clp_aug.contract.errors import InputError
 
 
 @contextmanager
-def written_beside(path: Path, synced: bool = True):
+def written_beside(path: Path, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it is synced and renamed, on failure removed.
 
     Without the sync, which costs milliseconds, the file survives a kill of the process but not a power cut.

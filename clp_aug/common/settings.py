@@ -101,12 +101,13 @@ class Settings:
         check(self)
 
 
-def about(field: dataclasses.Field) -> About:
+def about(field: dataclasses.Field[Any]) -> About:
     """Return what is known of a field; of one that was not declared by `setting`, nothing."""
-    return field.metadata.get("about", About(""))
+    known: About = field.metadata.get("about", About(""))
+    return known
 
 
-def fields_of(kind: type) -> dict[str, dataclasses.Field]:
+def fields_of(kind: type) -> dict[str, dataclasses.Field[Any]]:
     """Return the fields of a dataclass of settings by name."""
     return {field.name: field for field in dataclasses.fields(kind)}
 
@@ -131,7 +132,7 @@ def check(settings: Any) -> None:
         check_value(type(settings), field, getattr(settings, name))
 
 
-def check_value(owner: type, field: dataclasses.Field, value: object) -> None:
+def check_value(owner: type, field: dataclasses.Field[Any], value: object) -> None:
     """Raise SettingError unless a value is of the field's type and in its range."""
     known = about(field)
     kind, optional = type_of(owner, field.name)

@@ -11,9 +11,10 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ class Disk(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         left = memoryview(data)
         try:
             while left and self.failure is None:  # a nearly full disk takes only a part
@@ -112,13 +113,11 @@ class Blank:
         self._handle: int | None = None
         self._places: dict[str, np.ndarray] = {}
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None, "_places": {}}
 
-    def fill(self, name: str, start: int, values: np.ndarray) -> None:
+    def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
         """Put `values` (n, ...) at rows start to start + n of a data set. Raises ValueError when they do not fit."""
-        if self._handle is None:
-            self._handle = os.open(self.path, os.O_RDWR)
         if name not in self._places:
             self._places[name] = self._find(name)
         field, places = FIELDS[name], self._places[name][start : start + len(values)]
@@ -133,7 +132,8 @@ class Blank:
     def read(self, name: str) -> np.ndarray:
         """Return a whole data set as it stands."""
         with h5py.File(self.path, "r", locking=False) as file:
-            return file[name][...]
+            values: np.ndarray = file[name][...]
+        return values
 
     def __enter__(self) -> Blank:
         return self
@@ -153,16 +153,19 @@ class Blank:
             data = file[name]
             if data.chunks is None:
                 row = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
-                return (data.id.get_offset() or 0) + np.arange(len(data), dtype=np.int64) * row
+                rows: np.ndarray = (data.id.get_offset() or 0) + np.arange(len(data), dtype=np.int64) * row
+                return rows
             places = np.zeros(len(data), np.int64)
 
-            def note(chunk) -> None:
+            def note(chunk: Any) -> None:
                 places[chunk.chunk_offset[0]] = chunk.byte_offset
 
             data.id.chunk_iter(note)
             return places
 
     def _put(self, place: int, data: bytes) -> None:
+        if self._handle is None:
+            self._handle = os.open(self.path, os.O_RDWR)
         left = memoryview(data)
         while left:
             written = os.pwrite(self._handle, left, place)

@@ -22,14 +22,16 @@ def mask(box: Box, height: int, width: int) -> np.ndarray:
 def area(boxes: np.ndarray) -> np.ndarray:
     """Return the areas in pixels, int64 (...), of boxes (..., 4); an inverted box has area 0."""
     b = np.asarray(boxes, np.int64)
-    return np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
+    areas: np.ndarray = np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
+    return areas
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the intersection over union, float64 (...), of boxes (..., 4) pair by pair."""
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     common = area(np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1))
-    return common / np.maximum(area(a) + area(b) - common, 1)
+    shares: np.ndarray = common / np.maximum(area(a) + area(b) - common, 1)
+    return shares
 
 
 def centred(height: int, width: int, share: float = 0.6) -> Box:

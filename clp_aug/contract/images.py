@@ -17,7 +17,6 @@ from clp_aug.contract.errors import InputError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
-FITS = ("crop", "stretch")
 PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
 JPEG_QUALITY = 90
 
@@ -111,21 +110,20 @@ def read_alpha(data: bytes, where: str, size: int | None = None, fit: str = "cro
     picture = open_picture(data, where)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         whole = picture.convert("RGBA")
-        alpha = whole.getchannel("A")
-        picture = alpha if alpha.getextrema() != (255, 255) else whole.convert("RGB")
+        opacity = whole.getchannel("A")
+        picture = opacity if opacity.getextrema() != (255, 255) else whole.convert("RGB")
     values = np.asarray(picture if picture.mode.startswith("I") else picture.convert("L"), np.float32)
     top = 65535.0 if picture.mode.startswith("I") else 1.0 if values.max(initial=0) <= 1 else 255.0
-    alpha = values / top
-    if size is not None:
-        alpha = resize_alpha(alpha, size, fit)
-    return alpha
+    alpha: np.ndarray = values / top
+    return alpha if size is None else resize_alpha(alpha, size, fit)
 
 
 def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
     """Bring float32 (h, w) in [0, 1] through the fixed resize and crop: (size, size), still in [0, 1]."""
     height, width = alpha.shape
     resized = Geometry.of(width, height, size, fit).apply(Image.fromarray(np.ascontiguousarray(alpha, np.float32)))
-    return np.clip(np.asarray(resized), 0, 1)
+    clipped: np.ndarray = np.clip(np.asarray(resized), 0, 1)
+    return clipped
 
 
 def read_size(data: bytes, where: str) -> tuple[int, int]:
@@ -133,7 +131,7 @@ def read_size(data: bytes, where: str) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+            picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         picture, turned = open_picture(data, where), False  # raises with the reason

@@ -9,6 +9,7 @@ All boxes are pixels of the picture as READ delivers it at the shard's size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 SCHEMA_VERSION = "1.0"
 IMAGE_LAYOUT = "NHWC-uint8-RGB"
@@ -23,6 +24,8 @@ OK, EMPTY, FULL, TINY, FALLBACK = range(5)
 NO_FILL = "none"  # fills[0]: what an original has
 GREY = 128  # what hides a region: 0.5 in [0, 1] is 127.5, which uint8 does not have
 UNKNOWN_GROUP = -1
+FITS = ("crop", "stretch")  # how READ makes a picture square: its largest centred square, or all of it
+MAX_SIDE = 2048  # pixels of a stored picture
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Header:
     group_names: tuple[str, ...]
     fills: tuple[str, ...]
     box_sources: tuple[str, ...]
-    settings: dict
-    matte: dict
+    settings: dict[str, Any]
+    matte: dict[str, str | None]
     fingerprint: str
     seed: int
     tool_version: str

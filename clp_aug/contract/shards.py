@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,7 +28,7 @@ class ShardReader:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}
 
     def _file(self) -> h5py.File:
@@ -37,9 +38,10 @@ class ShardReader:
 
     def _read(self, name: str, i: int) -> np.ndarray:
         try:
-            return self._file()[name][i]
+            picture: np.ndarray = self._file()[name][i]
         except OSError:  # fletcher32 found a flipped byte: only this picture is lost
             raise InputError(f"shard {self.path}: /{name}[{i}] is damaged; make the shard again") from None
+        return picture
 
     def image(self, i: int) -> np.ndarray:
         """Return meta picture i: uint8 (H, W, 3) RGB. Raises InputError when its checksum does not match."""

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +20,6 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import FIELDS, Header
 
 MAX_ROWS = 50_000_000
-MAX_SIDE = 2048
 MAX_INFLATION = 1000  # deflate's own limit is about 1030 : 1
 MAX_ATTRIBUTE_BYTES = 4 << 20
 FLETCHER32 = 3
@@ -112,7 +112,7 @@ def check_shapes(path: Path, file: h5py.File) -> None:
         if data.shape is None or len(data.shape) != len(field.shape):
             raise refuse(path, f"/{name} has shape {data.shape}, expected ({', '.join(map(str, field.shape))})")
         for letter, n in zip(field.shape, data.shape, strict=True):
-            limit = MAX_SIDE if letter in ("H", "W") else MAX_ROWS
+            limit = schema.MAX_SIDE if letter in ("H", "W") else MAX_ROWS
             known = letter if isinstance(letter, int) else sizes.setdefault(letter, n)
             if n != known or n > limit:
                 raise refuse(path, f"/{name} has shape {data.shape}: {letter} = {n}, expected {min(known, limit)}")
@@ -128,7 +128,7 @@ def read_header(path: Path, file: h5py.File) -> Header:
 
     Text has a fixed length: the heap of variable-length text has no checksum, and HDF5 hangs or dies on a damaged one.
     """
-    values: dict = {}
+    values: dict[str, Any] = {}
     for name in (*schema.TEXT_ATTRIBUTES, *schema.JSON_ATTRIBUTES, *schema.INT_ATTRIBUTES):
         if name not in file.attrs:
             raise refuse(path, f"attribute {name} is missing")

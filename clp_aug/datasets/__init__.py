@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clp_aug.contract.errors import InputError, pick
+
+if TYPE_CHECKING:
+    from clp_aug.datasets.base import Dataset
 
 DATASETS = {
     "demo": "clp_aug.datasets.demo",
@@ -66,9 +71,9 @@ def find_root(name: str, root: Path | str | None) -> Path | None:
     raise InputError(f"data set {name}: no folder at {' or '.join(map(str, places))}; give it with --root DIR")
 
 
-def load_dataset(name: str, root: Path | str | None = None):
+def load_dataset(name: str, root: Path | str | None = None) -> Dataset:
     """Return the data set of that name. Raises UsageError for an unknown name, InputError for missing files."""
     path, _, what = pick(DATASETS, name, "data set").partition(":")
-    load = importlib.import_module(path).load
+    load: Callable[..., Dataset] = importlib.import_module(path).load
     place = find_root(name, root)
     return load(place, what) if what else load(place)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from clp_aug.contract import images
 from clp_aug.contract.boxes import Box
@@ -16,7 +19,7 @@ from clp_aug.contract.schema import UNKNOWN_GROUP
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
-NONE: Mapping = {}
+NONE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,16 @@ class Samples:
     name: Sequence[str]
 
     @classmethod
-    def of(cls, label, split, name, sample_id=None, group=None) -> Samples:
+    def of(
+        cls,
+        label: npt.ArrayLike,
+        split: npt.ArrayLike,
+        name: Sequence[str],
+        sample_id: npt.ArrayLike | None = None,
+        group: npt.ArrayLike | None = None,
+    ) -> Samples:
         """Build the table with the contract's types; ids default to the row number, groups to unknown."""
-        n = len(label)
+        n = len(name)
         return cls(
             np.arange(n) if sample_id is None else np.asarray(sample_id, np.int64),
             np.asarray(label, np.int64),
@@ -152,7 +162,15 @@ class Annotations:
 class FileDataset(Dataset):
     """A data set of picture files under one root; `samples.name` holds their paths relative to it."""
 
-    def __init__(self, name, root: Path, class_names, samples, group_names=(), annotations=None):
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        class_names: Sequence[str],
+        samples: Samples,
+        group_names: Sequence[str] = (),
+        annotations: Annotations | None = None,
+    ) -> None:
         super().__init__(name, class_names, samples, group_names)
         self.root, self.annotations = Path(root), annotations or Annotations()
 
@@ -165,11 +183,11 @@ class FileDataset(Dataset):
                 f" {self.samples.sample_id[row]}; restore it or take it out of the list"
             ) from None
 
-    def image(self, row, size=None, fit="crop"):
+    def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
         path = self.root / self.samples.name[row]
         return images.read_rgb(self._bytes(path, row), str(path), size, fit)
 
-    def stamp(self, rows):
+    def stamp(self, rows: np.ndarray) -> str:
         try:
             found = [(self.root / self.samples.name[row]).stat() for row in rows]
         except OSError as error:
@@ -178,7 +196,7 @@ class FileDataset(Dataset):
             ) from None
         return hashlib.sha256(repr([(each.st_size, each.st_mtime_ns) for each in found]).encode()).hexdigest()
 
-    def alpha(self, row, size=None, fit="crop"):
+    def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         path = self.annotations.masks.get(row)
         if path is None:
             return None
@@ -191,7 +209,7 @@ class FileDataset(Dataset):
             )
         return images.read_alpha(data, str(path), size, fit)
 
-    def box(self, row, size=None, fit="crop"):
+    def box(self, row: int, size: int | None = None, fit: str = "crop") -> Box | None:
         box = self.annotations.boxes.get(row)
         if box is None:
             return None
@@ -202,14 +220,15 @@ class FileDataset(Dataset):
                 " expected x0, y0, x1, y1, half open"
             )
         if size is None:
-            return tuple(int(v) for v in (*np.floor(box[:2]), *np.ceil(box[2:])))
+            x0, y0, x1, y1 = box
+            return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
         return images.Geometry.of(width, height, size, fit).map_box(box)
 
     @property
-    def annotated(self):
+    def annotated(self) -> bool:
         return bool(self.annotations.masks or self.annotations.boxes)
 
-    def annotations_digest(self):
+    def annotations_digest(self) -> str:
         if not self.annotated:
             return ""
         try:
@@ -218,6 +237,6 @@ class FileDataset(Dataset):
             raise InputError(f"mask {error.filename}: {error.strerror}; restore it or take it away for good") from None
         return hashlib.sha256(repr((masks, sorted(self.annotations.boxes.items()))).encode()).hexdigest()
 
-    def source_size(self, row):
+    def source_size(self, row: int) -> tuple[int, int]:
         path = self.root / self.samples.name[row]
         return images.read_size(self._bytes(path, row), str(path))

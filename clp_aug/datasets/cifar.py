@@ -6,9 +6,10 @@ hold 1024 red, 1024 green and 1024 blue values in row-major order, and a list of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -60,19 +61,19 @@ class Batch:
 class CifarBatches(Dataset):
     """Pictures inside batch files; ids are positions, training batches first. Holds no pixels: cheap to pickle."""
 
-    def __init__(self, name: str, class_names, samples: Samples, batches: list[Batch]) -> None:
+    def __init__(self, name: str, class_names: Sequence[str], samples: Samples, batches: list[Batch]) -> None:
         super().__init__(name, class_names, samples)
         self.batches = batches
         self.start = np.cumsum([0] + [batch.count for batch in batches])
 
-    def image(self, row, size=None, fit="crop"):
+    def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
         at = int(np.searchsorted(self.start, row, side="right")) - 1
         picture = self.batches[at].picture(int(row - self.start[at]))
         if size is None or size == SIDE:
             return picture
         return np.asarray(Geometry.of(SIDE, SIDE, size, fit).apply(Image.fromarray(picture)))
 
-    def source_size(self, row):
+    def source_size(self, row: int) -> tuple[int, int]:
         return SIDE, SIDE
 
 
@@ -125,7 +126,7 @@ def _load_folders(layout: Layout, root: Path) -> Dataset:
     return dataset
 
 
-def _list_of(kind: type, content: object, key: str, path: Path) -> list:
+def _list_of(kind: type, content: object, key: str, path: Path) -> list[Any]:
     """Return a list of `kind` from a parsed file."""
     values = content.get(key) if isinstance(content, dict) else None
     if not isinstance(values, list) or not all(type(value) is kind for value in values):

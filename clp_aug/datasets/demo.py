@@ -90,21 +90,21 @@ class Demo(Dataset):
         picture = background * (1 - alpha[..., None]) + body * alpha[..., None]
         return picture.round().astype(np.uint8), alpha
 
-    def image(self, row, size=None, fit="crop"):
+    def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
         picture, _ = self._parts(row)
         if size is None or size == SIZE:
             return picture
         return np.asarray(Geometry.of(SIZE, SIZE, size, fit).apply(Image.fromarray(picture)))
 
-    def alpha(self, row, size=None, fit="crop"):
+    def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         _, alpha = self._parts(row)
         return alpha if size is None or size == SIZE else resize_alpha(alpha, size, fit)
 
     @property
-    def annotated(self):
+    def annotated(self) -> bool:
         return True
 
-    def source_size(self, row):
+    def source_size(self, row: int) -> tuple[int, int]:
         return SIZE, SIZE
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from clp_aug.contract import images
@@ -21,7 +22,15 @@ HELD_OUT = {TEST: 5, VAL: 10}  # split -> one of how many pictures of a class
 class FolderDataset(FileDataset):
     """Class folders. ignored: how many hidden files and files that are no pictures were passed over."""
 
-    def __init__(self, name: str, root: Path, class_names, samples: Samples, ignored: int, remarks=()) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        class_names: Sequence[str],
+        samples: Samples,
+        ignored: int,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(name, root, class_names, samples)
         self.ignored, self.remarks = ignored, remarks
 

@@ -11,8 +11,10 @@ neither groups nor labels here, only strata of the reports.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +33,7 @@ STRATA = {
     "frequency": ("many shots", "medium shots", "few shots"),
     "attribute": ("head attribute", "middle attribute", "tail attribute"),
 }
+Strata = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 TRIED = 50  # pictures looked for before a root is called wrong
 
 
@@ -59,7 +62,9 @@ LAYOUTS = {
 class GltDataset(FileDataset):
     """Pictures with the splits, protocols and strata of one training set."""
 
-    def __init__(self, layout: Layout, root: Path, class_names, samples: Samples, strata) -> None:
+    def __init__(
+        self, layout: Layout, root: Path, class_names: Sequence[str], samples: Samples, strata: Strata
+    ) -> None:
         self.splits, self.protocols = SPLITS[layout.training], PROTOCOLS[layout.training]
         self.strata = strata
         super().__init__(layout.name, root, class_names, samples)
@@ -100,7 +105,7 @@ def load(root: Path, name: str) -> GltDataset:
     )
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file's object. Raises InputError for anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -113,7 +118,7 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def read_classes(content: dict, path: Path) -> list[str]:
+def read_classes(content: dict[str, Any], path: Path) -> list[str]:
     """Return the class names by label, which "id2cat" gives under "0", "1" and so on."""
     names = content.get("id2cat")
     if not isinstance(names, dict) or set(names) != {str(c) for c in range(len(names))} or not names:
@@ -121,13 +126,14 @@ def read_classes(content: dict, path: Path) -> list[str]:
     return [str(names[str(c)]) for c in range(len(names))]
 
 
-def read_split(content: dict, which: str, classes: int, path: Path) -> tuple[list[str], dict[str, list[int]]]:
+def read_split(content: dict[str, Any], which: str, classes: int, path: Path) -> tuple[list[str], dict[str, list[int]]]:
     """Return the pictures' paths as they stand there, and label, frequency and attribute of each.
 
     Raises InputError for a split that is missing, a picture that lacks one of the three, and values out of range.
     """
-    part = content.get(which)
-    labels = part.get("label") if isinstance(part, dict) else None
+    found_part = content.get(which)
+    part = found_part if isinstance(found_part, dict) else {}
+    labels = part.get("label")
     if not isinstance(labels, dict):
         raise InputError(f'{path}: no split "{which}" with "label"; expected {", ".join(SPLITS[LONG_TAILED])}')
     found = {}

@@ -11,7 +11,7 @@ import mmap
 import pickletools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from clp_aug.contract.errors import InputError
 
@@ -55,11 +55,11 @@ def parse(path: Path) -> object:
 
 
 def _run(stream: mmap.mmap) -> object:
-    stack: list = []
-    below: list[list] = []  # the stacks under each open mark
+    stack: list[Any] = []
+    below: list[list[Any]] = []  # the stacks under each open mark
     memo: dict[int, object] = {}
     argument: Any
-    for opcode, argument, position in pickletools.genops(stream):
+    for opcode, argument, position in pickletools.genops(cast(IO[bytes], stream)):  # which reads files only
         name = opcode.name
         if name in ("APPENDS", "SETITEMS", "TUPLE", "LIST", "DICT"):
             items, stack = stack, below.pop()
@@ -115,7 +115,7 @@ def _run(stream: mmap.mmap) -> object:
             case _ if name in CONSTANTS:
                 stack.append(CONSTANTS[name])
             case _ if name in LONG_BYTES:
-                stack.append(Span(position + LONG_BYTES[name], len(argument)))
+                stack.append(Span((position or 0) + LONG_BYTES[name], len(argument)))
             case _:
                 raise ValueError(f"opcode {name}")
     raise ValueError("no end")

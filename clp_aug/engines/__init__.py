@@ -20,7 +20,7 @@ from typing import Any
 from clp_aug.contract.errors import ClpError
 
 Task = Callable[[Any], Any]
-Map = Callable[[Iterable], Iterator]
+Map = Callable[[Iterable[Any]], Iterator[Any]]
 
 
 def quiet_threads() -> None:
@@ -50,11 +50,15 @@ def _start(task: Task) -> None:
 
 def _end_with_the_parent() -> None:
     """Wait until the parent is gone, then go: a worker holds both ends of its queue and would wait forever."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 
-def _work(item) -> Any:
+def _work(item: Any) -> Any:
+    if _task is None:
+        raise RuntimeError("this process has no task: it is no worker")
     return _task(item)
 
 

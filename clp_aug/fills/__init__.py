@@ -1,47 +1,52 @@
 """INFILL: the registry of fills. One file a fill; a new one is one file, one line here and one row in its test.
 
 A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h, w, 3), for the window that holds
-the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels.
+the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels. A fill
+with settings of its own declares them in its file, as the fields of `Options`, and takes them as a fifth argument.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common.settings import fields_of
+from clp_aug.contract.errors import SettingError, UsageError, listed, pick, suggestion
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
+from clp_aug.fills.options import FillOptions
 from clp_aug.fills.scene import Materials, NoBackground, Scene, compose
 
 CF, F = COUNTERFACTUAL, FACTUAL
 KIND_OPTIONS = {CF: "--cf", F: "--f"}
-FILES = {
-    "classifier": "attacks a classifier: give one with --classifier FILE.pt2 (clp-train --export writes it)",
-    "lama": "needs LaMa's network as TorchScript: give it with --lama-weights FILE.pt",
-}
-"""What a fill may need from the user, and how to say so."""
 
 
 @dataclass(frozen=True)
 class Fill:
-    """One registered fill: where its function is, the kinds it serves, what it needs, and what it is.
+    """One registered fill: where its function is, the kinds it serves, and what it is.
 
-    needs: "" or "partner" (a second class) or one of FILES; everywhere: it changes the whole picture.
+    partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: its module
+    has a class `Options`; such a module imports nothing heavy at its top, since every --help reads it.
     """
 
     function: str
     kinds: tuple[int, ...]
     summary: str
-    needs: str = ""
+    partner: bool = False
     everywhere: bool = False
+    options: bool = False
 
-    def load(self):
+    def load(self) -> Callable[..., np.ndarray]:
         """Import and return the fill's function."""
         module, name = self.function.split(":")
         return getattr(importlib.import_module(module), name)
+
+    def options_class(self) -> type[FillOptions]:
+        """Import and return the class of its settings, the empty one for a fill that has none."""
+        return importlib.import_module(self.function.partition(":")[0]).Options if self.options else FillOptions
 
 
 FILLS = {
@@ -49,39 +54,74 @@ FILLS = {
     "random": Fill("clp_aug.fills.random:random", (CF, F), "one random colour plus Gaussian noise, sigma 0.2"),
     "shuffle": Fill("clp_aug.fills.shuffle:shuffle", (CF, F), "the region's own pixels in random order"),
     "tile": Fill("clp_aug.fills.tile:tile", (CF,), "the largest background rectangle, repeated"),
-    "mix-rand": Fill("clp_aug.fills.mix_rand:mix_rand", (F,), "tiled background of another class", needs="partner"),
-    "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background", needs="classifier"),
+    "mix-rand": Fill("clp_aug.fills.mix_rand:mix_rand", (F,), "tiled background of another class", partner=True),
+    "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background", options=True),
     "recolour": Fill("clp_aug.fills.recolour:recolour", (F,), "random hue and saturation", everywhere=True),
-    "keep-colour": Fill("clp_aug.fills.keep_colour:keep_colour", (CF,), "another class's object", needs="partner"),
-    "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting"),
+    "keep-colour": Fill("clp_aug.fills.keep_colour:keep_colour", (CF,), "another class's object", partner=True),
+    "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting", options=True),
     "telea": Fill("clp_aug.fills.telea:telea", (CF,), "OpenCV's inpainting by fast marching"),
-    "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file", needs="lama"),
+    "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file", options=True),
 }  # fmt: skip
 
 
-def check_fill(name: str, kind: int, given: Collection[str]) -> None:
-    """Raise UsageError unless the fill exists, serves the kind and has what it needs, before any picture is read.
-
-    given: the FILES that the user named.
-    """
+def check_fill(name: str, kind: int) -> None:
+    """Raise UsageError unless the fill exists and serves the kind, before any picture is read."""
     option, fill = KIND_OPTIONS[kind], pick(FILLS, name, "fill")
     if kind not in fill.kinds:
         fitting = ", ".join(sorted(n for n, other in FILLS.items() if kind in other.kinds))
         raise UsageError(f"fill {name!r} does not serve {option}: choose one of {fitting}")
-    if fill.needs in FILES and fill.needs not in given:
-        raise UsageError(f"fill {name!r} {FILES[fill.needs]}")
+
+
+@cache
+def option_classes() -> dict[str, type[FillOptions]]:
+    """Return the classes of the fills' own settings by fill, of those that have some."""
+    return {name: fill.options_class() for name, fill in FILLS.items() if fill.options}
+
+
+def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str, FillOptions]:
+    """Return the settings of every fill that has some, by fill.
+
+    given: values by the settings' names, which are unique among fills; used: the fills that are asked for. Raises
+    UsageError for an unknown name, a value that cannot be used, a value of a fill that is not asked for, and a fill
+    without a file that it needs.
+    """
+    classes = option_classes()
+    owners = {name: fill for fill, kind in classes.items() for name in fields_of(kind)}
+    for name in given:
+        if name not in owners:
+            hint = suggestion(owners, name)
+            raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(owners)}")
+    options = {
+        fill: kind(**{name: value for name, value in given.items() if owners[name] == fill})
+        for fill, kind in classes.items()
+    }
+    for name, value in given.items():
+        fill = owners[name]
+        if fill not in used and value != fields_of(classes[fill])[name].default:
+            raise SettingError(name, value, f"only fill {fill} has this setting; ask for that fill, or leave it out")
+    for fill in used:
+        if fill in options:
+            options[fill].check_files(fill)
+    return options
 
 
 def infill(
-    name: str, kind: int, scene: Scene, rng: np.random.Generator, materials: Materials
+    name: str,
+    kind: int,
+    scene: Scene,
+    rng: np.random.Generator,
+    materials: Materials,
+    options: FillOptions | None = None,
 ) -> tuple[np.ndarray, str]:
     """Return a copy of the scene's picture with its hole filled, uint8 (H, W, 3), and the fill really used.
 
-    Where the box leaves no background to take from, the hole is grey and the returned name is "grey".
+    options: the fill's own settings, by default those that its `Options` has. Where the box leaves no background to
+    take from, the hole is grey and the returned name is "grey".
     """
     fill, window = FILLS[name], scene.window(kind)
+    own = (options or fill.options_class()(),) if fill.options else ()
     try:
-        infilling = fill.load()(scene, window, rng, materials)
+        infilling = fill.load()(scene, window, rng, materials, *own)
     except NoBackground:
         name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
     return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name

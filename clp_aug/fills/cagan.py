@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
 from clp_aug.fills.inpainting import fill_by
+from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.nets.shipped import SHIPPED, shipped_path
 
+if TYPE_CHECKING:
+    from clp_aug.nets.contextual_attention import ContextualAttentionNet
 
-def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
+
+@dataclass(frozen=True)
+class Options(FillOptions):
+    """The inpainting network, by default the one that comes with the package."""
+
+    cagan_weights: Path | None = network_file(
+        "Another network for --cf cagan: of clp-fit, or published.", stored="cagan"
+    )
+    cagan_layout: str = setting(
+        "own", "Of published weights: own, or tf (converted from TensorFlow).", choices=("own", "tf")
+    )
+
+    def files(self) -> dict[str, Path | None]:
+        """As of the base; without a file of the user's, the shipped weights count."""
+        return {"cagan": weights_file(self.cagan_weights)}
+
+    def prepare(self) -> None:
+        """Load the network. Raises what `load_inpainter` raises."""
+        load_inpainter(self.cagan_weights, self.cagan_layout)
+
+    def terms(self) -> str:
+        """Return in one line under which terms the weights may be used."""
+        return terms_of(self.cagan_weights)
+
+
+def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
     """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture."""
-    return fill_by(load_inpainter(materials.cagan_weights, materials.cagan_layout).fill, scene, window)
+    return fill_by(load_inpainter(options.cagan_weights, options.cagan_layout).fill, scene, window)
 
 
 @lru_cache(maxsize=1)
-def load_inpainter(weights: Path | None, layout: str):
+def load_inpainter(weights: Path | None, layout: str) -> ContextualAttentionNet:
     """Return the network that comes with the package, or that of a file of `clp-fit inpainter` or of a published one.
 
     It is loaded once a process. Raises InputError for a file that is neither, or shipped weights that changed.

@@ -10,10 +10,15 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clp_aug.contract.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ALLOWED = re.compile(
     r"(data/weights/(weight_\d+|\w+_config\.json)|data/constants/(tensor_\d+|\w+_config\.json)"
@@ -44,7 +49,7 @@ def check_archive(data: bytes) -> None:
 
 
 @lru_cache(maxsize=1)
-def load_classifier(path: Path):
+def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
     """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
 
     Raises InputError for a file that is missing, foreign or damaged, or that could run code when loaded.

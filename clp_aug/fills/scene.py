@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -42,22 +41,13 @@ def no_partners(label: int, rng: np.random.Generator) -> Iterator[Scene]:
 
 @dataclass(frozen=True)
 class Materials:
-    """What a fill may draw on beyond its picture.
+    """What the pipeline offers any fill beyond its picture.
 
-    partners: generator -> scenes of other classes in a random order, for mix-rand and keep-colour;
-    classifier: exported program for fgsm; epsilon: its l_inf radius in [0, 1] pixel units; targeted: towards a
-    random other class, else away from the own one; num_classes: C; cagan_weights, cagan_layout: the inpainting
-    network; lama_weights: LaMa's.
+    partners: (label, generator) -> scenes of other classes in a random order; num_classes: C.
     """
 
     partners: Callable[[int, np.random.Generator], Iterator[Scene]] = no_partners
-    classifier: Path | None = None
-    epsilon: float = 0.5
-    targeted: bool = True
     num_classes: int = 2
-    cagan_weights: Path | None = None
-    cagan_layout: str = "own"
-    lama_weights: Path | None = None
 
 
 def crop(image: np.ndarray, window: Box) -> np.ndarray:

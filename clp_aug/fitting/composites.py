@@ -6,9 +6,9 @@ a fresh background for each use of a foreground as in Qiao et al., CVPR 2020.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -27,6 +27,11 @@ WINDOW = (0.6, 1.0)  # of a natural picture's sides
 INSIDE = 0.25  # weight of the inside of a drawn box: most of it is the object, and nobody drew which part
 GREY = 0.05  # share of pictures without colour
 LUMA = np.array([0.299, 0.587, 0.114])
+
+
+Thing = TypeVar("Thing")
+Pair = tuple[np.ndarray, np.ndarray]
+"""A picture, uint8 (H, W, 3) RGB, and alpha, float32 (H, W) in [0, 1]."""
 
 
 class Truth(NamedTuple):
@@ -58,12 +63,12 @@ class Composites:
     are left out and the others take their share. Raises UsageError without backgrounds.
     """
 
-    foregrounds: Sequence
-    backgrounds: Sequence
-    naturals: Sequence
+    foregrounds: Sequence[Pair]
+    backgrounds: Sequence[np.ndarray]
+    naturals: Sequence[Truth]
     seed: int
     size: int = 224
-    boxed: Sequence = ()
+    boxed: Sequence[Truth] = ()
 
     def __post_init__(self) -> None:
         if not len(self.backgrounds):
@@ -95,8 +100,10 @@ class Composites:
     def compose(self, index: int, kind: str) -> Truth:
         """Return the pair before its colours change and before it is shrunk."""
         rng = rng_for(self.seed, index, "objects")
-        if kind in (NATURAL, BOXED):
-            return self.natural(*((self.naturals, 0) if kind == NATURAL else (self.boxed, INSIDE)), rng)
+        if kind == NATURAL:
+            return self.natural(self.naturals, 0, rng)
+        if kind == BOXED:
+            return self.natural(self.boxed, INSIDE, rng)
         picture = self.background(rng_for(self.seed, index, "background"))
         if kind == MOVED:
             return self.moved(picture, rng)
@@ -114,7 +121,7 @@ class Composites:
         side = max(1, round(min(picture.shape[:2]) * rng.uniform(0.5, 1)))
         return resized(mirrored(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
 
-    def natural(self, pictures: Sequence, unknown: float, rng: np.random.Generator) -> Truth:
+    def natural(self, pictures: Sequence[Truth], unknown: float, rng: np.random.Generator) -> Truth:
         """Return a window of any of the pictures, maybe mirrored; what blends with the unknown is unknown.
 
         unknown: the weight that it gets.
@@ -139,14 +146,16 @@ class Composites:
         picture, alpha = paste(picture, nothing, jitter(pixels, rng), cover, where)
         return Truth(picture, alpha, (unknown < 1e-3).astype(np.float32))
 
-    def cutout(self, picture, alpha, shares: tuple[float, float], rng: np.random.Generator):
+    def cutout(
+        self, picture: np.ndarray, alpha: np.ndarray, shares: tuple[float, float], rng: np.random.Generator
+    ) -> Pair:
         """Return picture and alpha with one more foreground, of random size, place and colours."""
         pixels, cover = pick(self.foregrounds, rng)
         flip = mirrored(slice(None), rng)
         where = place(rng.uniform(*shares), cover.shape[1] / cover.shape[0], self.size, rng)
         return paste(picture, alpha, jitter(flip(pixels), rng), flip(cover), where)
 
-    def shape(self, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def shape(self, picture: np.ndarray, rng: np.random.Generator) -> Pair:
         """Return the picture under a procedural shape that shows another background, and its alpha."""
         where = place(rng.uniform(*ONE), float(np.exp(rng.uniform(-1, 1))), self.size, rng)
         cover = soften(outline(str(rng.choice(list(OUTLINES))), where, self.size, rng), str(rng.choice(EDGES)), rng)
@@ -154,7 +163,7 @@ class Composites:
         return paste(picture, np.zeros_like(cover), texture, cover, (0, 0, self.size, self.size))
 
 
-def pick(things: Sequence, rng: np.random.Generator):
+def pick(things: Sequence[Thing], rng: np.random.Generator) -> Thing:
     """Return one of them."""
     return things[int(rng.integers(len(things)))]
 
@@ -165,7 +174,7 @@ def window(shape: Sequence[int], height: int, width: int, rng: np.random.Generat
     return slice(top, top + height), slice(left, left + width)
 
 
-def mirrored(part, rng: np.random.Generator):
+def mirrored(part: Any, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that takes this part of an array, mirrored left to right in half of all cases."""
     flip = rng.random() < 0.5
     return lambda array: array[part][:, ::-1] if flip else array[part]
@@ -178,7 +187,7 @@ def resized(array: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=method)
 
 
-def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.ndarray, where: Place):
+def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.ndarray, where: Place) -> Pair:
     """Return new picture and alpha: C = a F + (1 - a) B at one place, in numbers from 0 to 255.
 
     picture: uint8 (S, S, 3); alpha: float32 (S, S), of all objects so far; pixels, cover: uint8 (h, w, 3) and float32

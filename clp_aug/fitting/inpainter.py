@@ -6,6 +6,7 @@ sizes that change from step to step, terms averaged over each picture's own hole
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,7 @@ class InpainterTask:
         self.network.to(memory_format=torch.channels_last)
         groups = [{"params": [*self.network.parameters()], "start": config.lr}]
         self.optimiser = torch.optim.Adam(groups, lr=config.lr, betas=(0.5, 0.9))
-        self.parts = {"network": self.network, "optimiser": self.optimiser}
+        self.parts: loop.Parts = {"network": self.network, "optimiser": self.optimiser}
         self.critics = Critics(config) if config.adversarial else None
         if self.critics is not None:
             self.parts |= {"critics": self.critics, "critics' optimiser": self.critics.optimiser}
@@ -89,7 +90,7 @@ class InpainterTask:
             filled = torch.where(hole > 0.5, refined, picture)
             self.critics.learn(step, picture, filled.detach(), hole)
             terms["adversarial"] = -self.config.adversarial * self.critics(filled, hole).mean()
-        loop.descend(self.optimiser, sum(terms.values()), self.config, step)
+        loop.descend(self.optimiser, functools.reduce(torch.add, terms.values()), self.config, step)
         return {name: term.detach() for name, term in terms.items()}
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,14 +23,20 @@ from clp_aug.fitting.config import Fit
 from clp_aug.fitting.state import Checkpoint
 
 WARM_UP = 100  # steps
+Parts = dict[str, nn.Module | torch.optim.Optimizer]
+"""What has a state, by name."""
+
 OnStep = Callable[[int, dict[str, float]], None]
 """(steps done, losses by name), after each step."""
 
 
 class Task(Protocol):
-    """What is fitted. parts: everything that has a state, by name; "network" is what is written at the end."""
+    """What is fitted. parts: everything that has a state, by name; network: what is written at the end."""
 
-    parts: dict[str, nn.Module | torch.optim.Optimizer]
+    @property
+    def network(self) -> nn.Module: ...
+    @property
+    def parts(self) -> Parts: ...
 
     def batch(self, step: int) -> Any:
         """Return the batch of a step, a pure function of its number; called on another thread."""
@@ -38,7 +44,7 @@ class Task(Protocol):
     def learn(self, step: int, batch: Any) -> dict[str, Tensor]:
         """Do one step and return its losses by name."""
 
-    def validate(self) -> dict[str, float | None]:
+    def validate(self) -> Mapping[str, float | None]:
         """Return figures on pictures that are not learnt from."""
 
 
@@ -53,7 +59,7 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
     resume from, UsageError for the state of another fit.
     """
     checkpoint = Checkpoint(state_file(config), config.key() | {"pictures": pictures}, task.parts)
-    at = checkpoint.load() if resume else {"step": 0, "curve": []}
+    at: dict[str, Any] = checkpoint.load() if resume else {"step": 0, "curve": []}
     for step, batch in enumerate(made_ahead(task.batch, at["step"], config.steps), at["step"]):
         losses = task.learn(step, batch)
         done = step + 1
@@ -64,7 +70,7 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
             write_curve(config.out, at["curve"])
         if done % config.checkpoint_interval == 0 and not last:
             checkpoint.save({"step": done, "curve": at["curve"]})
-    write_weights(task.parts["network"], config)
+    write_weights(task.network, config)
     checkpoint.path.unlink(missing_ok=True)
 
 
@@ -113,7 +119,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
     return hashlib.sha256(repr([(path.name, path.stat().st_size) for path in paths]).encode()).hexdigest()
 
 
-def write_curve(out: Path, curve: list[dict]) -> None:
+def write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
     """Write the validation curve so far, a JSON line a point, beside the weights."""
     with written_beside(out.with_suffix(".jsonl")) as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in curve))

@@ -99,10 +99,13 @@ class PatchCritic(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers, before = [], 4
+        layers: list[nn.Module] = []
+        before = 4
         for i, planes in enumerate(CRITIC):
             layers.append(nn.Conv2d(before, planes, 4, 2 if i < 3 else 1, 1))
-            layers += [nn.GroupNorm(8, planes)] * (i > 0) + [nn.LeakyReLU(0.2)]
+            if i:
+                layers.append(nn.GroupNorm(8, planes))
+            layers.append(nn.LeakyReLU(0.2))
             before = planes
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, 1, 4, 1, 1))
 
@@ -142,13 +145,19 @@ def matte_loss(
     picture, critic: for the adversarial term alone.
     """
     alpha = torch.sigmoid(logits)
+
+    def adversarial() -> Tensor:
+        if critic is None or picture is None:
+            raise ValueError("the adversarial term has a weight; give picture and critic")
+        return adversarial_loss(critic, picture, alpha, truth, weight)
+
     terms = {
         "mse": lambda: mse_loss(alpha, truth, weight),
         "ssim": lambda: ssim_loss(alpha, truth, weight),
         "l1": lambda: l1_loss(alpha, truth, weight),
         "bce": lambda: bce_loss(logits, truth, weight),
         "projection": lambda: projection_loss(logits, truth, weight),
-        "adversarial": lambda: adversarial_loss(critic, picture, alpha, truth, weight),
+        "adversarial": adversarial,
     }
     found = {name: term() for name, term in terms.items() if getattr(weights, name)}
     total = torch.stack([getattr(weights, name) * term for name, term in found.items()]).sum()

@@ -54,7 +54,7 @@ class MatteTask:
         start(self.critic, torch.Generator().manual_seed(config.seed))
         self.optimiser = build_optimiser(self.network, config)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), CRITIC_LR, betas=(0.5, 0.999))
-        self.parts = {"network": self.network, "optimiser": self.optimiser}
+        self.parts: loop.Parts = {"network": self.network, "optimiser": self.optimiser}
         if config.adversarial:
             self.parts |= {"critic": self.critic, "critic optimiser": self.critic_optimiser}
         self.network.train()

@@ -46,7 +46,8 @@ def stroke(rng: np.random.Generator) -> np.ndarray:
     line = weights @ rng.uniform(-1, 1, (4, 2))
     along = np.gradient(line, axis=0)
     across = along[:, ::-1] * (-1, 1) / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
-    width = np.linspace(*rng.uniform(0.08, 0.25, 2), 48)[:, None]
+    ends = rng.uniform(0.08, 0.25, 2)
+    width = np.linspace(ends[0], ends[1], 48)[:, None]
     return np.concatenate([line + across * width, (line - across * width)[::-1]])
 
 

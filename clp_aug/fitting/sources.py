@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,16 +38,16 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Files(Sequence):
+class Files(Sequence[Any]):
     """Pictures that are decoded when somebody looks at them."""
 
     paths: tuple[Path, ...]
-    read: Callable
+    read: Callable[..., Any]
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: Any) -> Any:
         return self.read(self.paths[i])
 
 

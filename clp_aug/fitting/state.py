@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,15 @@ class Checkpoint:
     """
 
     path: Path
-    key: dict
+    key: dict[str, Any]
     parts: dict[str, nn.Module | torch.optim.Optimizer]
 
-    def save(self, plain: dict) -> None:
+    def save(self, plain: dict[str, Any]) -> None:
         """Write the state and whatever plain JSON goes with it."""
         tensors = {f"{name}/{key}": v for name, part in self.parts.items() for key, v in tensors_of(part).items()}
         write_state(self.path, self.key, plain, tensors)
 
-    def load(self) -> dict:
+    def load(self) -> dict[str, Any]:
         """Take up the state and return the plain JSON. Raises what `read_state` raises."""
         plain, tensors = read_state(self.path, self.key)
         for name, part in self.parts.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def choose(reader: ShardReader, rows: int) -> np.ndarray:
     return originals[np.sort(np.concatenate([np.flatnonzero(turn < last), round_]))]
 
 
-def _rows(reader: ShardReader, chosen: np.ndarray) -> Iterator[dict]:
+def _rows(reader: ShardReader, chosen: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield what the template shows of each original; pictures as data URIs, read one row at a time."""
     tables = reader.tables
     matte_of = {int(sample): k for k, sample in enumerate(tables.get("look/sample_id", ()))}
@@ -85,7 +86,7 @@ def _rows(reader: ShardReader, chosen: np.ndarray) -> Iterator[dict]:
         }
 
 
-def _picture(reader: ShardReader, i: int) -> dict:
+def _picture(reader: ShardReader, i: int) -> dict[str, Any]:
     header, tables = reader.header, reader.tables
     return {
         "uri": data_uri(reader.image(i)),
@@ -113,7 +114,7 @@ def _filters(reader: ShardReader, chosen: np.ndarray) -> dict[str, list[str]]:
     return {name: list(dict.fromkeys(values)) for name, values in names.items()}
 
 
-def _charts(summary: dict) -> list[tuple[str, list[tuple[str, int, float]]]]:
+def _charts(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, int, float]]]]:
     """Return the bars of the header: (title, [(name, count, share of all in %)])."""
     charts = []
     for title, key in (("Fills", "fills"), ("Meta outcomes", "meta_outcomes"), ("Train outcomes", "train_outcomes")):

@@ -6,7 +6,7 @@ import hashlib
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def group_name(header: schema.Header, group: int) -> str:
     return header.group_names[group] if header.group_names else f"group {group}"
 
 
-def summarise(reader: ShardReader, verify: bool = False) -> dict:
+def summarise(reader: ShardReader, verify: bool = False) -> dict[str, Any]:
     """Return the summary of a shard as plain JSON; areas are shares of the picture, in [0, 1].
 
     verify: read every picture once and add "sha256" of the file; raises InputError at the first damaged picture.
@@ -105,7 +105,7 @@ def _quantiles(table: np.ndarray, pixels: int) -> dict[str, float]:
     return {str(q): round(float(v), 6) for q, v in zip(QUANTILES, values, strict=True)}
 
 
-def print_summary(summary: dict, console: Console | None = None) -> None:
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print the summary in two aligned columns; plain when the console (default: standard output) is no terminal."""
     from rich.console import Console
     from rich.text import Text
@@ -118,7 +118,7 @@ def print_summary(summary: dict, console: Console | None = None) -> None:
             console.print(Text(" " * INDENT + line), soft_wrap=True)
 
 
-def lines(summary: dict) -> list[tuple[str, str]]:
+def lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the label and the text of each line of the summary."""
     s = summary
     median = "" if s["train_area_median"] is None else f", median area {_percent(s['train_area_median'])}"

@@ -41,7 +41,10 @@ def framed(layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     layer: float32 (h, w, 4), with some alpha. Returns float32 (S, S, 4): the box of the cut-out takes a share of the
     frame drawn from CUTOUT_SHARE, less where its longer side would not fit. Source: ours.
     """
-    x0, y0, x1, y1 = boxing.enclosing_box(layer[..., 3] > 0)
+    box = boxing.enclosing_box(layer[..., 3] > 0)
+    if box is None:
+        raise ValueError("a cut-out that is transparent everywhere; expected some alpha above 0")
+    x0, y0, x1, y1 = box
     cut = layer[y0:y1, x0:x1]
     height, width = cut.shape[:2]
     side = round(max((height * width / rng.uniform(*CUTOUT_SHARE)) ** 0.5, MARGIN * max(height, width)))

@@ -146,14 +146,14 @@ def class_of_folders(name: str, folder: Path) -> int:
     )
 
 
-def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
+def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, int | None]]:
     """Read the table of birds: picture -> label, picture -> split where there is such a column.
 
     Raises InputError, naming file and line, for an unknown class or split, and a picture that is missing or there
     twice.
     """
     label: dict[str, int] = {}
-    split: dict[str, int] = {}
+    split: dict[str, int | None] = {}
     for line, entry in read_table(path, ("file", "class")):
         name = entry["file"]
         if name in label:

@@ -14,55 +14,26 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from clp_aug.common.files import written_beside
-from clp_aug.contract.errors import InputError, UsageError, pick
+from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
 from clp_aug.datasets.base import Dataset, FileDataset
 from clp_aug.datasets.glt import LAYOUTS
 from clp_aug.making.folder import folder_made_beside
+from clp_aug.making.glt_config import GltConfig
 from clp_aug.making.glt_splits import SHARES, Benchmark, Rows, divide
 from clp_aug.protocol.clusters import CLUSTERS, cluster
-from clp_aug.protocol.features import FEATURES, default_features, features_of
+from clp_aug.protocol.features import default_features, features_of
 
 FILES = {"glt": LAYOUTS["generated-glt"].files[0], "cbl": LAYOUTS["generated-cbl"].files[0]}
 SPLITS = ("train", "val", "test_lt", "test_bl", "test_bbl")
 MANY, MEDIUM = 0.4, 0.85  # of the classes by rank: many-shot up to here, medium-shot up to there, few-shot
-
-
-@dataclass(frozen=True)
-class GltConfig:
-    """The settings of a benchmark.
-
-    source: name of a data set, or a folder of class folders, or the name of one where data sets lie; root: where the
-    data set of that name lies; out: folder to copy the pictures to, None to write beside them; imbalance and
-    per_attribute: as `glt_splits.divide` takes them; features: what to cluster by, the best at hand when None; seed: of
-    clusters, of the order of equally large classes and of every draw.
-    """
-
-    source: str
-    root: Path | None = None
-    out: Path | None = None
-    imbalance: float = 20.0
-    per_attribute: int = 20
-    features: str | None = None
-    seed: int = 0
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.imbalance <= 1e6:
-            raise UsageError(f"--imbalance {self.imbalance}: expected a ratio from 1 to 1e6, largest to smallest class")
-        for name, low in (("per_attribute", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected a whole number >= {low}")
-        if self.features is not None:
-            pick(FEATURES, self.features, "features")
-        if self.source in LAYOUTS:
-            raise UsageError(f"--from {self.source}: has a generalised long tail already; give another data set")
 
 
 @dataclass(frozen=True)
@@ -132,7 +103,8 @@ def source_of(config: GltConfig) -> Dataset:
     if config.source in DATASETS and config.source != "folder":
         return load_dataset(config.source, config.root)
     place = config.root or Path(config.source)
-    place = place if place.is_dir() else find_root(config.source, config.root)
+    if not place.is_dir():
+        place = find_root(config.source, config.root) or place
     return folder.load(place, place.resolve().name, hold_out=False)
 
 
@@ -212,13 +184,13 @@ def copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def write_files(where: Path, made: Benchmark, classes: list[str], about: dict, names: dict[int, str]) -> None:
+def write_files(where: Path, made: Benchmark, classes: list[str], about: dict[str, Any], names: dict[int, str]) -> None:
     """Write the files of both training sets, in the published form plus "generator": how they were made.
 
     classes: names by rank; names: row -> relative path of its picture.
     """
     for kind, splits in made.sets.items():
-        content: dict = {
+        content: dict[str, Any] = {
             "generator": about,
             "id2cat": {str(i): name for i, name in enumerate(classes)},
             "cat2id": {name: str(i) for i, name in enumerate(classes)},

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,10 +30,10 @@ from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLE
 from clp_aug.engines import ENGINES, default_engine
 from clp_aug.making.composing import composite, framed, layer_of, near_the_solid, resized
 from clp_aug.making.folder import folder_made_beside
-from clp_aug.making.foregrounds import ALPHA, GIVEN, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
+from clp_aug.making.foregrounds import ALPHA, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
 from clp_aug.making.shift import Composition, compose, draw_splits
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
-from clp_aug.mattes import make_matte
+from clp_aug.mattes import Matte, make_matte
 from clp_aug.mattes.chain import read_finding
 from clp_aug.pipeline import Progress, no_progress
 
@@ -87,12 +88,14 @@ class Maker:
         """Return the outcome of a mask, or the number of a picture that was written."""
         return self.look_at(work) if isinstance(work, int) else self.write(work)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "matte"}
 
     @cached_property
-    def matte(self):
-        """The matte, loaded once a process."""
+    def matte(self) -> Matte:
+        """The matte, loaded once a process; `read_birds` lets no bird without a mask pass when there is none."""
+        if self.config.matte is None:
+            raise ValueError("no matte; give one for birds without a mask")
         return make_matte(self.config.matte)
 
     def found(self, row: int) -> Path:
@@ -126,7 +129,7 @@ class Maker:
     def alpha_of(self, row: int, picture: np.ndarray) -> np.ndarray:
         """Return the alpha of a bird at the size of its picture: float32 (H, W) in [0, 1]."""
         bird = self.birds[row]
-        path = {GIVEN: bird.mask, ALPHA: bird.path, MATTE: self.found(row)}[bird.source]
+        path = self.found(row) if bird.source == MATTE else bird.mask or bird.path
         alpha = images.read_alpha(bytes_of(path), str(path))
         if bird.source == MATTE:
             size = picture.shape[1::-1]
@@ -230,7 +233,9 @@ def usable_birds(birds: list[Bird], outcomes: np.ndarray, config: WaterbirdsConf
     return np.flatnonzero(outcomes == OK).tolist()
 
 
-def plan_of(birds: list[Bird], usable: list[int], backgrounds, config: WaterbirdsConfig) -> list[Composition]:
+def plan_of(
+    birds: list[Bird], usable: list[int], backgrounds: tuple[list[Background], ...], config: WaterbirdsConfig
+) -> list[Composition]:
     """Return the pictures to make of the usable birds; `bird` of each is a row of all birds."""
     label = np.array([birds[row].label for row in usable])
     split = draw_splits(label, [birds[row].split for row in usable], config.shares, config.seed)
@@ -244,7 +249,9 @@ def group_counts(plan: list[Composition]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(counts[split, group] for group in range(len(GROUPS))) for split in range(len(SPLITS)))
 
 
-def write_tables(folder: Path, maker: Maker, plan: list[Composition], outcome: Outcome, matte: dict | None) -> None:
+def write_tables(
+    folder: Path, maker: Maker, plan: list[Composition], outcome: Outcome, matte: dict[str, Any] | None
+) -> None:
     """Write metadata.csv, a row a picture, and recipe.json: settings, counts, the matte's hash, the tool's version."""
     config = maker.config
     with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import SettingError, UsageError
 from clp_aug.datasets.waterbirds import PLACES, PUBLISHED
 from clp_aug.mattes import check_matte
 
 
 @dataclass(frozen=True)
-class WaterbirdsConfig:
+class WaterbirdsConfig(Settings):
     """The settings of a set.
 
     birds, classes, masks: as `read_birds` takes them; land, water: folders of backgrounds, at any depth; matte: for
@@ -20,22 +21,27 @@ class WaterbirdsConfig:
     of the bird's picture when None; max_left_out: share of the birds that may lack a usable matte.
     """
 
-    birds: Path
-    land: tuple[Path, ...]
-    water: tuple[Path, ...]
-    out: Path
-    masks: Path | None = None
-    classes: Path | None = None
-    matte: str | None = None
-    confounding: float = 0.95
-    shares: tuple[int, ...] = tuple(map(sum, PUBLISHED))
-    per_bird: int = 1
-    size: int | None = None
-    seed: int = 0
-    max_left_out: float = 0.5
-    workers: int = 1
+    birds: Path = setting(MISSING, "Pictures of birds at any depth, or CUB_200_2011.", option=True)
+    land: tuple[Path, ...] = setting(MISSING, "Folder of land backgrounds; may be repeated.", option=True)
+    water: tuple[Path, ...] = setting(MISSING, "Folder of water backgrounds; may be repeated.", option=True)
+    out: Path = setting(MISSING, "Folder to make; it appears when it is complete.", option=True)
+    masks: Path | None = setting(None, "Folder of PNG masks named as the birds; cut-outs bring their own.", option=True)
+    matte: str | None = setting(None, "For birds without a mask: hatt[:FILE], grabcut or onnx:FILE.", option=True)
+    classes: Path | None = setting(None, "CSV of birds (file,class[,split]); else folders tell the class.", option=True)
+    confounding: float = setting(
+        0.95, "Share of training birds before the place of their own.", low=0.5, high=1, option=True
+    )
+    shares: tuple[int, ...] = setting(tuple(map(sum, PUBLISHED)), "Relative sizes of train, val and test.", option=True)
+    per_bird: int = setting(1, "Pictures a bird; backgrounds are used in turn.", low=1, option=True)
+    size: int | None = setting(
+        None, "Longer side of the pictures in pixels.", low=16, shown="of the bird's picture", option=True
+    )
+    seed: int = setting(0, "Seed of splits, places and backgrounds.", low=0, option=True)
+    max_left_out: float = setting(0.5, "Share of birds that may lack a usable mask.", low=0, high=1, option=True)
+    workers: int = setting(1, "Worker processes.", low=1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for place in PLACES:
             folders = getattr(self, place)
             if not folders:
@@ -46,13 +52,5 @@ class WaterbirdsConfig:
             check_matte(self.matte)
             if self.matte in ("given", "centre"):
                 raise UsageError(f"--matte {self.matte}: finds no outline; choose hatt, grabcut or onnx:FILE")
-        if not 0.5 <= self.confounding <= 1:
-            raise UsageError(f"--confounding {self.confounding}: expected a share from 0.5 to 1")
         if len(self.shares) != 3 or min(self.shares) < 1:
-            raise UsageError(f"--shares {','.join(map(str, self.shares))}: expected three whole numbers >= 1, 60,15,25")
-        for name, low in (("per_bird", 1), ("size", 16), ("seed", 0), ("workers", 1)):
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: expected a whole number >= {low}")
-        if not 0 <= self.max_left_out <= 1:
-            raise UsageError(f"--max-left-out {self.max_left_out}: expected a share from 0 to 1")
+            raise SettingError("shares", self.shares, "expected three whole numbers >= 1, 60,15,25")

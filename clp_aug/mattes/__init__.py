@@ -8,9 +8,16 @@ never stretched to the full range: a picture without an object must be able to c
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from clp_aug.contract.errors import UsageError, pick
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clp_aug.contract.boxes import Box
 
 MATTES = {
     "given": ("clp_aug.mattes.given:Given", "masks or boxes that come with the pictures"),
@@ -32,6 +39,29 @@ class About:
     licence: str = ""
 
 
+class PictureLike(Protocol):
+    """What a back end looks at. image: uint8 (size, size, 3) RGB; alpha, box: what comes with the picture, if any."""
+
+    @property
+    def image(self) -> np.ndarray: ...
+    @property
+    def sample_id(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def alpha(self) -> np.ndarray | None: ...
+    @property
+    def box(self) -> Box | None: ...
+
+
+class Matte(Protocol):
+    """A back end. `find` returns alpha, float32 (h, w) in [0, 1], or a box in pixels of the picture, or None."""
+
+    @property
+    def about(self) -> About: ...
+    def find(self, picture: PictureLike) -> np.ndarray | Box | None: ...
+
+
 def check_matte(name: str) -> None:
     """Raise UsageError unless the name is a registered back end, with a file where it needs one."""
     kind, _, file = name.partition(":")
@@ -40,20 +70,28 @@ def check_matte(name: str) -> None:
         raise UsageError(f"matte {name!r}: expected {spelling(kind)}")
 
 
+def check_refine() -> None:
+    """Raise UsageError unless PyMatting is installed. Its first import compiles, which takes a minute."""
+    from importlib.util import find_spec
+
+    if find_spec("pymatting") is None:
+        raise UsageError("--refine needs PyMatting: pip install 'causal-logit-perturbation[matting]'")
+
+
 def spelling(kind: str) -> str:
     """Return how a back end is asked for: with a file, maybe with one, or without."""
     return f"{kind}:FILE" if kind in NEEDS_FILE else f"{kind}[:FILE]" if kind in MAY_HAVE_FILE else kind
 
 
-def make_matte(name: str):
+def make_matte(name: str) -> Matte:
     """Return the back end of that name, with its weights loaded."""
     kind, _, file = name.partition(":")
     module, cls = pick(MATTES, kind, "matte")[0].split(":")
-    back_end = getattr(importlib.import_module(module), cls)
+    back_end: Callable[..., Matte] = getattr(importlib.import_module(module), cls)
     return back_end(file) if file else back_end()
 
 
-def make_chain(name: str) -> list:
+def make_chain(name: str) -> list[Matte]:
     """Return the chosen back end and, behind it, those that step in when it finds no usable box."""
     kind = name.partition(":")[0]
     return [make_matte(name), *(make_matte(other) for other in FALLBACKS if other != kind)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from clp_aug.contract import boxes
-from clp_aug.mattes import About
+from clp_aug.contract.boxes import Box
+from clp_aug.mattes import About, PictureLike
 
 
 class Centre:
@@ -11,6 +12,6 @@ class Centre:
 
     about = About("centre")
 
-    def find(self, picture):
+    def find(self, picture: PictureLike) -> Box:
         """Return the centred box."""
         return boxes.centred(picture.size, picture.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,6 +12,7 @@ from clp_aug import boxing
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import FALLBACK, OK
+from clp_aug.mattes import Matte, PictureLike
 
 TRUSTED = ("given", "centre")  # what the user gave wins over the gates, and the last resort has to
 
@@ -25,7 +27,7 @@ class Located:
     matte: np.ndarray
 
 
-def locate(picture, chain: list, pad: int = 0) -> Located:
+def locate(picture: PictureLike, chain: Sequence[Matte], pad: int = 0) -> Located:
     """Return the box of one picture: from the first back end in the chain whose box is usable.
 
     What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. `outcome` says
@@ -48,14 +50,14 @@ def locate(picture, chain: list, pad: int = 0) -> Located:
     raise InputError(f"sample {picture.sample_id}: no matte gave a box")
 
 
-def read_finding(found, size: int) -> tuple[Box | None, np.ndarray]:
+def read_finding(found: np.ndarray | Box, size: int) -> tuple[Box | None, np.ndarray]:
     """Return box and uint8 (size, size) matte of what a back end found; a box alone has an empty matte.
 
     A matte of another resolution is resized as alpha (area when shrinking, bilinear when growing), then boxed.
     """
     if isinstance(found, tuple):
         return found, np.zeros((size, size), np.uint8)
-    alpha = np.clip(np.nan_to_num(np.asarray(found, np.float32), nan=0.0), 0, 1)
+    alpha: np.ndarray = np.clip(np.nan_to_num(np.asarray(found, np.float32), nan=0.0), 0, 1)
     if alpha.shape != (size, size):
         shrinking = alpha.shape[0] > size
         alpha = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)

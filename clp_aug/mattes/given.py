@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from clp_aug.mattes import About
+import numpy as np
+
+from clp_aug.contract.boxes import Box
+from clp_aug.mattes import About, PictureLike
 
 
 class Given:
@@ -10,6 +13,6 @@ class Given:
 
     about = About("given")
 
-    def find(self, picture):
+    def find(self, picture: PictureLike) -> np.ndarray | Box | None:
         """Return the picture's own box or mask."""
         return picture.box if picture.box is not None else picture.alpha

@@ -9,10 +9,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from clp_aug.mattes import About
+from clp_aug.mattes import About, PictureLike
 
 SIDE = 64  # working resolution: enough pixels for the colour models, few enough to be quick
 RING, PROBABLE, CORE = 0.04, 0.90, 0.40  # shares of the side: border ring, probable and sure foreground
+NO_RECTANGLE = (0, 0, 0, 0)  # which GrabCut does not look at when it starts from a mask
 ITERATIONS = 1  # more change no box for the better and cost as much again
 
 
@@ -30,12 +31,13 @@ class GrabCut:
 
     about = About("grabcut")
 
-    def find(self, picture) -> np.ndarray:
+    def find(self, picture: PictureLike) -> np.ndarray:
         """Return a hard matte, float32 (64, 64)."""
         shrinking = picture.size > SIDE
         small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
         guess = centred_guess(SIDE)
         models = np.zeros((2, 1, 65))
         cv2.setRNGSeed(picture.sample_id % (1 << 31))  # its k-means draws from a generator of the process
-        cv2.grabCut(small[..., ::-1].copy(), guess, None, models[0], models[1], ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        bgr = small[..., ::-1].copy()
+        cv2.grabCut(bgr, guess, NO_RECTANGLE, models[0], models[1], ITERATIONS, cv2.GC_INIT_WITH_MASK)
         return np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from clp_aug.mattes import About
+from clp_aug.mattes import About, PictureLike
 from clp_aug.nets.shipped import SHIPPED, shipped_path
 from clp_aug.nets.threads import one_thread
+
+if TYPE_CHECKING:
+    from clp_aug.nets.hatt_lite import HattLite
 
 SIDE = 224  # what it was fitted at
 
@@ -33,13 +37,13 @@ class HattMatte:
             self.about = About("hatt", SHIPPED["hatt"].sha256, SHIPPED["hatt"].licence)
 
     @cached_property
-    def network(self):
+    def network(self) -> HattLite:
         """The network, in evaluation mode."""
         from clp_aug.nets.hatt_lite import load
 
         return load(self.path)[0]
 
-    def find(self, picture) -> np.ndarray:
+    def find(self, picture: PictureLike) -> np.ndarray:
         """Return the matte, float32 (224, 224) in [0, 1], not stretched; the same for any number of threads."""
         import torch
 
@@ -47,4 +51,5 @@ class HattMatte:
         resized = cv2.resize(picture.image, (SIDE, SIDE), interpolation=method)
         pixels = torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255
         with one_thread():
-            return self.network(pixels)[0, 0].numpy()
+            alpha: np.ndarray = self.network(pixels)[0, 0].numpy()
+        return alpha

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.mattes import About
+from clp_aug.mattes import About, PictureLike
 
 SIDE = 320  # where the network leaves its input size open
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
@@ -40,7 +40,7 @@ class OnnxMatte:
             raise InputError(f"matte onnx:{file}: its input is {self.input.shape}, expected (1, 3, h, w)")
         self.about = About(f"onnx:{path.stem}", hashlib.sha256(weights).hexdigest(), "see the model's own terms")
 
-    def find(self, picture) -> np.ndarray:
+    def find(self, picture: PictureLike) -> np.ndarray:
         """Return the matte at the network's own resolution, float32 (h, w) in [0, 1], not stretched."""
         height, width = (n if isinstance(n, int) else SIDE for n in self.input.shape[2:])
         shrinking = picture.size > width
@@ -51,4 +51,5 @@ class OnnxMatte:
         output = self.network.run(None, {self.input.name: np.ascontiguousarray(pixels)})[0]
         if output.ndim != 4 or output.shape[:2] != (1, 1):
             raise InputError(f"matte {self.about.name}: its output is {output.shape}, expected (1, 1, h, w)")
-        return output[0, 0]
+        alpha: np.ndarray = output[0, 0]
+        return alpha

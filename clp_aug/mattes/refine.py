@@ -5,18 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from clp_aug.contract.errors import UsageError
-
 SURE = (10, 240)  # at most, at least: background and foreground of a uint8 matte that are not looked at again
 ERODE = 0.02  # of the side: how far from sure background and sure foreground the edge may lie
-
-
-def check_refine() -> None:
-    """Raise UsageError unless PyMatting is installed. Its first import compiles, which takes a minute."""
-    from importlib.util import find_spec
-
-    if find_spec("pymatting") is None:
-        raise UsageError("--refine needs PyMatting: pip install 'causal-logit-perturbation[matting]'")
 
 
 def refine(image: np.ndarray, matte: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,14 +39,14 @@ class Elu(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = x.clamp(max=0).exp_().sub_(1)
         torch.maximum(x, y, out=y)
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return gradient * (y.clamp(max=0) + 1)
 
@@ -59,7 +59,7 @@ class Layer(NamedTuple):
     kernel: int = 3
     stride: int = 1
     rate: int = 1
-    activation: Callable | None = Elu.apply
+    activation: Callable[..., Any] | None = Elu.apply
     doubled: bool = False
 
 
@@ -209,18 +209,19 @@ def start(network: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = ELU_GAIN * math.sqrt(3 / module.weight[0].numel())  # uniform within it: variance gain^2 / fan in
             nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-            nn.init.zeros_(module.bias)
-    if getattr(network, "smooth", False):
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if isinstance(network, ContextualAttentionNet) and network.smooth:
         for stage in (network.coarse, network.merging):
-            nn.init.zeros_(stage[-1].weight)
+            nn.init.zeros_(stage[-1].get_parameter("weight"))
 
 
-def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
+def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor."""
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
-def differences(wanted: dict[str, tuple], found: dict[str, tuple]) -> str:
+def differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     """Return in one line how tensors, shapes by name, differ from those wanted: the first few; "" when they do not."""
     lines = []
     for name in [*wanted, *(name for name in found if name not in wanted)]:

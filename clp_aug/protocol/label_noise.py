@@ -89,6 +89,8 @@ def transition(spec: NoiseSpec, classes: int, pairs: np.ndarray | None) -> np.nd
         return matrix + spec.ratio / classes
     if classes == 2:
         return matrix + spec.ratio * (1 - np.eye(2))
+    if pairs is None:
+        raise ValueError("flip without its pairs; expected int (C, 2)")
     np.add.at(matrix, (np.arange(classes)[:, None], pairs), spec.ratio / 2)
     return matrix
 

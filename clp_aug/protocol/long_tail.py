@@ -41,13 +41,13 @@ def thin(
     labels = dataset.samples.label[rows]
     largest = int(np.bincount(labels, minlength=classes).max(initial=0))
     counts = class_counts(int(min(most, largest)), classes, ratio)
-    for label in np.flatnonzero(counts == 0):
+    for label in np.flatnonzero(counts == 0).tolist():
         raise UsageError(
             f"imbalance {ratio:g}: class {dataset.class_names[label]!r} would keep no picture of the largest class's"
             f" {counts[0]}; use a smaller ratio"
         )
     kept = []
-    for label, count in enumerate(counts):
+    for label, count in enumerate(counts.tolist()):
         own = rng_for(seed, label, "long-tail").permutation(dataset.samples.ascending(rows[labels == label]))
         kept.append(own[np.argsort(np.isin(own, last), kind="stable")][:count])
     return dataset.samples.ascending(np.concatenate(kept))

@@ -58,10 +58,12 @@ def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
 
     source = TRAIN if meta_from == "train" else VAL
     shared = keep_meta_in_train or (settings.img_max == "all" and source == TRAIN)
-    leave, clusters = int(source == TRAIN and not shared), {}
+    leave = int(source == TRAIN and not shared)
+    clusters: dict[str, int | str | list[int]] = {}
     if parse_meta(meta).per == "cluster":
         found = choose_clustered(dataset, parse_meta(meta).count, part[source], seed, leave)
-        chosen, clusters = found.rows, {"count": CLUSTERS, "features": found.features, "missing": found.missing}
+        chosen = found.rows
+        clusters = {"count": CLUSTERS, "features": found.features, "missing": found.missing}
     else:
         chosen = choose(dataset, meta, part[source], seed, leave)
     if source == VAL or settings.img_max != "all":

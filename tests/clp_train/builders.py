@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,15 @@ def load(config, watch=unwatched):
 
 def train(
     config, run, on_step=lambda _: None, on_epoch=lambda _: None, checkpoint=None, resume=False, watch=unwatched,
-    method=None, train_step=train_step,
+    method=None, train_step=train_step, backgrounds=None,
 ):  # fmt: skip
-    """Train a configuration on what was read. method: one that is made already, in place of the configuration's."""
+    """Train a configuration on what was read. method: one that is made already, in place of the configuration's.
+
+    backgrounds: what gives the scores of learnt backgrounds, in place of the configuration's.
+    """
     assembly = assemble(config, run) if method is None else assemble_with(method, config, run)
+    if backgrounds is not None:
+        assembly = replace(assembly, backgrounds=backgrounds)
     return loop.train(assembly, loop.Hooks(on_step, on_epoch, watch, train_step), checkpoint, resume)
 
 

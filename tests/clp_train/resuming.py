@@ -36,8 +36,11 @@ def short(shard, folder, **change):
     return config_of(meta=shard, out=folder / "run", **{**settings, **change})
 
 
-def killable(config, loaded, kill_at=None, resume=False, steps=None):
-    """Train in the configuration's folder, or be killed after so many steps; steps: where what was told is kept."""
+def killable(config, loaded, kill_at=None, resume=False, steps=None, **more):
+    """Train in the configuration's folder, or be killed after so many steps; steps: where what was told is kept.
+
+    more: as in `train`.
+    """
     run_folder.prepare(config.folder, resume)
     told = [] if steps is None else steps
 
@@ -47,7 +50,7 @@ def killable(config, loaded, kill_at=None, resume=False, steps=None):
             raise Killed
 
     checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), loaded)
-    return train(config, loaded, on_step, checkpoint=checkpoint, resume=resume)
+    return train(config, loaded, on_step, checkpoint=checkpoint, resume=resume, **more)
 
 
 def assert_same(a, b):

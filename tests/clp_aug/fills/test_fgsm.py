@@ -12,6 +12,7 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import F, infill
 from clp_aug.fills.exported import load_classifier
+from clp_aug.fills.fgsm import Options
 from clp_aug.fills.scene import Materials, Scene
 
 SIDE, CLASSES = 12, 3
@@ -40,8 +41,8 @@ def scene(label=1):
 
 
 def attack(path, targeted, epsilon, one=None, seed=0):
-    materials = Materials(classifier=path, epsilon=epsilon, targeted=targeted, num_classes=CLASSES)
-    return infill("fgsm", F, one or scene(), rng_for(seed, 0, "fgsm"), materials)[0]
+    options = Options(path, epsilon, "targeted" if targeted else "untargeted")
+    return infill("fgsm", F, one or scene(), rng_for(seed, 0, "fgsm"), Materials(num_classes=CLASSES), options)[0]
 
 
 @pytest.mark.parametrize("epsilon", [2 / 255, 0.1, 0.5])

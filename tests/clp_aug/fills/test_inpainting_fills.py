@@ -9,7 +9,7 @@ import torch
 
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.fills import CF, infill
+from clp_aug.fills import CF, cagan, infill, lama
 from clp_aug.fills.cagan import load_inpainter
 from clp_aug.fills.lama import load_lama
 from clp_aug.fills.scene import Materials, Scene
@@ -43,7 +43,7 @@ class Alone(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def materials(tmp_path_factory):
+def options(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     network = ContextualAttentionNet(4, (2,))
     start(network, torch.Generator().manual_seed(0))
@@ -51,7 +51,7 @@ def materials(tmp_path_factory):
     write_weights(network, fitted)
     for module in (Mean, Half, Alone):
         torch.jit.script(module()).save(folder / f"{module.__name__}.pt")
-    return Materials(cagan_weights=fitted.out, lama_weights=folder / "Mean.pt")
+    return {"cagan": cagan.Options(fitted.out), "lama": lama.Options(folder / "Mean.pt")}
 
 
 def scene_of(box, seed=0):
@@ -64,35 +64,35 @@ BOXES = [(0, 0, 9, 9), (W - 9, H - 9, W, H), (0, 8, W, 15), (6, 0, 17, H), (12, 
 
 @pytest.mark.parametrize("name", ["cagan", "telea", "lama"])
 @pytest.mark.parametrize("box", BOXES, ids=str)
-def test_only_the_box_changes_and_nothing_under_it_is_read(materials, name, box):
+def test_only_the_box_changes_and_nothing_under_it_is_read(options, name, box):
     scene = scene_of(box)
-    filled, used = infill(name, CF, scene, rng_for(0, 0, ""), materials)
+    filled, used = infill(name, CF, scene, rng_for(0, 0, ""), Materials(), options.get(name))
     other = Scene(scene.image.copy(), box, 0)
     other.image[other.causal()] = np.random.default_rng(1).integers(0, 256, (other.causal().sum(), 3), np.uint8)
     assert used == name
     assert (filled[~scene.causal()] == scene.image[~scene.causal()]).all()
-    assert (filled == infill(name, CF, other, rng_for(9, 9, ""), materials)[0]).all()
+    assert (filled == infill(name, CF, other, rng_for(9, 9, ""), Materials(), options.get(name))[0]).all()
 
 
 @pytest.mark.parametrize("name", ["cagan", "telea", "lama"])
-def test_a_box_that_covers_the_picture_is_grey_and_says_so(materials, name):
-    filled, used = infill(name, CF, scene_of((0, 0, W, H)), rng_for(0, 0, ""), materials)
+def test_a_box_that_covers_the_picture_is_grey_and_says_so(options, name):
+    filled, used = infill(name, CF, scene_of((0, 0, W, H)), rng_for(0, 0, ""), Materials(), options.get(name))
     assert used == "grey"
     assert (filled == 128).all()
 
 
-def test_lama_sees_the_picture_and_its_hole(materials):
+def test_lama_sees_the_picture_and_its_hole(options):
     scene = scene_of((5, 5, 12, 16))
-    filled, _ = infill("lama", CF, scene, rng_for(0, 0, ""), materials)
+    filled, _ = infill("lama", CF, scene, rng_for(0, 0, ""), Materials(), options["lama"])
     padded, hidden = (
         np.pad(x, ((0, -H % 8), (0, -W % 8)) + ((0, 0),) * (x.ndim - 2), "edge") for x in (scene.image, scene.causal())
     )
     assert np.abs(filled[scene.causal()] - padded[~hidden].mean(0)).max() <= 0.51
 
 
-def test_telea_is_opencv(materials):
+def test_telea_is_opencv():
     scene = scene_of((5, 5, 12, 16))
-    filled, _ = infill("telea", CF, scene, rng_for(0, 0, ""), materials)
+    filled, _ = infill("telea", CF, scene, rng_for(0, 0, ""), Materials())
     expected = cv2.inpaint(scene.image, scene.causal().astype(np.uint8), 3, cv2.INPAINT_TELEA)
     assert (filled == expected).all(), "away from borders the mean under the hole makes no difference"
 
@@ -101,10 +101,10 @@ def test_telea_is_opencv(materials):
     ("module", "message"),
     [("Half", "not LaMa's network (it gives (1, 3, 12, 32))"), ("Alone", "not LaMa's network")],
 )
-def test_programs_that_are_not_lama_are_refused(materials, module, message):
-    path = materials.lama_weights.with_name(f"{module}.pt")
+def test_programs_that_are_not_lama_are_refused(options, module, message):
+    path = options["lama"].lama_weights.with_name(f"{module}.pt")
     with pytest.raises(InputError, match=re.escape(f"lama weights {path}: {message}")):
-        infill("lama", CF, scene_of((5, 5, 12, 16)), rng_for(0, 0, ""), Materials(lama_weights=path))
+        infill("lama", CF, scene_of((5, 5, 12, 16)), rng_for(0, 0, ""), Materials(), lama.Options(path))
 
 
 def test_files_that_are_no_network_are_refused(tmp_path):

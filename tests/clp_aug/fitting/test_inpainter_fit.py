@@ -157,7 +157,7 @@ def test_means_are_of_each_picture_first():
     ("arguments", "message"),
     [
         (["--sizes", "8"], "error: --sizes 8: expected whole numbers of 16 to 512"),
-        (["--gamma", "1.5"], "error: --gamma 1.5: expected a number above 0, at most 1"),
+        (["--gamma", "1.5"], "error: --gamma 1.5: expected a number > 0 and <= 1"),
         (["--adversarial", "nan"], "error: --adversarial nan: expected a number >= 0"),
         (["--ssim", "-1"], "error: --ssim -1.0: expected a number >= 0"),
         (["--width", "1"], "error: width 1 of the inpainting network: expected an integer of 2 to 256"),

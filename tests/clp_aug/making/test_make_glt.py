@@ -158,9 +158,9 @@ def test_shots():
 
 
 WRONG = {
-    "imbalance": ({"imbalance": float("nan")}, "--imbalance nan: expected a ratio from 1 to 1e6"),
-    "per attribute": ({"per_attribute": 0}, "--per-attribute 0: expected a whole number >= 1"),
-    "seed": ({"seed": -1}, "--seed -1: expected a whole number >= 0"),
+    "imbalance": ({"imbalance": float("nan")}, "imbalance = nan: expected a number from 1 to 1e"),
+    "per attribute": ({"per_attribute": 0}, "per_attribute = 0: expected a whole number >= 1"),
+    "seed": ({"seed": -1}, "seed = -1: expected a whole number >= 0"),
     "features": ({"features": "sift"}, "unknown features 'sift': choose one of efficientnet-lite0, thumbnail"),
     "source": ({"source": "imagenet-glt"}, "--from imagenet-glt: has a generalised long tail already"),
 }

@@ -9,7 +9,8 @@ import pytest
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.mattes.refine import check_refine, refine
+from clp_aug.mattes import check_refine
+from clp_aug.mattes.refine import refine
 from clp_aug.pipeline import augment
 
 

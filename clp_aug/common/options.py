@@ -1,0 +1,67 @@
+"""Settings as options of a command: name, type, default and help come from the field of the dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from clp_aug.common.settings import about, fields_of, hints_of, type_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+def names(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a comma list: "grey,tile" has two."""
+    return value if isinstance(value, tuple) else tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the whole numbers of a comma list, "32,64" for instance."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        reason = f"{value!r}: expected whole numbers with commas between them, 32,64 for instance"
+        raise click.BadParameter(reason) from None
+
+
+LISTS: dict[object, Callable[[Any], Any]] = {tuple[str, ...]: names, tuple[int, ...]: numbers}
+
+
+def options_of(owner: type, *wanted: str) -> Callable[[Command], Command]:
+    """Give a command the options of some settings, in the order of their names; without names, those marked `option`.
+
+    owner: a dataclass of `setting`s. Values arrive at the command as the fields' types, None for what is not given and
+    has no default; an option of several paths may be repeated. Ranges are checked when the settings are made.
+    """
+    fields = fields_of(owner)
+    shown = wanted or tuple(name for name, field in fields.items() if about(field).option)
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(shown):  # decorators apply from the innermost outwards
+            command = option_of(owner, name)(command)
+        return command
+
+    return decorate
+
+
+def option_of(owner: type, name: str) -> Callable[[Command], Command]:
+    """Return the option of one setting."""
+    field, (kind, _) = fields_of(owner)[name], type_of(owner, name)
+    known = about(field)
+    text = known.help + (f"  [default: {known.shown}]" if known.shown else "")
+    flag = "--" + name.replace("_", "-")
+    if kind is bool:
+        return click.option(flag, name, is_flag=True, help=text)
+    if hints_of(owner)[name] == tuple[Path, ...]:
+        return click.option(flag, name, type=PATH, multiple=True, required=field.default is MISSING, help=text)
+    types: dict[object, Any] = {Path: PATH, tuple: LISTS.get(hints_of(owner)[name])}
+    if field.default is MISSING:
+        return click.option(flag, name, type=types.get(kind, kind), required=True, help=text)
+    return click.option(flag, name, type=types.get(kind, kind), default=field.default, help=text)

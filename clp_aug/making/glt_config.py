@@ -1,0 +1,44 @@
+"""The settings of clp-data glt: one frozen dataclass, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from clp_aug.common.settings import Settings, setting
+from clp_aug.contract.errors import UsageError, pick
+from clp_aug.datasets.glt import LAYOUTS
+from clp_aug.protocol.features import FEATURES
+
+
+@dataclass(frozen=True)
+class GltConfig(Settings):
+    """The settings of a benchmark.
+
+    source: name of a data set, or a folder of class folders, or the name of one where data sets lie; root: where the
+    data set of that name lies; out: folder to copy the pictures to, None to write beside them; imbalance and
+    per_attribute: as `glt_splits.divide` takes them; features: what to cluster by, the best at hand when None; seed: of
+    clusters, of the order of equally large classes and of every draw.
+    """
+
+    source: str = setting(MISSING, "Name of a data set, or a folder of class folders.")
+    root: Path | None = setting(None, "Where it lies; else $CLP_DATA/<name>, else ./data/<name>.", option=True)
+    out: Path | None = setting(
+        None, "Folder to copy the pictures to.", shown="two files beside the pictures", option=True
+    )
+    imbalance: float = setting(
+        20.0, "Largest to smallest class of the long-tailed training set.", low=1, high=1e6, option=True
+    )
+    per_attribute: int = setting(20, "Most test pictures of each class and attribute.", low=1, option=True)
+    features: str | None = setting(
+        None, "efficientnet-lite0 or thumbnail, to cluster by.", shown="the best at hand", option=True
+    )
+    seed: int = setting(0, "Seed of clusters, class order and every draw.", low=0, option=True)
+    overwrite: bool = setting(False, "Replace the files of a benchmark beside the pictures.", option=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.features is not None:
+            pick(FEATURES, self.features, "features")
+        if self.source in LAYOUTS:
+            raise UsageError(f"--from {self.source}: has a generalised long tail already; give another data set")
