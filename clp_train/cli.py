@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,25 +39,31 @@ def setting_options(command: Command) -> Command:
     order = dict.fromkeys(["meta", "method", "preset", *option_names()])
     for name in reversed(order):
         field = option_names()[name]
-        known = about(field)
+        declaration = about(field)
         kind, _ = type_of(owner_of(name), name)
         flag = "--" + name.replace("_", "-")
         if kind is bool:
-            command = click.option(flag, is_flag=True, default=None, help=known.help)(command)
+            command = click.option(flag, is_flag=True, default=None, help=declaration.help)(command)
             continue
         default = "required" if field.default is MISSING else f"default: {default_of(field)}"
-        help = f"{known.help} {range_of(owner_of(name), field)}" if known.choices else known.help
+        help = f"{declaration.help} {range_of(owner_of(name), field)}" if declaration.choices else declaration.help
         help = f"{help}  [{default}]"
         if name == "preset":
             help = f"Settings to start from: {', '.join(names())}, or a .toml file."
-        command = click.option(flag, type=TYPES[kind], metavar=known.metavar or None, help=help)(command)
+        command = click.option(flag, type=TYPES[kind], metavar=declaration.metavar or None, help=help)(command)
     return command
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @setting_options
-@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. meta_step=lagged.")
+@click.option(
+    "--set",
+    "texts",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting, e.g. meta_step=lagged; --list-settings lists them.",
+)
 @click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
 @click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
 @click.option("--list-settings", is_flag=True, help="Print every setting, or those of --method; train nothing.")
@@ -72,25 +79,25 @@ def train(
     markdown: bool,
     quiet: bool,
     as_json: bool,
-    **named: Any,
+    **options: Any,
 ) -> None:
     """Train a classifier on a shard and the data set it was made from; report accuracy a group.
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
     if list_methods or list_settings:
-        show_list(list_methods, named["method"], markdown)
+        show_list(list_methods, options["method"], markdown)
         return
-    given = {name: value for name, value in named.items() if value is not None}
+    values = {name: value for name, value in options.items() if value is not None}
     with spelt_as_options():
-        config = config_of(given, texts)
+        config = config_of(values, texts)
         result = run(config, quiet, resume)
     if as_json:
         click.echo(json.dumps(result))
         return
     show(result)
     click.echo(
-        f"wrote {config.folder / PAGE} and the weights beside it; next: {following(config, result, given, texts)}"
+        f"wrote {config.folder / PAGE} and the weights beside it; next: {suggest_command(config, result, values, texts)}"
     )
 
 
@@ -101,21 +108,21 @@ def show_list(methods: bool, method: str | None, markdown: bool) -> None:
     click.echo(methods_table(markdown) if methods else settings_text(method, markdown))
 
 
-def config_of(given: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
+def config_of(values: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
     """Return the settings of the command line, on top of its preset. Raises what `make_config` raises."""
-    name = given.get("preset")
+    name = values.get("preset")
     if name is None:
-        return make_config(given, texts)
+        return make_config(values, texts)
     preset = read_preset(name)
-    return make_config(given, texts, preset, read_method(name, named_method(preset, given, texts=texts)))
+    return make_config(values, texts, preset, read_method(name, named_method(preset, values, texts=texts)))
 
 
-def following(config: TrainConfig, result: Mapping[str, Any], given: Mapping[str, Any], texts: Sequence[str]) -> str:
+def suggest_command(config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]) -> str:
     """Return the command to run next."""
     if config.run.export:
         classifier = config.folder / "classifier.pt2"
         return attacked_shard(result["shard_settings"], result["dataset"], config.data.root, classifier)
-    return other_method(given, texts, config.data.meta, config.method)
+    return other_method(values, texts, config.data.meta, config.method)
 
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any]:
@@ -128,13 +135,14 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
     from clp_train.report.page import write_page
     from clp_train.result import result_of
     from clp_train.running import loop
-    from clp_train.running.assembly import assemble
+    from clp_train.running.assembly import assemble, check_meta_batch
 
     memory.keep_freed_memory()
     with run_folder.folder_for(config.folder, resume), progress_bars(quiet) as bar:
         shard = ShardReader(config.data.meta)
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
+        check_meta_batch(config, len(shard))
         data = load(shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
         assembly = assemble(config, data)
     if not quiet:
@@ -142,10 +150,10 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
     with progress_bars(quiet) as bar:
         task = bar.add_task("TRAIN", total=None)
 
-        def on_step(done: loop.Done) -> None:
-            meta = "" if done.losses.meta is None else f", meta {done.losses.meta:.3f}"
-            shown = f"TRAIN epoch {done.epoch}, loss {done.losses.train:.3f}{meta}"
-            bar.update(task, completed=done.step, total=done.steps, description=shown)
+        def on_step(step: loop.Done) -> None:
+            meta = "" if step.losses.meta is None else f", meta {step.losses.meta:.3f}"
+            text = f"TRAIN epoch {step.epoch}, loss {step.losses.train:.3f}{meta}"
+            bar.update(task, completed=step.step, total=step.steps, description=text)
 
         board = run_folder.board_of(config.folder)
 
@@ -156,12 +164,24 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
 
         hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
         checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
-        trained = loop.train(assembly, hooks, checkpoint, resume)
-    attention, looks = look_at(trained.network, data.meta)
-    result = result_of(config.as_json(), data, trained, attention)
-    run_folder.save(config.folder, result, trained, data.header.settings["size"], config.run.export)
+        with divergence_spelt_as_options():
+            outcome = loop.train(assembly, hooks, checkpoint, resume)
+    attention, looks = look_at(outcome.network, data.meta)
+    result = result_of(config.as_json(), data, outcome, attention)
+    run_folder.save(config.folder, result, outcome, data.header.settings["size"], config.run.export)
     write_page(config.folder, config.folder / PAGE, looks)
     return result
+
+
+@contextmanager
+def divergence_spelt_as_options() -> Iterator[None]:
+    """Within it, the remedy for a run that diverged names the options of the command line."""
+    from clp_train.algorithm.losses import REMEDY, DivergedError
+
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(str(error).replace(REMEDY, "lower --lr, with another --out")) from None
 
 
 def describe(data: RunData) -> str:

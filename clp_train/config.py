@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clp_aug.common.settings import Settings, about, fields_of, from_text, setting, typed
+from clp_aug.common.settings import Settings, about, fields_of, from_text, setting, type_of, typed
 from clp_aug.contract.errors import SettingError, UsageError, suggestion
 from clp_train.algorithm.settings import META_STEP, MetaStepSettings, SaliencySettings, SgdSettings
 from clp_train.algorithm.stages import TRAINABLE
@@ -109,9 +109,9 @@ class TrainConfig:
         Settings of RECORD that the method does not have are those of a preset, else the defaults of `DEFAULTS_OF`.
         """
         others = {name: field.default for name, field in fields_of(options_of(DEFAULTS_OF)).items()}
-        known = others | self.flat() | dict(self.spare)
-        own = {name: value for name, value in self.given.items() if name not in RECORD}
-        return {name: plain(known[name]) for name in RECORD} | {"options": own}
+        values = others | self.flat() | dict(self.spare)
+        options = {name: value for name, value in self.given.items() if name not in RECORD}
+        return {name: plain(values[name]) for name in RECORD} | {"options": options}
 
 
 def plain(value: Any) -> Any:
@@ -160,34 +160,34 @@ def make_config(
     pairs = pairs_of(texts)
     if "preset" in pairs:
         raise UsageError(f"preset={pairs['preset']}: its settings would not be read; give --preset")
-    shared, asked = dict(preset or {}), {**(of_method or {}), **given}
-    method = str(named_method(shared, asked, texts=texts))
-    known = settings_of(method)
-    for name in (*asked, *pairs):
-        require_used(method, known, name, pairs.get(name, asked.get(name)))
-    spare = {name: spared(name, value, known) for name, value in shared.items() if name not in known}
-    values = {name: typed(known[name], name, value) for name, value in (shared | asked).items() if name in known}
-    values |= {name: from_text(known[name], name, text) for name, text in pairs.items()}
+    shared, overrides = dict(preset or {}), {**(of_method or {}), **given}
+    method = str(named_method(shared, overrides, texts=texts))
+    owners = settings_of(method)
+    for name in (*overrides, *pairs):
+        require_used(method, owners, name, pairs.get(name, overrides.get(name)))
+    spare = {name: spare_value(name, value, owners) for name, value in shared.items() if name not in owners}
+    values = {name: typed(owners[name], name, value) for name, value in (shared | overrides).items() if name in owners}
+    values |= {name: from_text(owners[name], name, text) for name, text in pairs.items()}
     if "meta" not in values:
         raise UsageError("no shard: give --meta FILE, one that clp-augment wrote")
-    config = composed(method, values, known, spare)
+    config = compose_config(method, values, owners, spare)
     for name in (*given, *pairs):
-        require_effect(name, config.flat(), known)
+        require_effect(name, config.flat(), owners)
     return config
 
 
-def composed(
-    method: str, values: Mapping[str, Any], known: Mapping[str, type], spare: Mapping[str, object]
+def compose_config(
+    method: str, values: Mapping[str, Any], owners: Mapping[str, type], spare: Mapping[str, object]
 ) -> TrainConfig:
     """Return the settings of a run, each in the object of its room. known: name -> the dataclass it belongs to."""
 
     def part(owner: type) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if known[name] is owner}
+        return {name: value for name, value in values.items() if owners[name] is owner}
 
     rooms = {room: owner(**part(owner)) for room, owner in ROOMS.items()}
-    own = part(options_of(method))
+    options = part(options_of(method))
     return TrainConfig(
-        **rooms, method=method, options=make_options(method, own), preset=values.get("preset"), given=own, spare=spare
+        **rooms, method=method, options=make_options(method, options), preset=values.get("preset"), given=options, spare=spare
     )
 
 
@@ -207,42 +207,42 @@ def methods_with(name: str) -> list[str]:
     return [method for method in METHODS if name in settings_of(method)]
 
 
-def require_used(method: str, known: Mapping[str, type], name: str, value: object) -> None:
+def require_used(method: str, owners: Mapping[str, type], name: str, value: object) -> None:
     """Raise SettingError for a setting that other methods use and this one does not, UsageError for an unknown one."""
-    if name in known:
+    if name in owners:
         return
-    require_known(name, known)
+    require_known(name, owners)
     others = methods_with(name)
-    shown = others if len(others) <= SHOWN else [*others[: SHOWN - 1], f"{len(others) - SHOWN + 1} more"]
-    raise SettingError(name, value, f"method {method} does not use it; it is a setting of {joined(shown)}")
+    names = others if len(others) <= SHOWN else [*others[: SHOWN - 1], f"{len(others) - SHOWN + 1} more"]
+    raise SettingError(name, value, f"method {method} does not use it; it is a setting of {join_names(names)}")
 
 
-def joined(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Return names as text, in their order: "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def require_known(name: str, known: Mapping[str, type]) -> None:
+def require_known(name: str, owners: Mapping[str, type]) -> None:
     """Raise UsageError for a setting that no method has, with its nearest match."""
     of_a_room = any(name in fields_of(owner) for owner in ROOMS.values())
-    if name not in known and not of_a_room and not methods_with(name):
-        everything = dict.fromkeys([*known, *itertools.chain(*map(settings_of, METHODS))])
+    if name not in owners and not of_a_room and not methods_with(name):
+        everything = dict.fromkeys([*owners, *itertools.chain(*map(settings_of, METHODS))])
         raise UsageError(f"unknown setting {name!r}: {suggestion(everything, name)}{LIST}")
 
 
-def spared(name: str, value: object, known: Mapping[str, type]) -> object:
+def spare_value(name: str, value: object, owners: Mapping[str, type]) -> object:
     """Return the value of a preset's setting that the method does not use, as its type where results record it.
 
     Raises UsageError for a setting that no method has.
     """
-    require_known(name, known)
-    owners = (*ROOMS.values(), options_of(DEFAULTS_OF))
-    return next((typed(owner, name, value) for owner in owners if name in fields_of(owner)), value)
+    require_known(name, owners)
+    rooms = (*ROOMS.values(), options_of(DEFAULTS_OF))
+    return next((typed(owner, name, value) for owner in rooms if name in fields_of(owner)), value)
 
 
-def require_effect(name: str, flat: Mapping[str, Any], known: Mapping[str, type]) -> None:
+def require_effect(name: str, flat: Mapping[str, Any], owners: Mapping[str, type]) -> None:
     """Raise SettingError for a setting that has no effect beside the others."""
-    condition = about(fields_of(known[name])[name]).works_with
+    condition = about(fields_of(owners[name])[name]).works_with
     if condition is None:
         return
     other, values = condition
@@ -253,8 +253,8 @@ def require_effect(name: str, flat: Mapping[str, Any], known: Mapping[str, type]
 
 def named_method(*layers: Mapping[str, object], texts: Sequence[str] = ()) -> str:
     """Return the method that settings name, later layers first; texts: "key=value", before all of them."""
-    named = [layer["method"] for layer in (*layers, pairs_of(texts)) if "method" in layer]
-    return str(named[-1]) if named else str(fields_of(Start)["method"].default)
+    methods = [layer["method"] for layer in (*layers, pairs_of(texts)) if "method" in layer]
+    return str(methods[-1]) if methods else str(fields_of(Start)["method"].default)
 
 
 def pairs_of(texts: Iterable[str]) -> dict[str, str]:
@@ -281,9 +281,9 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-") if name in option_names() else f"--set {name}"
 
 
-def told(name: str, value: object) -> str:
+def spell_option(name: str, value: object) -> str:
     """Return a setting and its value as they are given on the command line."""
-    if value is True and name in option_names():
+    if value is True and name in option_names() and type_of(owner_of(name), name)[0] is bool:
         return option(name)
     return option(name) + (" " if name in option_names() else "=") + as_text(value)
 
@@ -299,4 +299,4 @@ def spelt_as_options() -> Iterator[None]:
     try:
         yield
     except SettingError as error:
-        raise UsageError(error.spelt(told)) from None
+        raise UsageError(error.spelt(spell_option)) from None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from clp_aug.common.settings import about, fields_of, type_of
 from clp_aug.contract.errors import pick
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
-from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_text, joined, option
+from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_text, join_names, option
 from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, options_of
 from clp_train.models.settings import ModelSettings
@@ -43,7 +43,7 @@ class Section(NamedTuple):
     """
 
     title: str
-    said: str
+    text: str
     part: str
     fields: list[tuple[type, Field[Any]]]
 
@@ -59,7 +59,7 @@ def settings_text(method: str | None = None, markdown: bool = False) -> str:
     if markdown:
         parts = [INTRODUCTION, *map(page_section, sections), without_own(method)]
     else:
-        parts = [*map(text_section, sections), *wrapped(without_own(method))]
+        parts = [*map(text_section, sections), *wrap(without_own(method))]
     return "\n".join(parts).rstrip("\n")
 
 
@@ -69,22 +69,22 @@ def shared_sections(method: str | None) -> list[Section]:
     for owner in (Start, *ROOMS.values()):
         fields = list(fields_of(owner).values())
         part = collections.Counter(about(field).part for field in fields).most_common(1)[0][0]
-        said = " ".join(filter(None, [(owner.__doc__ or "").strip(), users_of(part) if method is None else ""]))
+        text = " ".join(filter(None, [(owner.__doc__ or "").strip(), users_of(part) if method is None else ""]))
         if method is not None:
             fields = [field for field in fields if about(field).part in ("", *METHODS[method].parts)]
-        sections.append(Section(TITLES[owner], said, part, [(owner, field) for field in fields]))
+        sections.append(Section(TITLES[owner], text, part, [(owner, field) for field in fields]))
     return sections
 
 
 def own_sections(method: str | None) -> list[Section]:
     """Return what methods have of their own, and whose they are; methods with the same settings stand together."""
-    own: dict[type, list[str]] = {}
+    methods_of: dict[type, list[str]] = {}
     for name in METHODS if method is None else [method]:
-        own.setdefault(options_of(name), []).append(name)
+        methods_of.setdefault(options_of(name), []).append(name)
     sections = []
-    for owner, names in own.items():
-        title = f"Method{'s' if len(names) > 1 else ''} {joined(names)}"
-        papers = joined(list(dict.fromkeys(METHODS[name].source for name in names)))
+    for owner, names in methods_of.items():
+        title = f"Method{'s' if len(names) > 1 else ''} {join_names(names)}"
+        papers = join_names(list(dict.fromkeys(METHODS[name].source for name in names)))
         fields = [(owner, field) for field in fields_of(owner).values()]
         sections.append(Section(title, f"{papers[0].upper()}{papers[1:]}.", "", fields))
     return sections
@@ -93,49 +93,49 @@ def own_sections(method: str | None) -> list[Section]:
 def without_own(method: str | None) -> str:
     """Say which methods have no settings of their own; nothing where the method asked for has some."""
     names = [name for name in (METHODS if method is None else [method]) if not fields_of(options_of(name))]
-    return f"Without settings of their own: {joined(names)}." if names else ""
+    return f"Without settings of their own: {join_names(names)}." if names else ""
 
 
 def users_of(part: str) -> str:
     """Say which methods use the settings of a part; nothing where all do."""
     names = [name for name, entry in METHODS.items() if part in entry.parts]
-    return f"Only for {joined(names)}." if part else ""
+    return f"Only for {join_names(names)}." if part else ""
 
 
 def facts(owner: type, field: Field[Any], of_most: str = "") -> list[str]:
     """Return what there is to say of a setting, sentence by sentence. of_most: a part that is told of already."""
-    known = about(field)
-    said = [known.help, range_of(owner, field)]
-    if known.works_with is not None:
-        other, values = known.works_with
-        said.append(f"Only with {other} = {' or '.join(map(as_text, values))}.")
-    if known.part != of_most:
-        said.append(users_of(known.part))
-    if known.source:
-        said.append(f"Source: {known.source}.")
-    return [sentence for sentence in said if sentence]
+    declaration = about(field)
+    sentences = [declaration.help, range_of(owner, field)]
+    if declaration.works_with is not None:
+        other, values = declaration.works_with
+        sentences.append(f"Only with {other} = {' or '.join(map(as_text, values))}.")
+    if declaration.part != of_most:
+        sentences.append(users_of(declaration.part))
+    if declaration.source:
+        sentences.append(f"Source: {declaration.source}.")
+    return [sentence for sentence in sentences if sentence]
 
 
 def range_of(owner: type, field: Field[Any]) -> str:
     """Return the valid values in a sentence; nothing where the default tells their type and there is no more to it."""
-    known, (kind, _) = about(field), type_of(owner, field.name)
-    if kind not in (int, float) and not known.choices:
+    declaration, (kind, _) = about(field), type_of(owner, field.name)
+    if kind not in (int, float) and not declaration.choices:
         return ""
-    expected = known.range(kind)
+    expected = declaration.range(kind)
     return f"{expected[0].upper()}{expected[1:]}."
 
 
 def default_of(field: Field[Any]) -> str:
     """Return a default in words."""
-    known = about(field)
-    if known.shown:
-        return known.shown
+    declaration = about(field)
+    if declaration.shown:
+        return declaration.shown
     if field.default is MISSING:
         return "required"
     return f"{field.default:g}" if isinstance(field.default, float) else as_text(field.default)
 
 
-def wrapped(text: str, indent: str = "") -> list[str]:
+def wrap(text: str, indent: str = "") -> list[str]:
     """Return a text in lines of WIDTH, its names whole."""
     return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
@@ -143,21 +143,21 @@ def wrapped(text: str, indent: str = "") -> list[str]:
 def text_section(section: Section) -> str:
     """Return one section for the terminal."""
     lines = [section.title.upper()]
-    lines += wrapped(section.said)
+    lines += wrap(section.text)
     for owner, field in section.fields:
         lines.append(f"  {option(field.name)}  [{default_of(field)}]")
-        said = " ".join(facts(owner, field, section.part))
-        lines += wrapped(said, "      ")
+        text = " ".join(facts(owner, field, section.part))
+        lines += wrap(text, "      ")
     return "\n".join([*lines, ""])
 
 
 def page_section(section: Section) -> str:
     """Return one section as a table of Markdown."""
     lines = [f"## {section.title}", ""]
-    lines += [section.said, ""] if section.said else []
+    lines += [section.text, ""] if section.text else []
     lines += ["| setting | command line | default | what it does |", "|---|---|---|---|"]
     for owner, field in section.fields:
-        said = " ".join(facts(owner, field, section.part)).replace("|", "\\|")
-        given = option(field.name) + ("=..." if option(field.name).startswith("--set") else "")
-        lines.append(f"| `{field.name}` | `{given}` | {default_of(field)} | {said} |")
+        text = " ".join(facts(owner, field, section.part)).replace("|", "\\|")
+        spelling = option(field.name) + ("=..." if option(field.name).startswith("--set") else "")
+        lines.append(f"| `{field.name}` | `{spelling}` | {default_of(field)} | {text} |")
     return "\n".join([*lines, ""])

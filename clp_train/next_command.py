@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clp_train.config import pairs_of, settings_of, told
+from clp_train.config import pairs_of, settings_of, spell_option
 from clp_train.methods import METHODS
 
 LEFT_OUT = ("meta", "method", "out", "export")
@@ -14,19 +14,19 @@ PROTOCOL = {"fit": "crop", "meta": None, "imbalance": None, "img_max": "rest", "
 """Settings of a shard that say which pictures and boxes it is of, and what need not be said."""
 
 
-def other_method(given: Mapping[str, object], texts: Sequence[str], shard: Path, method: str) -> str:
+def other_method(values: Mapping[str, object], texts: Sequence[str], shard: Path, method: str) -> str:
     """Return the command of the first other method with all else alike, as far as that one has the settings.
 
     given: what the command line gave, by setting; texts: its "key=value"; shard, method: of the run.
     """
     other = next(name for name in METHODS if name != method)
-    pairs, carried = pairs_of(texts), settings_of(other).keys() - set(LEFT_OUT)
+    pairs, names = pairs_of(texts), settings_of(other).keys() - set(LEFT_OUT)
     words = ["clp-train", "--meta", str(shard), "--method", other]
-    for name, value in given.items():
-        if name in carried and name not in pairs:
-            words += told(name, value).split(" ", 1)
+    for name, value in values.items():
+        if name in names and name not in pairs:
+            words += spell_option(name, value).split(" ", 1)
     for name, text in pairs.items():
-        if name in carried:
+        if name in names:
             words += ["--set", f"{name}={text}"]
     return shlex.join(words)
 

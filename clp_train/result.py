@@ -16,7 +16,7 @@ from clp_train.running.checkpoint import snapshot_json
 from clp_train.running.loop import Trained
 
 
-def result_of(settings: dict[str, Any], data: RunData, trained: Trained, attention: dict[str, Any]) -> dict[str, Any]:
+def result_of(settings: dict[str, Any], data: RunData, outcome: Trained, attention: dict[str, Any]) -> dict[str, Any]:
     """Return all there is to say about a run as plain JSON.
 
     settings: `TrainConfig.as_json`; attention: where the selected network, else the last, looks on the meta originals.
@@ -35,13 +35,13 @@ def result_of(settings: dict[str, Any], data: RunData, trained: Trained, attenti
         "average_weights": list(data.weights),
         "protocols": dict(data.protocols),
         "meta_kinds": kind_counts(data.meta),
-        "last": snapshot_json(trained.last),
-        "selected": snapshot_json(trained.selected),
-        "best_on_test": snapshot_json(trained.best_on_test),
+        "last": snapshot_json(outcome.last),
+        "selected": snapshot_json(outcome.selected),
+        "best_on_test": snapshot_json(outcome.best_on_test),
         "attention": attention,
-        "history": trained.history,
-        "seconds": round(trained.spent.seconds, 1),
-        "cpu_seconds": round(trained.spent.cpu_seconds, 1),
+        "history": outcome.history,
+        "seconds": round(outcome.spent.seconds, 1),
+        "cpu_seconds": round(outcome.spent.cpu_seconds, 1),
         "versions": {
             "clp": version("causal-logit-perturbation"),
             "torch": torch.__version__,

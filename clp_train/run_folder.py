@@ -85,17 +85,17 @@ def show_on(board: Any, line: dict[str, Any]) -> None:
     board.flush()
 
 
-def save(folder: Path, result: dict[str, Any], trained: Trained, size: int, export: bool) -> None:
+def save(folder: Path, result: dict[str, Any], outcome: Trained, size: int, export: bool) -> None:
     """Write weights, the exported classifier if asked for, and last the result, which marks the run as finished.
 
     size: the side of the pictures in pixels. Raises InputError when the disk refuses.
     """
     try:
-        _save_weights(folder / LAST, trained.last.state)
-        if trained.selected is not None:
-            _save_weights(folder / SELECTED, trained.selected.state)
+        _save_weights(folder / LAST, outcome.last.state)
+        if outcome.selected is not None:
+            _save_weights(folder / SELECTED, outcome.selected.state)
         if export:
-            export_classifier(trained.network, size, folder / CLASSIFIER)
+            export_classifier(outcome.network, size, folder / CLASSIFIER)
         with written_beside(folder / RESULT) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
         (folder / CHECKPOINT).unlink(missing_ok=True)

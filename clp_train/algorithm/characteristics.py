@@ -70,8 +70,8 @@ def sample_margin(view: View, classes: ClassStats) -> Tensor:
 
 def margin(logits: Tensor, label: Tensor) -> Tensor:
     """Return the probability of the label less the largest other one: (n,) of logits (n, C) and int64 (n,)."""
-    p, own = logits.softmax(1), label[:, None]
-    return p.gather(1, own).squeeze(1) - p.scatter(1, own, -math.inf).amax(1)
+    p, column = logits.softmax(1), label[:, None]
+    return p.gather(1, column).squeeze(1) - p.scatter(1, column, -math.inf).amax(1)
 
 
 def gradient_norm(view: View, classes: ClassStats) -> Tensor:
@@ -135,7 +135,7 @@ def characteristics(view: View, classes: ClassStats) -> Tensor:
     return torch.stack([g(view, classes) for g in CHARACTERISTICS], 1)
 
 
-def standardised(g: Tensor) -> Tensor:
+def standardise(g: Tensor) -> Tensor:
     """Scale each column of (n, 10) to mean 0 and standard deviation 1 over the batch; a constant one becomes 0.
 
     Source: ours. The ten differ in scale by orders of magnitude, and those scales change during training.

@@ -151,27 +151,27 @@ def hypergradient(
     `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay;
     read: what takes `logits` out of the network's output. Nothing is changed in place.
     """
-    cotangent, beside = behind_gradients(weights, logits, behind)
+    cotangent, weight_gradients = behind_gradients(weights, logits, behind)
     if mode == "reference":
         gradients = gradients_of(weights, behind(logits), create_graph=True)
-        training = gradients if penalty is None else added(gradients, gradients_of(weights, penalty))
+        training = gradients if penalty is None else add(gradients, gradients_of(weights, penalty))
     else:
         outputs: list[Tensor] = [logits]
         seeds: list[Tensor | None] = [cotangent.detach()]
         if penalty is not None:
             outputs, seeds = [logits, penalty], [cotangent.detach(), None]
         training = gradients_of(weights, outputs, seeds)
-        training = tuple(g + beside[n].detach() if n in beside else g for n, g in zip(weights, training, strict=True))
-    stepped = virtual_step(weights, training if drift is None else added(training, drift), rates)
-    direction, direct, loss = meta_gradient(stepped, learned, meta_loss)
+        training = tuple(g + weight_gradients[n].detach() if n in weight_gradients else g for n, g in zip(weights, training, strict=True))
+    virtual_weights = virtual_step(weights, training if drift is None else add(training, drift), rates)
+    direction, direct, loss = meta_gradient(virtual_weights, learned, meta_loss)
     scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
     if mode == "reference":
         mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
     else:
-        mixed = mixed_term(network, weights, images, cotangent, beside, learned, scaled, mode, read)
-    found = tuple(d - m for d, m in zip(direct, mixed, strict=True))
+        mixed = mixed_term(network, weights, images, cotangent, weight_gradients, learned, scaled, mode, read)
+    omega_gradients = tuple(d - m for d, m in zip(direct, mixed, strict=True))
     training = tuple(g.detach() for g in training)
-    return Hypergradient(found, loss, training, cotangent.detach(), bool(beside), direction)
+    return Hypergradient(omega_gradients, loss, training, cotangent.detach(), bool(weight_gradients), direction)
 
 
 def behind_gradients(
@@ -182,10 +182,10 @@ def behind_gradients(
     behind: logits -> L, a scalar. Both have a graph to Omega.
     """
     leaf = logits.detach().requires_grad_()
-    cotangent, *found = torch.autograd.grad(
+    cotangent, *gradients = torch.autograd.grad(
         behind(leaf), (leaf, *weights.values()), create_graph=True, allow_unused=True
     )
-    return cotangent, {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+    return cotangent, {name: g for name, g in zip(weights, gradients, strict=True) if g is not None}
 
 
 def gradients_of(
@@ -200,7 +200,7 @@ def gradients_of(
     )
 
 
-def added(first: Sequence[Tensor], second: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def add(first: Sequence[Tensor], second: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the sums, tensor by tensor."""
     return tuple(a + b for a, b in zip(first, second, strict=True))
 
@@ -212,12 +212,12 @@ def virtual_step(weights: Weights, gradients: Sequence[Tensor], rates: Sequence[
 
 
 def meta_gradient(
-    stepped: Weights, learned: Sequence[Tensor], meta_loss: Callable[[Weights], Tensor]
+    virtual_weights: Weights, learned: Sequence[Tensor], meta_loss: Callable[[Weights], Tensor]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
     """Return v = d L_meta / d W_hat, the direct term d L_meta / d Omega, and the meta loss, detached."""
-    loss = meta_loss(stepped)
-    found = torch.autograd.grad(loss, (*stepped.values(), *learned), materialize_grads=True, allow_unused=True)
-    return found[: len(stepped)], found[len(stepped) :], loss.detach()
+    loss = meta_loss(virtual_weights)
+    gradients = torch.autograd.grad(loss, (*virtual_weights.values(), *learned), materialize_grads=True, allow_unused=True)
+    return gradients[: len(virtual_weights)], gradients[len(virtual_weights) :], loss.detach()
 
 
 def mixed_term(
@@ -225,7 +225,7 @@ def mixed_term(
     weights: Weights,
     images: Tensor,
     cotangent: Tensor,
-    beside: dict[str, Tensor],
+    weight_gradients: dict[str, Tensor],
     learned: Sequence[Tensor],
     direction: Sequence[Tensor],
     mode: str,
@@ -236,6 +236,6 @@ def mixed_term(
     cotangent, beside: what `behind_gradients` gave; direction: v times the step sizes; read: as in `hypergradient`.
     """
     slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach(), read)
-    followed = {n: v for n, v in zip(weights, direction, strict=True) if n in beside}
-    outputs, seeds = [cotangent, *(beside[n] for n in followed)], [slope.expand_as(cotangent), *followed.values()]
+    directions = {n: v for n, v in zip(weights, direction, strict=True) if n in weight_gradients}
+    outputs, seeds = [cotangent, *(weight_gradients[n] for n in directions)], [slope.expand_as(cotangent), *directions.values()]
     return torch.autograd.grad(outputs, learned, seeds, materialize_grads=True, allow_unused=True)

@@ -18,14 +18,14 @@ class DivergedError(ClpError):
     """A loss became NaN or infinite (exit code 3)."""
 
 
-def check_finite(losses: Tensor, sample_id: Tensor, what: str, step: int) -> None:
+def check_finite(losses: Tensor, sample_id: Tensor, name: str, step: int) -> None:
     """Raise DivergedError that names the step and the pictures unless every one of losses (n,) is finite."""
     finite = losses.isfinite()
     if finite.all():
         return
     ids = sample_id[~finite].tolist()
-    shown = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    raise DivergedError(f"step {step}: the {what} is {losses[~finite][0]:.0f} on samples {shown}; {REMEDY}")
+    samples = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+    raise DivergedError(f"step {step}: the {name} is {losses[~finite][0]:.0f} on samples {samples}; {REMEDY}")
 
 
 def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
@@ -47,10 +47,10 @@ def counterfactual_loss(logits: Tensor, label: Tensor) -> Tensor:
     tiny p_y, and finite with finite gradients at any gap that the type can hold. The largest of the others is taken off
     first, so that an offset of all logits costs no digits.
     """
-    own = label[:, None]
-    others = logits.scatter(1, own, -math.inf)
+    column = label[:, None]
+    others = logits.scatter(1, column, -math.inf)
     top = others.amax(1, keepdim=True).detach()
-    return -F.logsigmoid((top - logits.gather(1, own)).squeeze(1) + (others - top).logsumexp(1))
+    return -F.logsigmoid((top - logits.gather(1, column)).squeeze(1) + (others - top).logsumexp(1))
 
 
 def meta_losses(logits: Tensor, label: Tensor, kind: Tensor, delta: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from clp_train.algorithm.hypergradient import (
     Hypergradient,
     Read,
     Weights,
-    added,
+    add,
     behind_gradients,
     gradients_of,
     hypergradient,
@@ -94,7 +94,7 @@ class ExactMetaStep(MetaStep):
         # both steps share the penalty's gradient: what changed is the part behind the logits
         leaf = p.u.detach().requires_grad_()
         (cotangent,) = torch.autograd.grad(p.loss(leaf), leaf)
-        return added(self.result.training, gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
+        return add(self.result.training, gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
 
 
 class LaggedMetaStep(MetaStep):
@@ -107,10 +107,10 @@ class LaggedMetaStep(MetaStep):
 
     def after(self) -> Sequence[Tensor]:
         p = self.problem
-        stepped = {name: w.detach().requires_grad_() for name, w in p.scope.items()}
-        direction, direct, self.meta_loss = meta_gradient(stepped, p.learned, p.meta_loss)
-        moved = {name: rate * v for name, rate, v in zip(p.scope, p.rates, direction, strict=True)}
-        scaled = [moved[name] if name in moved else torch.zeros_like(w) for name, w in self.weights.items()]
+        new_weights = {name: w.detach().requires_grad_() for name, w in p.scope.items()}
+        direction, direct, self.meta_loss = meta_gradient(new_weights, p.learned, p.meta_loss)
+        steps = {name: rate * v for name, rate, v in zip(p.scope, p.rates, direction, strict=True)}
+        scaled = [steps[name] if name in steps else torch.zeros_like(w) for name, w in self.weights.items()]
         mixed = mixed_term(
             p.network, self.weights, p.images, self.cotangent, self.direct, p.learned, scaled, p.mode, p.read
         )

@@ -160,8 +160,8 @@ class Learner(Method):
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        own = {name.removeprefix("network."): v for name, v in state.items() if name.startswith("network.")}
-        self.network.load_state_dict(own)
+        weights = {name.removeprefix("network."): v for name, v in state.items() if name.startswith("network.")}
+        self.network.load_state_dict(weights)
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in state.items():
             if name.startswith("optimiser."):

@@ -23,7 +23,7 @@ def build_optimiser(
     multiplied by.
     """
     head = [w for last in heads for w in last.parameters()]
-    body = [w for w in network.parameters() if not any(w is own for own in head)]
+    body = [w for w in network.parameters() if not any(w is other for other in head)]
     parts = ((body, rate * settings.lr), (head, rate * (settings.head_lr or settings.lr)))
     groups = [{"params": [w for w in part if w.requires_grad], "lr": lr, "start": lr} for part, lr in parts]
     groups = [group for group in groups if group["params"]]

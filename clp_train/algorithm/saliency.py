@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def _gap(logits: Tensor, label: Tensor) -> Tensor:
-    own = label[:, None]
-    return logits.gather(1, own) - logits.scatter(1, own, -math.inf).amax(1, keepdim=True)
+    column = label[:, None]
+    return logits.gather(1, column) - logits.scatter(1, column, -math.inf).amax(1, keepdim=True)
 
 
 SALIENCY_TARGETS = {
@@ -52,8 +52,8 @@ def saliency(
     box and its label y: what stayed there is exactly what must not speak for y. In train mode batch norm ties the
     pictures of a batch together; each gradient is of the batch's sum.
     """
-    chosen = SALIENCY_TARGETS[target](logits, label).sum()
-    energy = (gradient(chosen, images).square().sum(1) * ~inside).sum((1, 2))
+    total = SALIENCY_TARGETS[target](logits, label).sum()
+    energy = (gradient(total, images).square().sum(1) * ~inside).sum((1, 2))
     return energy if scale == "sum" else energy / (~inside).sum((1, 2)).clamp(min=1)
 
 
@@ -77,7 +77,7 @@ class SaliencyTerm:
     weight: float
     twice: Callable[[], Any] = second_order
 
-    def due(self, split: str, step: int) -> bool:
+    def is_due(self, split: str, step: int) -> bool:
         """Tell whether the term acts on the "train" or the "meta" batch of a step."""
         on_split = self.settings.saliency_on in ("both", split)
         return self.weight > 0 and on_split and step % self.settings.saliency_interval == 0
@@ -97,7 +97,7 @@ class SaliencyTerm:
         logits are unperturbed, so the term is free of Omega. On a subset the term has a pass of its own. Raises
         DivergedError.
         """
-        if not self.due(split, step):
+        if not self.is_due(split, step):
             return forward(batch.images), None
         twice = self.twice()
         if self.settings.saliency_subset == 1:

@@ -43,8 +43,8 @@ class Convolution(Function):
     def backward(ctx: Any, gy: Tensor) -> Gradients:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad[:3]
-        wanted = (to_x, False, False) if ctx.mode.inputs_only else (to_x, to_weight, to_bias)
-        return *ConvolutionBackward.apply(gy, x, weight, ctx.geometry, wanted), None, None
+        needs = (to_x, False, False) if ctx.mode.inputs_only else (to_x, to_weight, to_bias)
+        return *ConvolutionBackward.apply(gy, x, weight, ctx.geometry, needs), None, None
 
 
 class ConvolutionBackward(Function):
@@ -54,11 +54,11 @@ class ConvolutionBackward(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: Wanted) -> Gradients:
+    def forward(ctx: Any, gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs: Wanted) -> Gradients:
         ctx.save_for_backward(gy, x, weight)
         ctx.geometry = geometry
         ctx.set_materialize_grads(False)
-        return _convolution_backward(gy, x, weight, geometry, wanted)
+        return _convolution_backward(gy, x, weight, geometry, needs)
 
     @staticmethod
     def backward(ctx: Any, v_x: Tensor | None, v_weight: Tensor | None, v_bias: Tensor | None) -> Gradients:
@@ -75,10 +75,10 @@ class ConvolutionBackward(Function):
         return to_gy, to_x, to_weight, None, None
 
 
-def _convolution_backward(gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, wanted: Wanted) -> Gradients:
+def _convolution_backward(gy: Tensor, x: Tensor, weight: Tensor, geometry: Geometry, needs: Wanted) -> Gradients:
     stride, padding, dilation, groups = geometry
     gradients: Gradients = aten.convolution_backward(
-        gy, x, weight, [weight.shape[0]], stride, padding, dilation, False, [0, 0], groups, list(wanted)
+        gy, x, weight, [weight.shape[0]], stride, padding, dilation, False, [0, 0], groups, list(needs)
     )
     return gradients
 

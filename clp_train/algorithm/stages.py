@@ -40,7 +40,7 @@ def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Sta
 
     The shares add up to 1. Raises SettingError when a stage would get no epoch.
     """
-    planned: list[tuple[Stage, range]] = []
+    plans: list[tuple[Stage, range]] = []
     start, share = 0, 0.0
     for stage in stages:
         share += stage.share
@@ -50,6 +50,6 @@ def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Sta
                 "epochs", epochs, f"the method has {len(stages)} stages and one would get none; raise it"
             )
         narrowed = stage if trainable == "all" else replace(stage, trainable=trainable)
-        planned.append((narrowed, range(start, stop)))
+        plans.append((narrowed, range(start, stop)))
         start = stop
-    return planned
+    return plans

@@ -85,7 +85,7 @@ class MetaObjective:
 
     def __call__(self, weights: Weights) -> Tensor:
         running = self.rule.meta_step.meta_batch_norm == "running"
-        with evaluating(self.network) if running else nullcontext():
+        with evaluation_mode(self.network) if running else nullcontext():
             out, self.saliency = self.rule.term_of(self.method).forward(
                 lambda images: virtual_pass(self.network, weights, images),
                 self.network, weights, self.batch, "meta", self.step,
@@ -137,8 +137,8 @@ def train_step(
     gradient = meta_step.after()
     if gradient is not None:
         method.update(gradient)
-    shown = saliency if saliency is not None or objective is None else objective.saliency
-    return StepLosses(loss.item(), number(meta_step.meta_loss), number(shown))
+    saliency_term = saliency if saliency is not None or objective is None else objective.saliency
+    return StepLosses(loss.item(), number(meta_step.meta_loss), number(saliency_term))
 
 
 def meta_step_of(
@@ -192,7 +192,7 @@ def number(value: Tensor | None) -> float | None:
 
 
 @contextmanager
-def evaluating(network: Classifier) -> Iterator[None]:
+def evaluation_mode(network: Classifier) -> Iterator[None]:
     """Put a network that trains into evaluation mode for a while."""
     network.eval()
     try:

@@ -36,10 +36,10 @@ class TrainTable(NamedTuple):
 
     def require_all_classes(self, method: str) -> None:
         """Raise SettingError if a class has no training picture, naming it."""
-        lacking = (self.class_counts() == 0).nonzero().flatten().tolist()
-        if lacking:
-            names = ", ".join(str(self.class_names[c] if self.class_names else c) for c in lacking[:5])
-            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        empty_classes = (self.class_counts() == 0).nonzero().flatten().tolist()
+        if empty_classes:
+            names = ", ".join(str(self.class_names[c] if self.class_names else c) for c in empty_classes[:5])
+            more = f" and {len(empty_classes) - 5} more" if len(empty_classes) > 5 else ""
             raise SettingError(
                 "method", method, f"no training picture of class {names}{more}; expected one of each class at least;"
                 " raise limit, or leave the class out of the data set",
@@ -50,9 +50,9 @@ class TrainTable(NamedTuple):
         label = self.label[:0] if self.meta_label is None else self.meta_label
         counts = torch.bincount(label, minlength=self.classes)
         for c in (counts == 0).nonzero().flatten().tolist():
-            named = self.class_names[c] if self.class_names else c
+            name = self.class_names[c] if self.class_names else c
             raise SettingError(
-                "method", method, f"no meta picture of class {named}; expected one of each class at least; make the"
+                "method", method, f"no meta picture of class {name}; expected one of each class at least; make the"
                 " shard with --meta N/class",
             )  # fmt: skip
 
@@ -75,8 +75,8 @@ class TrainTable(NamedTuple):
         places, rest = divmod(self.groups, self.classes)
         if rest == 0 and 2 * int((self.group // places == self.label).sum()) > len(self.label):
             return torch.arange(self.groups) % places
-        seen = [sorted(set(self.group[self.label == c].tolist())) for c in range(self.classes)]
+        groups_of_class = [sorted(set(self.group[self.label == c].tolist())) for c in range(self.classes)]
         rank = torch.zeros(self.groups, dtype=torch.int64)
-        for groups in seen:
+        for groups in groups_of_class:
             rank[groups] = torch.arange(len(groups))
         return rank

@@ -14,7 +14,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.losses import check_finite
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, set_rates
 from clp_train.algorithm.settings import SgdSettings
-from clp_train.evaluating.outputs import BATCH, joined, score_backgrounds, without_object
+from clp_train.evaluating.outputs import BATCH, join, score_backgrounds, without_object
 from clp_train.models.parts import Classifier, Output, heads
 from clp_train.pictures.batching import make_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
@@ -35,7 +35,7 @@ class Fitting:
     batches: BatchSettings
 
 
-def learnt_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = unwatched) -> Output:
+def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = unwatched) -> Output:
     """Return features (N, A) and logits (N, C) of each picture without its object, by a network that has not seen it.
 
     watch: wraps the epochs for a progress bar. Each of two networks learns one half of the pictures with the run's
@@ -44,8 +44,8 @@ def learnt_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch =
     cross entropy. Raises DivergedError. Source: ours, for the biased model of Clark et al. 2019.
     """
     half = halves_of(pictures.label.numpy(), rng_for(fitting.seed, 0, "background networks"))
-    learnt, held = ([np.flatnonzero((half == k) == own) for k in range(NETWORKS)] for own in (False, True))
-    order = torch.from_numpy(np.concatenate(held).argsort())
+    learn_rows, judge_rows = ([np.flatnonzero((half == k) == is_own) for k in range(NETWORKS)] for is_own in (False, True))
+    order = torch.from_numpy(np.concatenate(judge_rows).argsort())
     networks = [fitting.start() for _ in range(NETWORKS)]
     optimisers = [build_optimiser(network, heads(network), fitting.sgd) for network in networks]
     best: Output | None = None
@@ -53,8 +53,8 @@ def learnt_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch =
     for epoch in watch(range(fitting.epochs), "BACKGROUND"):
         for k, (network, optimiser) in enumerate(zip(networks, optimisers, strict=True)):
             set_rates(optimiser, rate_factor(fitting.sgd, epoch, fitting.epochs))
-            learn_epoch(network, optimiser, pictures, learnt[k], epoch * NETWORKS + k, fitting)
-        out = joined([judge(network, pictures, rows) for network, rows in zip(networks, held, strict=True)])
+            learn_epoch(network, optimiser, pictures, learn_rows[k], epoch * NETWORKS + k, fitting)
+        out = join([judge(network, pictures, rows) for network, rows in zip(networks, judge_rows, strict=True)])
         out = Output(out.features[order], out.logits[order])
         loss = F.cross_entropy(out.logits, pictures.label).item()
         if loss < lowest or best is None:
@@ -86,8 +86,8 @@ def learn_epoch(
     order = rng_for(fitting.seed, turn, "background order").permutation(rows)
     generator = generator_for(fitting.seed, turn, "background transform")
     for part in np.array_split(order, steps_per_epoch(len(rows), fitting.batches.batch_size)):
-        shown = pictures.take(torch.from_numpy(part))
-        hidden = replace(shown, images=without_object(shown.images, shown.box))
+        originals = pictures.take(torch.from_numpy(part))
+        hidden = replace(originals, images=without_object(originals.images, originals.box))
         batch = make_batch(hidden, np.arange(len(part)), generator, fitting.batches.transform)
         losses = F.cross_entropy(network(batch.images).logits, batch.label, reduction="none")
         check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
@@ -98,4 +98,4 @@ def learn_epoch(
 
 def judge(network: Classifier, pictures: BoxedPictures, rows: np.ndarray) -> Output:
     """Return what a network makes of some rows, int64 (n,), without their objects; taken a few at a time."""
-    return joined([score_backgrounds(network, pictures.take(part)) for part in torch.from_numpy(rows).split(BATCH)])
+    return join([score_backgrounds(network, pictures.take(part)) for part in torch.from_numpy(rows).split(BATCH)])

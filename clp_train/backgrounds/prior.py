@@ -28,11 +28,11 @@ def background_start(scores: Scores, context: Context) -> Tensor:
     Source: ours.
     """
     rng, table = rng_for(context.seed, 0, "background"), context.table
-    linear = background_log_prior(scores(BACKGROUND).features, table.label, table.classes, rng)
+    linear_prior = background_log_prior(scores(BACKGROUND).features, table.label, table.classes, rng)
     if context.trainable == "head":
-        return linear
-    learnt = never_zero(scores(LEARNT_BACKGROUND).logits.softmax(1), table.label)
-    return min(linear, learnt, key=lambda log_p: F.nll_loss(log_p, table.label).item())
+        return linear_prior
+    network_prior = never_zero(scores(LEARNT_BACKGROUND).logits.softmax(1), table.label)
+    return min(linear_prior, network_prior, key=lambda log_p: F.nll_loss(log_p, table.label).item())
 
 
 def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.random.Generator) -> Tensor:
@@ -49,10 +49,10 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
     for decay in DECAYS:
         logits = torch.empty(len(label), classes)
         for k in range(FOLDS):
-            held = torch.from_numpy(fold == k)
-            if held.any():
-                weight, bias = fitted(x[~held], label[~held], classes, decay)
-                logits[held] = x[held] @ weight.T + bias
+            held_out = torch.from_numpy(fold == k)
+            if held_out.any():
+                weight, bias = fit_logistic(x[~held_out], label[~held_out], classes, decay)
+                logits[held_out] = x[held_out] @ weight.T + bias
         log_p = never_zero(logits.softmax(1), label)
         loss = F.nll_loss(log_p, label).item()
         if loss < lowest:
@@ -68,14 +68,14 @@ def never_zero(p: Tensor, label: Tensor) -> Tensor:
 
 def folds(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the fold of each picture, int64 (N,), each class spread over all of them; label: int64 (N,)."""
-    found = np.empty(len(label), np.int64)
+    fold = np.empty(len(label), np.int64)
     for c in np.unique(label):
         rows = rng.permutation(np.flatnonzero(label == c))
-        found[rows] = (rng.integers(FOLDS) + np.arange(len(rows))) % FOLDS
-    return found
+        fold[rows] = (rng.integers(FOLDS) + np.arange(len(rows))) % FOLDS
+    return fold
 
 
-def fitted(x: Tensor, label: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor]:
+def fit_logistic(x: Tensor, label: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor]:
     """Return weights (C, A) and biases (C,) that minimise mean cross entropy + decay / 2 |weights|^2, by L-BFGS.
 
     x: float32 (n, A); label: int64 (n,). Biases start at the log shares of the classes, weights at 0.
@@ -87,9 +87,9 @@ def fitted(x: Tensor, label: Tensor, classes: int, decay: float) -> tuple[Tensor
 
     def loss() -> Tensor:
         solver.zero_grad()
-        found = F.cross_entropy(x @ weight.T + bias, label) + decay / 2 * weight.square().sum()
-        found.backward()
-        return found
+        value = F.cross_entropy(x @ weight.T + bias, label) + decay / 2 * weight.square().sum()
+        value.backward()
+        return value
 
     with torch.enable_grad():
         solver.step(loss)

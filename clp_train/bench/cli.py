@@ -34,14 +34,14 @@ def words(text: str) -> list[str]:
 def seeds_of(text: str) -> list[int]:
     """Return seeds from "3" (0, 1, 2) or "0,4,5". Raises UsageError for text that is neither."""
     try:
-        found = [int(word) for word in words(text)]
+        seeds = [int(word) for word in words(text)]
     except ValueError:
-        found = []
-    if "," not in text and len(found) == 1:
-        found = list(range(found[0]))
-    if not found or min(found) < 0 or len(set(found)) < len(found):
+        seeds = []
+    if "," not in text and len(seeds) == 1:
+        seeds = list(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text}: expected how many, or different seeds with commas between them, 0,1,2")
-    return found
+    return seeds
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -100,18 +100,18 @@ def bench(
         return
     make_folder(work, "--work")
     make_folder(out, "--out")
-    failed = work_off_with_bar(jobs, workers, threads, quiet)
-    say_what_failed(failed)
+    failures = work_off_with_bar(jobs, workers, threads, quiet)
+    say_what_failed(failures)
     write_finished(orders, scale)
-    if failed:
-        raise RunsFailed(f"{len(failed)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
+    if failures:
+        raise RunsFailed(f"{len(failures)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
 
 
 def tables_to_make(name: str, scale: str) -> list[Table]:
     """Return the table of a name, or all that have settings of a scale, and say which have none."""
     if name != ALL:
         return [read_table(name)]
-    tables = [read_table(one) for one in names()]
+    tables = [read_table(table_name) for table_name in names()]
     for table in tables:
         if not table.at(scale):
             click.echo(f"{table.name}: left out, it has no settings of scale {scale}")
@@ -125,10 +125,10 @@ def say_what_is_done(jobs: Sequence[Job]) -> None:
     click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
 
 
-def say_what_failed(failed: Mapping[str, str]) -> None:
+def say_what_failed(failures: Mapping[str, str]) -> None:
     """Print on stderr what could not be made, and why."""
-    for made, reason in failed.items():
-        click.echo(f"{made}: {reason}", err=True)
+    for product, reason in failures.items():
+        click.echo(f"{product}: {reason}", err=True)
 
 
 def make_folder(folder: Path, option: str) -> None:
@@ -148,10 +148,10 @@ def work_off_with_bar(jobs: Sequence[Job], workers: int | None, threads: int, qu
         task = bar.add_task("BENCH", total=len(jobs))
 
         def on_change(progress: Progress) -> None:
-            left = seconds_left(jobs, progress, count)
-            shown = "" if left is None else f", {left / 3600:.1f} h left"
-            failed = f", {len(progress.failed)} failed" if progress.failed else ""
-            bar.update(task, completed=progress.done, description=f"BENCH{failed}{shown}")
+            seconds = seconds_left(jobs, progress, count)
+            time_left = "" if seconds is None else f", {seconds / 3600:.1f} h left"
+            failures = f", {len(progress.failed)} failed" if progress.failed else ""
+            bar.update(task, completed=progress.done, description=f"BENCH{failures}{time_left}")
 
         return work_off(jobs, count, threads, on_change).failed
 
@@ -163,10 +163,10 @@ def write_finished(orders: Sequence[Order], scale: str) -> None:
     for order in orders:
         results = order.known + collect(order.to_do)
         if results:
-            click.echo(f"wrote {finished(order.table, scale, results, order.folder)}")
+            click.echo(f"wrote {write_table_and_figure(order.table, scale, results, order.folder)}")
 
 
-def finished(table: Table, scale: str, results: list[Result], folder: Path) -> Path:
+def write_table_and_figure(table: Table, scale: str, results: list[Result], folder: Path) -> Path:
     """Write a table of results and its figure; return its Markdown. Raises what the checks below raise."""
     from clp_train.bench.figures import write_figure
     from clp_train.bench.known import check_kept, check_one_data, key_of

@@ -42,16 +42,16 @@ def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[
 
     draw = pick(DRAWINGS, table.draw, "drawing")
     run = {result["column"] for result in results}
-    shown = [name for name, column in table.columns.items() if (column.shared or name) in run] or list(table.columns)
+    names = [name for name, column in table.columns.items() if (column.shared or name) in run] or list(table.columns)
     with mpl.rc_context(SETTINGS):
-        columns = min(len(shown), 2)
-        rows = -(-len(shown) // columns)
+        columns = min(len(names), 2)
+        rows = -(-len(names) // columns)
         figure = Figure((PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-        found = cells(table, results, "last")
-        for i, name in enumerate(shown):
+        part = cells(table, results, "last")
+        for i, name in enumerate(names):
             axes = figure.add_subplot(rows, columns, i + 1)
             axes.set_title(textwrap.fill(table.columns[name].title, TITLE))
-            draw(axes, table, name, found, results)
+            draw(axes, table, name, part, results)
         paths = []
         for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             content = io.BytesIO()
@@ -62,31 +62,31 @@ def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[
     return paths
 
 
-def dots(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
+def dots(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
     """Draw a row's mean with the spread over seeds, and a dot a seed, the first row at the top. Figs. 7 and 9.
 
     No bars: they would have to start at zero, where what a part of the method does cannot be seen.
     """
-    shown = [
+    entries = [
         (table.rows[row].title, columns[column], mean)
-        for row, columns in found.items()
+        for row, columns in part.items()
         if (mean := columns[column].mean) is not None
     ]
-    for place, (_, cell, mean) in enumerate(shown):
+    for place, (_, cell, mean) in enumerate(entries):
         axes.errorbar(mean, place, xerr=cell.sd, fmt="D", color=COLOURS[0], capsize=3)
         seeds = [cell.values[seed] for seed in sorted(cell.values)]
         axes.plot(seeds, [place] * len(seeds), "o", color=COLOURS[1], alpha=0.6, zorder=3)
-    axes.set_yticks(range(len(shown)), [textwrap.fill(title, LABEL) for title, _, _ in shown])
-    axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    axes.set_yticks(range(len(entries)), [textwrap.fill(title, LABEL) for title, _, _ in entries])
+    axes.set_ylim(max(len(entries), 1) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(table.columns[column].measure + ", %, last epoch")
 
 
-def lines(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
+def lines(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
     """Draw the rows' means over their x, with the spread over seeds. Fig. 8."""
     points = sorted(
         (table.rows[row].x, cells[column].mean, cells[column].sd or 0)
-        for row, cells in found.items()
+        for row, cells in part.items()
         if cells[column].values and table.rows[row].x is not None
     )
     if points:
@@ -96,7 +96,7 @@ def lines(axes: Axes, table: Table, column: str, found: Part, results: Sequence[
     axes.set_ylabel(table.columns[column].measure + ", %, last epoch")
 
 
-def classes(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
+def classes(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
     """Draw each row's accuracy a class, from the rarest to the commonest in training. Fig. 4."""
     width = 0.8 / max(len(table.rows), 1)
     for i, row in enumerate(table.rows):
@@ -124,7 +124,7 @@ def per_class(runs: Sequence[Result], split: str) -> list[float]:
     return [math.nan if None in values else 100 * statistics.fmean(values) for values in classes]
 
 
-def raised(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
+def raised_losses(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
     """Draw over the epochs of which share of pictures the perturbation raises the loss, by their labels. Fig. 5."""
     for i, row in enumerate(table.rows):
         for key, style, name in ((RIGHT_UP, "-", "right labels"), (WRONG_UP, "--", "wrong labels")):
@@ -139,28 +139,28 @@ def raised(axes: Axes, table: Table, column: str, found: Part, results: Sequence
     explain(axes)
 
 
-def attention(axes: Axes, table: Table, column: str, found: Part, results: Sequence[Result]) -> None:
+def attention(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
     """Draw which share of Grad-CAM lies inside the boxes, with its spread, and the share that they take. Fig. 6."""
-    shown = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
-    shown = [
+    entries = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
+    entries = [
         (title, [r["attention"] for r in runs if r["attention"] and r["attention"]["inside"] is not None])
-        for title, runs in shown
+        for title, runs in entries
     ]
-    shown = [(title, looks) for title, looks in shown if looks]
-    inside = [[100 * look["inside"] for look in looks] for _, looks in shown]
+    entries = [(title, looks) for title, looks in entries if looks]
+    inside = [[100 * look["inside"] for look in looks] for _, looks in entries]
     spreads = [statistics.stdev(values) if len(values) > 1 else 0 for values in inside]
     means = [statistics.fmean(values) for values in inside]
-    axes.bar(range(len(shown)), means, yerr=spreads, color=COLOURS[: len(shown)] or None, capsize=3)
-    if shown:
-        area = 100 * statistics.fmean(look["area"] for _, looks in shown for look in looks)
+    axes.bar(range(len(entries)), means, yerr=spreads, color=COLOURS[: len(entries)] or None, capsize=3)
+    if entries:
+        area = 100 * statistics.fmean(look["area"] for _, looks in entries for look in looks)
         axes.axhline(area, color="#555", linestyle=":", label="share of the picture")
         explain(axes)
-    axes.set_xticks(range(len(shown)), [title for title, _ in shown])
+    axes.set_xticks(range(len(entries)), [title for title, _ in entries])
     axes.set_ylabel("Grad-CAM inside the boxes, %")
 
 
 DRAWINGS: dict[str, Callable[[Axes, Table, str, Part, Sequence[Result]], None]] = {
-    "dots": dots, "lines": lines, "classes": classes, "raised": raised, "attention": attention
+    "dots": dots, "lines": lines, "classes": classes, "raised": raised_losses, "attention": attention
 }  # fmt: skip
 
 

@@ -43,43 +43,43 @@ def plan(
     unknown name, or a column or a whole table that the scale lacks.
     """
     pick(dict.fromkeys(SCALES), scale, "scale")
-    chosen = [pick(dict.fromkeys(table.rows), row, "row") or row for row in rows] or list(table.rows)
-    wanted = [pick(dict.fromkeys(table.columns), name, "column") or name for name in columns] or table.at(scale)
-    if not wanted:
+    row_names = [pick(dict.fromkeys(table.rows), row, "row") or row for row in rows] or list(table.rows)
+    column_names = [pick(dict.fromkeys(table.columns), name, "column") or name for name in columns] or table.at(scale)
+    if not column_names:
         raise UsageError(f"table {table.name} has no settings of scale {scale}; take another scale")
-    sources = dict.fromkeys(table.columns[name].shared or name for name in wanted)
+    sources = dict.fromkeys(table.columns[name].shared or name for name in column_names)
     runs = []
     for seed in seeds:
         for name in sources:
-            how = scale_of(table.columns[name], name, scale)
-            for row in (row for row in chosen if name not in table.rows[row].without):
+            settings = scale_of(table.columns[name], name, scale)
+            for row in (row for row in row_names if name not in table.rows[row].without):
                 for protocol in (COMMON, OWN) if table.rows[row].own else (COMMON,):
-                    runs.append(run_of(name, how, row, table.rows[row], seed, protocol, work))
+                    runs.append(run_of(name, settings, row, table.rows[row], seed, protocol, work))
     return runs
 
 
 def scale_of(column: Column, name: str, scale: str) -> Scale:
     """Return how a column is run. Raises UsageError if the scale has no settings."""
-    found = getattr(column, scale)
-    if found is None:
+    settings = getattr(column, scale)
+    if settings is None:
         raise UsageError(f"column {name} has no settings of scale {scale}; leave it out with --columns")
-    return found
+    return settings
 
 
-def run_of(name: str, how: Scale, row_name: str, row: Row, seed: int, protocol: str, work: Path) -> Run:
+def run_of(name: str, settings: Scale, row_name: str, row: Row, seed: int, protocol: str, work: Path) -> Run:
     """Return one run. Its folder is named by what is trained, a digest of settings, shard and code, not by what it is
     for: rows, columns, tables and figures that ask for the same training share it.
     """
-    shard = shard_of(how, row, seed, work)
-    own = row.own if protocol == OWN else ()
-    arguments = ("--method", row.method, *how.train, *row.train, *own, "--seed", str(seed))
+    shard = shard_of(settings, row, seed, work)
+    extra = row.own if protocol == OWN else ()
+    arguments = ("--method", row.method, *settings.train, *row.train, *extra, "--seed", str(seed))
     digest = digest_of([arguments, shard.path.name, run_version(row.method, arguments)])
     folder = work / "runs" / f"{row.method}-seed{seed}-{digest}"
     return Run(row_name, name, seed, protocol, shard, arguments, folder)
 
 
-def shard_of(how: Scale, row: Row, seed: int, work: Path) -> Shard:
+def shard_of(settings: Scale, row: Row, seed: int, work: Path) -> Shard:
     """Return the shard of a row's fills, shared by all rows that have the same."""
     fills = [word for option, value in (("--cf", row.cf), ("--f", row.f)) if value for word in (option, value)]
-    arguments = (*how.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
+    arguments = (*settings.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
     return Shard(arguments, work / "shards" / f"{digest_of([arguments, shard_version()])}.h5")

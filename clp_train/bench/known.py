@@ -29,31 +29,31 @@ def known_results(table: Table, scale: str, path: Path) -> list[Result]:
     return [result for result in results if place_of(result) in current]
 
 
-def shared_results(runs: Sequence[Run], known: Sequence[Result], scale: str, out: Path) -> list[Result]:
+def shared_results(runs: Sequence[Run], own_results: Sequence[Result], scale: str, out: Path) -> list[Result]:
     """Return what any finished table of a scale below `out` holds of runs that no known result is of.
 
     One training may stand in several tables: its result is given again as that of the row and column that ask for it.
     Raises InputError for a table.json that is no such table.
     """
-    held = {result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)}
+    finished_runs = {result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)}
     return [
-        held[run.folder.name] | {"row": run.row, "column": run.column, "protocol": run.protocol}
-        for run in still_to_do(runs, known)
-        if run.folder.name in held
+        finished_runs[run.folder.name] | {"row": run.row, "column": run.column, "protocol": run.protocol}
+        for run in still_to_do(runs, own_results)
+        if run.folder.name in finished_runs
     ]
 
 
 def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]:
     """Return the results without those of a column whose shards, as they lie on disk, are of other data."""
     shards = {run.column: run.shard.path for run in runs if run.shard.path.exists()}
-    here = {column: ShardReader(path).header.fingerprint for column, path in shards.items()}
-    return [result for result in results if here.get(result["column"], result["fingerprint"]) == result["fingerprint"]]
+    fingerprints = {column: ShardReader(path).header.fingerprint for column, path in shards.items()}
+    return [result for result in results if fingerprints.get(result["column"], result["fingerprint"]) == result["fingerprint"]]
 
 
 def still_to_do(runs: Sequence[Run], results: Sequence[Result]) -> list[Run]:
     """Return the runs that no result is of."""
-    there = {place_of(result) for result in results}
-    return [run for run in runs if (run.folder.name, run.row, run.column) not in there]
+    places = {place_of(result) for result in results}
+    return [run for run in runs if (run.folder.name, run.row, run.column) not in places]
 
 
 def check_kept(table: Table, path: Path, places: set[Place]) -> None:
@@ -62,12 +62,12 @@ def check_kept(table: Table, path: Path, places: set[Place]) -> None:
     places: row, column, seed and protocol of each run of the new one. Rows and columns that the table no longer has do
     not count. Raises InputError for a file that is no such table.
     """
-    held = {key_of(result) for result in read_results(path)} if path.exists() else set()
-    lost = {key for key in held - places if key[0] in table.rows and key[1] in table.columns}
-    if lost:
-        row, column, seed, _ = min(lost)
+    keys = {key_of(result) for result in read_results(path)} if path.exists() else set()
+    lost_keys = {key for key in keys - places if key[0] in table.rows and key[1] in table.columns}
+    if lost_keys:
+        row, column, seed, _ = min(lost_keys)
         raise UsageError(
-            f"{path} holds {len(lost)} runs that the new table would not, such as {row}, {column}, seed {seed}: give"
+            f"{path} holds {len(lost_keys)} runs that the new table would not, such as {row}, {column}, seed {seed}: give"
             " --extend, which keeps those of today's code and data, ask for them all, or give another --out"
         )
 
@@ -79,12 +79,12 @@ def key_of(result: Result) -> Place:
 
 def check_one_data(results: Sequence[Result]) -> None:
     """Raise InputError where the runs of a column are on different data, which cannot be compared."""
-    seen: dict[str, dict[str, Result]] = {}
+    by_column: dict[str, dict[str, Result]] = {}
     for result in results:
-        seen.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
-    for column, by_data in seen.items():
+        by_column.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
+    for column, by_data in by_column.items():
         if len(by_data) > 1:
-            names = ", ".join(f"{result['run']} (data {found[:12]})" for found, result in sorted(by_data.items()))
+            names = ", ".join(f"{result['run']} (data {fingerprint[:12]})" for fingerprint, result in sorted(by_data.items()))
             raise InputError(
                 f"column {column}: its runs are on different data, such as {names}; take the folders of old ones out"
                 " of --work, or the table out of --out, and give the command again"

@@ -48,27 +48,27 @@ def orders_of(
 
 def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[Order]:
     """Return the orders with what finished tables hold of them. Raises InputError for a table.json that is none."""
-    own = [replace(one, known=known_results(one.table, scale, one.folder / TABLE)) for one in orders]
-    return [replace(one, known=one.known + shared_results(one.runs, one.known, scale, out)) for one in own]
+    known_orders = [replace(order, known=known_results(order.table, scale, order.folder / TABLE)) for order in orders]
+    return [replace(order, known=order.known + shared_results(order.runs, order.known, scale, out)) for order in known_orders]
 
 
 def without_other_data(orders: Sequence[Order]) -> list[Order]:
     """Return the orders without known results on other data than those of the shards, which must be made before."""
-    return [replace(one, known=of_same_data(one.known, one.runs)) for one in orders]
+    return [replace(order, known=of_same_data(order.known, order.runs)) for order in orders]
 
 
 def check_nothing_is_lost(orders: Sequence[Order]) -> None:
     """Raise UsageError if a finished table holds a run that the new one would not."""
-    for one in orders:
-        places = {(run.row, run.column, run.seed, run.protocol) for run in one.to_do}
-        check_kept(one.table, one.folder / TABLE, places | {key_of(result) for result in one.known})
+    for order in orders:
+        places = {(run.row, run.column, run.seed, run.protocol) for run in order.to_do}
+        check_kept(order.table, order.folder / TABLE, places | {key_of(result) for result in order.known})
 
 
 def shard_jobs(orders: Sequence[Order]) -> list[Job]:
     """Return the jobs that make the shards of all runs, known or not; each once."""
-    return [job for job in jobs_of([run for one in orders for run in one.runs]) if job.row == SHARDS]
+    return [job for job in jobs_of([run for order in orders for run in order.runs]) if job.row == SHARDS]
 
 
 def jobs_to_do(orders: Sequence[Order]) -> list[Job]:
     """Return the jobs of the runs that are not known, and of their shards; each once."""
-    return jobs_of([run for one in orders for run in one.to_do])
+    return jobs_of([run for order in orders for run in order.to_do])

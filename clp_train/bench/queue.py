@@ -90,8 +90,8 @@ def shard_job(shard: Shard) -> Job:
 
 def run_job(run: Run) -> Job:
     """Return the job that does a run."""
-    where = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
-    command = (script("clp-train"), *run.arguments, *where, "--quiet")
+    paths = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
+    command = (script("clp-train"), *run.arguments, *paths, "--quiet")
     return Job(run.row, command, run.folder / RESULT, run.folder.with_suffix(".log"), (run.shard.path,))
 
 
@@ -138,17 +138,17 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
             for job in list(ready(waiting)):
                 if len(running) == workers:
                     break
-                started = start(job, threads)
-                if started is not None:
+                entry = start(job, threads)
+                if entry is not None:
                     waiting.remove(job)
-                    running.append(started)
-            ended = [one for one in running if one.process.poll() is not None]
-            for one in ended:
+                    running.append(entry)
+            ended_entries = [one for one in running if one.process.poll() is not None]
+            for one in ended_entries:
                 running.remove(one)
                 finish(one, progress)
-            waiting = [job for job in waiting if not gone(job, progress)]
+            waiting = [job for job in waiting if not is_obsolete(job, progress)]
             progress.running = [one.job.makes.parent.name for one in running]
-            if ended:
+            if ended_entries:
                 on_change(progress)
             time.sleep(PAUSE)
     finally:
@@ -165,15 +165,15 @@ def ready(waiting: Sequence[Job]) -> Iterator[Job]:
     return (job for job in waiting if all(path.exists() for path in job.needs))
 
 
-def gone(job: Job, progress: Progress) -> bool:
+def is_obsolete(job: Job, progress: Progress) -> bool:
     """Whether a waiting job must not be started any more: another queue did it, or what it needs could not be made."""
     if job.done:
         progress.done += 1
         return True
-    lacking = [path for path in job.needs if str(path) in progress.failed]
-    if lacking:
-        progress.failed[str(job.makes)] = f"needs {lacking[0].name}, which failed"
-    return bool(lacking)
+    missing = [path for path in job.needs if str(path) in progress.failed]
+    if missing:
+        progress.failed[str(job.makes)] = f"needs {missing[0].name}, which failed"
+    return bool(missing)
 
 
 def start(job: Job, threads: int) -> Running | None:
@@ -209,28 +209,28 @@ def resumption(job: Job) -> list[str]:
     return []
 
 
-def finish(one: Running, progress: Progress) -> None:
+def finish(entry: Running, progress: Progress) -> None:
     """Take note of a process that ended."""
-    one.lock.close()
-    if one.process.returncode == 0 and one.job.done:
+    entry.lock.close()
+    if entry.process.returncode == 0 and entry.job.done:
         progress.done += 1
-        progress.seconds.setdefault(one.job.row, []).append(time.monotonic() - one.start)
-        one.job.log.unlink()
-        one.job.log.with_suffix(".lock").unlink()
+        progress.seconds.setdefault(entry.job.row, []).append(time.monotonic() - entry.start)
+        entry.job.log.unlink()
+        entry.job.log.with_suffix(".lock").unlink()
         return
-    lines = one.job.log.read_text(errors="replace").strip().splitlines()
+    lines = entry.job.log.read_text(errors="replace").strip().splitlines()
     last = lines[-1] if lines else "it printed nothing"
-    progress.failed[str(one.job.makes)] = f"exit code {one.process.returncode}: {last}"
+    progress.failed[str(entry.job.makes)] = f"exit code {entry.process.returncode}: {last}"
 
 
 def seconds_left(jobs: Sequence[Job], progress: Progress, workers: int) -> float | None:
     """Return the time that the open jobs will take: a row's as long as its others, else as the mean of all; None
     before anything is known.
     """
-    known = [s for times in progress.seconds.values() for s in times]
-    if not known:
+    all_seconds = [s for times in progress.seconds.values() for s in times]
+    if not all_seconds:
         return None
-    mean = sum(known) / len(known)
+    mean = sum(all_seconds) / len(all_seconds)
     open_jobs = [job for job in jobs if not job.done and str(job.makes) not in progress.failed]
     times = [progress.seconds.get(job.row, [mean]) for job in open_jobs]
     return sum(sum(t) / len(t) for t in times) / workers

@@ -31,15 +31,15 @@ OWN_METHOD = "clp"
 
 def collect(runs: Sequence[Run]) -> list[Result]:
     """Return the small result of each run that is done, plain JSON."""
-    return [small(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()]
+    return [summarise(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()]
 
 
-def small(run: Run, result: dict[str, Any]) -> Result:
+def summarise(run: Run, result: dict[str, Any]) -> Result:
     """Return what a table needs of a run's result, and where it came from; no path."""
     metrics = {}
-    for when in WHENS:
-        found = (result.get(when) or {"metrics": {}})["metrics"]
-        metrics[when] = {split: {key: m[key] for key in KEPT if key in m} for split, m in found.items()}
+    for moment in WHENS:
+        splits = (result.get(moment) or {"metrics": {}})["metrics"]
+        metrics[moment] = {split: {key: m[key] for key in KEPT if key in m} for split, m in splits.items()}
     history = [{key: line[key] for key in CURVES if key in line} for line in result["history"]]
     return {
         "run": run.folder.name, "row": run.row, "column": run.column, "seed": run.seed, "protocol": run.protocol,
@@ -74,30 +74,30 @@ class Cell:
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
 
-def cells(table: Table, results: Sequence[Result], when: str) -> dict[str, dict[str, Cell]]:
+def cells(table: Table, results: Sequence[Result], moment: str) -> dict[str, dict[str, Cell]]:
     """Return row -> column -> cell at one moment of the runs, a moment of WHENS.
 
     A run whose data have no validation pictures has nothing selected: its last epoch counts.
     """
-    found: dict[str, dict[str, Cell]] = {row: {} for row in table.rows}
+    grid: dict[str, dict[str, Cell]] = {row: {} for row in table.rows}
     for name, column in table.columns.items():
         source = column.shared or name
         by_row: dict[str, dict[str, dict[int, float]]] = {row: {COMMON: {}, OWN: {}} for row in table.rows}
         for result in results:
             if result["column"] == source and result["row"] in by_row:
-                value = figure(result, column.measure, column.split, when)
+                value = figure(result, column.measure, column.split, moment)
                 if value is not None:
                     by_row[result["row"]][result["protocol"]][result["seed"]] = value
-        ranks = ranked({row: parts[COMMON] for row, parts in by_row.items()}, column.measure)
+        ranks = rank({row: parts[COMMON] for row, parts in by_row.items()}, column.measure)
         for row, parts in by_row.items():
-            found[row][name] = Cell(parts[COMMON], parts[OWN], table.rows[row].quoted.get(name), ranks.get(row))
-    return tested(table, found)
+            grid[row][name] = Cell(parts[COMMON], parts[OWN], table.rows[row].quoted.get(name), ranks.get(row))
+    return compare_with_best(table, grid)
 
 
-def figure(result: Result, measure: str, split: str, when: str) -> float | None:
+def figure(result: Result, measure: str, split: str, moment: str) -> float | None:
     """Return one figure of a run in percent, None if it has none."""
-    metrics = result["metrics"].get(when, {}).get(split)
-    if metrics is None and when == "selected":
+    metrics = result["metrics"].get(moment, {}).get(split)
+    if metrics is None and moment == "selected":
         metrics = result["metrics"]["last"].get(split)
     if metrics is None:
         return None
@@ -112,46 +112,46 @@ def check_splits(table: Table, results: Sequence[Result]) -> None:
     for name, column in table.columns.items():
         of_column = [result["metrics"]["last"] for result in results if result["column"] == (column.shared or name)]
         if of_column and not any(column.split in metrics for metrics in of_column):
-            there = ", ".join(dict.fromkeys(split for metrics in of_column for split in metrics))
-            raise InputError(f"column {name}: no run was measured on split {column.split!r}; take one of {there}")
+            splits = ", ".join(dict.fromkeys(split for metrics in of_column for split in metrics))
+            raise InputError(f"column {name}: no run was measured on split {column.split!r}; take one of {splits}")
 
 
-def ranked(values: Mapping[str, Mapping[int, float]], measure: str) -> dict[str, int]:
+def rank(values: Mapping[str, Mapping[int, float]], measure: str) -> dict[str, int]:
     """Return the rank of each row that has figures, 1 for the best mean; equal means share one."""
     sign = 1 if measure in LOWER else -1
-    means = {row: sign * statistics.fmean(found.values()) for row, found in values.items() if found}
+    means = {row: sign * statistics.fmean(by_seed.values()) for row, by_seed in values.items() if by_seed}
     return {row: 1 + sum(other < mean for other in means.values()) for row, mean in means.items()}
 
 
-def tested(table: Table, found: dict[str, dict[str, Cell]]) -> dict[str, dict[str, Cell]]:
+def compare_with_best(table: Table, grid: dict[str, dict[str, Cell]]) -> dict[str, dict[str, Cell]]:
     """Put into the cells of the project's own method the p of a paired t test against the best other method.
 
     Over the seeds that both have, two at least, two-sided; corrected over the columns after Holm.
     """
-    ours = next((row for row, spec in table.rows.items() if spec.method == OWN_METHOD), None)
-    if ours is None:
-        return found
+    own_row = next((row for row, spec in table.rows.items() if spec.method == OWN_METHOD), None)
+    if own_row is None:
+        return grid
     raw: dict[str, float] = {}
     better: dict[str, bool] = {}
     for column, spec in table.columns.items():
-        other = best_other(table, found, column)
+        other = best_other(table, grid, column)
         if other is None:
             continue
-        mine, theirs = found[ours][column].values, found[other][column].values
-        seeds = sorted(mine.keys() & theirs.keys())
-        pairs = [(mine[seed], theirs[seed]) for seed in seeds]
+        own_values, other_values = grid[own_row][column].values, grid[other][column].values
+        seeds = sorted(own_values.keys() & other_values.keys())
+        pairs = [(own_values[seed], other_values[seed]) for seed in seeds]
         if len(pairs) > 1 and len({round(a - b, 9) for a, b in pairs}) > 1:
             raw[column] = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
             better[column] = (sum(a - b for a, b in pairs) > 0) != (spec.measure in LOWER)
     for column, p in zip(raw, holm(raw.values()), strict=True):
-        found[ours][column] = replace(found[ours][column], p=p, better=better[column])
-    return found
+        grid[own_row][column] = replace(grid[own_row][column], p=p, better=better[column])
+    return grid
 
 
-def best_other(table: Table, found: Mapping[str, Mapping[str, Cell]], column: str) -> str | None:
+def best_other(table: Table, grid: Mapping[str, Mapping[str, Cell]], column: str) -> str | None:
     """Return the row with the best rank that is not of the project's own method, None if there is none."""
     others = [row for row, spec in table.rows.items() if spec.method != OWN_METHOD]
-    ranks = {row: rank for row in others if (rank := found[row][column].rank)}
+    ranks = {row: rank for row in others if (rank := grid[row][column].rank)}
     return min(ranks, key=ranks.__getitem__) if ranks else None
 
 
@@ -184,20 +184,20 @@ def costs(table: Table, results: Sequence[Result]) -> dict[str, dict[str, Cost]]
         if r["protocol"] == COMMON:
             of_row = times.setdefault(preset_of(r), {}).setdefault(r["row"], {})
             of_row[r["column"], r["seed"]] = r["cpu_seconds"] / max(1, r["epochs"])
-    found: dict[str, dict[str, Cost]] = {}
+    cost: dict[str, dict[str, Cost]] = {}
     for preset, rows in times.items():
         base = {} if plain is None else rows.get(plain, {})
         for row, seconds in rows.items():
-            ratios = [value / base[where] for where, value in seconds.items() if where in base]
+            ratios = [value / base[cell] for cell, value in seconds.items() if cell in base]
             ratio = statistics.median(ratios) if ratios else None
-            found.setdefault(preset, {})[row] = Cost(statistics.median(seconds.values()), ratio)
-    return found
+            cost.setdefault(preset, {})[row] = Cost(statistics.median(seconds.values()), ratio)
+    return cost
 
 
 def preset_of(result: Result) -> str:
     """Return the preset that a run started from, nothing for none."""
-    named = [value for option, value in itertools.pairwise(result["train"]) if option == "--preset"]
-    return named[-1] if named else ""
+    presets = [value for option, value in itertools.pairwise(result["train"]) if option == "--preset"]
+    return presets[-1] if presets else ""
 
 
 def read_results(path: Path) -> list[Result]:

@@ -82,8 +82,12 @@ class Table:
     axis: str = ""
 
     def at(self, scale: str) -> list[str]:
-        """Return the names of the columns that have settings of a scale, or share the runs of one that has."""
-        return [name for name, one in self.columns.items() if getattr(self.columns[one.shared or name], scale)]
+        """Return the names of the columns that have settings of a scale, or share the runs of one that has.
+
+        Raises UsageError for an unknown scale.
+        """
+        pick(dict.fromkeys(SCALES), scale, "scale")
+        return [name for name, column in self.columns.items() if getattr(self.columns[column.shared or name], scale)]
 
 
 def names() -> tuple[str, ...]:
@@ -103,10 +107,10 @@ def read_table(name: str) -> Table:
         raise InputError(f"table {path}: {error}") from None
 
 
-def table_of(name: str, found: dict[str, Any]) -> Table:
+def table_of(name: str, content: dict[str, Any]) -> Table:
     """Return a table of what TOML holds. Raises UsageError for what does not fit."""
-    columns = {key: column_of(key, value) for key, value in found.pop("columns", {}).items()}
-    rows = {key: row_of(key, value, columns) for key, value in found.pop("rows", {}).items()}
+    columns = {key: column_of(key, value) for key, value in content.pop("columns", {}).items()}
+    rows = {key: row_of(key, value, columns) for key, value in content.pop("rows", {}).items()}
     if not columns or not rows:
         raise UsageError("no columns or no rows: expected tables [columns.NAME] and [rows.NAME]")
     for key, column in columns.items():
@@ -116,25 +120,25 @@ def table_of(name: str, found: dict[str, Any]) -> Table:
                 raise UsageError(f"column {key} shares the runs of {column.shared}, which has none of its own")
         elif column.cpu is None and column.paper is None:
             raise UsageError(f"column {key}: expected [columns.{key}.cpu] or [columns.{key}.paper], or shared")
-    return Table(name, columns=columns, rows=rows, **read(Table, found, name, ("name", "columns", "rows")))
+    return Table(name, columns=columns, rows=rows, **read(Table, content, name, ("name", "columns", "rows")))
 
 
-def column_of(name: str, found: dict[str, Any]) -> Column:
+def column_of(name: str, content: dict[str, Any]) -> Column:
     """Return a column. Raises UsageError for what does not fit."""
-    scales = {key: Scale(**read(Scale, found.pop(key), f"{name}.{key}")) for key in SCALES if key in found}
-    column = Column(**(read(Column, found, name, SCALES) | scales))
+    scales = {key: Scale(**read(Scale, content.pop(key), f"{name}.{key}")) for key in SCALES if key in content}
+    column = Column(**(read(Column, content, name, SCALES) | scales))
     pick(MEASURES, column.measure, f"measure of column {name}")
     return column
 
 
-def row_of(name: str, found: dict[str, Any], columns: Mapping[str, Column]) -> Row:
+def row_of(name: str, content: dict[str, Any], columns: Mapping[str, Column]) -> Row:
     """Return a row. Raises UsageError for what does not fit."""
-    quoted = found.pop("quoted", {})
+    quoted = content.pop("quoted", {})
     for column, value in quoted.items():
         pick(columns, column, f"quoted column of row {name}")
         if type(value) not in (int, float) or not 0 <= value <= 100:
             raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
-    row = Row(quoted=quoted, **read(Row, found, name, ("quoted",)))
+    row = Row(quoted=quoted, **read(Row, content, name, ("quoted",)))
     for column in row.without:
         pick(columns, column, f"column of row {name}")
     pick(METHODS, row.method, f"method of row {name}")

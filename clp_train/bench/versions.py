@@ -47,16 +47,16 @@ RULES = Rules(
 )
 
 
-def digest_of(what: Any) -> str:
+def digest_of(content: Any) -> str:
     """Return twelve hexadecimal digits of plain JSON."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run_version(method: str, arguments: Iterable[str]) -> str:
     """Return a digest of the code that `clp-train` runs for a method, and of its preset if the arguments name one."""
     words = list(arguments)
-    named = [value for option, value in itertools.pairwise(words) if option == "--preset"]
-    settings = [[presets.read_preset(name), presets.read_method(name, method)] for name in named]
+    preset_names = [value for option, value in itertools.pairwise(words) if option == "--preset"]
+    settings = [[presets.read_preset(name), presets.read_method(name, method)] for name in preset_names]
     return digest_of([code_of_run(METHODS[method].module), settings])
 
 

@@ -33,8 +33,8 @@ Costs = Mapping[str, Mapping[str, Cost]]
 
 def write_table(table: Table, scale: str, results: Sequence[Result], folder: Path) -> list[Path]:
     """Write table.json, .md, .csv and .html into a folder and return their paths."""
-    parts = {when: cells(table, results, when) for when in TITLES}
-    parts = {when: part for when, part in parts.items() if any(c.values for row in part.values() for c in row.values())}
+    parts = {moment: cells(table, results, moment) for moment in TITLES}
+    parts = {moment: part for moment, part in parts.items() if any(c.values for row in part.values() for c in row.values())}
     cost = costs(table, results)
     texts = {
         TABLE: as_json(table, scale, results),
@@ -56,7 +56,7 @@ def as_json(table: Table, scale: str, results: Sequence[Result]) -> str:
     return json.dumps(whole, indent=1) + "\n"
 
 
-def shown(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     """Return a cell of the common protocol as text: mean and spread in percent, a mark where Holm's p is below 0.05.
 
     The mark is a star where it is better than the best other method, a dagger where it is worse.
@@ -73,27 +73,27 @@ def mean_of(values: Mapping[int, float]) -> str:
     return f"{sum(values.values()) / len(values):.1f}" if values else NOTHING
 
 
-def titled(parts: Mapping[str, object]) -> dict[str, str]:
+def titles_of(parts: Mapping[str, object]) -> dict[str, str]:
     """Return the moments that a page shows, and their titles: one for both where "selected" is nowhere another."""
     if parts.get("selected") != parts.get("last"):
-        return {when: TITLES[when] for when in parts}
-    return {when: ONE_FOR_BOTH if when == "last" else TITLES[when] for when in parts if when != "selected"}
+        return {moment: TITLES[moment] for moment in parts}
+    return {moment: ONE_FOR_BOTH if moment == "last" else TITLES[moment] for moment in parts if moment != "selected"}
 
 
 def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
     """Return what is shown of each column that has figures of ours: "paper" if quoted, "ours", "own" if any, "rank"."""
-    found = {}
+    layout = {}
     for name in table.columns:
         of_column = [part[row][name] for part in parts.values() for row in table.rows]
         if any(cell.values or cell.own for cell in of_column):
-            there = {
+            fields = {
                 "paper": any(cell.quoted is not None for cell in of_column),
                 "ours": True,
                 "own": any(cell.own for cell in of_column),
                 "rank": True,
             }
-            found[name] = [what for what, is_there in there.items() if is_there]
-    return found
+            layout[name] = [name_of_field for name_of_field, is_there in fields.items() if is_there]
+    return layout
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,18 @@ def lines_of(
     lines = []
     for name, row in table.rows.items():
         line = [Shown(row.title, "method")]
-        for column, what in layout.items():
+        for column, fields in layout.items():
             cell = part[name][column]
             texts = {
                 "paper": NOTHING if cell.quoted is None else f"{cell.quoted:.1f}",
-                "ours": shown(cell),
+                "ours": cell_text(cell),
                 "own": mean_of(cell.own),
                 "rank": NOTHING if cell.rank is None else str(cell.rank),
             }
-            line += [Shown(texts[one], one, one == "ours" and cell.rank == 1) for one in what]
-        for own in (rows.get(name) for rows in cost.values()):
-            line.append(Shown(NOTHING if own is None else seconds_text(own.seconds), "time"))
-            line.append(Shown(NOTHING if own is None or own.ratio is None else f"{own.ratio:.1f}", "time"))
+            line += [Shown(texts[field], field, field == "ours" and cell.rank == 1) for field in fields]
+        for row_cost in (rows.get(name) for rows in cost.values()):
+            line.append(Shown(NOTHING if row_cost is None else seconds_text(row_cost.seconds), "time"))
+            line.append(Shown(NOTHING if row_cost is None or row_cost.ratio is None else f"{row_cost.ratio:.1f}", "time"))
         lines.append(line)
     return lines
 
@@ -138,13 +138,13 @@ def seconds_text(seconds: float) -> str:
 
 def heads_of(table: Table, layout: Mapping[str, list[str]], presets: Collection[str]) -> list[str]:
     """Return the heads of the fields of `lines_of`; times are headed by their presets where there are several."""
-    own = [f"{table.columns[name].title}: {what}" for name, parts in layout.items() for what in parts]
-    return ["method", *own, *time_heads(presets)]
+    heads = [f"{table.columns[name].title}: {field}" for name, parts in layout.items() for field in parts]
+    return ["method", *heads, *time_heads(presets)]
 
 
 def time_heads(presets: Collection[str]) -> list[str]:
     """Return the heads of seconds and cost, of each preset."""
-    return [(f"{name}: " if len(presets) > 1 else "") + what for name in presets for what in TIMES]
+    return [(f"{name}: " if len(presets) > 1 else "") + head for name in presets for head in TIMES]
 
 
 def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping[str, list[str]]) -> list[str]:
@@ -155,10 +155,10 @@ def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping
     missing = [column.title for name, column in table.columns.items() if name not in layout]
     if missing:
         lines.append(f"Not run: {', '.join(missing)}.")
-    for column in (table.columns[name] for name in dict.fromkeys(table.columns[one].shared or one for one in layout)):
-        how = getattr(column, scale)
-        if how is not None and how.cut:
-            lines.append(f"Cut at this scale, {column.title}: {how.cut}.")
+    for column in (table.columns[name] for name in dict.fromkeys(table.columns[key].shared or key for key in layout)):
+        settings = getattr(column, scale)
+        if settings is not None and settings.cut:
+            lines.append(f"Cut at this scale, {column.title}: {settings.cut}.")
     lines.append(
         "Ours: mean and standard deviation over seeds on the common protocol; own: the method's own protocol, where it"
         " differs. Rank is among our figures. A star says that the project's method is better than the best other one,"
@@ -167,38 +167,38 @@ def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping
     )
     lines += list(table.notes)
     versions = sorted({f"PyTorch {result['versions']['torch']}" for result in results})
-    seen = ", ".join(map(str, seeds)) or "none"
+    seed_list = ", ".join(map(str, seeds)) or "none"
     fewer = rows_with_fewer_seeds(table, results)
     if fewer:
         lines.append(f"Fewer seeds than others in a column: {', '.join(fewer)}.")
     of_columns = seeds_of_columns(results)
-    for name, there in of_columns.items():
-        if there < max(of_columns.values()):
-            lines.append(f"Fewer seeds than other columns: {table.columns[name].title} ({there}).")
-    lines.append(f"Seeds {seen}; {len(results)} runs, {hours:.1f} hours of training; {', '.join(versions)}.")
+    for name, count in of_columns.items():
+        if count < max(of_columns.values()):
+            lines.append(f"Fewer seeds than other columns: {table.columns[name].title} ({count}).")
+    lines.append(f"Seeds {seed_list}; {len(results)} runs, {hours:.1f} hours of training; {', '.join(versions)}.")
     return lines
 
 
 def seeds_of_columns(results: Sequence[Result]) -> dict[str, int]:
     """Return how many seeds each column with runs of its own has."""
-    seen: dict[str, set[int]] = {}
+    by_column: dict[str, set[int]] = {}
     for result in results:
-        seen.setdefault(result["column"], set()).add(result["seed"])
-    return {column: len(seeds) for column, seeds in seen.items()}
+        by_column.setdefault(result["column"], set()).add(result["seed"])
+    return {column: len(seeds) for column, seeds in by_column.items()}
 
 
 def rows_with_fewer_seeds(table: Table, results: Sequence[Result]) -> list[str]:
     """Return "title (seeds)" of each row that has runs in a column, and fewer seeds there than another row."""
-    seen: dict[str, dict[str, set[int]]] = {}
+    by_column: dict[str, dict[str, set[int]]] = {}
     for result in results:
-        seen.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])
-    least: dict[str, int] = {}
-    for rows in seen.values():
-        most = max(map(len, rows.values()))
+        by_column.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])
+    fewer_seeds: dict[str, int] = {}
+    for rows in by_column.values():
+        most_seeds = max(map(len, rows.values()))
         for row, seeds in rows.items():
-            if len(seeds) < most:
-                least[row] = min(len(seeds), least.get(row, most))
-    return [f"{spec.title} ({least[row]})" for row, spec in table.rows.items() if row in least]
+            if len(seeds) < most_seeds:
+                fewer_seeds[row] = min(len(seeds), fewer_seeds.get(row, most_seeds))
+    return [f"{spec.title} ({fewer_seeds[row]})" for row, spec in table.rows.items() if row in fewer_seeds]
 
 
 def command_of(table: Table, scale: str) -> str:
@@ -212,10 +212,10 @@ def as_markdown(table: Table, scale: str, results: Sequence[Result], parts: Mapp
     lines += [f"![{table.title}]({FIGURE})", ""] if table.draw else []
     layout = layout_of(table, parts)
     heads = heads_of(table, layout, cost)
-    for when, title in titled(parts).items():
+    for moment, title in titles_of(parts).items():
         lines += [f"## {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-        shown_lines = lines_of(table, parts[when], layout, cost)
-        lines += [f"| {' | '.join(one.text for one in line)} |" for line in shown_lines] + [""]
+        shown_lines = lines_of(table, parts[moment], layout, cost)
+        lines += [f"| {' | '.join(field.text for field in line)} |" for line in shown_lines] + [""]
     return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
 
 
@@ -227,16 +227,16 @@ def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], c
     writer.writerow(
         ["when", "row", "column", "measure", "quoted", "mean", "sd", "seeds", "own", "rank", "p", "seconds", "cost"]
     )
-    for when, part in parts.items():
+    for moment, part in parts.items():
         for row, columns in part.items():
             for column, cell in columns.items():
                 preset = presets.get(table.columns[column].shared or column)
-                own = None if preset is None else cost.get(preset, {}).get(row)
+                row_cost = None if preset is None else cost.get(preset, {}).get(row)
                 writer.writerow([
-                    when, row, column, table.columns[column].measure, number(cell.quoted), number(cell.mean),
+                    moment, row, column, table.columns[column].measure, number(cell.quoted), number(cell.mean),
                     number(cell.sd), len(cell.values), mean_of(cell.own).replace(NOTHING, ""),
-                    number(cell.rank), number(cell.p), number(None if own is None else own.seconds),
-                    number(None if own is None else own.ratio),
+                    number(cell.rank), number(cell.p), number(None if row_cost is None else row_cost.seconds),
+                    number(None if row_cost is None else row_cost.ratio),
                 ])  # fmt: skip
     return out.getvalue()
 
@@ -253,12 +253,12 @@ def as_html(table: Table, scale: str, results: Sequence[Result], parts: Mapping[
     )
     layout = layout_of(table, parts)
     tables = [
-        {"title": title, "lines": lines_of(table, parts[when], layout, cost)} for when, title in titled(parts).items()
+        {"title": title, "lines": lines_of(table, parts[moment], layout, cost)} for moment, title in titles_of(parts).items()
     ]
     return page.get_template("table.html").render(
         title=table.title, command=command_of(table, scale), tables=tables,
         figure=FIGURE if table.draw else None,
-        heads=[(table.columns[name].title, what) for name, what in layout.items()]
+        heads=[(table.columns[name].title, fields) for name, fields in layout.items()]
         + [(name if len(cost) > 1 else "", TIMES) for name in cost],
         remarks=remarks(table, scale, results, layout),
     )  # fmt: skip

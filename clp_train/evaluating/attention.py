@@ -67,14 +67,14 @@ class Attention:
 def attention(maps: Tensor, inside: Tensor) -> Attention:
     """Return the summary of maps, float (n, H, W), n >= 1, and boxes as masks, bool (n, H, W)."""
     shares = inside_share(maps, inside)
-    seen = ~shares.isnan()
-    some = bool(seen.any())
+    nonzero = ~shares.isnan()
+    has_maps = bool(nonzero.any())
     return Attention(
-        inside=shares[seen].double().mean().item() if some else None,
-        pointing=pointing(maps, inside)[seen].double().mean().item() if some else None,
+        inside=shares[nonzero].double().mean().item() if has_maps else None,
+        pointing=pointing(maps, inside)[nonzero].double().mean().item() if has_maps else None,
         area=inside.double().mean().item(),
         maps=len(maps),
-        zero=int((~seen).sum()),
+        zero=int((~nonzero).sum()),
     )
 
 

@@ -50,9 +50,9 @@ def mean_precision(predicted: Tensor, label: Tensor, classes: int) -> float:
     precision over those classes.
     """
     right = torch.bincount(label[predicted == label], minlength=classes).double()
-    taken = torch.bincount(predicted, minlength=classes).double()
+    predictions = torch.bincount(predicted, minlength=classes).double()
     present = torch.bincount(label, minlength=classes) > 0
-    return float((right / taken.clamp(min=1))[present].mean())
+    return float((right / predictions.clamp(min=1))[present].mean())
 
 
 def measure(

@@ -26,7 +26,7 @@ def outputs(network: Classifier, images: Iterable[Tensor]) -> Iterator[Output]:
         yield network(as_input(part))
 
 
-def joined(parts: Iterable[Output]) -> Output:
+def join(parts: Iterable[Output]) -> Output:
     """Return the parts of a stream as one."""
     whole = list(parts)
     return Output(torch.cat([part.features for part in whole]), torch.cat([part.logits for part in whole]))
@@ -34,13 +34,13 @@ def joined(parts: Iterable[Output]) -> Output:
 
 def score(network: Classifier, pictures: Pictures) -> Output:
     """Return features and logits of all pictures, untransformed."""
-    return joined(outputs(network, pictures.images.split(BATCH)))
+    return join(outputs(network, pictures.images.split(BATCH)))
 
 
 def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
     """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time."""
     parts = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
-    return joined(outputs(network, (without_object(images, box) for images, box in parts)))
+    return join(outputs(network, (without_object(images, box) for images, box in parts)))
 
 
 def without_object(images: Tensor, box: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def scores_of(
     train: BoxedPictures,
     originals: BoxedPictures,
     background: BoxedPictures | None = None,
-    learnt: Callable[[], Output] | None = None,
+    learn: Callable[[], Output] | None = None,
 ) -> Scores:
     """Return what computes the network's features and logits, as it is when asked, of a stream of the run.
 
@@ -64,8 +64,8 @@ def scores_of(
     streams: dict[str, Pictures | None] = {"train": train, "meta": originals, BACKGROUND: background}
 
     def scores(stream: str) -> Output:
-        if stream == LEARNT_BACKGROUND and learnt is not None:
-            return learnt()
+        if stream == LEARNT_BACKGROUND and learn is not None:
+            return learn()
         pictures = streams[stream]
         return score_backgrounds(network, train) if pictures is None else score(network, pictures)
 

@@ -54,15 +54,15 @@ def raised_losses(
     out = score(network, train.take(torch.from_numpy(rows)))
     head, parts = network.head.weight.detach(), []
     for part in np.array_split(np.arange(len(rows)), steps_per_epoch(len(rows), batch_size)):
-        at = torch.from_numpy(rows[part])
-        label, logits = train.label[at], out.logits[part]
-        view = View(logits, out.features[part], head, label, train.group[at], at, progress)
+        picture_rows = torch.from_numpy(rows[part])
+        label, logits = train.label[picture_rows], out.logits[part]
+        view = View(logits, out.features[part], head, label, train.group[picture_rows], picture_rows, progress)
         delta = method.terms(view).delta
         if delta is None:
             raise ValueError(f"{type(method).__name__} says that it perturbs, and its terms have no delta")
         parts.append(raises(logits, delta, label))
     up, kind = torch.cat(parts), wrong[torch.from_numpy(rows)]
-    return {name: share(up[kind == of]) for name, of in ((RIGHT_UP, False), (WRONG_UP, True))}
+    return {name: share(up[kind == is_wrong]) for name, is_wrong in ((RIGHT_UP, False), (WRONG_UP, True))}
 
 
 def share(true: Tensor) -> float | None:

@@ -53,14 +53,14 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     together.
     """
     header, tables = shard.header, shard.tables
-    read = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache)
-    train, wrong = training_pictures(shard, read, settings.limit, seed)
-    evaluation, strata = held_out_splits(shard, read)
+    reader = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache)
+    train, wrong = training_pictures(shard, reader, settings.limit, seed)
+    evaluation, strata = held_out_splits(shard, reader)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
     return RunData(
         header, train, meta_pictures(shard), evaluation, tuple(header.group_names or header.class_names), digest,
-        read.dataset.protocols, strata,
-        group_weights(read.dataset, tables, header.settings.get("imbalance") is not None), wrong,
+        reader.dataset.protocols, strata,
+        group_weights(reader.dataset, tables, header.settings.get("imbalance") is not None), wrong,
     )  # fmt: skip
 
 
@@ -76,29 +76,29 @@ def load_shard_dataset(shard: ShardReader, root: Path | None) -> Dataset:
 
 
 def training_pictures(
-    shard: ShardReader, read: Reader, limit: int | None, seed: int
+    shard: ShardReader, reader: Reader, limit: int | None, seed: int
 ) -> tuple[BoxedPictures, Tensor | None]:
     """Return the training pictures with labels, groups and boxes of the shard, and which labels are wrong, if any are.
 
     Groups are the labels trained on, which may be wrong, where the data set knows none. Raises InputError for a shard
     that lists fewer than two.
     """
-    samples, tables = read.dataset.samples, shard.tables
-    rows = read.dataset.rows_of(tables["train/sample_id"])
+    samples, tables = reader.dataset.samples, shard.tables
+    rows = reader.dataset.rows_of(tables["train/sample_id"])
     if len(rows) < 2:
         raise InputError(f"shard {shard.path}: it lists {len(rows)} training pictures, expected at least 2")
     label = tables.get("train/label", samples.label[rows])
     wrong = label != samples.label[rows]
     group = samples.group[rows] if shard.header.group_names else label
-    chosen = spread(group, limit, seed)
-    pictures = read(rows[chosen], "train")
-    columns = {"label": torch.from_numpy(label[chosen]), "group": torch.from_numpy(group[chosen]).long()}
+    selection = spread(group, limit, seed)
+    pictures = reader(rows[selection], "train")
+    columns = {"label": torch.from_numpy(label[selection]), "group": torch.from_numpy(group[selection]).long()}
     train = BoxedPictures(
         **vars(replace(pictures, **columns)),
-        box=torch.from_numpy(tables["train/box"][chosen]).long(),
-        kind=torch.full((len(chosen),), ORIGINAL, dtype=torch.uint8),
+        box=torch.from_numpy(tables["train/box"][selection]).long(),
+        kind=torch.full((len(selection),), ORIGINAL, dtype=torch.uint8),
     )
-    return train, torch.from_numpy(wrong[chosen]) if wrong.any() else None
+    return train, torch.from_numpy(wrong[selection]) if wrong.any() else None
 
 
 def meta_pictures(shard: ShardReader) -> BoxedPictures:
@@ -115,17 +115,17 @@ def meta_pictures(shard: ShardReader) -> BoxedPictures:
     )
 
 
-def held_out_splits(shard: ShardReader, read: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
+def held_out_splits(shard: ShardReader, reader: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
     """Return val and each test split that has pictures, without those of the meta set, and their strata, by name.
 
     Raises InputError where there is nothing to measure on.
     """
-    dataset, evaluation, strata = read.dataset, {}, {}
+    dataset, evaluation, strata = reader.dataset, {}, {}
     of_meta = np.isin(dataset.samples.sample_id, shard.tables["meta/sample_id"])
     for split, name in list(enumerate(dataset.splits))[VAL:]:
         rows = np.flatnonzero((dataset.samples.split == split) & ~of_meta)
         if len(rows):
-            evaluation[name] = read(rows, name)
+            evaluation[name] = reader(rows, name)
             strata[name] = strata_of(dataset, rows)
     if not evaluation:
         raise InputError(
@@ -135,7 +135,7 @@ def held_out_splits(shard: ShardReader, read: Reader) -> tuple[dict[str, Picture
     return evaluation, strata
 
 
-def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], thinned: bool) -> tuple[int, ...]:
+def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], has_long_tail: bool) -> tuple[int, ...]:
     """Return the pictures of each group, of each class where there are none, that the weighted average weighs it by.
 
     Those of the data set's train split, meta pictures and all, so that the average does not hang on the protocol: of
@@ -144,7 +144,7 @@ def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], thinned: b
     """
     samples = dataset.samples
     rows = np.flatnonzero(samples.split == TRAIN)
-    if thinned:
+    if has_long_tail:
         ids = np.union1d(tables["train/sample_id"], tables["meta/sample_id"])
         rows = rows[np.isin(samples.sample_id[rows], ids)]
     groups, names = (

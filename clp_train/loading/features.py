@@ -63,21 +63,21 @@ class Features:
 
     def __call__(self, pictures: Pictures) -> Tensor:
         """Return those of pictures as they are."""
-        return self.kept(pictures, "", lambda: score(self.network, pictures))
+        return self.load_or_compute(pictures, "", lambda: score(self.network, pictures))
 
     def of_backgrounds(self, pictures: BoxedPictures) -> Tensor:
         """Return those of pictures without their objects."""
         boxes = "" if self.cache is None else digest_of(pictures.box.numpy())
-        return self.kept(pictures, boxes, lambda: score_backgrounds(self.network, pictures))
+        return self.load_or_compute(pictures, boxes, lambda: score_backgrounds(self.network, pictures))
 
-    def kept(self, pictures: Pictures, boxes: str, scored: Callable[[], Output]) -> Tensor:
+    def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Output]) -> Tensor:
         """Return the features of `scored`, from the cache where there is one. boxes: digest of the hidden ones."""
         if self.cache is None:
-            return scored().features
+            return compute().features
         path = path_of(self.cache, self.body, digest_of(pictures.images.numpy()), boxes, torch.get_num_threads())
 
         def fill(values: np.ndarray) -> None:
-            values[:] = scored().features.numpy()
+            values[:] = compute().features.numpy()
 
         shape = (len(pictures), self.network.head.in_features)
         return torch.from_numpy(cached(path, shape, np.float32, fill))

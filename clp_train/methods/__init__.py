@@ -112,15 +112,15 @@ def options_of(name: str) -> type:
     return by_method.get(name, getattr(module, "Options", NoOptions))
 
 
-def make_options(name: str, given: Mapping[str, object]) -> Any:
+def make_options(name: str, values: Mapping[str, object]) -> Any:
     """Return a method's own settings, the defaults for what is not given.
 
     Raises UsageError for one that it does not have, SettingError for a value that the dataclass refuses.
     """
     kind = options_of(name)
-    for key in given:
+    for key in values:
         pick(fields_of(kind), key, f"setting of method {name}")
-    return kind(**given)
+    return kind(**values)
 
 
 def build_method(options: Any, context: Context) -> Method:

@@ -21,10 +21,10 @@ from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.graded import SOURCES, Pairs, pairs_of
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
-from clp_train.pictures.samplers import repeated
+from clp_train.pictures.samplers import repeat
 from clp_train.pictures.types import Batch, BoxedPictures
 
 
@@ -88,10 +88,10 @@ class AceLite(Method):
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
         if self.stage == 0:
             return None
-        n, made = len(self.table.label), len(self.shares)
+        n, additions = len(self.table.label), len(self.shares)
         graded = round(n * self.options.made / (1 + self.options.made))
-        real = repeated(self.certain(), n - graded, rng)
-        rows = rng.permutation(np.concatenate([real, repeated(np.arange(n, n + made), graded, rng)]))
+        real = repeat(self.certain(), n - graded, rng)
+        rows = rng.permutation(np.concatenate([real, repeat(np.arange(n, n + additions), graded, rng)]))
         return np.array_split(rows, steps_per_epoch(n, batch_size))
 
     def certain(self) -> np.ndarray:
@@ -103,7 +103,7 @@ class AceLite(Method):
         if self.stage == 0:
             return batch
         n, classes = len(self.table.label), self.table.classes
-        row = present(batch.row, "rows of the batch")
+        row = require(batch.row, "rows of the batch")
         share = torch.cat([torch.zeros(n), self.shares])[row][:, None]
         one_hot = F.one_hot(batch.label, classes)
         graded = share * one_hot + (1 - share) * (1 - one_hot) / (classes - 1)

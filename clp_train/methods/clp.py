@@ -15,7 +15,7 @@ from clp_train.algorithm.characteristics import (
     ClassStats,
     View,
     characteristics,
-    standardised,
+    standardise,
 )
 from clp_train.algorithm.method import Context, Learner, Scores
 from clp_train.algorithm.objective import Terms
@@ -87,9 +87,9 @@ class Clp(Learner):
         self.stages = (Stage(sampler=options.batches),)
         self.follows_network = options.omega_schedule == "network"
         self.rates = [group["lr"] for group in self.optimiser.param_groups]
-        self.kept = torch.ones(len(CHARACTERISTICS))
+        self.column_mask = torch.ones(len(CHARACTERISTICS))
         if options.leave_out:
-            self.kept[options.leave_out - 1] = 0
+            self.column_mask[options.leave_out - 1] = 0
         self.context = context
         table = context.table
         self.prior = torch.zeros(len(table.label), table.classes) if self.sees_background else None
@@ -113,8 +113,8 @@ class Clp(Learner):
                 group["lr"] = factor * rate
 
     def terms(self, view: View) -> Terms:
-        g = standardised(characteristics(view, self.classes))
-        delta = self.network(g * self.kept.to(g), view.label)
+        g = standardise(characteristics(view, self.classes))
+        delta = self.network(g * self.column_mask.to(g), view.label)
         if self.prior is not None:
             delta = delta + self.share.to(delta) * self.prior[view.row].to(delta)
         return Terms(delta=delta)

@@ -24,7 +24,7 @@ from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.evaluating.gradcam import gradcam
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.present import require
 from clp_train.models.heads import DualHead
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Batch
@@ -74,7 +74,7 @@ class Csa(Method):
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         if batch.second is None:
             return batch
-        images, masks = present(self.images, "contexts"), present(self.masks, "masks of contexts")
+        images, masks = require(self.images, "contexts"), require(self.masks, "masks of contexts")
         places = torch.from_numpy(rng.permutation(len(images))[: len(batch)])
         part = rng.uniform() * masks[places]
         blended = part * images[places] + (1 - part) * batch.second.images

@@ -83,7 +83,7 @@ class IbIrm(Irm):
 OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
 
 
-def settled(options: Coral, steps: int) -> Coral:
+def settle_anneal(options: Coral, steps: int) -> Coral:
     """Return the settings for a run of so many steps: half of them, 500 at most, in place of None."""
     early = min(LONGEST, steps // 2)
     settings: dict[str, Any] = {f.name: early for f in fields(options) if getattr(options, f.name) is None}
@@ -129,13 +129,13 @@ class Annealed(Aligned):
     def observe(self, view: View) -> None:
         self.step += 1
 
-    def past(self, steps: int | None) -> bool:
+    def is_past(self, steps: int | None) -> bool:
         """Tell whether the step under way comes after so many; None, which `settled` replaces, is never past."""
         return steps is not None and bool(self.step > steps)
 
     def strength(self) -> float:
         """Return what the penalty weighs in the step under way, before all is divided."""
-        return self.options.strength if self.past(self.options.anneal) else 1.0
+        return self.options.strength if self.is_past(self.options.anneal) else 1.0
 
     def terms(self, view: View) -> Terms:
         weight = even_weights(self.environment(view.group), view.logits.dtype)
@@ -172,7 +172,7 @@ class Narrowed(Invariant):
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
         plain = super().penalty(out, batch, network)
-        if not self.past(self.options.bottleneck_anneal):
+        if not self.is_past(self.options.bottleneck_anneal):
             return plain
         narrow = self.options.bottleneck * feature_variance(out.features, self.environment(batch.group))
         return plain + narrow / max(1.0, self.strength())
@@ -192,4 +192,4 @@ def build(options: Coral, context: Context) -> Aligned:
     if context.method in ("coral", "ib-irm"):
         require_learning_body(context, "acts on features that learn")
     steps = context.epochs * steps_per_epoch(len(context.table.label), context.batch_size)
-    return KINDS[context.method](settled(options, steps), context.table)
+    return KINDS[context.method](settle_anneal(options, steps), context.table)

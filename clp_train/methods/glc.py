@@ -19,8 +19,8 @@ from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimate_transition
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier
 
 
@@ -40,7 +40,7 @@ class Glc(Method):
     stages = (Stage(share=0.5), Stage(share=0.5, stream="both", restart=True))
 
     def __init__(self, options: Options, table: TrainTable) -> None:
-        self.options, self.clean_label = options, present(table.meta_label, "labels of meta pictures")
+        self.options, self.clean_label = options, require(table.meta_label, "labels of meta pictures")
         self.noisy, self.classes = len(table.label), table.classes
         self.transition = torch.zeros(table.classes, table.classes)
         self.correcting = False
@@ -51,13 +51,13 @@ class Glc(Method):
     def begin_stage(self, stage: int, scores: Scores) -> None:
         if stage == 1:
             share = self.options.smoothing
-            estimate = estimated_transition(scores("meta").logits.softmax(1), self.clean_label, self.classes)
+            estimate = estimate_transition(scores("meta").logits.softmax(1), self.clean_label, self.classes)
             self.transition = (1 - share) * estimate + share / self.classes
 
     def terms(self, view: View) -> Terms:
         if not self.correcting:
             return Terms()
-        return Terms(loss=self.loss_of(present(view.row, "rows of the view") >= self.noisy))
+        return Terms(loss=self.loss_of(require(view.row, "rows of the view") >= self.noisy))
 
     def loss_of(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the loss of a batch: cross entropy of clean pictures, bool (n,), the corrected one of the others."""

@@ -47,13 +47,13 @@ class GroupDro(Method):
     def observe(self, view: View) -> None:
         losses, _ = part_means(cross_entropy(view.logits, view.label), view.group)
         groups = view.group.unique().to(self.log_q.device)
-        moved = self.log_q.index_add(0, groups, self.options.eta * (losses.to(self.log_q) + self.push[groups]))
-        self.log_q = moved.log_softmax(0)
+        log_q = self.log_q.index_add(0, groups, self.options.eta * (losses.to(self.log_q) + self.push[groups]))
+        self.log_q = log_q.log_softmax(0)
 
     def terms(self, view: View) -> Terms:
-        _, where, counts = view.group.unique(return_inverse=True, return_counts=True)
+        _, place, counts = view.group.unique(return_inverse=True, return_counts=True)
         share = self.log_q.exp().to(view.logits)[view.group]
-        return Terms(weight=share * len(view.group) / counts[where])
+        return Terms(weight=share * len(view.group) / counts[place])
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"log_q": self.log_q}

@@ -22,7 +22,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
 from clp_train.methods.parts.moments import class_means
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import Batch
@@ -64,12 +64,12 @@ class Ifl(Method):
         self.pull = 0.0
         self.centres_before: Tensor | None = None  # this step's batch
 
-    def environments_made(self, progress: float) -> int:
+    def count_environments(self, progress: float) -> int:
         """Return how often the second environment is made up to this share of the epochs: 0, 1 or 2."""
         return (progress >= self.options.first) + (progress >= self.options.second)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
-        if self.environments_made(epoch / epochs) == self.environments_made((epoch - 1) / epochs):
+        if self.count_environments(epoch / epochs) == self.count_environments((epoch - 1) / epochs):
             return
         out = scores("train")
         label = self.label.to(out.logits.device)
@@ -87,11 +87,11 @@ class Ifl(Method):
         return np.array_split(rows, steps_per_epoch(n, batch_size))
 
     def observe(self, view: View) -> None:
-        self.pull = (0.0, self.options.first_pull, self.options.second_pull)[self.environments_made(view.progress)]
+        self.pull = (0.0, self.options.first_pull, self.options.second_pull)[self.count_environments(view.progress)]
         self.centres_before = self.centres
         if self.pull > 0:
-            centres = present(self.centres, "centres")
-            self.centres = moved(centres, view.features, view.label, self.options.centre_rate)
+            centres = require(self.centres, "centres")
+            self.centres = move_centres(centres, view.features, view.label, self.options.centre_rate)
 
     def terms(self, view: View) -> Terms:
         return Terms() if self.delta is None else Terms(delta=self.delta.to(view.logits).expand_as(view.logits))
@@ -99,7 +99,7 @@ class Ifl(Method):
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         if self.pull == 0:
             return None
-        centres = present(self.centres_before, "centres").to(out.features)[batch.label]  # as the features are
+        centres = require(self.centres_before, "centres").to(out.features)[batch.label]  # as the features are
         return self.pull * (out.features - centres).square().sum(1).mean()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -127,15 +127,15 @@ def environment_weights(probability: Tensor, label: Tensor, classes: int) -> Ten
             weights[rows] = 1 / max(n, 1)
             continue
         hardness = 1 - (p - p.min()) / (p.max() - p.min()) + 1e-5
-        ordered = hardness.sort().values
-        ratio = ordered[-int(0.2 * n) :].mean() / ordered[: int(0.8 * n)].mean() + 1e-5
+        sorted_hardness = hardness.sort().values
+        ratio = sorted_hardness[-int(0.2 * n) :].mean() / sorted_hardness[: int(0.8 * n)].mean() + 1e-5
         exponent = (torch.tensor(TARGET).log() / ratio.log()).clamp(1, 10)
         raw = hardness**exponent + 1e-12
         weights[rows] = raw / raw.sum()
     return weights
 
 
-def moved(centres: Tensor, features: Tensor, label: Tensor, rate: float) -> Tensor:
+def move_centres(centres: Tensor, features: Tensor, label: Tensor, rate: float) -> Tensor:
     """Return the centres, (C, A), after a step down the mean squared distance of features, (n, A), to their own."""
     gaps = (features.to(centres) - centres[label]) / len(label)
     return centres + 2 * rate * torch.zeros_like(centres).index_add_(0, label, gaps)

@@ -15,7 +15,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.moments import FORMS, Moments, isda_delta
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier
 
 
@@ -52,32 +52,32 @@ class Isda(Method):
         self.moments = moments.to(self.last.weight.device)
 
     @property
-    def started(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the part of the run with plain cross entropy is over."""
         return self.progress >= self.start
 
-    def running(self) -> Moments:
+    def require_moments(self) -> Moments:
         """Return the moments. Raises ValueError before `enter` has made them."""
-        return present(self.moments, "moments")
+        return require(self.moments, "moments")
 
     def observe(self, view: View) -> None:
         self.progress = view.progress
-        if self.started:
-            self.running().update(view.features, view.label)
+        if self.has_started:
+            self.require_moments().update(view.features, view.label)
 
     def terms(self, view: View) -> Terms:
-        return Terms(self.delta(view)) if self.started else Terms()
+        return Terms(self.delta(view)) if self.has_started else Terms()
 
     def delta(self, view: View) -> Tensor:
         """Return what is added to the logits, (n, C)."""
-        return isda_delta(self.weight(view), self.running().covariance, view.label, self.strength * self.progress)
+        return isda_delta(self.weight(view), self.require_moments().covariance, view.label, self.strength * self.progress)
 
     def weight(self, view: View) -> Tensor:
         """Return the head's weights, (C, A): with a graph to them for training pictures, those of a meta view else."""
         return view.head if view.row is None else self.last.weight
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {f"moments.{name}": value for name, value in self.running().state_dict().items()}
+        return {f"moments.{name}": value for name, value in self.require_moments().state_dict().items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.moments = Moments(*(state[f"moments.{name}"].clone() for name in ("count", "mean", "covariance")))

@@ -38,8 +38,8 @@ def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """
     n = counts.double()
     size = round(options.head * len(n))
-    least = n.sort(descending=True).values[size - 1] if size else n.max() + 1
-    head = n >= least
+    threshold = n.sort(descending=True).values[size - 1] if size else n.max() + 1
+    head = n >= threshold
     steps = torch.where(head, options.head_steps * options.steps * n / n.max(), options.steps * n.min() / n)
     return torch.where(head, -1.0, 1.0).double(), (steps + 0.5).floor().long()
 

@@ -23,8 +23,8 @@ from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.noisy_losses import estimated_transition
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.noisy_losses import estimate_transition
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, start_linear
 
 PREDEFINED = ("curriculum", ("pd",))
@@ -67,12 +67,12 @@ class Options(Settings):
             raise SettingError("burn_in", self.burn_in, reason)
 
 
-def predefined(apart: Tensor, gamma: float) -> Tensor:
+def predefined_weights(excess: Tensor, gamma: float) -> Tensor:
     """Return v in [0, 1] that minimises v l + gamma v^2 / 2 - (lambda + gamma) v, for apart = l - lambda: (n,).
 
     1 where l <= lambda, then down to 0 over gamma; with gamma = 0 at once. Source: their eqs. (5) and (6).
     """
-    return (1 - apart / gamma).clamp(0, 1) if gamma > 0 else (apart <= 0).to(apart)
+    return (1 - excess / gamma).clamp(0, 1) if gamma > 0 else (excess <= 0).to(excess)
 
 
 class MentorNet(Method):
@@ -81,28 +81,28 @@ class MentorNet(Method):
     def __init__(self, options: Options, seed: int) -> None:
         self.options, self.seed = options, seed
         self.steps, self.typical = 0, math.nan
-        self.kept = torch.ones(0)
+        self.dropout_mask = torch.ones(0)
 
     def observe(self, view: View) -> None:
         options = self.options
-        now = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
-        self.typical = now if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * now
+        percentile = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
+        self.typical = percentile if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * percentile
         left_out = options.early_dropout if view.progress < options.early else options.dropout
         n = len(view.label)
         order = rng_for(self.seed, self.steps, "mentornet dropout").permutation(n)
-        self.kept = torch.ones_like(view.logits[:, 0])
-        self.kept[torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.kept.device)] = 0
+        self.dropout_mask = torch.ones_like(view.logits[:, 0])
+        self.dropout_mask[torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.dropout_mask.device)] = 0
         self.steps += 1
 
     def terms(self, view: View) -> Terms:
         losses = cross_entropy(view.logits, view.label)
-        return Terms(weight=self.kept * self.weights(losses, losses - self.typical, view.progress))
+        return Terms(weight=self.dropout_mask * self.weights(losses, losses - self.typical, view.progress))
 
-    def weights(self, losses: Tensor, apart: Tensor, progress: float) -> Tensor:
+    def weights(self, losses: Tensor, excess: Tensor, progress: float) -> Tensor:
         """Return v of each picture, (n,) in [0, 1]. apart: losses minus the typical one."""
         if progress < self.options.burn_in:
             return torch.ones_like(losses)
-        return predefined(apart, self.options.gamma if progress >= self.options.soft_from else 0.0)
+        return predefined_weights(excess, self.options.gamma if progress >= self.options.soft_from else 0.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"steps": torch.tensor(self.steps), "typical": torch.tensor(self.typical, dtype=torch.float64)}
@@ -117,16 +117,16 @@ class DataDriven(MentorNet):
     def __init__(self, options: Options, seed: int, table: TrainTable, generator: torch.Generator) -> None:
         super().__init__(options, seed)
         self.stages = (Stage(share=options.burn_in), Stage(share=1 - options.burn_in))
-        self.clean_label = present(table.meta_label, "labels of meta pictures")
+        self.clean_label = require(table.meta_label, "labels of meta pictures")
         self.classes, self.generator = table.classes, generator
         layers = nn.Linear(2, WIDTH), nn.Linear(WIDTH, 1)
         self.mentor = nn.Sequential(layers[0], nn.Tanh(), layers[1])
         for layer in layers:
             start_linear(layer, generator)
-        self.fitted = False
+        self.is_fitted = False
 
     def enter(self, stage: int, network: Classifier) -> None:
-        self.fitted = stage == 1
+        self.is_fitted = stage == 1
 
     def begin_stage(self, stage: int, scores: Scores) -> None:
         if stage == 1:
@@ -134,11 +134,11 @@ class DataDriven(MentorNet):
 
     def fit(self, logits: Tensor) -> None:
         """Fit the perceptron to tell right labels from wrong ones. logits: (K, C), of the clean pictures."""
-        likely = estimated_transition(logits.softmax(1), self.clean_label, self.classes)
-        noisy = torch.multinomial(likely[self.clean_label], 1, generator=self.generator).squeeze(1)
-        losses = cross_entropy(logits, noisy)
+        transition = estimate_transition(logits.softmax(1), self.clean_label, self.classes)
+        noisy_label = torch.multinomial(transition[self.clean_label], 1, generator=self.generator).squeeze(1)
+        losses = cross_entropy(logits, noisy_label)
         inputs = torch.stack([losses, losses - torch.quantile(losses, self.options.percentile)], 1).float()
-        right = (noisy == self.clean_label).float()
+        right = (noisy_label == self.clean_label).float()
         optimiser = torch.optim.Adam(self.mentor.parameters(), lr=FIT_LR)
         for _ in range(FIT_STEPS):
             optimiser.zero_grad()
@@ -146,10 +146,10 @@ class DataDriven(MentorNet):
             optimiser.step()
 
     @torch.no_grad()
-    def weights(self, losses: Tensor, apart: Tensor, progress: float) -> Tensor:
-        if not self.fitted:
+    def weights(self, losses: Tensor, excess: Tensor, progress: float) -> Tensor:
+        if not self.is_fitted:
             return torch.ones_like(losses)
-        return self.mentor(torch.stack([losses, apart], 1).float()).sigmoid().squeeze(1).to(losses)
+        return self.mentor(torch.stack([losses, excess], 1).float()).sigmoid().squeeze(1).to(losses)
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {f"mentor.{name}": value for name, value in self.mentor.state_dict().items()}

@@ -53,7 +53,7 @@ class MetaSaug(isda.Isda):
 
     def take_leaf(self) -> None:
         """Take the running covariances for those that the meta step moves."""
-        self.learned = (self.running().covariance.clone().requires_grad_(),)
+        self.learned = (self.require_moments().covariance.clone().requires_grad_(),)
 
     def learns(self, progress: float) -> bool:
         return progress >= self.start
@@ -63,7 +63,7 @@ class MetaSaug(isda.Isda):
         super().observe(view)
 
     def terms(self, view: View) -> Terms:
-        if not self.started:
+        if not self.has_started:
             return Terms()
         return Terms(self.delta(view), self.weights.to(view.logits)[view.label], normaliser="sum_w")
 

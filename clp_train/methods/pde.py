@@ -47,9 +47,9 @@ class ProgressiveExpansion(Method):
         self.stages = (Stage(share=options.warm_up), Stage(share=1 - options.warm_up, rate=options.decay))
         self.start = round(options.warm_up * epochs)
         counts = table.group_counts().long()
-        least = int(counts[counts > 0].min())
+        smallest = int(counts[counts > 0].min())
         shuffled = torch.randperm(len(table.group), generator=generator)
-        even = torch.cat([shuffled[table.group[shuffled] == g][:least] for g in range(table.groups)])
+        even = torch.cat([shuffled[table.group[shuffled] == g][:smallest] for g in range(table.groups)])
         rest = shuffled[~torch.isin(shuffled, even)]
         self.balanced, self.order = len(even), torch.cat([even, rest]).numpy()
 

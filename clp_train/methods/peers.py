@@ -22,8 +22,8 @@ from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.checks import require_learning_body
-from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.noisy_losses import mean_of_smallest, symmetric_divergence
+from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Batch
 
@@ -77,11 +77,11 @@ class CoTeaching(Method):
         self.share = kept_share(epoch, self.rate, self.options.ramp, self.options.exponent)
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
-        other = present(out.other, "output of the peer")
+        other = require(out.other, "output of the peer")
         first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
         count = kept_count(self.share, len(batch))
-        self.weight = smallest(second, count) * len(batch)
-        return smallest(first, count) @ second
+        self.weight = mean_of_smallest(second, count) * len(batch)
+        return mean_of_smallest(first, count) @ second
 
     def terms(self, view: View) -> Terms:
         return Terms(weight=self.weight)
@@ -93,13 +93,13 @@ class JoCoR(CoTeaching):
     options: JointOptions
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
-        share, other = self.options.agreement, present(out.other, "output of the peer")
+        share, other = self.options.agreement, require(out.other, "output of the peer")
         first, second = (cross_entropy(part.logits, batch.label) for part in (out, other))
-        apart = symmetric_divergence(out.logits, other.logits)
-        joint = (1 - share) * (first + second) + share * apart
-        picked = smallest(joint, kept_count(self.share, len(batch)))
-        self.weight = (1 - share) * picked * len(batch)
-        return picked @ ((1 - share) * second + share * apart)
+        divergence = symmetric_divergence(out.logits, other.logits)
+        joint = (1 - share) * (first + second) + share * divergence
+        weights = mean_of_smallest(joint, kept_count(self.share, len(batch)))
+        self.weight = (1 - share) * weights * len(batch)
+        return weights @ ((1 - share) * second + share * divergence)
 
 
 def build(options: Options, context: Context) -> CoTeaching:

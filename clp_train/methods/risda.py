@@ -25,7 +25,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import isda
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import class_means, isda_delta
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.present import require
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,18 @@ class Risda(isda.Isda):
         self.displacement = self.confusion @ means - means
 
     def terms(self, view: View) -> Terms:
-        if not self.started:
+        if not self.has_started:
             return Terms()
         return Terms(self.delta(view), self.weights.to(view.logits)[view.label], normaliser="sum_w")
 
     def delta(self, view: View) -> Tensor:
-        weight, spread = self.weight(view), self.running().covariance
-        confused, displacement = present(self.confusion, "confusion"), present(self.displacement, "displacement")
-        tail = self.tail.to(confused.device)[:, None]
-        mixing = torch.where(tail, confused, torch.eye(len(tail)).to(confused))
-        widened = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
-        moved = displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
-        return widened + self.shift * self.progress * (moved - moved.gather(1, view.label[:, None]))
+        weight, spread = self.weight(view), self.require_moments().covariance
+        rates, displacement = require(self.confusion, "confusion"), require(self.displacement, "displacement")
+        tail = self.tail.to(rates.device)[:, None]
+        mixing = torch.where(tail, rates, torch.eye(len(tail)).to(rates))
+        delta = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
+        shifts = displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
+        return delta + self.shift * self.progress * (shifts - shifts.gather(1, view.label[:, None]))
 
     def state_dict(self) -> dict[str, Tensor]:
         state = super().state_dict()

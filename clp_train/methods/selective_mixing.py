@@ -16,8 +16,8 @@ from torch import Tensor
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.mixing import interpolated
-from clp_train.methods.parts.present import present
+from clp_train.methods.parts.mixing import interpolate
+from clp_train.methods.parts.present import require
 from clp_train.pictures.samplers import even_batches
 from clp_train.pictures.types import Batch
 
@@ -62,13 +62,13 @@ class DomainMix(Method):
         """Return the cell of pictures, int64 (n,)."""
         return (label * self.places + self.of_group[group]).numpy()
 
-    def drawn(self, batch: Batch, fits: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def draw_partners(self, batch: Batch, fits: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a partner for each picture out of the cells that fit its own; its own row where none does.
 
         fits: bool (K, K); sizes: (K,), what the chance of a cell with pictures is proportional to.
         """
         has_pictures = np.array([len(rows) > 0 for rows in self.members])
-        partner = present(batch.row, "rows of the batch").numpy().copy()
+        partner = require(batch.row, "rows of the batch").numpy().copy()
         for i, cell in enumerate(self.cells(batch.label, batch.group)):
             cells = np.flatnonzero(fits[cell] & has_pictures)
             if len(cells):
@@ -78,13 +78,13 @@ class DomainMix(Method):
 
     def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray:
         sizes = np.array([len(rows) for rows in self.members])
-        return self.drawn(batch, self.env_of[:, None] != self.env_of, sizes, rng)
+        return self.draw_partners(batch, self.env_of[:, None] != self.env_of, sizes, rng)
 
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         share = torch.from_numpy(rng.beta(self.options.alpha, self.options.alpha, len(batch)))
-        partners = present(batch.second, "partners of the batch")
-        alone = present(partners.row, "rows of the partners") == present(batch.row, "rows of the batch")
-        return interpolated(batch, share.masked_fill(alone, 1.0), self.table.classes)
+        partners = require(batch.second, "partners of the batch")
+        same_row = require(partners.row, "rows of the partners") == require(batch.row, "rows of the batch")
+        return interpolate(batch, share.masked_fill(same_row, 1.0), self.table.classes)
 
 
 class Lisa(DomainMix):
@@ -104,7 +104,7 @@ class Lisa(DomainMix):
         same_env = self.env_of[:, None] == self.env_of
         within_label = rng.random() < self.options.within_label
         fits = same_label & ~same_env if within_label else same_env & ~same_label
-        return self.drawn(batch, fits, np.ones(len(self.members)), rng)
+        return self.draw_partners(batch, fits, np.ones(len(self.members)), rng)
 
 
 def build(options: DomainMixOptions, context: Context) -> DomainMix:

@@ -33,9 +33,9 @@ class TrainInfills(Method):
 
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        made, _ = mix_rand(batch.images, boxes_around(batch.inside), batch.label, generator)
-        changed = torch.from_numpy(rng.random(len(batch)) < self.share) & batch.inside.flatten(1).any(1)
-        return replace(batch, images=torch.where(changed[:, None, None, None], made, batch.images))
+        infills, _ = mix_rand(batch.images, boxes_around(batch.inside), batch.label, generator)
+        mask = torch.from_numpy(rng.random(len(batch)) < self.share) & batch.inside.flatten(1).any(1)
+        return replace(batch, images=torch.where(mask[:, None, None, None], infills, batch.images))
 
 
 def boxes_around(inside: Tensor) -> Tensor:

@@ -71,14 +71,14 @@ def last_of(body: nn.Module, head: str) -> list[str]:
     holder = head.split(".")[0]
     children = list(body.named_children())
     children = children[: [name for name, _ in children].index(holder)]
-    prefix, after = "", [f"{holder}."]
+    prefix, beginnings = "", [f"{holder}."]
     while True:
         at = max(i for i, (_, child) in enumerate(children) if any(p.ndim > 1 for p in child.parameters()))
-        after += [f"{prefix}{name}." for name, _ in children[at + 1 :]]
+        beginnings += [f"{prefix}{name}." for name, _ in children[at + 1 :]]
         name, block = children[at]
         prefix += f"{name}."
         if type(block) not in SEQUENCES:
-            return [prefix, *after]
+            return [prefix, *beginnings]
         children = list(block.named_children())
 
 
@@ -93,8 +93,8 @@ def check(text: str) -> None:
     name, file = split(text)
     names = models.list_models(module=models)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or ["resnet50", "resnext50_32x4d"]
-        raise UsageError(f"unknown torchvision classifier {name!r}: there are {', '.join(near)} among {len(names)}")
+        matches = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or ["resnet50", "resnext50_32x4d"]
+        raise UsageError(f"unknown torchvision classifier {name!r}: there are {', '.join(matches)} among {len(names)}")
     if name in WITHOUT_LINEAR_HEAD:
         raise UsageError(f"torchvision:{name} ends in a convolution; choose a classifier with a linear last layer")
     if file is not None and file.suffix != SUFFIX:
@@ -136,19 +136,19 @@ def options(name: str, pretrained: bool) -> dict[str, bool]:
 def load(body: nn.Module, name: str, file: Path) -> None:
     """Load all but the head from a file, in place."""
     try:
-        found = load_file(file)
+        tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise InputError(f"weights {file}: not a readable {SUFFIX} file ({error}); write it again") from None
     head = f"{linear_head(body)[0]}."
-    ignored = (head, WITH_AUXILIARY_HEADS.get(name, head))
-    wanted = {k: v for k, v in body.state_dict().items() if not k.startswith(head)}
-    found = {k: v for k, v in found.items() if not k.startswith(ignored)}
-    counters = {k for k in wanted if k.endswith("num_batches_tracked")}  # old files lack them
-    wrong = sorted(k for k in (wanted.keys() | found.keys()) - counters
-                   if k not in wanted or k not in found or wanted[k].shape != found[k].shape)  # fmt: skip
+    prefixes = (head, WITH_AUXILIARY_HEADS.get(name, head))
+    expected = {k: v for k, v in body.state_dict().items() if not k.startswith(head)}
+    tensors = {k: v for k, v in tensors.items() if not k.startswith(prefixes)}
+    counters = {k for k in expected if k.endswith("num_batches_tracked")}  # old files lack them
+    wrong = sorted(k for k in (expected.keys() | tensors.keys()) - counters
+                   if k not in expected or k not in tensors or expected[k].shape != tensors[k].shape)  # fmt: skip
     if wrong:
         raise InputError(
             f"weights {file}: {len(wrong)} tensors do not fit torchvision's {name}, the first is {wrong[0]!r};"
             f" give weights of {name}"
         )
-    body.load_state_dict(found, strict=False)
+    body.load_state_dict(tensors, strict=False)

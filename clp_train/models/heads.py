@@ -68,13 +68,13 @@ class CausalNormHead(nn.Linear):
         total = torch.zeros(())
         columns = range(self.PARTS)
         parts = [x.chunk(self.PARTS, 1), self.weight.chunk(self.PARTS, 1)]
-        along = None if direction is None else direction.chunk(self.PARTS)
+        directions = None if direction is None else direction.chunk(self.PARTS)
         for k in columns:
-            own, weight = F.normalize(parts[0][k], dim=1), parts[1][k]
-            if along is not None:
-                unit = F.normalize(along[k], dim=0)
-                own = own - alpha * (own @ unit)[:, None] * unit
-            total = total + own @ (weight / (weight.norm(dim=1, keepdim=True) + self.GAMMA)).T
+            unit_features, weight = F.normalize(parts[0][k], dim=1), parts[1][k]
+            if directions is not None:
+                unit = F.normalize(directions[k], dim=0)
+                unit_features = unit_features - alpha * (unit_features @ unit)[:, None] * unit
+            total = total + unit_features @ (weight / (weight.norm(dim=1, keepdim=True) + self.GAMMA)).T
         return self.TAU / self.PARTS * total
 
 

@@ -23,9 +23,9 @@ def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Ten
     box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture.
     """
     whole = (0, 0, width, height)
-    found = [usable_strip(tuple(b), height, width) for b in box.tolist()]
-    strips = torch.tensor([strip or whole for strip in found], dtype=torch.int64).reshape(-1, 4)
-    return strips, torch.tensor([strip is not None for strip in found], dtype=torch.bool)
+    candidates = [usable_strip(tuple(b), height, width) for b in box.tolist()]
+    strips = torch.tensor([strip or whole for strip in candidates], dtype=torch.int64).reshape(-1, 4)
+    return strips, torch.tensor([strip is not None for strip in candidates], dtype=torch.bool)
 
 
 def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,7 @@ def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -
     return torch.where(ok, lots.argmax(1), torch.arange(n)), ok
 
 
-def tiled(images: Tensor, strips: Tensor) -> Tensor:
+def tile(images: Tensor, strips: Tensor) -> Tensor:
     """Return pictures (n, 3, H, W) that are covered with their strips, int64 (n, 4), laid from the origin."""
     n, _, height, width = images.shape
     x0, y0, x1, y1 = strips.T[..., None]  # each (n, 1)
@@ -61,7 +61,7 @@ def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Genera
     strips, usable = background_strips(box, height, width)
     partner, ok = choose_partners(label, usable, generator)
     keep = masks(box, height, width) | ~ok[:, None, None]
-    return torch.where(keep[:, None], images, tiled(images[partner], strips[partner])), ok
+    return torch.where(keep[:, None], images, tile(images[partner], strips[partner])), ok
 
 
 def fgsm(

@@ -15,18 +15,18 @@ def natural(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> n
 
 def balanced_by_class(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Every class equally often, with repeats."""
-    return evenly(label, rng)
+    return draw_evenly(label, rng)
 
 
 def balanced_by_group(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Every group equally often, with repeats."""
-    return evenly(group, rng)
+    return draw_evenly(group, rng)
 
 
-def evenly(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_evenly(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return len(part) rows drawn with replacement, so that each part, int64 (N,), is equally likely."""
-    _, where, counts = np.unique(part, return_inverse=True, return_counts=True)
-    return rng.choice(len(part), len(part), p=1 / (len(counts) * counts[where]))
+    _, place, counts = np.unique(part, return_inverse=True, return_counts=True)
+    return rng.choice(len(part), len(part), p=1 / (len(counts) * counts[place]))
 
 
 def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -35,16 +35,16 @@ def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) ->
     N rows in all, in as few batches as a pass over the pictures takes, int64 each. The pictures of a part come in
     random order, all of them before any comes again.
     """
-    _, where = np.unique(part, return_inverse=True)
-    turn = rng.permutation(where.max() + 1)[np.arange(len(part)) % (where.max() + 1)]
+    _, part_of = np.unique(part, return_inverse=True)
+    turn = rng.permutation(part_of.max() + 1)[np.arange(len(part)) % (part_of.max() + 1)]
     rows = np.empty(len(part), np.int64)
-    for p in range(where.max() + 1):
+    for p in range(part_of.max() + 1):
         places = np.flatnonzero(turn == p)
-        rows[places] = repeated(np.flatnonzero(where == p), len(places), rng)
+        rows[places] = repeat(np.flatnonzero(part_of == p), len(places), rng)
     return np.array_split(rows, -(-len(part) // batch_size))
 
 
-def repeated(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def repeat(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return so many of the rows, int64 (count,), in random order: all of them before any comes again."""
     passes = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate([rows[:0], *passes])[:count]

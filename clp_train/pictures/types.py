@@ -41,8 +41,8 @@ class BoxedPictures(Pictures):
 
     def followed_by(self, others: BoxedPictures) -> BoxedPictures:
         """Return these and then the others, in memory."""
-        both = zip(vars(self).values(), vars(others).values(), strict=True)
-        return BoxedPictures(*(torch.cat(pair) for pair in both))
+        columns = zip(vars(self).values(), vars(others).values(), strict=True)
+        return BoxedPictures(*(torch.cat(pair) for pair in columns))
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,15 @@ def read_method(name: str, method: str) -> dict[str, Any]:
 
 def load_preset(name: str) -> Preset:
     """Return a preset with what it extends; raises what `read_preset` raises."""
-    path, found = read_file(name)
-    base = found.get("extends")
-    settings, data = found.get("settings", {} if base else None), found.get("data", {})
-    methods = found.get("methods", {})
+    path, content = read_file(name)
+    base = content.get("extends")
+    settings, data = content.get("settings", {} if base else None), content.get("data", {})
+    methods = content.get("methods", {})
     if not isinstance(settings, dict):
         raise InputError(f"preset {path}: expected a table [settings] of key = value lines")
     if not isinstance(data, dict) or (data and not is_list_of_names(data.get("dataset"))):
         raise InputError(f'preset {path}: expected a table [data] with dataset = ["cifar10"], a list of names')
-    if not isinstance(methods, dict) or not all(isinstance(own, dict) for own in methods.values()):
+    if not isinstance(methods, dict) or not all(isinstance(table, dict) for table in methods.values()):
         raise InputError(f"preset {path}: expected tables [methods.NAME] of key = value lines")
     for method in methods:
         pick(METHODS, method, f"method of preset {path}")
@@ -67,13 +67,13 @@ def load_preset(name: str) -> Preset:
         return Preset(settings, data, methods)
     if base not in names() or "extends" in read_file(base)[1]:
         raise InputError(f"preset {path}: extends {base!r}; expected a shipped preset that extends none")
-    below = load_preset(base)
-    both = {
-        method: {key: value for key, value in below.methods.get(method, {}).items() if key not in settings}
+    base_preset = load_preset(base)
+    tables = {
+        method: {key: value for key, value in base_preset.methods.get(method, {}).items() if key not in settings}
         | methods.get(method, {})
-        for method in below.methods | methods
+        for method in base_preset.methods | methods
     }
-    return Preset(below.settings | settings, data or below.data, both)
+    return Preset(base_preset.settings | settings, data or base_preset.data, tables)
 
 
 def read_file(name: str) -> tuple[Path, dict[str, Any]]:
@@ -105,7 +105,7 @@ def check_shard(name: str, dataset: str, settings: Mapping[str, Any]) -> None:
     keys = [key for key in data if key != "dataset"]
     expected = [" or ".join(data["dataset"]), *(f"{key} {data[key]}" for key in keys)]
     actual = [dataset, *(f"{key} {settings.get(key)}" for key in keys)]
-    others = [other for other in names() if (own := load_preset(other).data) and fits(own, dataset, settings)]
+    others = [other for other in names() if (data_of_other := load_preset(other).data) and fits(data_of_other, dataset, settings)]
     remedy = f"take {' or '.join(others)}" if others else NO_PRESET
-    needed, shown = ", ".join(expected), ", ".join(actual)
-    raise UsageError(f"preset {name} needs a shard of {needed}; this one is of {shown}: {remedy}")
+    expected_text, actual_text = ", ".join(expected), ", ".join(actual)
+    raise UsageError(f"preset {name} needs a shard of {expected_text}; this one is of {actual_text}: {remedy}")

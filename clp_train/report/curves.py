@@ -25,24 +25,24 @@ def panels(result: dict[str, Any]) -> list[dict[str, Any]]:
     (position, text), and the position of the selected epoch or None.
     """
     history, selected = result["history"], result["selected"]
-    drawn = []
+    plots = []
     for title, series, share in PANELS:
-        found = {}
+        curves = {}
         for name, key in series:
             values = [(line["epoch"], line[key]) for line in history if line.get(key) is not None]
             if values:
-                found[name] = values
-        if found:
-            drawn.append(panel(title, found, share, len(history), selected and selected["epoch"]))
-    return drawn
+                curves[name] = values
+        if curves:
+            plots.append(panel(title, curves, share, len(history), selected and selected["epoch"]))
+    return plots
 
 
 def panel(
     title: str, series: dict[str, list[tuple[int, float]]], share: bool, epochs: int, selected: int | None
 ) -> dict[str, Any]:
     """Lay out one panel. series: name -> [(epoch, value)]; the axis of values has 0 on it, and ends at 1 for shares."""
-    known = [value for values in series.values() for _, value in values]
-    levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(min(known), max(known))
+    numbers = [value for values in series.values() for _, value in values]
+    levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(min(numbers), max(numbers))
 
     def text(value: float) -> str:
         return f"{100 * value:.1f} %" if share else f"{value:.4g}"
@@ -84,5 +84,5 @@ def epoch_ticks(epochs: int) -> list[int]:
     """Return round epochs in [1, epochs] and the first, none of them closer to it than half a step."""
     from matplotlib.ticker import MaxNLocator
 
-    found = [int(value) for value in MaxNLocator(5, integer=True).tick_values(1, epochs)]
-    return [1, *(e for e in found if 1 + (found[1] - found[0]) / 2 < e <= epochs)]
+    epochs_at = [int(value) for value in MaxNLocator(5, integer=True).tick_values(1, epochs)]
+    return [1, *(e for e in epochs_at if 1 + (epochs_at[1] - epochs_at[0]) / 2 < e <= epochs)]

@@ -40,7 +40,7 @@ def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:
         tiles=tiles(result),
         panels=panels(result),
         table=table_cells(result),
-        looks=[shown(look, result["class_names"]) for look in looks],
+        looks=[picture_entry(look, result["class_names"]) for look in looks],
         summary=looks_summary(looks),
         settings=settings(result),
     )
@@ -76,22 +76,22 @@ def tiles(result: Result) -> list[tuple[str, str, str]]:
     Of a data set with protocols: accuracy and mean precision of each.
     """
     snapshot = result["selected"] or result["last"]
-    when = f"{'selected' if result['selected'] else 'last'} epoch {snapshot['epoch']}"
+    moment = f"{'selected' if result['selected'] else 'last'} epoch {snapshot['epoch']}"
     protocols = {s: name for s, name in result.get("protocols", {}).items() if s in snapshot["metrics"]}
     if protocols:
         return [
-            (f"{name}, {what}", percent(snapshot["metrics"][split][key]), f"{split}, {when}")
+            (f"{name}, {measure}", percent(snapshot["metrics"][split][key]), f"{split}, {moment}")
             for split, name in protocols.items()
-            for what, key in (("accuracy", "average"), ("mean precision", "precision"))
+            for measure, key in (("accuracy", "average"), ("mean precision", "precision"))
         ]
     split = next((name for name in snapshot["metrics"] if name != "val"), "val")
     metrics = snapshot["metrics"][split]
-    of = f"{split}, {when}"
+    source = f"{split}, {moment}"
     worst = "worst group" if result["has_groups"] else "worst class"
     return [
-        (worst, percent(metrics["worst"]), of),
-        ("average", percent(metrics["average"]), of),
-        ("average, weighted as in training", percent(metrics["weighted_average"]), of),
+        (worst, percent(metrics["worst"]), source),
+        ("average", percent(metrics["average"]), source),
+        ("average, weighted as in training", percent(metrics["weighted_average"]), source),
     ]
 
 
@@ -138,15 +138,15 @@ def looks_summary(looks: Sequence[Look]) -> str:
     if not looks:
         return ""
     maps = torch.stack([look.cam for look in looks])
-    found = attention(maps, masks(torch.stack([look.box for look in looks]), *maps.shape[1:]))
+    summary = attention(maps, masks(torch.stack([look.box for look in looks]), *maps.shape[1:]))
     text = (
-        f"{found.maps} pictures: on average {percent(found.inside)} of the map lies in the box, which takes"
-        f" {percent(found.area)} of the picture; the maximum lies in it on {percent(found.pointing)}"
+        f"{summary.maps} pictures: on average {percent(summary.inside)} of the map lies in the box, which takes"
+        f" {percent(summary.area)} of the picture; the maximum lies in it on {percent(summary.pointing)}"
     )
-    return text + (f"; left out, zero throughout: {found.zero}" if found.zero else "")
+    return text + (f"; left out, zero throughout: {summary.zero}" if summary.zero else "")
 
 
-def shown(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
+def picture_entry(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
     """Return what the template shows of one picture."""
     image = look.image.permute(1, 2, 0).numpy()
     height, width = image.shape[:2]
@@ -154,7 +154,7 @@ def shown(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
     x0, y0, x1, y1 = look.box.tolist()
     return {
         "picture": data_uri(image),
-        "heat": data_uri(heated(image, look.cam.numpy())),
+        "heat": data_uri(heat_map(image, look.cam.numpy())),
         "width": width,
         "height": height,
         "box": {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
@@ -165,7 +165,7 @@ def shown(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def heated(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def heat_map(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     """Return uint8 (H, W, 3): the picture in dark grey under its map, coloured and opaque by the share of its maximum.
 
     image: uint8 (H, W, 3); cam: float (H, W) >= 0. For the eye only: a map's own maximum is its unit.

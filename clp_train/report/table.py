@@ -42,7 +42,7 @@ def accuracy_table(result: Result) -> Table:
     columns = []
     for title, snapshot in ((f"last ({result['last']['epoch']})", result["last"]), ("selected", selected)):
         for split, metrics in (snapshot or {"metrics": {}})["metrics"].items():
-            table.add_column(f"{called(split, result)}, {title}", justify="right")
+            table.add_column(f"{split_title(split, result)}, {title}", justify="right")
             columns.append(metrics)
     rows = part_rows(result, columns)
     for i, row in enumerate(rows):
@@ -55,7 +55,7 @@ def accuracy_table(result: Result) -> Table:
     return table
 
 
-def called(split: str, result: Result) -> str:
+def split_title(split: str, result: Result) -> str:
     """Return the name of a split in a report, with that of its protocol where it has one."""
     protocol = result.get("protocols", {}).get(split)
     return f"{split} = {protocol}" if protocol else split
@@ -77,24 +77,24 @@ def remarks(result: Result) -> list[str]:
     """Return what has to be said beside the accuracies: what the method was told of the noise, how large eq. (6) was,
     whose losses rose, the best by test.
     """
-    found = []
+    sentences = []
     if "noise" in METHODS[result["config"]["method"]].needs:
-        found.append("the method was told the share of wrong labels")
+        sentences.append("the method was told the share of wrong labels")
     lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
     if lines:
         share = sum(line["saliency_loss"] for line in lines) / max(sum(line["train_loss"] for line in lines), 1e-30)
-        found.append(f"saliency of training pictures, with its weight: {share:.1e} of their cross entropy")
+        sentences.append(f"saliency of training pictures, with its weight: {share:.1e} of their cross entropy")
     last = result["history"][-1] if result["history"] else {}
     if RIGHT_UP in last:
-        found.append(
+        sentences.append(
             f"in the last epoch the perturbation raised the losses of {percent(last[RIGHT_UP])} of the right labels,"
             f" {percent(last[WRONG_UP])} of the wrong ones"
         )
     best = result.get("best_on_test")
     if best is not None:
         test = next(m for split, m in best["metrics"].items() if split != "val")
-        found.append(
+        sentences.append(
             f"best on test: average {percent(test['average'])}, worst {percent(test['worst'])} (epoch {best['epoch']});"
             " chosen by test, so no honest figure"
         )
-    return found
+    return sentences

@@ -15,7 +15,7 @@ from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.stages import Stage, plan
 from clp_train.algorithm.step import StepRule
 from clp_train.algorithm.table import TrainTable
-from clp_train.backgrounds.networks import Fitting, learnt_backgrounds
+from clp_train.backgrounds.networks import Fitting, learn_backgrounds
 from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData, channel_statistics
 from clp_train.methods import build_method
@@ -57,11 +57,16 @@ def assemble(config: TrainConfig, data: RunData) -> Assembly:
 
     Raises SettingError for a run that the method or the data do not allow.
     """
-    if config.meta_batches.meta_batch_size and config.meta_batches.meta_batch_size > len(data.meta):
-        size = config.meta_batches.meta_batch_size
-        raise SettingError("meta_batch_size", size, f"the meta set holds {len(data.meta)} pictures")
+    check_meta_batch(config, len(data.meta))
     method = build_method(config.options, context_of(config, data))
     return assemble_with(method, config, data)
+
+
+def check_meta_batch(config: TrainConfig, pictures: int) -> None:
+    """Raise SettingError for a meta batch that is larger than a meta set of so many pictures."""
+    size = config.meta_batches.meta_batch_size
+    if size is not None and size > pictures:
+        raise SettingError("meta_batch_size", size, f"the meta set holds {pictures} pictures")
 
 
 def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembly:
@@ -75,7 +80,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     fitting = Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
 
     def backgrounds(watch: Watch = unwatched) -> Output:
-        return learnt_backgrounds(fitting, data.train, watch)
+        return learn_backgrounds(fitting, data.train, watch)
 
     return Assembly(config, data, method, start(), start, stages, step_rule(config), backgrounds)
 
@@ -124,12 +129,12 @@ def check_stages(stages: list[tuple[Stage, range]], method: Method, config: Trai
         pick(SAMPLERS, stage.sampler, "sampler")
     online = config.meta_batches.online
     if online != "none" and method.learned and FACTUAL not in method.meta_kinds:
-        why = f"{config.method} learns from meta originals alone"
-        raise SettingError("online", online, why, {"online": "none"})
+        reason = f"{config.method} learns from meta originals alone"
+        raise SettingError("online", online, reason, {"online": "none"})
     if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
-        why = "eq. (6) acts on the body; train all of it, or leave the term out"
-        raise SettingError("trainable", "head", why, {"saliency_lambda": 0})
+        reason = "eq. (6) acts on the body; train all of it, or leave the term out"
+        raise SettingError("trainable", "head", reason, {"saliency_lambda": 0})
     if online != "none":
         raise SettingError("online", online, "a frozen body's features are made once", {"online": "none"})

@@ -79,9 +79,9 @@ class Checkpoint:
             "spent": position.spent,
         }
         write_state(self.path, self.key, plain, tensors)
-        return self.told(position)
+        return self.describe(position)
 
-    def told(self, position: Position) -> str:
+    def describe(self, position: Position) -> str:
         """Return in words where the state of a position is."""
         return f"last state: {self.path}, step {position.step}"
 
@@ -101,8 +101,8 @@ class Checkpoint:
         losses = [StepLosses(*values) for values in plain["losses"]]
         spent = Spent(*plain["spent"])
         begun = plain.get("begun", bool(losses))  # older states were kept after a step or an epoch alone
-        at = Position(plain["step"], begun, losses, plain["history"], selected, best, spent)
-        return at, part("momentum")
+        position = Position(plain["step"], begun, losses, plain["history"], selected, best, spent)
+        return position, part("momentum")
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:

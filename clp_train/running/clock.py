@@ -24,7 +24,7 @@ class Clock:
         self.start = Spent(time.perf_counter() - before.seconds, time.process_time() - before.cpu_seconds)
 
     @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Leave out what is done within."""
         before = self.read()
         yield

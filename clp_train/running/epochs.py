@@ -18,7 +18,7 @@ def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics]
     at.history.append({"epoch": epoch, "lr": lr, **means(at.losses), **summary(metrics)})
     at.losses, at.begun = [], False
     if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
-        at.selected = Snapshot(epoch, copied(network), metrics)
+        at.selected = Snapshot(epoch, copy_state(network), metrics)
     test = first_test(metrics) if watch_test else None
     best = first_test(at.best.metrics) if at.best is not None else None
     if test is not None and (best is None or test.average > best.average):
@@ -37,11 +37,11 @@ def merit(metrics: dict[str, Metrics]) -> tuple[float, float]:
 
 def means(losses: list[StepLosses]) -> dict[str, float | None]:
     """Return each loss's mean over the steps that computed it; None for none."""
-    found = {}
+    averages = {}
     for name in ("train", "meta", "saliency"):
         values = [v for v in (getattr(part, name) for part in losses) if v is not None]
-        found[f"{name}_loss"] = sum(values) / len(values) if values else None
-    return found
+        averages[f"{name}_loss"] = sum(values) / len(values) if values else None
+    return averages
 
 
 def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
@@ -50,6 +50,6 @@ def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
     return {f"{split}_{key}": getattr(m, key) for split, m in metrics.items() for key in keys}
 
 
-def copied(network: nn.Module) -> dict[str, Tensor]:
+def copy_state(network: nn.Module) -> dict[str, Tensor]:
     """Return a copy of a network's parameters and buffers."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}

@@ -33,7 +33,7 @@ from clp_train.pictures.types import Batch, BoxedPictures, meta_of_kinds
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
-from clp_train.running.epochs import conclude_epoch, copied
+from clp_train.running.epochs import conclude_epoch, copy_state
 from clp_train.running.meta_batches import MetaStream
 
 
@@ -138,7 +138,7 @@ class Run:
             raise ValueError("a run without a checkpoint cannot be resumed")
         self.at, self.momentum = self.checkpoint.load(self.network, self.method)
         self.clock = Clock(self.at.spent)
-        self.saved = self.checkpoint.told(self.at)
+        self.saved = self.checkpoint.describe(self.at)
 
     def save(self) -> None:
         """Keep the full state, if there is a place for it."""
@@ -153,7 +153,7 @@ class Run:
             self.method.begin_stage(number, scores_of(self.network, self.data.train, originals_of(self.data)))
             restart(number, stage, self.assembly)
         self.method.enter(number, self.network)
-        untimed = self.clock.stopped() if self.config.run.trainable == "head" else contextlib.nullcontext()
+        untimed = self.clock.pause() if self.config.run.trainable == "head" else contextlib.nullcontext()
         with untimed:  # features of a body that never learns may lie in the cache
             self.part = part_of(stage, self.assembly)
         self.optimiser = build_optimiser(self.part.learner, heads(self.part.learner), self.config.sgd, stage.rate)
@@ -171,8 +171,8 @@ class Run:
 
     def scores(self) -> Scores:
         """Return what gives the scores of the stage under way."""
-        data, learnt = self.part.data, functools.partial(self.assembly.backgrounds, self.hooks.watch)
-        return scores_of(self.part.learner, data.train, originals_of(data), data.background, learnt)
+        data, learn = self.part.data, functools.partial(self.assembly.backgrounds, self.hooks.watch)
+        return scores_of(self.part.learner, data.train, originals_of(data), data.background, learn)
 
     def train_epoch(self, epoch: int, epochs: range) -> dict[str, Metrics]:
         """Do the steps of an epoch that are left; return its metrics. epochs: of the stage. Raises DivergedError."""
@@ -218,7 +218,7 @@ class Run:
 
     def result(self, metrics: dict[str, Metrics]) -> Trained:
         """Measure the selected network on every split, and return what the run leaves. metrics: of the last epoch."""
-        last, selected = Snapshot(self.config.run.epochs, copied(self.network), metrics), self.at.selected
+        last, selected = Snapshot(self.config.run.epochs, copy_state(self.network), metrics), self.at.selected
         if selected is not None:
             self.network.load_state_dict(selected.state)
             stage, epochs = self.assembly.stages[-1]
@@ -261,7 +261,7 @@ def epoch_steps(
     if batches is None or part.stage.stream != "train":
         batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
     for rows in batches[len(at.losses) :]:
-        batch = composed(part, rows, assembly, at.step)
+        batch = compose_batch(part, rows, assembly, at.step)
         due = method.learns(progress) and at.step % config.meta_step.meta_interval == 0
         meta = part.meta.batch(at.step, part.learner) if part.meta is not None and due else None
         at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
@@ -269,7 +269,7 @@ def epoch_steps(
         yield at.losses[-1]
 
 
-def composed(part: Part, rows: np.ndarray, assembly: Assembly, step: int) -> Batch:
+def compose_batch(part: Part, rows: np.ndarray, assembly: Assembly, step: int) -> Batch:
     """Return the batch of a step as the method wants it: with partners, mixed."""
     method, seed, transform = assembly.method, assembly.config.run.seed, assembly.config.batches.transform
     batch, rng = train_batch(part.stream, rows, step, seed, transform), rng_for(seed, step, "mix")

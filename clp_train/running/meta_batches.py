@@ -36,10 +36,10 @@ class MetaStream:
         generator = generator_for(self.seed, step, "meta transform")
         if self.settings.online == "none":
             return make_batch(self.meta, rows, generator, self.batches.transform)
-        stored = self.meta.take(torch.from_numpy(rows))
-        originals = stored.take((stored.kind == ORIGINAL).nonzero().squeeze(1))
-        made = online_factuals(originals, self.settings, generator_for(self.seed, step, "online"), network)
-        whole = stored.followed_by(made)
+        pictures = self.meta.take(torch.from_numpy(rows))
+        originals = pictures.take((pictures.kind == ORIGINAL).nonzero().squeeze(1))
+        factuals = online_factuals(originals, self.settings, generator_for(self.seed, step, "online"), network)
+        whole = pictures.followed_by(factuals)
         return make_batch(whole, np.arange(len(whole)), generator, self.batches.transform)
 
 
@@ -49,14 +49,14 @@ def online_factuals(
     """Return a factual of each original whose background can be replaced; uint8 as they came."""
     if not len(originals):
         return originals
-    images, made = originals.images, torch.ones(len(originals), dtype=torch.bool)
+    images, mask = originals.images, torch.ones(len(originals), dtype=torch.bool)
     if settings.online == "mix-rand":
-        images, made = mix_rand(images, originals.box, originals.label, generator)
+        images, mask = mix_rand(images, originals.box, originals.label, generator)
     else:
-        attacked = fgsm(
+        pixels = fgsm(
             network, as_input(images), originals.box, originals.label, settings.online_epsilon, True, generator
         )
-        images = (attacked * 255).round().to(torch.uint8)
+        images = (pixels * 255).round().to(torch.uint8)
     kind = torch.full_like(originals.kind, FACTUAL)
     columns = vars(originals) | {"images": images, "kind": kind}
-    return BoxedPictures(*(values[made] for values in columns.values()))
+    return BoxedPictures(*(values[mask] for values in columns.values()))

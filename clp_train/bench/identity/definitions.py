@@ -61,14 +61,14 @@ class Scope:
 
 def parameters(args: ast.arguments) -> list[ast.arg]:
     """Return all parameters of a function in order."""
-    return [one for one in (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg) if one]
+    return [parameter for parameter in (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg) if parameter]
 
 
 def parameters_of(names: Names, place: Own) -> list[str] | None:
     """Return the names of what a function or the constructor of a class takes, None where that is not known."""
     match names.unit(place).lines:
         case [ast.FunctionDef(args=args)]:
-            return [one.arg for one in parameters(args)]
+            return [parameter.arg for parameter in parameters(args)]
         case [ast.ClassDef() as kind]:
             return constructor_of(names, place.module, kind)
     return None
@@ -83,9 +83,9 @@ def constructor_of(names: Names, module: str, kind: ast.ClassDef) -> list[str] |
     fields = [target.id for target in targets if isinstance(target, ast.Name)]
     inherited: list[str] = []
     for base in kind.bases:
-        found = names.lookup(module, base.id) if isinstance(base, ast.Name) else []
-        above = [parameters_of(names, place) or [] for place in found if isinstance(place, Own)]
-        inherited += [name for one in above for name in one]
+        places = names.lookup(module, base.id) if isinstance(base, ast.Name) else []
+        parameter_lists = [parameters_of(names, place) or [] for place in places if isinstance(place, Own)]
+        inherited += [name for one in parameter_lists for name in one]
     return list(dict.fromkeys([*inherited, *fields])) or None
 
 
@@ -93,10 +93,10 @@ def with_module(entry: ast.expr, room: str) -> tuple[ast.expr, str]:
     """Return a line of the registry of methods with its module's whole name, and that name."""
     if not isinstance(entry, ast.Call):
         return entry, ""
-    given = [*entry.args[:1], *(one.value for one in entry.keywords if one.arg == "module")][0]
-    name = whole_name(ast.literal_eval(given), room)
-    args = [ast.Constant(name) if value is given else value for value in entry.args]
-    keywords = [ast.keyword(one.arg, ast.Constant(name)) if one.value is given else one for one in entry.keywords]
+    module = [*entry.args[:1], *(keyword.value for keyword in entry.keywords if keyword.arg == "module")][0]
+    name = whole_name(ast.literal_eval(module), room)
+    args = [ast.Constant(name) if value is module else value for value in entry.args]
+    keywords = [ast.keyword(keyword.arg, ast.Constant(name)) if keyword.value is module else keyword for keyword in entry.keywords]
     return ast.Call(entry.func, args, keywords), name
 
 

@@ -55,7 +55,7 @@ class Code:
     root: Path
     rules: Rules
     names: Names = field(init=False)
-    seen: dict[tuple[Own, str], Written] = field(default_factory=dict)
+    cache: dict[tuple[Own, str], Written] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = Names(self.root, self.rules.packages)
@@ -69,34 +69,34 @@ class Code:
         module = whole_name(method, self.rules.registry.partition(":")[0]) if method else ""
         if method and module not in self.names.modules:
             raise LookupError(f"no module {module}; mend the constant that names the registry of methods")
-        for one in (*self.rules.written, *filter(None, [self.rules.registry if method else ""])):
-            self.names.definition(one)
+        for name in (*self.rules.written, *filter(None, [self.rules.registry if method else ""])):
+            self.names.definition(name)
         starts = [self.names.definition(root) for root in roots]
-        reached = self.reached(starts, module)
-        return hashlib.sha256("\n".join(Numbered(reached).lines(starts)).encode()).hexdigest()
+        definitions = self.reach(starts, module)
+        return hashlib.sha256("\n".join(Numbered(definitions).lines(starts)).encode()).hexdigest()
 
-    def reached(self, starts: Iterable[Own], method: str) -> dict[Own, Written]:
+    def reach(self, starts: Iterable[Own], method: str) -> dict[Own, Written]:
         """Return all definitions that some reach, and themselves, as written."""
-        found: dict[Own, Written] = {}
+        definitions: dict[Own, Written] = {}
         waiting = list(starts)
         while waiting:
             place = waiting.pop()._replace(place=0)
-            if place not in found:
-                found[place] = self.written(place, method)
-                waiting += [token[1] for token in found[place].tokens if token[0] == "ref"]
+            if place not in definitions:
+                definitions[place] = self.written(place, method)
+                waiting += [token[1] for token in definitions[place].tokens if token[0] == "ref"]
                 if EFFECTS in self.names.modules[place.module].units:
                     waiting.append(Own(place.module, EFFECTS))
-        return found
+        return definitions
 
     def written(self, place: Own, method: str) -> Written:
         """Return one definition as written; only the registry of methods hangs on the method."""
         key = place, method if f"{place.module}:{place.name}" == self.rules.registry else ""
-        if key not in self.seen:
-            self.seen[key] = packed(Writer(self.names, self.rules, place, key[1]).written())
-        return self.seen[key]
+        if key not in self.cache:
+            self.cache[key] = join_texts(Writer(self.names, self.rules, place, key[1]).written())
+        return self.cache[key]
 
 
-def packed(written: Written) -> Written:
+def join_texts(written: Written) -> Written:
     """Join neighbouring texts of a definition to one."""
     tokens: list[tuple[Any, ...]] = []
     texts: list[str] = []
@@ -115,16 +115,16 @@ class Numbered:
     """Definitions and members by number, in the order in which they come."""
 
     def __init__(self, reached: dict[Own, Written]) -> None:
-        self.reached = reached
+        self.reach = reached
         self.places: dict[Own, int] = {}
         self.members: dict[str, int] = {}
-        self.escaped = set().union(*(one.escapes for one in reached.values()))
-        tokens = {place: one.tokens for place, one in reached.items()}
+        self.escaped = set().union(*(definition.escapes for definition in reached.values()))
+        tokens = {place: definition.tokens for place, definition in reached.items()}
         self.keywords = {token[1] for part in tokens.values() for token in part if token[0] == "keyword"}
-        ours = set().union(*(one.members for one in reached.values()))
-        ours |= {token[1] for place, part in tokens.items() for token in part if self.may_be_keyword(place, token)}
-        literal = set(FOREIGN).union(*(one.literal for one in reached.values()))
-        self.ours = {name for name in ours - literal if not (name.startswith("__") and name.endswith("__"))}
+        own_names = set().union(*(definition.members for definition in reached.values()))
+        own_names |= {token[1] for place, part in tokens.items() for token in part if self.may_be_keyword(place, token)}
+        literal = set(FOREIGN).union(*(definition.literal for definition in reached.values()))
+        self.own_names = {name for name in own_names - literal if not (name.startswith("__") and name.endswith("__"))}
 
     def may_be_keyword(self, place: Own, token: tuple[Any, ...]) -> bool:
         """Tell whether a token of a definition is a parameter that a call of an unknown function may name."""
@@ -134,16 +134,16 @@ class Numbered:
         """Yield what the digest is made of."""
         for place in starts:
             yield self.place(place)
-        done = 0
-        while done < len(self.places):
-            place = list(self.places)[done]
-            yield f"definition {done}"
+        count = 0
+        while count < len(self.places):
+            place = list(self.places)[count]
+            yield f"definition {count}"
             yield from self.of_definition(place)
-            done += 1
+            count += 1
 
     def of_definition(self, place: Own) -> Iterator[str]:
         """Yield the lines of one definition, and say what else its module does when it is imported."""
-        for token in self.reached[place].tokens:
+        for token in self.reach[place].tokens:
             if token[0] == "ref":
                 yield self.place(token[1])
             elif token[0] in ("member", "keyword"):
@@ -153,7 +153,7 @@ class Numbered:
             elif self.may_be_keyword(place, token):
                 yield self.member(token[1])
         effects = Own(place.module, EFFECTS)
-        if effects in self.reached:
+        if effects in self.reach:
             yield self.place(effects)
 
     def place(self, place: Own) -> str:
@@ -162,4 +162,4 @@ class Numbered:
 
     def member(self, name: str) -> str:
         """Return the number of a name that is ours, other names as they are."""
-        return f"member {self.members.setdefault(name, len(self.members))}" if name in self.ours else f"name {name}"
+        return f"member {self.members.setdefault(name, len(self.members))}" if name in self.own_names else f"name {name}"

@@ -74,8 +74,8 @@ class Names:
         self.packages, self.modules = tuple(packages), {}
         for path in (path for package in packages for path in sorted((root / package).rglob("*.py"))):
             parts = path.relative_to(root).with_suffix("").parts
-            name, own = ".".join(part for part in parts if part != "__init__"), parts[-1] == "__init__"
-            self.modules[name] = module_of(path.read_text("utf-8"), name if own else name.rpartition(".")[0])
+            name, is_package = ".".join(part for part in parts if part != "__init__"), parts[-1] == "__init__"
+            self.modules[name] = module_of(path.read_text("utf-8"), name if is_package else name.rpartition(".")[0])
         self.folders = {name.rsplit(".", n)[0] for name in self.modules for n in range(1, name.count(".") + 1)}
 
     def unit(self, place: Own) -> Unit:
@@ -86,54 +86,54 @@ class Names:
         """Tell whether a dotted name is that of a module or a package of the tree."""
         return module in self.modules or module in self.folders
 
-    def lookup(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
+    def lookup(self, module: str, name: str, trail: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
         """Return what a name of one of our modules stands for; nothing for a name that it does not have."""
-        there = self.modules.get(module, Module())
-        found: list[Place] = []
-        if name in there.units:
-            unit = there.units[name]
-            found.append(Own(module, unit.names[0], unit.names.index(name)))
-        if (module, name) not in seen:
-            for target in there.imports.get(name, ()):
-                found += self.places(target, seen | {(module, name)})
+        entry = self.modules.get(module, Module())
+        places: list[Place] = []
+        if name in entry.units:
+            unit = entry.units[name]
+            places.append(Own(module, unit.names[0], unit.names.index(name)))
+        if (module, name) not in trail:
+            for target in entry.imports.get(name, ()):
+                places += self.places(target, trail | {(module, name)})
         below = f"{module}.{name}"
-        return list(dict.fromkeys(found)) or ([Whole(below)] if self.is_ours(below) else [])
+        return list(dict.fromkeys(places)) or ([Whole(below)] if self.is_ours(below) else [])
 
-    def places(self, target: Target, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
+    def places(self, target: Target, trail: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
         """Return what an import leads to, through modules that pass it on."""
         if target.module.partition(".")[0] not in self.packages:
             return [Outside(".".join(filter(None, target)))]
         if not target.name:
             return [Whole(target.module)]
-        return self.lookup(target.module, target.name, seen) or [Outside(target.name)]
+        return self.lookup(target.module, target.name, trail) or [Outside(target.name)]
 
     def chain(self, places: Iterable[Place], attributes: list[str]) -> list[tuple[Place, list[str]]]:
         """Follow attributes from module to module; return each place with the attributes that are left."""
-        found: list[tuple[Place, list[str]]] = []
+        ends: list[tuple[Place, list[str]]] = []
         for place in places:
             if isinstance(place, Outside):
-                found.append((Outside(".".join([place.path, *attributes])), []))
+                ends.append((Outside(".".join([place.path, *attributes])), []))
             elif isinstance(place, Whole) and attributes:
-                further = self.lookup(place.module, attributes[0]) or [Outside(attributes[0])]
-                found += self.chain(further, attributes[1:])
+                onward = self.lookup(place.module, attributes[0]) or [Outside(attributes[0])]
+                ends += self.chain(onward, attributes[1:])
             else:
-                found.append((place, attributes))
-        return found
+                ends.append((place, attributes))
+        return ends
 
     def named(self, text: str) -> tuple[Place, str] | None:
         """Return what a text "our.module" or "our.module:rest" names, and the rest that is no name of the module."""
         module, _, rest = text.partition(":")
         if "." not in module or not self.is_ours(module):
             return None
-        found = self.lookup(module, rest) if rest else []
-        return (found[0], "") if found else (Whole(module), rest)
+        places = self.lookup(module, rest) if rest else []
+        return (places[0], "") if places else (Whole(module), rest)
 
     def definition(self, text: str) -> Own:
         """Return the definition "module:name". Raises LookupError where there is none."""
-        found = self.named(text)
-        if found is None or not isinstance(found[0], Own):
+        reference = self.named(text)
+        if reference is None or not isinstance(reference[0], Own):
             raise LookupError(f"no definition {text}; mend the constant that names it")
-        return found[0]
+        return reference[0]
 
 
 @lru_cache(maxsize=4096)
@@ -142,12 +142,12 @@ def module_of(text: str, package: str) -> Module:
     module, effects = Module(package), Unit([EFFECTS])
     for line in (part for whole in ast.parse(text).body for part in split(whole)):
         names = []
-        for name, target in bound(line, package):
+        for name, target in bindings(line, package):
             if target is not None:
                 module.imports.setdefault(name, []).append(target)
             elif name not in names:
                 names.append(name)
-        names += [name for name in filled(line) if name in module.units and name not in names]
+        names += [name for name in changed_names(line) if name in module.units and name not in names]
         if names:
             join(module, names).lines.append(line)
         elif does_something(line):
@@ -159,9 +159,9 @@ def module_of(text: str, package: str) -> Module:
 
 def join(module: Module, names: list[str]) -> Unit:
     """Return the one definition of some names, made of those that they were part of."""
-    there = list({id(module.units[name]): module.units[name] for name in names if name in module.units}.values())
-    unit = there[0] if there else Unit([])
-    for other in there[1:]:
+    units = list({id(module.units[name]): module.units[name] for name in names if name in module.units}.values())
+    unit = units[0] if units else Unit([])
+    for other in units[1:]:
         unit.names += other.names
         unit.lines += other.lines
     unit.names += [name for name in names if name not in unit.names]
@@ -190,7 +190,7 @@ def does_something(line: ast.stmt) -> bool:
     return True
 
 
-def filled(line: ast.stmt) -> Iterator[str]:
+def changed_names(line: ast.stmt) -> Iterator[str]:
     """Yield the names of objects that a line changes: X of `X[1] = 2` and of `X.y = 2`."""
     for node in ast.walk(line):
         if isinstance(node, (ast.Subscript, ast.Attribute)) and not isinstance(node.ctx, ast.Load):
@@ -201,21 +201,21 @@ def filled(line: ast.stmt) -> Iterator[str]:
                 yield base.id
 
 
-def bound(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | None]]:
+def bindings(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | None]]:
     """Yield the names that a node binds in its own scope, imported ones with what they are."""
     match node:
         case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
             yield name, None
         case ast.Import(names):
-            for one in names:
+            for alias in names:
                 yield (
-                    one.asname or one.name.partition(".")[0],
-                    Target(one.name if one.asname else one.name.split(".")[0]),
+                    alias.asname or alias.name.partition(".")[0],
+                    Target(alias.name if alias.asname else alias.name.split(".")[0]),
                 )
         case ast.ImportFrom(module, names, level):
             start = package.rsplit(".", level - 1)[0] if level else ""
-            for one in names:
-                yield one.asname or one.name, Target(".".join(filter(None, (start, module))), one.name)
+            for alias in names:
+                yield alias.asname or alias.name, Target(".".join(filter(None, (start, module))), alias.name)
         case ast.Lambda():
             return
         case _ if isinstance(node, COMPREHENSIONS):
@@ -225,7 +225,7 @@ def bound(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | None
         case _:
             yield from ((name, None) for name in own_names(node))
             for child in ast.iter_child_nodes(node):
-                yield from bound(child, package)
+                yield from bindings(child, package)
 
 
 def own_names(node: ast.AST) -> list[str]:

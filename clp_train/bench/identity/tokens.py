@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from clp_train.bench.identity.definitions import Rules, Scope, Written, parameters, parameters_of, with_module
-from clp_train.bench.identity.names import Names, Outside, Own, Place, bound
+from clp_train.bench.identity.names import Names, Outside, Own, Place, bindings
 from clp_train.bench.identity.words import Words
 
 LINKED = ("functools.partial", "dataclasses.replace", "types.SimpleNamespace", "collections.namedtuple")
@@ -43,8 +43,8 @@ class Writer(Words, ast.NodeVisitor):
             for key, value in zip(content.keys, content.values, strict=True)
             if key
         ]
-        own = sorted((ast.unparse(key), key, value) for key, value, module in entries if module == self.method)
-        return [ast.Constant("registry"), *(part for _, *line in own for part in line)]
+        lines = sorted((ast.unparse(key), key, value) for key, value, module in entries if module == self.method)
+        return [ast.Constant("registry"), *(part for _, *line in lines for part in line)]
 
     def visit_all(self, nodes: Iterable[ast.AST]) -> None:
         """Write nodes down one by one."""
@@ -72,7 +72,7 @@ class Writer(Words, ast.NodeVisitor):
         if not self.chain(node):
             self.visit(node.value)
             self.say(".")
-            self.member(node.attr, defined=isinstance(node.ctx, ast.Store))
+            self.member(node.attr, is_definition=isinstance(node.ctx, ast.Store))
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
@@ -82,12 +82,12 @@ class Writer(Words, ast.NodeVisitor):
 
     def text(self, text: str) -> None:
         """Write a text down: what it names, if that is ours; nothing of what it says if it is an error's."""
-        named = self.names.named(text)
+        reference = self.names.named(text)
         if self.raising:
             self.say("text")
-        elif named is not None:
-            self.refer(named[0])
-            self.say(repr(named[1]))
+        elif reference is not None:
+            self.refer(reference[0])
+            self.say(repr(reference[1]))
         else:
             self.say(repr(text))
             if text.isidentifier():
@@ -162,26 +162,26 @@ class Writer(Words, ast.NodeVisitor):
         args, keywords = node.args, node.keywords
         if isinstance(callee, Own) and callee == self.documented():
             args = [*args[:1], *args[2:]]
-            keywords = [one for one in keywords if one.arg not in self.rules.documentation]
+            keywords = [keyword for keyword in keywords if keyword.arg not in self.rules.documentation]
         if isinstance(callee, Outside) and callee.path == "functools.partial" and args:
             callee = self.callee(args[0]) or callee
         self.say(str(len(args)))
         self.visit_all(args)
-        for one in keywords:
-            self.keyword(callee, one)
+        for keyword in keywords:
+            self.keyword(callee, keyword)
         self.say("end")
 
     def keyword(self, callee: Place | None, node: ast.keyword) -> None:
         """Write a keyword and its value down: by its place among the parameters of what is known to be called."""
-        known = parameters_of(self.names, callee) if isinstance(callee, Own) else None
+        parameters = parameters_of(self.names, callee) if isinstance(callee, Own) else None
         self.say("key")
         if node.arg is None:
             self.say("**")
-        elif known is not None and node.arg in known:
-            self.say(f"parameter {known.index(node.arg)}")
-        elif known is not None or (isinstance(callee, Outside) and callee.path not in LINKED):
+        elif parameters is not None and node.arg in parameters:
+            self.say(f"parameter {parameters.index(node.arg)}")
+        elif parameters is not None or (isinstance(callee, Outside) and callee.path not in LINKED):
             self.say(f"keyword {node.arg}")
-            if known is not None:
+            if parameters is not None:
                 self.found.literal.add(node.arg)
         else:
             self.found.tokens.append(("keyword", node.arg))
@@ -207,15 +207,15 @@ class Writer(Words, ast.NodeVisitor):
         for value in args.kw_defaults:
             self.say("none") if value is None else self.visit(value)
         package = self.names.modules[self.place.module].package
-        inner = [pair for node in body for pair in bound(node, package)]
-        names = [one.arg for one in parameters(args)]
+        inner = [pair for node in body for pair in bindings(node, package)]
+        names = [parameter.arg for parameter in parameters(args)]
         with self.within(Scope(self.scope, [*((name, None) for name in names), *inner])):
             for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
-                found = getattr(args, kind)
+                group = getattr(args, kind)
                 self.say(kind)
-                for one in found if isinstance(found, list) else filter(None, [found]):
-                    self.name(one.arg)
-                    self.found.tokens.append(("parameter", one.arg, not at_top))
+                for parameter in group if isinstance(group, list) else filter(None, [group]):
+                    self.name(parameter.arg)
+                    self.found.tokens.append(("parameter", parameter.arg, not at_top))
             self.say("body")
             self.visit_all(body)
             self.say("end")
@@ -229,7 +229,7 @@ class Writer(Words, ast.NodeVisitor):
         self.say("body")
         package = self.names.modules[self.place.module].package
         before, self.known = self.known, self.known or self.is_known(node)
-        with self.within(Scope(self.scope, [pair for line in node.body for pair in bound(line, package)], True)):
+        with self.within(Scope(self.scope, [pair for line in node.body for pair in bindings(line, package)], True)):
             self.visit_all(node.body)
         self.known = before
         self.say("end")
@@ -239,7 +239,7 @@ class Writer(Words, ast.NodeVisitor):
         first, *others = node.generators
         self.say(type(node).__name__)
         self.visit(first.iter)
-        names = [pair for one in node.generators for pair in bound(one.target)]
+        names = [pair for generator in node.generators for pair in bindings(generator.target)]
         with self.within(Scope(self.scope, names)):
             self.visit_all([first.target, *first.ifs, *others])
             self.visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])

@@ -28,10 +28,10 @@ class Words:
         """Write texts down."""
         self.found.tokens += [(text,) for text in texts]
 
-    def member(self, name: str, defined: bool = False) -> None:
+    def member(self, name: str, is_definition: bool = False) -> None:
         """Write the name of a member down. defined: here, so it is ours unless it is known elsewhere."""
         self.found.tokens.append(("member", name))
-        if defined:
+        if is_definition:
             (self.found.literal if self.known else self.found.members).add(name)
 
     def refer(self, place: Place, escapes: bool = True) -> None:
@@ -45,9 +45,9 @@ class Words:
         else:
             self.say("module")
             for door in self.rules.doors:
-                for behind in self.names.lookup(place.module, door):
+                for target in self.names.lookup(place.module, door):
                     self.say(f"door {door}")
-                    self.refer(behind)
+                    self.refer(target)
 
     def places(self, name: str) -> list[Place] | Scope:
         """Return what a name stands for here: places, or the scope that it is local to."""
@@ -67,24 +67,24 @@ class Words:
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
             node = node.value
-        found = self.places(node.id) if isinstance(node, ast.Name) else []
-        return [] if isinstance(found, Scope) else self.names.chain(found, attributes)
+        places = self.places(node.id) if isinstance(node, ast.Name) else []
+        return [] if isinstance(places, Scope) else self.names.chain(places, attributes)
 
     def callee(self, node: ast.AST) -> Place | None:
         """Return what an expression that is called is, None where that is not known."""
-        found = self.chain(node)
-        return found[0][0] if len(found) == 1 and not found[0][1] else None
+        ends = self.chain(node)
+        return ends[0][0] if len(ends) == 1 and not ends[0][1] else None
 
     def name(self, name: str, escapes: bool = True) -> None:
         """Write a plain name down."""
-        found = self.places(name)
-        if not isinstance(found, Scope):
-            for place in found:
+        meaning = self.places(name)
+        if not isinstance(meaning, Scope):
+            for place in meaning:
                 self.refer(place, escapes)
-        elif found.is_class:
-            self.member(name, defined=True)
+        elif meaning.is_class:
+            self.member(name, is_definition=True)
         else:
-            self.say(f"local {self.numbers.setdefault((found, name), len(self.numbers))}")
+            self.say(f"local {self.numbers.setdefault((meaning, name), len(self.numbers))}")
 
     def bound(self, name: str | None) -> None:
         """Write down a name that a node binds, None for none."""
@@ -109,11 +109,11 @@ class Words:
             base = base.value
         place = self.callee(base)
         if isinstance(place, Own):
-            above, lines = Words(self.names, self.rules, place), self.names.unit(place).lines
-            return any(isinstance(line, ast.ClassDef) and above.is_known(line) for line in lines)
+            words, lines = Words(self.names, self.rules, place), self.names.unit(place).lines
+            return any(isinstance(line, ast.ClassDef) and words.is_known(line) for line in lines)
         return not (isinstance(place, Outside) and (place.path in HARMLESS or place.path.endswith(ERRORS)))
 
     def documented(self) -> Own | None:
         """Return the function that declares a setting, None if the tree has none."""
-        found = self.names.named(self.rules.documented)
-        return found[0] if found is not None and isinstance(found[0], Own) else None
+        reference = self.names.named(self.rules.documented)
+        return reference[0] if reference is not None and isinstance(reference[0], Own) else None

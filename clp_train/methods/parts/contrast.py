@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clp_train.pictures.samplers import repeated
+from clp_train.pictures.samplers import repeat
 
 PARTS = 4
 """Of a set of pictures: anchors, positives, negatives, negatives of the positives."""
@@ -43,32 +43,32 @@ class ContrastSets:
         self.others_right = {c: np.flatnonzero(right & (label != c)) for c in classes}
         self.firsts = np.flatnonzero(right) if right.any() else np.arange(len(label))
 
-    def drawn(self, first: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    def draw_set(self, first: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return the set of a first anchor: rows (4, size), the parts in the order of `PARTS`.
 
         A row comes twice in a part only where its pool has fewer than `size`.
         """
         c = self.label[first]
-        anchors = np.append(first, sample(without(self.right[c], first), size - 1, rng))
-        positives = sample(without(self.wrong[c], first, self.right[c]), size, rng)
-        hard = filled(self.taken_for[c], self.others_right[c], self.others[c])
+        anchors = np.append(first, sample(exclude(self.right[c], first), size - 1, rng))
+        positives = sample(exclude(self.wrong[c], first, self.right[c]), size, rng)
+        hard = first_nonempty(self.taken_for[c], self.others_right[c], self.others[c])
         guess = self.predicted[positives[0]]
-        easy = hard if guess == c else filled(self.right.get(guess, hard[:0]), self.others[c])
+        easy = hard if guess == c else first_nonempty(self.right.get(guess, hard[:0]), self.others[c])
         return np.stack([anchors, positives, sample(hard, size, rng), sample(easy, size, rng)])
 
     def epoch(self, sets: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return so many sets, (sets, 4, size): every picture that can be a first anchor once before any is again."""
-        return np.stack([self.drawn(first, size, rng) for first in repeated(self.firsts, sets, rng)])
+        return np.stack([self.draw_set(first, size, rng) for first in repeat(self.firsts, sets, rng)])
 
 
-def filled(*pools: np.ndarray) -> np.ndarray:
+def first_nonempty(*pools: np.ndarray) -> np.ndarray:
     """Return the first pool that is not empty."""
     return next(pool for pool in pools if len(pool))
 
 
-def without(pool: np.ndarray, row: int, *more: np.ndarray) -> np.ndarray:
+def exclude(pool: np.ndarray, row: int, *more: np.ndarray) -> np.ndarray:
     """Return the first pool that holds another row, without this one; the row alone where none does."""
-    return filled(*(rows[rows != row] for rows in (pool, *more)), np.array([row]))
+    return first_nonempty(*(rows[rows != row] for rows in (pool, *more)), np.array([row]))
 
 
 def sample(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -12,16 +12,16 @@ from torch import Tensor
 
 def part_means(values: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of each part that is there, (P,) or (P, A), and its pictures, (P,). values: (n,) or (n, A)."""
-    _, where, counts = part.unique(return_inverse=True, return_counts=True)
+    _, place, counts = part.unique(return_inverse=True, return_counts=True)
     counts = counts.to(values)
-    sums = values.new_zeros(len(counts), *values.shape[1:]).index_add(0, where, values)
+    sums = values.new_zeros(len(counts), *values.shape[1:]).index_add(0, place, values)
     return sums / counts.view(-1, *[1] * (values.dim() - 1)), counts
 
 
 def even_weights(part: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return n / (P n_p) for each picture, (n,): so weighted, a mean over pictures is one over the parts there."""
-    _, where, counts = part.unique(return_inverse=True, return_counts=True)
-    return len(part) / (len(counts) * counts[where].to(dtype))
+    _, place, counts = part.unique(return_inverse=True, return_counts=True)
+    return len(part) / (len(counts) * counts[place].to(dtype))
 
 
 def scale_slopes(logits: Tensor, label: Tensor) -> Tensor:
@@ -39,13 +39,13 @@ def invariance(logits: Tensor, label: Tensor, env: Tensor, halves: bool = False)
     slopes = scale_slopes(logits, label)
     if not halves:
         return part_means(slopes, env)[0].square().mean()
-    present, where, counts = env.unique(return_inverse=True, return_counts=True)
-    order = where.argsort(stable=True)
+    environments, environment, counts = env.unique(return_inverse=True, return_counts=True)
+    order = environment.argsort(stable=True)
     place = torch.empty_like(order)  # the how-manieth of its environment a picture is
-    place[order] = torch.arange(len(env), device=env.device) - (counts.cumsum(0) - counts)[where[order]]
-    half = 2 * where + place % 2
-    sums = slopes.new_zeros(2 * len(present)).index_add(0, half, slopes)
-    sizes = torch.bincount(half, minlength=2 * len(present)).clamp(min=1)
+    place[order] = torch.arange(len(env), device=env.device) - (counts.cumsum(0) - counts)[environment[order]]
+    half = 2 * environment + place % 2
+    sums = slopes.new_zeros(2 * len(environments)).index_add(0, half, slopes)
+    sizes = torch.bincount(half, minlength=2 * len(environments)).clamp(min=1)
     return (sums / sizes).view(-1, 2).prod(1).mean()
 
 
@@ -64,10 +64,10 @@ def feature_variance(features: Tensor, env: Tensor) -> Tensor:
     2021.
     """
     means, counts = part_means(features, env)
-    where = env.unique(return_inverse=True)[1]
-    squares, _ = part_means((features - means[where]).square().mean(1), env)
-    several = counts > 1
-    return (squares * counts / (counts - 1).clamp(min=1))[several].sum() / several.sum().clamp(min=1)
+    place = env.unique(return_inverse=True)[1]
+    squares, _ = part_means((features - means[place]).square().mean(1), env)
+    has_variance = counts > 1
+    return (squares * counts / (counts - 1).clamp(min=1))[has_variance].sum() / has_variance.sum().clamp(min=1)
 
 
 def alignment(features: Tensor, env: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def alignment(features: Tensor, env: Tensor) -> Tensor:
     """
     means, counts = part_means(features, env)
     centred = features - means[env.unique(return_inverse=True)[1]]
-    several = [centred[env == e] for e, n in zip(env.unique(), counts, strict=True) if n > 1]
-    covariances = [part.T @ part / (len(part) - 1) for part in several]
+    parts = [centred[env == e] for e, n in zip(env.unique(), counts, strict=True) if n > 1]
+    covariances = [part.T @ part / (len(part) - 1) for part in parts]
     terms = [torch.stack(values) for values in (list(means), covariances) if len(values) > 1]
     return sum((2 * values.var(0).mean() for values in terms), features.new_zeros(()))

@@ -31,23 +31,23 @@ def pairs_of(meta: BoxedPictures) -> Pairs:
     return Pairs(meta.take(originals[order[place]]), meta.take(counterfactuals))
 
 
-def blended(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
+def blend(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
     """Each pixel is share of the original's and the rest of the counterfactual's, rounded."""
     wide = share.view(-1, 1, 1, 1)
     mixed = wide * pairs.originals.images + (1 - wide) * pairs.counterfactuals.images
     return mixed.round().to(torch.uint8)
 
 
-def revealed(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
+def reveal(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
     """That share of the box's columns shows the original, from its left or its right edge, to the nearest column."""
     x0, _, x1, _ = pairs.originals.box.T
     width = x1 - x0
     columns = (share * width).round().long()
-    left = torch.rand(share.shape, generator=generator) < 0.5
-    start = torch.where(left, x0, x1 - columns)[:, None]
+    from_left = torch.rand(share.shape, generator=generator) < 0.5
+    start = torch.where(from_left, x0, x1 - columns)[:, None]
     xs = torch.arange(pairs.originals.images.shape[3])
     original = (xs >= start) & (xs < start + columns[:, None])  # (P, W)
     return torch.where(original[:, None, None], pairs.originals.images, pairs.counterfactuals.images)
 
 
-SOURCES = {"blend": blended, "reveal": revealed}
+SOURCES = {"blend": blend, "reveal": reveal}

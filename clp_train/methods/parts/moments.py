@@ -45,17 +45,17 @@ class Moments:
         (1 - r) Sigma + r S' + r (1 - r) (mu - mu')(mu - mu')^T.
         """
         features = features.detach().to(self.mean)
-        classes, where, counts = label.unique(return_inverse=True, return_counts=True)
-        mean = torch.zeros_like(self.mean[classes]).index_add_(0, where, features) / counts[:, None]
-        centred, shift = features - mean[where], mean - self.mean[classes]
+        classes, place, counts = label.unique(return_inverse=True, return_counts=True)
+        mean = torch.zeros_like(self.mean[classes]).index_add_(0, place, features) / counts[:, None]
+        centred, shift = features - mean[place], mean - self.mean[classes]
         share = counts / (self.count[classes] + counts)
         if self.covariance.dim() == 2:
             r = share[:, None]
-            spread = torch.zeros_like(mean).index_add_(0, where, centred.square()) / counts[:, None]
+            spread = torch.zeros_like(mean).index_add_(0, place, centred.square()) / counts[:, None]
             self.covariance[classes] = (1 - r) * self.covariance[classes] + r * spread + r * (1 - r) * shift.square()
         else:
             for k, c in enumerate(classes.tolist()):
-                r, part = share[k].item(), centred[where == k]
+                r, part = share[k].item(), centred[place == k]
                 spread = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
                 spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
         self.mean[classes] += share[:, None] * shift
@@ -85,7 +85,7 @@ def isda_delta(
     the share of each class's covariance in that of class c, None for each class its own. With graphs to weight and
     covariance. Pictures of a class have the same row, so nothing of n x C x A numbers is made.
     """
-    classes, where = label.unique(return_inverse=True)
+    classes, place = label.unique(return_inverse=True)
     if mixing is None:
         spread = covariance[classes]
     else:
@@ -98,4 +98,4 @@ def isda_delta(
     else:
         gaps = (weight - w for w in at_label.unbind())  # (C, A) each
         form = torch.stack([((gap @ s) * gap).sum(1) for gap, s in zip(gaps, spread.unbind(), strict=True)])
-    return strength / 2 * form[where]
+    return strength / 2 * form[place]

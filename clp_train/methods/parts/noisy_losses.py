@@ -13,7 +13,7 @@ from torch import Tensor
 LOG_ZERO = math.log(1e-4)  # what the authors of APL take for log 0 of a label that is not the own one
 
 
-def own(values: Tensor, label: Tensor) -> Tensor:
+def at_label(values: Tensor, label: Tensor) -> Tensor:
     """Return each row's entry at its label: (n, C), (n,) -> (n,)."""
     return values.gather(1, label[:, None]).squeeze(1)
 
@@ -21,7 +21,7 @@ def own(values: Tensor, label: Tensor) -> Tensor:
 def normalised_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """NCE: log p_y / sum_k log p_k, in [0, 1]. Source: Ma et al. 2020, their eq. for the normalised cross entropy."""
     log_p = logits.log_softmax(1)
-    return own(log_p, label) / log_p.sum(1)
+    return at_label(log_p, label) / log_p.sum(1)
 
 
 def normalised_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
@@ -33,12 +33,12 @@ def normalised_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
     # where p rounds to 1 the slope of (1 - p)^gamma would be infinite for gamma < 1
     others = (1 - log_p.exp()).clamp(min=torch.finfo(logits.dtype).eps)
     focal = others**gamma * log_p
-    return own(focal, label) / focal.sum(1)
+    return at_label(focal, label) / focal.sum(1)
 
 
 def mean_absolute_error(logits: Tensor, label: Tensor) -> Tensor:
     """MAE: 1 - p_y, in [0, 1], half of the L1 distance to the one-hot label. Source: Ma et al. 2020."""
-    return -own(logits.log_softmax(1), label).expm1()
+    return -at_label(logits.log_softmax(1), label).expm1()
 
 
 def reverse_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
@@ -58,10 +58,10 @@ def symmetric_divergence(logits: Tensor, others: Tensor) -> Tensor:
     return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1)
 
 
-def smallest(losses: Tensor, count: int) -> Tensor:
+def mean_of_smallest(losses: Tensor, count: int) -> Tensor:
     """Return 1 / count at the `count` smallest of losses (n,), the first of equal ones, and 0 elsewhere: (n,)."""
-    picked = losses.detach().argsort(stable=True)[:count]
-    return torch.zeros_like(losses).index_fill_(0, picked, 1 / count)
+    rows = losses.detach().argsort(stable=True)[:count]
+    return torch.zeros_like(losses).index_fill_(0, rows, 1 / count)
 
 
 def corrected_cross_entropy(logits: Tensor, label: Tensor, transition: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def corrected_cross_entropy(logits: Tensor, label: Tensor, transition: Tensor) -
     return -(logits.log_softmax(1) + log_t.T[label]).logsumexp(1)
 
 
-def estimated_transition(probabilities: Tensor, label: Tensor, classes: int) -> Tensor:
+def estimate_transition(probabilities: Tensor, label: Tensor, classes: int) -> Tensor:
     """Return T-hat, (C, C): row k is the mean of the probabilities, (n, C), of clean pictures of class k.
 
     label: int64 (n,), clean, every class at least once. Source: Hendrycks et al. 2018.

@@ -7,8 +7,8 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def present(value: Value | None, what: str) -> Value:
+def require(value: Value | None, name: str) -> Value:
     """Return a value that is not None. Raises ValueError for None, which says what is missing."""
     if value is None:
-        raise ValueError(f"{what}: missing here")
+        raise ValueError(f"{name}: missing here")
     return value

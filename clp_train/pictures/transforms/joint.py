@@ -70,7 +70,7 @@ def centres(n: int) -> Tensor:
     return (torch.arange(n, dtype=torch.float64) + 0.5) / n
 
 
-def reflected(i: Tensor, n: int) -> Tensor:
+def reflect(i: Tensor, n: int) -> Tensor:
     """Fold indices from (-n, 2n - 1) into [0, n) as reflection padding does, the edge not repeated."""
     return (n - 1) - ((n - 1) - i.abs()).abs()
 
@@ -85,6 +85,6 @@ def pad_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) ->
     ys = torch.arange(height) + torch.randint(-(height // 8), height // 8 + 1, (n, 1), generator=generator)
     xs = torch.arange(width) + torch.randint(-(width // 8), width // 8 + 1, (n, 1), generator=generator)
     xs = torch.where(torch.rand((n, 1), generator=generator) < 0.5, xs.flip(1), xs)
-    at = (torch.arange(n)[:, None, None], reflected(ys, height)[:, :, None], reflected(xs, width)[:, None, :])
+    pixels = (torch.arange(n)[:, None, None], reflect(ys, height)[:, :, None], reflect(xs, width)[:, None, :])
     channels = torch.arange(3)[:, None, None]
-    return images[at[0][:, None], channels, at[1][:, None], at[2][:, None]], inside[at]
+    return images[pixels[0][:, None], channels, pixels[1][:, None], pixels[2][:, None]], inside[pixels]

@@ -34,7 +34,7 @@ Pair = tuple[Image.Image, Image.Image]
 """A picture, RGB, and its mask, L with 0 and 255."""
 
 
-def moved(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) -> Pair:
+def warp(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) -> Pair:
     """Return both through x_in = a x + b y + c, y_in = d x + e y + f; what comes from nowhere is grey background."""
     picture, mask = pair
     return (
@@ -43,16 +43,16 @@ def moved(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) -
     )
 
 
-def shear(pair: Pair, draw: Draw, along: int) -> Pair:
+def shear(pair: Pair, draw: Draw, axis: int) -> Pair:
     """Shear by up to 0.3 along an axis, bicubic; the first row, or column, stays."""
     amount = draw.sign * SHEAR * draw.level / LEVELS
-    return moved(pair, (1, amount, 0, 0, 1, 0) if along == 0 else (1, 0, 0, amount, 1, 0), Image.Resampling.BICUBIC)
+    return warp(pair, (1, amount, 0, 0, 1, 0) if axis == 0 else (1, 0, 0, amount, 1, 0), Image.Resampling.BICUBIC)
 
 
-def shift(pair: Pair, draw: Draw, along: int) -> Pair:
+def shift(pair: Pair, draw: Draw, axis: int) -> Pair:
     """Shift by up to 150 / 331 of a side."""
-    amount = draw.sign * SHIFT * draw.level / LEVELS * pair[0].size[along]
-    return moved(pair, (1, 0, amount, 0, 1, 0) if along == 0 else (1, 0, 0, 0, 1, amount), Image.Resampling.NEAREST)
+    amount = draw.sign * SHIFT * draw.level / LEVELS * pair[0].size[axis]
+    return warp(pair, (1, 0, amount, 0, 1, 0) if axis == 0 else (1, 0, 0, 0, 1, amount), Image.Resampling.NEAREST)
 
 
 def rotate(pair: Pair, draw: Draw) -> Pair:
@@ -98,7 +98,7 @@ OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
 def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return pictures and masks after their operations. images: uint8 (n, 3, H, W); inside: bool (n, H, W)."""
     n, names = len(images), tuple(OPERATIONS)
-    applied, which = rng.random((n, 2)) < 0.5, rng.integers(len(names), size=(n, 2))
+    applied, operations = rng.random((n, 2)) < 0.5, rng.integers(len(names), size=(n, 2))
     levels, signs = rng.integers(1, LEVELS + 1, (n, 2)), rng.choice([-1, 1], (n, 2))
     places = rng.random((n, 2, 2))
     images, inside = images.clone(), inside.clone()
@@ -106,7 +106,7 @@ def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tu
         pair = Image.fromarray(images[i].permute(1, 2, 0).contiguous().cpu().numpy()), mask_of(inside[i])
         for k in applied[i].nonzero()[0]:
             draw = Draw(int(levels[i, k]), int(signs[i, k]), tuple(places[i, k]))
-            pair = OPERATIONS[names[which[i, k]]](pair, draw)
+            pair = OPERATIONS[names[operations[i, k]]](pair, draw)
         picture, mask = (torch.from_numpy(np.array(part)) for part in pair)
         images[i], inside[i] = picture.permute(2, 0, 1), mask > 0
     return images, inside

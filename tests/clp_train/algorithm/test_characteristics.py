@@ -70,4 +70,4 @@ def test_class_means_start_undecided_and_follow_the_batch():
 def test_standardised_columns_and_a_constant_one():
     g = torch.tensor([[1.0, 5.0], [3.0, 5.0], [5.0, 5.0]])
     root = math.sqrt(1.5)
-    torch.testing.assert_close(c.standardised(g), torch.tensor([[-root, 0.0], [0.0, 0.0], [root, 0.0]]))
+    torch.testing.assert_close(c.standardise(g), torch.tensor([[-root, 0.0], [0.0, 0.0], [root, 0.0]]))

@@ -16,15 +16,15 @@ SPLITS = ("train", "meta")
 def test_due_over_steps_and_splits(on, interval, weight):
     term = SaliencyTerm(SaliencySettings(saliency_on=on, saliency_interval=interval), weight)
     for split in SPLITS:
-        found = [step for step in range(11) if term.due(split, step)]
+        found = [step for step in range(11) if term.is_due(split, step)]
         acts = weight > 0 and on in ("both", split)
         assert found == (list(range(0, 11, interval)) if acts else [])
 
 
 def test_the_methods_weight_counts_and_not_the_settings():
     """A method without the term has weight 0, whatever the settings of the run say."""
-    assert not SaliencyTerm(SaliencySettings(saliency_lambda=0.7), 0.0).due("train", 0)
-    assert SaliencyTerm(SaliencySettings(saliency_lambda=0.0), 0.7).due("train", 0)
+    assert not SaliencyTerm(SaliencySettings(saliency_lambda=0.7), 0.0).is_due("train", 0)
+    assert SaliencyTerm(SaliencySettings(saliency_lambda=0.0), 0.7).is_due("train", 0)
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clp_train.algorithm.losses import DivergedError
 from clp_train.backgrounds import networks
-from clp_train.backgrounds.networks import Fitting, halves_of, learnt_backgrounds
+from clp_train.backgrounds.networks import Fitting, halves_of, learn_backgrounds
 from clp_train.models import build_model
 from clp_train.models.parts import Output
 from clp_train.pictures.types import BoxedPictures
@@ -59,7 +59,7 @@ def test_who_judges_has_not_seen_and_who_learns_sees_each_once_an_epoch():
             epochs.append((name, epoch))
             yield epoch
 
-    found = learnt_backgrounds(fitting(start), numbered_pictures(), watch)
+    found = learn_backgrounds(fitting(start), numbered_pictures(), watch)
     assert not found.features.any(), "judged by the network that has not learnt it"
     first, second = (network.seen for network in made)
     assert torch.equal(first + second, torch.full((60,), 3.0))
@@ -78,7 +78,7 @@ def test_the_object_is_hidden_from_both():
 
     pictures = numbered_pictures()
     pictures.images[:, :, :, 3] = 200
-    learnt_backgrounds(fitting(Looking, epochs=1), pictures)
+    learn_backgrounds(fitting(Looking, epochs=1), pictures)
     assert sum(map(len, shown)) == 120
     assert all(torch.all(images[:, :, :, 3] == 128 / 255) for images in shown)
 
@@ -92,7 +92,7 @@ def test_the_epoch_that_foretells_best_is_taken(monkeypatch, good):
         return Output(torch.from_numpy(rows)[:, None].float(), own)
 
     monkeypatch.setattr(networks, "judge", judge)
-    found = learnt_backgrounds(fitting(Counting, epochs=5), numbered_pictures())
+    found = learn_backgrounds(fitting(Counting, epochs=5), numbered_pictures())
     assert torch.equal(found.features.squeeze(1), torch.arange(60.0)), "in the order of the pictures"
     assert torch.equal(found.logits, 5.0 * F.one_hot(LABEL, 3))
 
@@ -110,7 +110,7 @@ def test_a_network_learns_the_places_and_is_no_surer_than_it_may_be():
         return build_model("resnet8", 2, [0.5] * 3, [0.2] * 3, generator())
 
     how = fitting(start, epochs=6, batch_size=10, lr=0.02)
-    first, again = (learnt_backgrounds(how, pictures) for _ in range(2))
+    first, again = (learn_backgrounds(how, pictures) for _ in range(2))
     assert torch.equal(first.logits, again.logits), "the same settings, the same bytes"
     best = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
     assert best - 0.1 < F.cross_entropy(first.logits, label) < 0.55 < np.log(2)
@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_is_named():
             return Output(out.features, out.logits * float("nan"))
 
     with pytest.raises(DivergedError, match="loss of pictures without their objects is nan on samples"):
-        learnt_backgrounds(fitting(Bad), numbered_pictures())
+        learn_backgrounds(fitting(Bad), numbered_pictures())
 
 
 @pytest.mark.parametrize("seed", range(20))

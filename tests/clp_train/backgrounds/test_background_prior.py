@@ -10,7 +10,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import meta_losses
 from clp_train.algorithm.method import BACKGROUND
-from clp_train.backgrounds.prior import DECAYS, FOLDS, background_log_prior, fitted, folds, never_zero
+from clp_train.backgrounds.prior import DECAYS, FOLDS, background_log_prior, fit_logistic, folds, never_zero
 from clp_train.config import make_config
 from clp_train.evaluating.outputs import score, score_backgrounds, scores_of, without_object
 from clp_train.loading.data import channel_statistics
@@ -87,7 +87,7 @@ def test_folds_hold_every_class_and_every_picture_once(seed):
 def test_the_fit_is_where_the_slope_is_zero(decay):
     g = generator()
     x, label = torch.randn(80, 5, generator=g), torch.randint(3, (80,), generator=g)
-    weight, bias = (values.double().requires_grad_() for values in fitted(x, label, 3, decay))
+    weight, bias = (values.double().requires_grad_() for values in fit_logistic(x, label, 3, decay))
     loss = torch.nn.functional.cross_entropy(x.double() @ weight.T + bias, label) + decay / 2 * weight.square().sum()
     for slope in torch.autograd.grad(loss, (weight, bias)):
         assert slope.abs().max() < 1e-3

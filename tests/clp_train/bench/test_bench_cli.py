@@ -105,7 +105,10 @@ def test_dry_run_and_errors(tmp_path):
         assert refused.exit_code == 2
         assert message in refused.stderr
     refused = CliRunner().invoke(bench, ["table1"])
-    assert (refused.exit_code, "unknown table 'table1': choose one of" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "unknown table 'table1': did you mean table8? choose one of" in refused.stderr) == (
+        2,
+        True,
+    )
 
 
 def test_a_failed_run_is_named_and_the_rest_is_written(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from clp_aug.contract.errors import UsageError
-from clp_train.bench.figures import DRAWINGS, dots, lines, per_class, raised, write_figure
+from clp_train.bench.figures import DRAWINGS, dots, lines, per_class, raised_losses, write_figure
 from clp_train.bench.scores import cells
 from clp_train.bench.spec import Column, Row, Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
@@ -101,7 +101,7 @@ def test_classes_from_the_rarest():
 
 def test_raised_losses_over_the_epochs():
     drawn = axes()
-    raised(drawn, TABLE, "a", {}, RESULTS)
+    raised_losses(drawn, TABLE, "a", {}, RESULTS)
     assert [line.get_label() for line in drawn.lines] == ["CLP, right labels", "CLP, wrong labels"]
     assert drawn.lines[0].get_ydata() == pytest.approx([55, 70])
     assert drawn.lines[1].get_ydata() == pytest.approx([20, 10])

@@ -10,7 +10,7 @@ from scipy import stats
 from clp_aug.contract.errors import InputError
 from clp_train.bench.scores import Cost, best_other, cells, check_splits, costs, holm
 from clp_train.bench.spec import Column, Row, Table
-from clp_train.bench.write import shown
+from clp_train.bench.write import cell_text
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
 ROWS = {"ce": Row("CE", "erm"), "la": Row("LA", "logit-adjust", quoted={"a": 20.0}), "clp": Row("CLP", "clp")}
@@ -75,8 +75,8 @@ def test_a_mark_says_which_is_better(measure, gain, mark):
     cell = cells(table, results, "last")["clp"]["a"]
     assert cell.p < 0.05
     assert cell.better == (gain > 0)
-    assert shown(cell).endswith(mark)
-    assert not shown(replace(cell, p=0.06)).endswith(mark)
+    assert cell_text(cell).endswith(mark)
+    assert not cell_text(replace(cell, p=0.06)).endswith(mark)
 
 
 def test_no_other_no_test():

@@ -9,9 +9,8 @@ import pytest
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train.bench.figures import DRAWINGS
 from clp_train.bench.spec import MEASURES, SCALES, Column, Row, Table, names, read_table
-from clp_train.config import make_config
 from clp_train.methods import METHODS
-from clp_train.presets import read_method, read_preset
+from tests.clp_train.door.calling import config_called
 
 GOOD = """
 title = "T"
@@ -47,15 +46,18 @@ def test_what_is_read(tmp_path):
 
 
 MESSAGES = {
-    "method": (('method = "clp"', 'method = "clap"'), "unknown method of row clp 'clap': choose one of"),
-    "key": (("measure =", "measures ="), "unknown key of b 'measures': choose one of"),
+    "method": (
+        ('method = "clp"', 'method = "clap"'),
+        "unknown method of row clp 'clap': did you mean clp? choose one of ace, ala, apl, ",
+    ),
+    "key": (("measure =", "measures ="), "unknown key of b 'measures': did you mean measure? choose one of"),
     "measure": (('"worst"', '"best"'), "unknown measure of column b 'best': choose one of accuracy, average, error"),
     "shared": (('shared = "a"', 'shared = "c"'), "unknown shared column of b 'c': choose one of a, b"),
     "shared twice": (('shared = "a"', 'shared = "b"'), "column b shares the runs of b, which has none of its own"),
     "no scale": (("[columns.a.cpu]", "[columns.c.cpu]"), "c: no title; add a line title = ..."),
     "quoted": (("{ a = 90.5 }", "{ z = 90.5 }"), "unknown quoted column of row clp 'z': choose one of a, b"),
     "quoted text": (("{ a = 90.5 }", '{ a = "x" }'), "row clp: quoted a = 'x'; expected a number in percent"),
-    "type": (('title = "CLP"', "title = 3"), "clp: title = 3; expected text"),
+    "type": (('title = "CLP"', "title = 3"), "clp: title = 3; expected a name"),
     "list": (('augment = ["--dataset", "demo"]', 'augment = "demo"'), "a.cpu: augment = 'demo'; expected a list of"),
     "no title": (('title = "T"', ""), "t: no title; add a line title = ..."),
     "nothing": ((GOOD, 'title = "T"'), "no columns or no rows: expected tables"),
@@ -74,7 +76,7 @@ def test_one_line_for_each_problem(tmp_path, what):
 
 
 def test_unknown_names_list_the_tables(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown table 'table9': choose one of .*table2"):
+    with pytest.raises(UsageError, match=r"unknown table 'table9': did you mean table8\? choose one of .*table2"):
         read_table("table9")
     with pytest.raises(InputError, match=r"none.toml \(No such file or directory\)"):
         read_table(str(tmp_path / "none.toml"))
@@ -90,23 +92,11 @@ def test_shipped_tables_name_methods_and_settings_that_exist(name, tmp_path):
             how = getattr(column, scale)
             for row in table.rows.values():
                 if how is not None:
-                    check_arguments(row.method, (*how.train, *row.train, *row.own))
+                    own = (*how.train, *row.train, *row.own)  # presets and settings must be valid for the method
+                    assert config_called("--meta", "x.h5", "--method", row.method, *own).method == row.method
     assert {row.method for row in table.rows.values()} <= set(METHODS)
     assert all(0 <= value <= 100 for row in table.rows.values() for value in row.quoted.values())
     assert all(row.reference or row.quoted or name.startswith(("fig", "table4")) for row in table.rows.values())
-
-
-def check_arguments(method, arguments):
-    """As the command line would: presets and settings must be valid for the method."""
-    given, sets, preset = {"meta": "x.h5", "method": method}, [], {}
-    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
-        if option == "--preset":
-            preset = read_preset(value) | read_method(value, method)
-        elif option == "--set":
-            sets.append(value)
-        else:
-            sets.append(f"{option[2:].replace('-', '_')}={value}")
-    make_config(preset, given, texts=sets)
 
 
 def test_the_table_of_the_documentation(tmp_path):

@@ -286,10 +286,10 @@ def test_a_constant_that_names_nothing_is_told(copy):
 def test_every_module_is_reached_or_known_not_to_be():
     code = Code(ROOT, RULES)
     room = RULES.registry.partition(":")[0]
-    found = set(code.reached(map(code.names.definition, SHARD), ""))
+    found = set(code.reach(map(code.names.definition, SHARD), ""))
     for module in {entry.module for entry in METHODS.values()}:
         whole = module if module.startswith(room) else f"{room}.{module}"
-        found |= set(code.reached(map(code.names.definition, RUN), whole))
+        found |= set(code.reach(map(code.names.definition, RUN), whole))
         assert (whole, "build") in {place[:2] for place in found}
     reached = {place.module for place in found}
     lacking = {name for name, module in code.names.modules.items() if module.units} - reached

@@ -10,12 +10,12 @@ from clp_train import cli
 from clp_train.methods import METHODS
 from clp_train.methods.listing import COLUMNS, NEEDS, by_family, methods_table, row
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_page_of_the_docs_is_the_table():
     page = (ROOT / "docs" / "methods.md").read_text()
-    assert page == methods_table(markdown=True) + "\n", "run: clp-train --list-methods --markdown > docs/methods.md"
+    assert page == methods_table(markdown=True) + "\n", "run: make docs"
 
 
 def test_the_readme_names_methods_that_there_are_and_the_page_with_all_of_them():

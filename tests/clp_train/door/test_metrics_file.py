@@ -25,7 +25,8 @@ def run_with_metrics(config, loaded, kill_at=None, resume=False):
         if f"epoch {len(history)}" == kill_at:
             raise Killed
 
-    return train(config, loaded, on_step, on_epoch, runs.checkpoint_of(config, loaded), resume)
+    checkpoint = runs.checkpoint_of(config.folder, config.as_json(), loaded)
+    return train(config, loaded, on_step, on_epoch, checkpoint, resume)
 
 
 def test_metrics_are_a_line_an_epoch_killed_or_not(loaded, demo_shard, tmp_path):

@@ -3,11 +3,14 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from clp_aug import cli as augment_cli
 from clp_train import cli
-from clp_train.config import make_config
-from clp_train.next_command import attacked_shard, other_method
-from clp_train.presets import read_method, read_preset
+from clp_train.config import option_names, settings_of
+from clp_train.methods import METHODS
+from clp_train.next_command import LEFT_OUT, attacked_shard, other_method
+from tests.clp_train.door.calling import config_called
 
 
 def parsed(command, line):
@@ -16,25 +19,66 @@ def parsed(command, line):
     return {name: value for name, value in command.make_context(words[0], words[1:]).params.items() if value}
 
 
+def following(arguments):
+    """Return the configuration of a command line, the command that its run would end with, and that one's."""
+    params = parsed(cli.train, f"clp-train {arguments}")
+    given = {name: value for name, value in params.items() if name in option_names()}
+    ours = config_called(*shlex.split(arguments))
+    line = other_method(given, params.get("texts", ()), ours.data.meta, ours.method)
+    assert line.startswith("clp-train ")
+    return ours, line, config_called(*shlex.split(line)[1:])
+
+
 def test_all_else_is_alike():
-    given = {"meta": Path("a b.h5"), "method": "clp", "root": Path("p"), "epochs": 4, "out": Path("runs/x"), "seed": 3}
-    texts = ("meta_step=lagged", "leave_out=2", "method=clp", "lr=0.5")
-    line = other_method(given, "cifar-lt-cpu", texts, "clp")
-    assert line.startswith("clp-train --meta 'a b.h5' --method erm --preset cifar-lt-cpu --root p --epochs 4 --seed 3")
-    found = parsed(cli.train, line)
-    preset, pairs = found.pop("preset"), found.pop("settings")
-    theirs = make_config(read_preset(preset), read_method(preset, "erm"), found, texts=pairs)
-    ours = make_config(read_preset(preset), read_method(preset, "clp"), given, texts=texts)
-    alike = ("meta", "root", "epochs", "seed", "lr", "meta_step", "model", "schedule", "preset")
-    assert all(getattr(theirs, name) == getattr(ours, name) for name in alike)
+    ours, line, theirs = following(
+        "--meta 'a b.h5' --preset cifar-lt-cpu --root p --epochs 4 --out runs/x --seed 3 --saliency-interval 2"
+        " --set meta_step=lagged --omega-lr 1e-3 --set leave_out=2 --set method=clp --set lr=0.5 --set limit=none"
+    )
+    assert line == (
+        "clp-train --meta 'a b.h5' --method erm --preset cifar-lt-cpu --root p --epochs 4 --seed 3"
+        " --set lr=0.5 --set limit=none"
+    )
     assert theirs.method == "erm"
-    assert theirs.out is None, "a folder of its own"
-    assert "leave_out" not in line, "ERM has no such setting"
+    assert theirs.run.out is None, "a folder of its own"
+    record = ours.as_json() | {"method": "erm", "out": None, "meta_step": "exact", "saliency_interval": 5}
+    assert theirs.as_json() == record | {"options": {}}, "ERM has no meta step, no saliency and no leave_out"
+
+
+GIVEN = (
+    "--meta x.h5",
+    "--meta 'a b/x.h5' --root 'pictures of mine' --cache '$c' --limit 40",
+    "--meta x.h5 --preset glt-cpu --batch-size 20 --schedule steps --set first_drop=0.5",
+    "--meta x.h5 --set trainable=head --set head_lr=0.01 --set watch_test=true --export --out r",
+    "--meta x.h5 --set export=true --set seed=4 --set limit=none --set head_lr=none --weight-decay 1e-05",
+)
+
+
+@pytest.mark.parametrize("given", GIVEN)
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_accepted_when_it_is_pasted(method, given):
+    own = "".join(
+        f" --set {name}={value}"
+        for name, value in {"omega_lr": 0.01, "meta_batch_size": "none", "online": "mix-rand"}.items()
+        if name in settings_of(method)
+    )
+    ours, line, theirs = following(f"{given} --method {method}{own}")
+    assert theirs.method != ours.method
+    kept = ours.flat().keys() & settings_of(theirs.method).keys() - {"omega_lr", *LEFT_OUT}
+    assert {name: theirs.flat()[name] for name in kept} == {name: ours.flat()[name] for name in kept}
+    assert not {"export", "out"} & parsed(cli.train, line).keys()
+
+
+def test_it_has_only_settings_that_the_next_method_takes():
+    given = {"saliency_lambda": 0.5, "omega_lr": 0.1, "meta_batch_size": 3, "meta_delta": "paper", "lr": 0.1}
+    texts = ("online=fgsm", "online_epsilon=0.2", "meta_step=lagged", "omega_form=bounded", "momentum=0.5")
+    line = other_method(given, texts, Path("x.h5"), "clp")
+    assert line == "clp-train --meta x.h5 --method erm --lr 0.1 --set momentum=0.5"
 
 
 def test_erm_is_followed_by_another():
-    assert other_method({"meta": Path("x.h5")}, None, (), "erm").startswith("clp-train --meta x.h5 --method ")
-    assert "--method erm" not in other_method({"meta": Path("x.h5")}, None, (), "erm")
+    line = other_method({"meta": Path("x.h5")}, (), Path("x.h5"), "erm")
+    assert line.startswith("clp-train --meta x.h5 --method ")
+    assert "--method erm" not in line
 
 
 def test_a_shard_of_the_same_pictures_for_an_attack():

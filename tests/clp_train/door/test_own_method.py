@@ -13,15 +13,21 @@ from torch.nn import functional as F
 from clp_train import methods
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.clp import MetaLp
-from clp_train.models import build_model
-from clp_train.pictures.types import Batch
-from tests.clp_train.builders import config_of, load, train
+from clp_train.models.parts import heads
+from tests.clp_train.builders import (
+    batch_of,
+    config_of,
+    context_of,
+    generator,
+    load,
+    network_of,
+    step,
+    table_of,
+    train,
+)
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
-LABELS = torch.arange(12) % 3
+TEXT = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text("utf-8")
 
 
 def test_the_shown_method_trains(demo_shard, monkeypatch):
@@ -54,20 +60,11 @@ class SmallMetaLp(Small, MetaLp):
     """Meta-LP with it."""
 
 
-def setup(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).double().train()
-    images = torch.rand(12, 3, 8, 8, dtype=torch.float64, generator=generator)
-    inside = torch.zeros(12, 8, 8, dtype=torch.bool)
-    batch = Batch(images, inside, LABELS, LABELS, torch.zeros(12, dtype=torch.uint8), torch.arange(12))
-    return network, batch
-
-
 def test_a_penalty_is_added_to_the_objective():
-    network, batch = setup()
-    other, config = copy.deepcopy(network), config_of(meta=Path("x.h5"), method="erm")
-    train_step(network, SmallErm(), build_optimiser(network, config), batch, None, config, 0)
-    out, optimiser = other(batch.images), build_optimiser(other, config)
+    network, batch, config = network_of(), batch_of(n=12), config_of("erm")
+    other = copy.deepcopy(network)
+    step(network, SmallErm(), build_optimiser(network, heads(network), config.sgd), batch, None, config)
+    out, optimiser = other(batch.images), build_optimiser(other, heads(other), config.sgd)
     (F.cross_entropy(out.logits, batch.label) + Small().penalty(out, batch, network)).backward()
     optimiser.step()
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
@@ -77,15 +74,13 @@ def test_a_penalty_is_added_to_the_objective():
 def test_a_penalty_enters_the_virtual_step_and_the_final_one_in_every_mode():
     results = []
     for mode in ("reference", "forward", "central"):
-        network, batch = setup()
-        config = config_of(meta=Path("x.h5"), method="meta-lp", hypergradient=mode)
-        table = TrainTable(LABELS, LABELS, 3, 3)
-        method = SmallMetaLp(config, table, torch.Generator().manual_seed(1))
+        network, batch, meta = network_of(), batch_of(n=12), batch_of(5, n=12)
+        config = config_of("meta-lp", hypergradient=mode)
+        method = SmallMetaLp(config.options, context_of(config, table_of(torch.arange(12) % 3), 1))
         method.network.double()
         method.classes = type(method.classes)(*(v.double() for v in method.classes))
-        torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(2))
-        _, meta = setup(5)
-        train_step(network, method, build_optimiser(network, config), batch, meta, config, 0)
+        torch.nn.init.normal_(method.network.last.weight, generator=generator(2))
+        step(network, method, build_optimiser(network, heads(network), config.sgd), batch, meta, config)
         grads = torch.cat([values.grad.flatten() for values in method.learned])
         results.append((grads, torch.cat([w.detach().flatten() for w in network.parameters()])))
     (grads, weights), *others = results

@@ -4,32 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from clp_aug.contract.errors import InputError, UsageError
-from clp_train import cli
+from clp_train.algorithm.settings import SgdSettings
 from clp_train.config import make_config
 from clp_train.presets import load_preset, names, read_method, read_preset
 from tests.clp_train.builders import config_of
+from tests.clp_train.door.calling import call
 
 SHARD = {"meta": Path("x.h5")}
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """Return the configurations that clp-train was about to run."""
-    configs = []
-
-    def note(config, quiet, resume):
-        configs.append(config)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "run", note)
-    return configs
-
-
-def call(*arguments):
-    return CliRunner().invoke(cli.train, [str(a) for a in arguments])
 
 
 def preset(folder, text):
@@ -40,9 +23,10 @@ def preset(folder, text):
 
 def test_a_file_of_the_users(tmp_path):
     path = preset(tmp_path, '# of ours\n[settings]\nepochs = 3\nlr = 1\nwatch_test = true\nroot = "birds"\nlimit = 9\n')
-    config = make_config(read_preset(str(path)), SHARD)
-    assert (config.epochs, config.lr, config.watch_test, config.root, config.limit) == (3, 1.0, True, Path("birds"), 9)
-    assert type(config.lr) is float
+    config = make_config(SHARD, preset=read_preset(str(path)))
+    assert (config.run.epochs, config.sgd.lr, config.run.watch_test) == (3, 1.0, True)
+    assert (config.data.root, config.data.limit) == (Path("birds"), 9)
+    assert type(config.sgd.lr) is float
 
 
 def test_an_unknown_name_lists_the_valid_ones():
@@ -50,7 +34,9 @@ def test_an_unknown_name_lists_the_valid_ones():
         read_preset("cifar")
     listed = ", ".join(names())
     assert "cifar-lt, cifar-lt-cpu, cifar-lt-literal, glt, " in listed
-    assert str(error.value) == f"unknown preset 'cifar': choose one of {listed}, or a file that ends in .toml"
+    assert str(error.value) == (
+        f"unknown preset 'cifar': did you mean cifar-lt? choose one of {listed}, or a file that ends in .toml"
+    )
 
 
 @pytest.mark.parametrize("name", ["", "../presets/cifar-lt", "waterbirds/", "Waterbirds"])
@@ -64,21 +50,21 @@ BROKEN = {
     "no text": (b"\xff\xfe\x00", 3, "error: preset {path}: not TOML ("),
     "no settings": ("epochs = 3\n", 3, "error: preset {path}: expected a table [settings] of key = value lines"),
     "no table": ("settings = 3\n", 3, "error: preset {path}: expected a table [settings] of key = value lines"),
-    "word": ('[settings]\nepochs = "many"\n', 2, "error: setting epochs = 'many': expected a whole number"),
-    "fraction": ("[settings]\nepochs = 2.5\n", 2, "error: setting epochs = 2.5: expected a whole number"),
-    "truth": ("[settings]\nepochs = true\n", 2, "error: setting epochs = True: expected a whole number"),
+    "word": ('[settings]\nepochs = "many"\n', 2, "error: --epochs many: expected a whole number\n"),
+    "fraction": ("[settings]\nepochs = 2.5\n", 2, "error: --epochs 2.5: expected a whole number\n"),
+    "truth": ("[settings]\nepochs = true\n", 2, "error: --epochs true: expected a whole number\n"),
     "number": (
         "[settings]\nfreeze_batch_norm = 1\n",
         2,
-        "error: setting freeze_batch_norm = 1: expected true or false",
+        "error: --set freeze_batch_norm=1: expected true or false\n",
     ),
-    "list": ("[settings]\nlr = [0.1]\n", 2, "error: setting lr = [0.1]: expected a number"),
-    "no name": ("[settings]\nmodel = 8\n", 2, "error: setting model = 8: expected a name"),
-    "no path": ("[settings]\nroot = 8\n", 2, "error: setting root = 8: expected a path"),
+    "list": ("[settings]\nlr = [0.1]\n", 2, "error: --lr [0.1]: expected a number\n"),
+    "no name": ("[settings]\nmodel = 8\n", 2, "error: --model 8: expected a name\n"),
+    "no path": ("[settings]\nroot = 8\n", 2, "error: --root 8: expected a path\n"),
     "unknown key": (
         "[settings]\nspeed = 3\n",
         2,
-        "error: unknown setting 'speed': choose one of background_share, background_step, batch_size",
+        "error: unknown setting 'speed': did you mean seed? clp-train --list-settings lists all\n",
     ),
     "out of range": ("[settings]\nepochs = 0\n", 2, "error: --epochs 0: expected a whole number >= 1"),
     "data": (
@@ -100,7 +86,7 @@ BROKEN = {
     "unknown method": (
         "[settings]\n[methods.isdaa]\nlr = 1\n",
         2,
-        "error: unknown method of preset {path} 'isdaa': choose one of ace, ala, apl, ",
+        "error: unknown method of preset {path} 'isdaa': did you mean isda? choose one of ace, ala, apl, ",
     ),
     "extends": (
         'extends = "mine"\n',
@@ -111,7 +97,7 @@ BROKEN = {
     "unknown choice": (
         '[settings]\nschedule = "x"\n',
         2,
-        "error: unknown --schedule 'x': choose one of constant, cosine",
+        "error: --schedule x: expected one of steps, constant, cosine\n",
     ),
 }
 
@@ -148,26 +134,28 @@ def test_the_command_line_beats_the_preset_and_set_beats_both(tmp_path, told):
         "--meta", "x.h5", "--preset", path, "--lr", 0.4, "--batch-size", 40, "--set", "batch_size=50", "--set", "seed=7"
     )
     (config,) = told
-    assert (config.epochs, config.lr, config.batch_size, config.omega_lr, config.seed) == (3, 0.4, 50, 0.03, 7)
-    assert config.weight_decay == config_of(**SHARD).weight_decay
+    assert (config.run.epochs, config.sgd.lr, config.batches.batch_size) == (3, 0.4, 50)
+    assert (config.options.omega_lr, config.run.seed) == (0.03, 7)
+    assert config.sgd.weight_decay == config_of(**SHARD).sgd.weight_decay
 
 
 def test_a_shipped_preset_from_the_command_line(told):
     call("--meta", "x.h5", "--preset", "cifar-lt-cpu", "--epochs", 2)
     (config,) = told
-    assert (config.model, config.epochs, config.batch_size, config.saliency_interval) == ("resnet8", 2, 100, 5)
+    assert (config.model.model, config.run.epochs, config.batches.batch_size) == ("resnet8", 2, 100)
+    assert config.saliency.saliency_interval == 5
 
 
 def test_a_default_that_is_typed_beats_the_preset_too(tmp_path, told):
     path = preset(tmp_path, "[settings]\nlr = 0.3\nseed = 4\n")
-    call("--meta", "x.h5", "--preset", path, "--lr", TrainConfig.lr, "--seed", 0)
-    assert (told[0].lr, told[0].seed) == (TrainConfig.lr, 0)
+    call("--meta", "x.h5", "--preset", path, "--lr", SgdSettings.lr, "--seed", 0)
+    assert (told[0].sgd.lr, told[0].run.seed) == (SgdSettings.lr, 0)
 
 
 def test_the_shard_may_stand_in_the_preset_and_must_stand_somewhere(tmp_path, told):
     path = preset(tmp_path, '[settings]\nmeta = "here.h5"\n')
     call("--preset", path)
-    assert told[0].meta == Path("here.h5")
+    assert told[0].data.meta == Path("here.h5")
     result = call("--preset", "cifar-lt-cpu")
     assert (result.exit_code, result.stderr) == (
         2, "error: no shard: give --meta FILE, one that clp-augment wrote\n"
@@ -186,7 +174,7 @@ def test_settings_of_one_method_count_for_it_alone_and_less_than_what_is_typed(t
     call("--meta", "x.h5", "--preset", path, "--method", "erm")
     call("--meta", "x.h5", "--preset", path, "--method", "isda")
     call("--meta", "x.h5", "--preset", path, "--set", "method=isda", "--set", "strength=3", "--lr", 0.5)
-    assert [(config.method, config.lr, config.options) for config in told] == [
+    assert [(config.method, config.sgd.lr, config.as_json()["options"]) for config in told] == [
         ("erm", 0.3, {}),
         ("isda", 0.2, {"strength": 2.0}),
         ("isda", 0.5, {"strength": 3.0}),
@@ -205,8 +193,8 @@ def test_another_data_set_is_refused_in_one_line(demo_shard, tmp_path):
     result = call("--meta", demo_shard, "--preset", "table2-cifar10-100-cpu", "--out", tmp_path / "r", "--quiet")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: preset table2-cifar10-100-cpu: it is for cifar10, imbalance 100; the shard is of demo, imbalance None:"
-        " there is none for this one; give the settings themselves\n"
+        "error: preset table2-cifar10-100-cpu needs a shard of cifar10, imbalance 100; this one is of demo, imbalance"
+        " None: no shipped preset fits it; drop --preset and pass settings with options or --set\n"
     )
 
 
@@ -218,13 +206,15 @@ def test_a_preset_of_the_users_that_is_for_any_shard_runs_and_is_noted(demo_shar
     assert json.loads(result.stdout)["config"]["preset"] == str(path)
     path.write_text('[settings]\nepochs = 1\n[data]\ndataset = ["waterbirds"]\n')
     refused = call("--meta", demo_shard, "--preset", path, "--method", "erm", "--out", tmp_path / "s", "--quiet")
-    assert refused.stderr.startswith(f"error: preset {path}: it is for waterbirds; the shard is of demo: there is none")
+    assert refused.stderr.startswith(
+        f"error: preset {path} needs a shard of waterbirds; this one is of demo: no shipped preset fits it; drop --pre"
+    )
 
 
 def test_own_settings_count_before_what_the_base_has_for_a_method(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('extends = "waterbirds-probe"\n[settings]\nomega_lr = 1e-2\n[methods.meta-lp]\nomega_lr = 5e-3\n')
     assert read_method("waterbirds-probe", "clp") == {"omega_start": "background", "omega_lr": 3e-4}
-    config = make_config(read_preset(str(path)), read_method(str(path), "clp"), {"meta": "x.h5"})
-    assert (config.omega_lr, config.omega_start) == (1e-2, "background")
+    config = make_config({"meta": "x.h5"}, preset=read_preset(str(path)), of_method=read_method(str(path), "clp"))
+    assert (config.options.omega_lr, config.options.omega_start) == (1e-2, "background")
     assert read_method(str(path), "meta-lp")["omega_lr"] == 5e-3

@@ -6,7 +6,7 @@ import pytest
 
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.optimiser import rate_factor
-from clp_train.config import make_config
+from clp_train.config import TrainConfig, make_config
 from clp_train.methods import METHODS
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.presets import check_shard, fits, load_preset, names, read_method, read_preset
@@ -23,7 +23,7 @@ COLUMNS = {  # one a column of tables 2, 7 and 8: what its shard is made of
 @pytest.fixture
 def without_weights(monkeypatch):
     """A model may name a package of weights or a file that is not here; this is about the settings."""
-    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)
+    monkeypatch.setattr("clp_train.models.settings.check_model", lambda name: None)
 
 
 def test_the_presets_that_ship():
@@ -38,24 +38,20 @@ def test_the_presets_that_ship():
 @pytest.mark.parametrize("name", names())
 def test_every_one_is_a_valid_configuration(name, without_weights):
     settings = read_preset(name)
-    config = make_config(settings, SHARD)
+    config = make_config(SHARD, preset=settings)
     assert isinstance(config, TrainConfig)
-    assert {key: getattr(config, key) for key in settings} == settings
+    assert {key: config.as_json()[key] for key in settings} == settings
     assert not {"meta", "root", "out", "seed", "method"} & settings.keys()  # these belong to the run
 
 
 def test_the_papers_settings(without_weights):
-    cifar, birds = (make_config(read_preset(name), SHARD) for name in ("cifar-lt", "waterbirds"))
-    assert (cifar.model, cifar.epochs, cifar.batch_size, cifar.lr, cifar.schedule) == (
-        "resnet32",
-        200,
-        100,
-        0.1,
-        "steps",
-    )
-    assert (birds.model, birds.epochs, birds.batch_size, birds.lr) == ("torchvision:resnet50", 300, 16, 1e-3)
-    assert (birds.schedule, birds.weight_decay) == ("constant", 1e-4)
-    assert make_config(read_preset("waterbirds-probe"), SHARD).saliency_lambda == 0
+    cifar, birds = (make_config(SHARD, preset=read_preset(name)) for name in ("cifar-lt", "waterbirds"))
+    assert (cifar.model.model, cifar.run.epochs, cifar.batches.batch_size) == ("resnet32", 200, 100)
+    assert (cifar.sgd.lr, cifar.sgd.schedule) == (0.1, "steps")
+    assert (birds.model.model, birds.run.epochs, birds.batches.batch_size) == ("torchvision:resnet50", 300, 16)
+    assert birds.sgd.lr == 1e-3
+    assert (birds.sgd.schedule, birds.sgd.weight_decay) == ("constant", 1e-4)
+    assert make_config(SHARD, preset=read_preset("waterbirds-probe")).saliency.saliency_lambda == 0
 
 
 LENGTHS = {  # pictures, steps, shares of them after which step sizes drop
@@ -69,38 +65,42 @@ LENGTHS = {  # pictures, steps, shares of them after which step sizes drop
 @pytest.mark.parametrize("name", LENGTHS)
 def test_lengths_are_those_of_the_sources_in_steps(name, without_weights):
     pictures, steps, drops = LENGTHS[name]
-    config = make_config(read_preset(name), SHARD)
-    each = steps_per_epoch(pictures, config.batch_size)
-    assert config.epochs * each == pytest.approx(steps, rel=0.01)
-    rates = [rate_factor(config, epoch, config.epochs) for epoch in range(config.epochs)]
-    first, second = rates.count(1.0), config.epochs - sum(rate < 0.05 for rate in rates)
-    assert (first / config.epochs, second / config.epochs) == pytest.approx(drops, abs=0.02)
+    config = make_config(SHARD, preset=read_preset(name))
+    each = steps_per_epoch(pictures, config.batches.batch_size)
+    assert config.run.epochs * each == pytest.approx(steps, rel=0.01)
+    rates = [rate_factor(config.sgd, epoch, config.run.epochs) for epoch in range(config.run.epochs)]
+    first, second = rates.count(1.0), config.run.epochs - sum(rate < 0.05 for rate in rates)
+    assert (first / config.run.epochs, second / config.run.epochs) == pytest.approx(drops, abs=0.02)
     assert rates == sorted(rates, reverse=True)
 
 
 def test_the_papers_settings_of_noise(without_weights):
-    flip, uniform = (make_config(read_preset(f"table5-{name}"), SHARD) for name in ("flip", "uniform"))
-    assert (flip.model, flip.lr, flip.batch_size, flip.weight_decay) == ("resnet32", 0.1, 128, 1e-4)
-    assert (uniform.model, uniform.lr, uniform.batch_size, uniform.weight_decay) == ("wrn-28-10", 0.1, 128, 5e-4)
+    flip, uniform = (make_config(SHARD, preset=read_preset(f"table5-{name}")) for name in ("flip", "uniform"))
+    assert (flip.model.model, flip.sgd.weight_decay) == ("resnet32", 1e-4)
+    assert (uniform.model.model, uniform.sgd.weight_decay) == ("wrn-28-10", 5e-4)
+    assert {(config.sgd.lr, config.batches.batch_size) for config in (flip, uniform)} == {(0.1, 128)}
 
 
 @pytest.mark.parametrize(
     ("name", "of_lr"), [("table5-flip", 1), ("table5-uniform", 1), ("waterbirds", 0.1), ("cifar-lt", 1)]
 )
 def test_what_the_cpu_presets_cut(name, of_lr, without_weights):
-    paper, cpu = (make_config(read_preset(which), SHARD) for which in (name, f"{name}-cpu"))
-    assert cpu.epochs <= paper.epochs / 3
-    assert (cpu.batch_size, cpu.weight_decay, cpu.lr) == (paper.batch_size, paper.weight_decay, of_lr * paper.lr)
-    assert cpu.model != paper.model
+    paper, cpu = (make_config(SHARD, preset=read_preset(which)) for which in (name, f"{name}-cpu"))
+    assert cpu.run.epochs <= paper.run.epochs / 3
+    assert cpu.sgd.lr == of_lr * paper.sgd.lr
+    assert (cpu.batches.batch_size, cpu.sgd.weight_decay) == (paper.batches.batch_size, paper.sgd.weight_decay)
+    assert cpu.model.model != paper.model.model
 
 
 def test_presets_of_the_generalised_long_tail(without_weights):
     for name in ("table7-clt", "table7-glt", "table7-alt", "table8-clt", "table8-glt", "table8-alt"):
-        config = make_config(read_preset(name), SHARD)
-        assert (config.model, config.epochs, config.batch_size) == ("torchvision:resnext50_32x4d", 100, 256)
-        assert (config.lr, config.momentum, config.weight_decay, config.schedule) == (0.1, 0.9, 5e-4, "cosine")
-        assert config.transform == {"7": "wide-crop-flip", "8": "half-crop-flip"}[name[5]]
-    assert rate_factor(config, 50, 100) == pytest.approx(0.5)
+        config = make_config(SHARD, preset=read_preset(name))
+        assert config.model.model == "torchvision:resnext50_32x4d"
+        assert (config.run.epochs, config.batches.batch_size) == (100, 256)
+        assert (config.sgd.lr, config.sgd.momentum) == (0.1, 0.9)
+        assert (config.sgd.weight_decay, config.sgd.schedule) == (5e-4, "cosine")
+        assert config.batches.transform == {"7": "wide-crop-flip", "8": "half-crop-flip"}[name[5]]
+    assert rate_factor(config.sgd, 50, 100) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("name", names())
@@ -108,13 +108,15 @@ def test_what_presets_have_for_one_method_is_valid(name, without_weights):
     for method in load_preset(name).methods:
         assert method in METHODS
         settings = read_method(name, method)
-        config = make_config(read_preset(name), settings, {**SHARD, "method": method})
-        assert {key: config.options.get(key, getattr(config, key, None)) for key in settings} == settings
+        config = make_config({**SHARD, "method": method}, preset=read_preset(name), of_method=settings)
+        assert {key: config.flat()[key] for key in settings} == settings
 
 
 def test_settings_of_one_method_by_the_sources(without_weights):
     def options(preset, method):
-        return make_config(read_preset(preset), read_method(preset, method), {**SHARD, "method": method}).options
+        given = {**SHARD, "method": method}
+        config = make_config(given, preset=read_preset(preset), of_method=read_method(preset, method))
+        return config.as_json()["options"]
 
     assert options("table2-cifar10-100", "lpl") == options("glt", "lpl") == {}
     assert options("table2-cifar100-100", "lpl") == {"head": 0.27, "steps": 50, "head_steps": 0.2, "rate": 0.2}
@@ -135,7 +137,7 @@ def test_a_column_is_for_its_own_shards_alone(name):
             continue
         with pytest.raises(UsageError) as error:
             check_shard(name, dataset, settings)
-        assert str(error.value).startswith(f"preset {name}: it is for {COLUMNS[name][0]}")
+        assert str(error.value).startswith(f"preset {name} needs a shard of {COLUMNS[name][0]}")
         assert other in str(error.value), "it names one that fits"
         assert "\n" not in str(error.value)
 

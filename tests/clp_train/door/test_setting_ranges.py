@@ -65,8 +65,8 @@ def inside(owner, name):
         low = math.ceil(low) if known.low is not None or low is None else math.floor(low) + 1
         high = None if high is None else math.floor(high) if known.high is not None else math.ceil(high) - 1
         return st.integers(low, high if high is not None else max(low, 0) + 10**6)
-    return st.floats(low, high, exclude_min=known.low is None and low is not None,
-                     exclude_max=known.high is None and high is not None, allow_nan=False, allow_infinity=False)  # fmt: skip
+    open_ends = {"exclude_min": known.above is not None, "exclude_max": known.below is not None}
+    return st.floats(low, high, **open_ends, allow_nan=False, allow_infinity=False)
 
 
 def outside(owner, name):

@@ -7,16 +7,12 @@ import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
-from conftest import make_demo_shard
 from safetensors.torch import load_file
 
 from clp_train import cli
 from clp_train.methods import METHODS
-
-
-def call(*arguments):
-    return CliRunner().invoke(cli.train, [str(a) for a in arguments])
+from tests.clp_train.builders import make_demo_shard
+from tests.clp_train.door.calling import call
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +85,22 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
         (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
         (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
         (["--method", "foo"], 2, f"error: unknown method 'foo': choose one of {', '.join(sorted(METHODS))}"),
+        (["--set", "trainable=head"], 2, "error: --set trainable=head: eq. (6) acts on the body; "),
+        (["--set", "trainable=head"], 2, "; take --saliency-lambda 0\n"),
+        (
+            ["--method", "meta-lp", "--set", "online=mix-rand"],
+            2,
+            "error: --set online=mix-rand: meta-lp learns from meta originals alone; take --set online=none\n",
+        ),
     ],
-    ids=["epochs", "meta batch", "method"],
+    ids=["epochs", "meta batch", "method", "head", "remedy", "online"],
 )
 def test_bad_usage(demo_shard, tmp_path, arguments, code, message):
     result = call("--meta", demo_shard, "--out", tmp_path / "r", "--quiet", *arguments)
     assert result.exit_code == code
     assert message in result.stderr
-    assert not (tmp_path / "r" / "result.json").exists()
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
 
 
 def test_bad_shards(tmp_path):

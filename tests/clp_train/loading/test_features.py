@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import SettingError
-from clp_train.config import told
+from clp_train.config import spell_option
 from clp_train.evaluating.metrics import evaluate
 from clp_train.evaluating.outputs import BATCH
 from clp_train.loading.data import channel_statistics
@@ -182,4 +182,4 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
 def test_what_a_head_alone_cannot_do(loaded, demo_shard, change, message):
     with pytest.raises(SettingError) as error:
         train(config_of(meta=demo_shard, trainable="head", epochs=1, **change), loaded)
-    assert error.value.spelt(told) == message, "as the command line says it"
+    assert error.value.spelt(spell_option) == message, "as the command line says it"

@@ -103,7 +103,7 @@ def test_masks_are_the_contracts(height, width, draw):
 
 @given(st.integers(2, 12))
 def test_reflected_is_reflection_padding(n):
-    found = joint.reflected(torch.arange(-(n - 1), 2 * n - 1), n)
+    found = joint.reflect(torch.arange(-(n - 1), 2 * n - 1), n)
     assert found.tolist() == np.pad(np.arange(n), n - 1, mode="reflect").tolist()
 
 

@@ -118,7 +118,7 @@ def test_sets_hold_what_they_should(seed):
 
 def test_by_hand_where_the_place_misleads():
     label, predicted = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 0])
-    anchors, positives, negatives, easy = ContrastSets(label, predicted).drawn(0, 2, rng_for(0, 0, "sets"))
+    anchors, positives, negatives, easy = ContrastSets(label, predicted).draw_set(0, 2, rng_for(0, 0, "sets"))
     assert anchors.tolist() == [0, 1]
     assert positives.tolist() == [2, 2]
     assert negatives.tolist() == [5, 5]

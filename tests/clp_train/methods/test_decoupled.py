@@ -16,7 +16,7 @@ from clp_train.models.heads import make_head, start_head
 from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
 from clp_train.pictures.keys import generator_for
 from clp_train.running.assembly import context_of
-from clp_train.running.epochs import copied
+from clp_train.running.epochs import copy_state
 from tests.clp_train.builders import config_of, generator, load, train
 from tests.clp_train.methods import longtail_cases as cases
 from tests.clp_train.methods.shared_cases import assert_refused
@@ -42,7 +42,7 @@ class Run:
 
         def recording(stage, network):
             enter(stage, network)
-            self.entered[stage] = copied(network)
+            self.entered[stage] = copy_state(network)
 
         method.enter = recording
         method.observe = lambda view: self.labels[round(view.progress * EPOCHS)].append(view.label)

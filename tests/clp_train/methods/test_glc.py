@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.objective import Terms, sample_losses
-from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
+from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimate_transition
 from tests.clp_train.builders import config_of, generator, method_of
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
@@ -71,7 +71,7 @@ def test_glc_finds_the_noise_that_was_put_in():
     """A perfect classifier of the noisy labels shows the matrix itself."""
     matrix = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.9, 0.0], [0.2, 0.3, 0.5]], dtype=torch.float64)
     clean = torch.arange(9) % 3
-    found = estimated_transition(matrix[clean], clean, 3)
+    found = estimate_transition(matrix[clean], clean, 3)
     torch.testing.assert_close(found, matrix)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.methods.ifl import environment_weights, moved
+from clp_train.methods.ifl import environment_weights, move_centres
 from clp_train.models.parts import Output
 from clp_train.pictures.batching import steps_per_epoch
 from tests.clp_train.builders import (
@@ -158,7 +158,7 @@ def test_centres_move_as_sgd_moves_them(seed, rate):
     optimiser = torch.optim.SGD([centres], lr=rate)
     sum((f - centres[y]).square().sum() / len(label) for f, y in zip(features, label, strict=True)).backward()
     optimiser.step()
-    torch.testing.assert_close(moved(start, features, label, rate), centres.detach())
+    torch.testing.assert_close(move_centres(start, features, label, rate), centres.detach())
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "balanced-softmax"])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.methods.mentornet import predefined
+from clp_train.methods.mentornet import predefined_weights
 from tests.clp_train.builders import config_of, generator, load, method_of
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
@@ -23,9 +23,9 @@ def test_the_predefined_weights_minimise_their_objective(gamma):
     for _ in range(50):
         loss, typical = (2 * torch.rand(2, generator=g, dtype=torch.float64)).tolist()
         value = grid * loss + gamma / 2 * grid**2 - (typical + gamma) * grid
-        found = predefined(torch.tensor([loss - typical], dtype=torch.float64), gamma).item()
+        found = predefined_weights(torch.tensor([loss - typical], dtype=torch.float64), gamma).item()
         assert found == pytest.approx(grid[value.argmin()].item(), abs=5.1e-4)
-    assert predefined(torch.zeros(1), gamma).item() == 1
+    assert predefined_weights(torch.zeros(1), gamma).item() == 1
 
 
 def mentored(seed, n, progress, before=(), **options):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import Terms, objective
-from clp_train.methods.parts.mixing import interpolated
+from clp_train.methods.parts.mixing import interpolate
 from tests.clp_train.builders import generator, method_of
 from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
 from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen
@@ -28,7 +28,7 @@ def test_a_mixture_is_the_formula_picture_by_picture(seed):
     table, _ = random_table(seed)
     batch = with_second(table, seed, 1 + seed % 8)
     share = torch.rand(len(batch), dtype=torch.float64, generator=generator(seed))
-    mixed = interpolated(batch, share, table.classes)
+    mixed = interpolate(batch, share, table.classes)
     for i, s in enumerate(share.tolist()):
         torch.testing.assert_close(mixed.images[i], s * batch.images[i] + (1 - s) * batch.second.images[i])
         expected = [0.0] * table.classes
@@ -40,13 +40,13 @@ def test_a_mixture_is_the_formula_picture_by_picture(seed):
     assert mixed.target.dtype == mixed.images.dtype == torch.float64
     vectors = replace(batch, images=batch.images[:, 0, 0], second=replace(batch.second, images=batch.images[:, 1, 1]))
     expected = share[:, None] * vectors.images + (1 - share[:, None]) * vectors.second.images  # features of a probe
-    torch.testing.assert_close(interpolated(vectors, share, table.classes).images, expected)
+    torch.testing.assert_close(interpolate(vectors, share, table.classes).images, expected)
 
 
 def test_a_share_of_one_is_the_batch_itself_and_its_cross_entropy():
     table, _ = random_table(1)
     batch, out = with_second(table, 1, 6), seen(table, 1, n=6)[0]
-    mixed = interpolated(batch, torch.ones(6), table.classes)
+    mixed = interpolate(batch, torch.ones(6), table.classes)
     assert torch.equal(mixed.images, batch.images)
     assert torch.equal(mixed.target, F.one_hot(batch.label, table.classes).double())
     found = objective(out.logits, batch.label, Terms(target=mixed.target))

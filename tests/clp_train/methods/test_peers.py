@@ -15,7 +15,7 @@ from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import objective
 from clp_train.config import make_config
 from clp_train.methods import make_options
-from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
+from clp_train.methods.parts.noisy_losses import mean_of_smallest, symmetric_divergence
 from clp_train.methods.peers import kept_count, kept_share
 from clp_train.models.parts import Output, Peers
 from clp_train.pictures.types import Batch
@@ -138,7 +138,7 @@ def test_pictures_are_counted_down_and_one_is_always_kept():
 
 
 def test_of_equal_losses_the_first_are_taken():
-    assert smallest(torch.tensor([2.0, 1.0, 2.0, 1.0, 2.0]), 3).tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0])
+    assert mean_of_smallest(torch.tensor([2.0, 1.0, 2.0, 1.0, 2.0]), 3).tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0])
 
 
 def peers(seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.seeds import rng_for
-from clp_train.pictures.samplers import SAMPLERS, even_batches, evenly
+from clp_train.pictures.samplers import SAMPLERS, even_batches, draw_evenly
 
 
 def labels_and_groups(seed):
@@ -46,7 +46,7 @@ class Asked:
 def test_each_part_is_equally_likely_and_each_picture_within_it(seed):
     _, group = labels_and_groups(seed)
     asked, there = Asked(), set(group.tolist())
-    evenly(group, asked)
+    draw_evenly(group, asked)
     expected = [1 / (len(there) * sum(other == own for other in group.tolist())) for own in group.tolist()]
     assert asked.n == asked.size == len(group)
     np.testing.assert_allclose(asked.p, expected, rtol=1e-12)

@@ -19,7 +19,7 @@ from clp_aug.contract.images import data_uri
 from clp_train import cli
 from clp_train.evaluating.attention import Look
 from clp_train.report import curves
-from clp_train.report.page import heated, write_page
+from clp_train.report.page import heat_map, write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = [
@@ -202,7 +202,7 @@ def test_contact_sheet(written):
     for i, look in enumerate(rows):
         image = look.image.permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(decoded(page.images[2 * i]["src"]), image)
-        np.testing.assert_array_equal(decoded(page.images[2 * i + 1]["src"]), heated(image, look.cam.numpy()))
+        np.testing.assert_array_equal(decoded(page.images[2 * i + 1]["src"]), heat_map(image, look.cam.numpy()))
     assert page.boxes == [(2, 1, 4, 4)] * 16
     shares = re.findall(r"([\d.]+ % inside|map is zero)", page.text)
     assert shares == ["75.0 % inside", "16.7 % inside", "0.0 % inside", "map is zero"]
@@ -218,11 +218,11 @@ def test_heat_is_brightest_at_the_maximum_and_gone_at_zero():
     image = np.full((6, 6, 3), (200, 100, 60), np.uint8)
     cam = np.zeros((6, 6), np.float32)
     cam[2, 4], cam[0, 0] = 1e-6, 5e-7
-    out = heated(image, cam).astype(int)
+    out = heat_map(image, cam).astype(int)
     assert out.sum(2).argmax() == 2 * 6 + 4
     assert (out[5, 5] == 72).all()  # 0.6 of the grey 120
-    np.testing.assert_array_equal(heated(image, cam * 1000), out)
-    assert (heated(image, np.zeros((6, 6), np.float32)) == 72).all()
+    np.testing.assert_array_equal(heat_map(image, cam * 1000), out)
+    assert (heat_map(image, np.zeros((6, 6), np.float32)) == 72).all()
 
 
 def test_large_pictures_are_jpeg():

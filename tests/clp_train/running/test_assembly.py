@@ -10,7 +10,7 @@ from clp_aug.contract.errors import SettingError, UsageError
 from clp_train import cli
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.stages import Stage
-from clp_train.config import told
+from clp_train.config import spell_option
 from clp_train.models.parts import last_block
 from clp_train.running import loop
 from clp_train.running.assembly import assemble, assemble_with, step_rule
@@ -63,4 +63,4 @@ def test_an_own_network_is_trained_in_place_of_the_configs(loaded, demo_shard):
 def test_what_a_method_cannot_do_is_refused_when_it_is_assembled(loaded, demo_shard):
     with pytest.raises(SettingError) as error:
         assemble(config_of("mwn", demo_shard, online="fgsm"), loaded)
-    assert error.value.spelt(told) == "--set online=fgsm: mwn learns from meta originals alone; take --set online=none"
+    assert error.value.spelt(spell_option) == "--set online=fgsm: mwn learns from meta originals alone; take --set online=none"

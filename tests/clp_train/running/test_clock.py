@@ -18,7 +18,7 @@ def test_it_starts_where_another_process_stopped():
 def test_what_is_done_while_it_is_stopped_does_not_count():
     clock = Clock(Spent())
     time.sleep(0.1)
-    with clock.stopped():
+    with clock.pause():
         time.sleep(0.4)
     time.sleep(0.1)
     assert 0.2 <= clock.read().seconds < 0.4
