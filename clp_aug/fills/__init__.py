@@ -119,9 +119,9 @@ def infill(
     take from, the hole is grey and the returned name is "grey".
     """
     fill, window = FILLS[name], scene.window(kind)
-    own = (options or fill.options_class()(),) if fill.options else ()
+    own_options = (options or fill.options_class()(),) if fill.options else ()
     try:
-        infilling = fill.load()(scene, window, rng, materials, *own)
+        infilling = fill.load()(scene, window, rng, materials, *own_options)
     except NoBackground:
         name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
     return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name
