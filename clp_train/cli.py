@@ -15,14 +15,13 @@ from clp_aug.common.settings import about, type_of
 from clp_aug.common.terminal import one_line_errors, progress_bars
 from clp_train.config import (
     TrainConfig,
-    as_text,
     make_config,
     named_method,
     option_names,
     owner_of,
-    pairs_of,
     spelt_as_options,
 )
+from clp_train.list_settings import default_of, range_of, settings_text
 from clp_train.next_command import attacked_shard, other_method
 from clp_train.presets import check_shard, names, read_method, read_preset
 
@@ -36,15 +35,18 @@ Command = Callable[..., None]
 
 def setting_options(command: Command) -> Command:
     """Declare an option for each setting that has one: None unless it is given; its default stands in the help."""
-    for name, field in reversed(option_names().items()):
+    order = dict.fromkeys(["meta", "method", "preset", *option_names()])
+    for name in reversed(order):
+        field = option_names()[name]
         known = about(field)
         kind, _ = type_of(owner_of(name), name)
         flag = "--" + name.replace("_", "-")
         if kind is bool:
             command = click.option(flag, is_flag=True, default=None, help=known.help)(command)
             continue
-        shown = known.shown or ("required" if field.default is MISSING else as_text(field.default))
-        help = f"{known.help}  [default: {shown}]" if field.default is not MISSING else f"{known.help}  [required]"
+        default = "required" if field.default is MISSING else f"default: {default_of(field)}"
+        help = f"{known.help} {range_of(owner_of(name), field)}" if known.choices else known.help
+        help = f"{help}  [{default}]"
         if name == "preset":
             help = f"Settings to start from: {', '.join(names())}, or a .toml file."
         command = click.option(flag, type=TYPES[kind], metavar=known.metavar or None, help=help)(command)
@@ -94,7 +96,6 @@ def train(
 
 def show_list(methods: bool, method: str | None, markdown: bool) -> None:
     """Print the table of methods, or the list of settings."""
-    from clp_train.list_settings import settings_text
     from clp_train.methods.listing import methods_table
 
     click.echo(methods_table(markdown) if methods else settings_text(method, markdown))
@@ -114,7 +115,7 @@ def following(config: TrainConfig, result: Mapping[str, Any], given: Mapping[str
     if config.run.export:
         classifier = config.folder / "classifier.pt2"
         return attacked_shard(result["shard_settings"], result["dataset"], config.data.root, classifier)
-    return other_method({**given, **pairs_of(texts)}, config.data.meta, config.method)
+    return other_method(given, texts, config.data.meta, config.method)
 
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any]:
@@ -135,6 +136,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
         data = load(shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
+        assembly = assemble(config, data)
     if not quiet:
         click.echo(describe(data), err=True)
     with progress_bars(quiet) as bar:
@@ -154,7 +156,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
 
         hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
         checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
-        trained = loop.train(assemble(config, data), hooks, checkpoint, resume)
+        trained = loop.train(assembly, hooks, checkpoint, resume)
     attention, looks = look_at(trained.network, data.meta)
     result = result_of(config.as_json(), data, trained, attention)
     run_folder.save(config.folder, result, trained, data.header.settings["size"], config.run.export)

@@ -22,6 +22,7 @@ from clp_train.models.settings import ModelSettings
 from clp_train.pictures.settings import BatchSettings
 
 LIST = "clp-train --list-settings lists all"
+SHOWN = 6  # methods that a message names
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Start(Settings):
     """What a run starts from."""
 
     method: str = setting("clp", "How to train: a name of --list-methods.", option=True)
-    preset: str | None = setting(None, "Settings to start from.", option=True)
+    preset: str | None = setting(
+        None, "Settings to start from: a preset's name, or a .toml file.", option=True, metavar="NAME"
+    )
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,13 @@ def require_used(method: str, known: Mapping[str, type], name: str, value: objec
         return
     require_known(name, known)
     others = methods_with(name)
-    users = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-    raise SettingError(name, value, f"method {method} does not use it; it is a setting of {users}")
+    shown = others if len(others) <= SHOWN else [*others[: SHOWN - 1], f"{len(others) - SHOWN + 1} more"]
+    raise SettingError(name, value, f"method {method} does not use it; it is a setting of {joined(shown)}")
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as text, in their order: "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def require_known(name: str, known: Mapping[str, type]) -> None:

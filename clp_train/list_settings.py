@@ -1,23 +1,51 @@
-"""Every setting of a run as a list, for `clp-train --list-settings [METHOD]` and docs/settings.md."""
+"""Every setting of a run as a list, for `clp-train --list-settings [--method NAME]` and docs/settings.md."""
 
 from __future__ import annotations
 
+import collections
 import textwrap
 from dataclasses import MISSING, Field
-from typing import Any
+from typing import Any, NamedTuple
 
 from clp_aug.common.settings import about, fields_of, type_of
 from clp_aug.contract.errors import pick
-from clp_train.config import ROOMS, Start, as_text, option
+from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
+from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_text, joined, option
+from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, options_of
+from clp_train.models.settings import ModelSettings
+from clp_train.pictures.settings import BatchSettings
 
 INTRODUCTION = """# Settings
 
-Every setting of `clp-train`: its name in TOML files, in result.json and in Python, how the command line gives it, its
-default, what it does, its valid values and its source. A setting that a method does not use is refused, and so is one
-that has no effect beside the others. This page is `make docs`.
+Every setting of `clp-train`: its name in TOML files, in result.json and in Python; how the command line gives it; its
+default; what it does, with its valid values and its source. Settings of every run come first, then those that one
+method has beside them. A setting that the method does not use is refused, and so is one that has no effect beside the
+others. `make docs` writes this page.
 """
+TITLES = {
+    Start: "Method and preset",
+    DataSettings: "Data",
+    RunSettings: "Run",
+    ModelSettings: "Classifier",
+    BatchSettings: "Training batches",
+    SgdSettings: "Optimiser of the classifier",
+    MetaStepSettings: "Meta step",
+    MetaBatchSettings: "Meta batches",
+    SaliencySettings: "Saliency term",
+}
 WIDTH = 100
+
+
+class Section(NamedTuple):
+    """Settings under one title. said: what they are, in sentences; part: that most of them belong to; fields: each with
+    the dataclass that declares it.
+    """
+
+    title: str
+    said: str
+    part: str
+    fields: list[tuple[type, Field[Any]]]
 
 
 def settings_text(method: str | None = None, markdown: bool = False) -> str:
@@ -27,83 +55,109 @@ def settings_text(method: str | None = None, markdown: bool = False) -> str:
     """
     if method is not None:
         pick(METHODS, method, "method")
-    sections = [(title, fields) for title, fields in sections_of(method) if fields]
+    sections = [section for section in (*shared_sections(method), *own_sections(method)) if section.fields]
     if markdown:
-        return "\n".join([INTRODUCTION, *(page_section(title, fields) for title, fields in sections)])
-    return "\n".join(text_section(title, fields) for title, fields in sections)
+        parts = [INTRODUCTION, *map(page_section, sections), without_own(method)]
+    else:
+        parts = [*map(text_section, sections), *wrapped(without_own(method))]
+    return "\n".join(parts).rstrip("\n")
 
 
-def sections_of(method: str | None) -> list[tuple[str, list[tuple[type, Field[Any]]]]]:
-    """Return (title, [(owner, field)]): the rooms in their order, then what methods have of their own."""
-    parts = None if method is None else ("", *METHODS[method].parts)
-    shared = []
+def shared_sections(method: str | None) -> list[Section]:
+    """Return the settings of the rooms; of a method, those that it takes."""
+    sections = []
     for owner in (Start, *ROOMS.values()):
-        fields = [(owner, f) for f in fields_of(owner).values() if parts is None or about(f).part in parts]
-        shared.append((title_of(owner), fields))
-    methods = METHODS if method is None else [method]
+        fields = list(fields_of(owner).values())
+        part = collections.Counter(about(field).part for field in fields).most_common(1)[0][0]
+        said = " ".join(filter(None, [(owner.__doc__ or "").strip(), users_of(part) if method is None else ""]))
+        if method is not None:
+            fields = [field for field in fields if about(field).part in ("", *METHODS[method].parts)]
+        sections.append(Section(TITLES[owner], said, part, [(owner, field) for field in fields]))
+    return sections
+
+
+def own_sections(method: str | None) -> list[Section]:
+    """Return what methods have of their own, and whose they are; methods with the same settings stand together."""
     own: dict[type, list[str]] = {}
-    for name in methods:
+    for name in METHODS if method is None else [method]:
         own.setdefault(options_of(name), []).append(name)
-    return shared + [
-        (f"Method {', '.join(names)}", [(owner, f) for f in fields_of(owner).values()]) for owner, names in own.items()
-    ]
+    sections = []
+    for owner, names in own.items():
+        title = f"Method{'s' if len(names) > 1 else ''} {joined(names)}"
+        papers = joined(list(dict.fromkeys(METHODS[name].source for name in names)))
+        fields = [(owner, field) for field in fields_of(owner).values()]
+        sections.append(Section(title, f"{papers[0].upper()}{papers[1:]}.", "", fields))
+    return sections
 
 
-def title_of(owner: type) -> str:
-    """Return the first sentence of what a dataclass of settings says of itself."""
-    return (owner.__doc__ or owner.__name__).partition("\n")[0].rstrip(".")
+def without_own(method: str | None) -> str:
+    """Say which methods have no settings of their own; nothing where the method asked for has some."""
+    names = [name for name in (METHODS if method is None else [method]) if not fields_of(options_of(name))]
+    return f"Without settings of their own: {joined(names)}." if names else ""
 
 
-def users_of(field: Field[Any]) -> str:
-    """Return in words which methods use a setting; empty where all do."""
-    part = about(field).part
+def users_of(part: str) -> str:
+    """Say which methods use the settings of a part; nothing where all do."""
     names = [name for name, entry in METHODS.items() if part in entry.parts]
-    return (
-        f"Methods with a {part}: {', '.join(names)}."
-        if part == "meta step"
-        else f"Methods: {', '.join(names)}."
-        if part
-        else ""
-    )
+    return f"Only for {joined(names)}." if part else ""
 
 
-def facts(owner: type, field: Field[Any]) -> list[str]:
-    """Return what there is to say of a setting, sentence by sentence."""
+def facts(owner: type, field: Field[Any], of_most: str = "") -> list[str]:
+    """Return what there is to say of a setting, sentence by sentence. of_most: a part that is told of already."""
     known = about(field)
-    kind, _ = type_of(owner, field.name)
-    said = [known.help]
-    if kind is not bool and (known.choices or known.range(kind) not in ("a name", "a path")):
-        said.append(f"{known.range(kind)[0].upper()}{known.range(kind)[1:]}.")
+    said = [known.help, range_of(owner, field)]
     if known.works_with is not None:
         other, values = known.works_with
         said.append(f"Only with {other} = {' or '.join(map(as_text, values))}.")
-    said.append(users_of(field))
+    if known.part != of_most:
+        said.append(users_of(known.part))
     if known.source:
         said.append(f"Source: {known.source}.")
     return [sentence for sentence in said if sentence]
 
 
+def range_of(owner: type, field: Field[Any]) -> str:
+    """Return the valid values in a sentence; nothing where the default tells their type and there is no more to it."""
+    known, (kind, _) = about(field), type_of(owner, field.name)
+    if kind not in (int, float) and not known.choices:
+        return ""
+    expected = known.range(kind)
+    return f"{expected[0].upper()}{expected[1:]}."
+
+
 def default_of(field: Field[Any]) -> str:
     """Return a default in words."""
     known = about(field)
-    return known.shown or ("required" if field.default is MISSING else as_text(field.default))
+    if known.shown:
+        return known.shown
+    if field.default is MISSING:
+        return "required"
+    return f"{field.default:g}" if isinstance(field.default, float) else as_text(field.default)
 
 
-def text_section(title: str, fields: list[tuple[type, Field[Any]]]) -> str:
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Return a text in lines of WIDTH, its names whole."""
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def text_section(section: Section) -> str:
     """Return one section for the terminal."""
-    lines = [title + ":"]
-    for owner, field in fields:
+    lines = [section.title.upper()]
+    lines += wrapped(section.said)
+    for owner, field in section.fields:
         lines.append(f"  {option(field.name)}  [{default_of(field)}]")
-        lines += textwrap.wrap(
-            " ".join(facts(owner, field)), WIDTH, initial_indent="      ", subsequent_indent="      "
-        )
+        said = " ".join(facts(owner, field, section.part))
+        lines += wrapped(said, "      ")
     return "\n".join([*lines, ""])
 
 
-def page_section(title: str, fields: list[tuple[type, Field[Any]]]) -> str:
+def page_section(section: Section) -> str:
     """Return one section as a table of Markdown."""
-    lines = [f"## {title}", "", "| setting | command line | default | what it does |", "|---|---|---|---|"]
-    for owner, field in fields:
-        said = " ".join(facts(owner, field)).replace("|", "\\|")
-        lines.append(f"| `{field.name}` | `{option(field.name)}` | {default_of(field)} | {said} |")
+    lines = [f"## {section.title}", ""]
+    lines += [section.said, ""] if section.said else []
+    lines += ["| setting | command line | default | what it does |", "|---|---|---|---|"]
+    for owner, field in section.fields:
+        said = " ".join(facts(owner, field, section.part)).replace("|", "\\|")
+        given = option(field.name) + ("=..." if option(field.name).startswith("--set") else "")
+        lines.append(f"| `{field.name}` | `{given}` | {default_of(field)} | {said} |")
     return "\n".join([*lines, ""])

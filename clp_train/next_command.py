@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clp_train.config import settings_of, told
+from clp_train.config import pairs_of, settings_of, told
 from clp_train.methods import METHODS
 
 LEFT_OUT = ("meta", "method", "out", "export")
@@ -14,16 +14,20 @@ PROTOCOL = {"fit": "crop", "meta": None, "imbalance": None, "img_max": "rest", "
 """Settings of a shard that say which pictures and boxes it is of, and what need not be said."""
 
 
-def other_method(given: Mapping[str, object], shard: Path, method: str) -> str:
+def other_method(given: Mapping[str, object], texts: Sequence[str], shard: Path, method: str) -> str:
     """Return the command of the first other method with all else alike, as far as that one has the settings.
 
-    given: what the command line gave, by setting; shard, method: of the run.
+    given: what the command line gave, by setting; texts: its "key=value"; shard, method: of the run.
     """
     other = next(name for name in METHODS if name != method)
+    pairs, carried = pairs_of(texts), settings_of(other).keys() - set(LEFT_OUT)
     words = ["clp-train", "--meta", str(shard), "--method", other]
     for name, value in given.items():
-        if name in settings_of(other) and name not in LEFT_OUT:
+        if name in carried and name not in pairs:
             words += told(name, value).split(" ", 1)
+    for name, text in pairs.items():
+        if name in carried:
+            words += ["--set", f"{name}={text}"]
     return shlex.join(words)
 
 

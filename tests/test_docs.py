@@ -21,7 +21,7 @@ def test_the_examples_of_the_library_page_run():
 @pytest.mark.parametrize("package", ["clp_aug", "clp_train"])
 def test_every_public_name_loads_and_an_unknown_one_is_refused(package):
     module = importlib.import_module(package)
-    assert module.__all__ == sorted(set(module.__all__))
+    assert len(set(module.__all__)) == len(module.__all__) > 10
     for name in module.__all__:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):

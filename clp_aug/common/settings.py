@@ -13,7 +13,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache
 from pathlib import Path
@@ -29,14 +29,15 @@ class About:
     """What is known of one setting beside its name, type and default.
 
     help: one sentence in plain English, without its default; choices: valid values, the first the paper's or the
-    plainest; low, above, high, below: its range, the ends in it or not; source: equation or paper; part: the part of a
-    run that it belongs to, where not every run has it (see `clp_train.methods.PARTS`); works_with: another setting and
-    its values without which this one has no effect; option: whether it has a command line option of its own; shown:
-    its default in words, where the value does not tell; metavar: what stands for its value in a help text.
+    plainest, or a registry, whose names count as they are when a value is checked; low, above, high, below: its range,
+    the ends in it or not; source: equation or paper; part: the part of a run that it belongs to, where not every run
+    has it (see `parts` of `clp_train.methods.Entry`); works_with: another setting and its values without which this one
+    has no effect; option: whether it has a command line option of its own; shown: its default in words, where the value
+    does not tell; metavar: what stands for its value in a help text.
     """
 
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     low: float | None = None
     above: float | None = None
     high: float | None = None
@@ -73,7 +74,7 @@ def setting(
     default: object,
     help: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Collection[str] = (),
     low: float | None = None,
     above: float | None = None,
     high: float | None = None,

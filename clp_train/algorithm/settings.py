@@ -22,7 +22,7 @@ class SgdSettings(Settings):
     head_lr: float | None = setting(None, "Learning rate of the last layer.", above=0, shown="as lr")
     schedule: str = setting(
         "steps",
-        "Learning-rate schedule: steps (x 0.1 at first_drop and at second_drop of the epochs), constant or cosine.",
+        "Schedule of the learning rates; steps: a tenth at first_drop and again at second_drop of the epochs.",
         choices=("steps", "constant", "cosine"),
         option=True,
     )
@@ -33,7 +33,7 @@ class SgdSettings(Settings):
         0.8, "Share of a stage's epochs before the second drop; first_drop at least.", low=0, high=1,
         works_with=BY_STEPS,
     )  # fmt: skip
-    momentum: float = setting(0.9, "Momentum of SGD.", low=0, high=0.999)
+    momentum: float = setting(0.9, "Momentum.", low=0, high=0.999)
     weight_decay: float = setting(5e-4, "Weight decay of the classifier.", low=0, option=True)
 
     def __post_init__(self) -> None:
@@ -47,7 +47,7 @@ class MetaStepSettings(Settings):
     """How Omega's gradient is taken: eqs. (8) and (9) of the paper."""
 
     meta_delta: str = setting(
-        "none", "Perturb the meta logits too, as eq. (9) is written: paper, or none.", choices=("none", "paper"),
+        "none", "Perturb the meta logits too, as eq. (9) of the paper is written.", choices=("none", "paper"),
         source="eq. (9)", part=META_DELTA, option=True,
     )  # fmt: skip
     meta_step: str = setting(
@@ -61,7 +61,7 @@ class MetaStepSettings(Settings):
         "batch", "Batch-norm statistics of the meta loss: of the meta batch, or the running ones as in evaluation.",
         choices=("batch", "running"), part=META_STEP,
     )  # fmt: skip
-    meta_interval: int = setting(1, "A meta step every so many steps.", low=1, part=META_STEP)
+    meta_interval: int = setting(1, "Take a meta step every so many steps.", low=1, part=META_STEP)
     hypergradient: str = setting(
         "central", "How the derivative along the meta gradient is taken: one forward-mode pass, a central difference of"
         " two passes, or the double backward that tests compare with.",
@@ -84,7 +84,7 @@ class SaliencySettings(Settings):
     """The saliency term, eq. (6): the classifier must not listen to pixels outside the box."""
 
     saliency_lambda: float = setting(
-        0.2, "Weight of the saliency term, lambda of eq. (6); 0 = off.", low=0, source="eq. (6)", part=SALIENCY,
+        0.2, "Weight of the saliency term, lambda of eq. (6); 0 is off.", low=0, source="eq. (6)", part=SALIENCY,
         option=True,
     )  # fmt: skip
     saliency_target: str = setting(
@@ -102,7 +102,9 @@ class SaliencySettings(Settings):
         "both", "Batches that the term is applied to.", choices=("both", "train", "meta"), source="eqs. (6), (9)",
         part=SALIENCY,
     )  # fmt: skip
-    saliency_interval: int = setting(1, "Saliency every so many steps.", low=1, part=SALIENCY, option=True)
+    saliency_interval: int = setting(
+        1, "Apply the saliency term every so many steps.", low=1, part=SALIENCY, option=True
+    )
     saliency_subset: float = setting(
         1.0, "Share of each batch that the term looks at.", low=1e-6, high=1, part=SALIENCY
     )

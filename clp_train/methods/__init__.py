@@ -108,7 +108,8 @@ class NoOptions(Settings):
 def options_of(name: str) -> type:
     """Return the dataclass of a method's own settings. Raises UsageError for an unknown name."""
     module = module_of(name)
-    return getattr(module, "OPTIONS", {}).get(name) or getattr(module, "Options", NoOptions)
+    by_method: Mapping[str, type] = getattr(module, "OPTIONS", {})
+    return by_method.get(name, getattr(module, "Options", NoOptions))
 
 
 def make_options(name: str, given: Mapping[str, object]) -> Any:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 
 @contextmanager
-def untouched(network: nn.Module) -> Iterator[Callable]:
+def untouched(network: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
     """Yield a function x -> network(x), computed in evaluation mode with gradients to x alone.
 
     Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,

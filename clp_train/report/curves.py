@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 WIDTH, HEIGHT = 420, 230
@@ -16,7 +18,7 @@ PANELS = (
 """Title, series as (name, key of a history line), whether they are shares of 1."""
 
 
-def panels(result: dict) -> list[dict]:
+def panels(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the panels that the history has numbers for, in pixels of a WIDTH x HEIGHT drawing.
 
     result: what `runs.result_of` returns. Each panel has its series with points (x, y, text), the two axes' ticks as
@@ -37,7 +39,7 @@ def panels(result: dict) -> list[dict]:
 
 def panel(
     title: str, series: dict[str, list[tuple[int, float]]], share: bool, epochs: int, selected: int | None
-) -> dict:
+) -> dict[str, Any]:
     """Lay out one panel. series: name -> [(epoch, value)]; the axis of values has 0 on it, and ends at 1 for shares."""
     known = [value for values in series.values() for _, value in values]
     levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(min(known), max(known))
@@ -74,12 +76,13 @@ def ticks(lowest: float, highest: float) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     low, high = min(lowest, 0), max(highest, 0)
-    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if low < high else 1).tolist()
+    values = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if low < high else 1)
+    return [float(value) for value in values]
 
 
 def epoch_ticks(epochs: int) -> list[int]:
     """Return round epochs in [1, epochs] and the first, none of them closer to it than half a step."""
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(5, integer=True).tick_values(1, epochs).astype(int).tolist()
+    found = [int(value) for value in MaxNLocator(5, integer=True).tick_values(1, epochs)]
     return [1, *(e for e in found if 1 + (found[1] - found[0]) / 2 < e <= epochs)]

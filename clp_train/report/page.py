@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from clp_aug.contract.images import data_uri
 from clp_train.evaluating.attention import Look, attention, inside_share
 from clp_train.pictures.types import masks
 from clp_train.report.curves import panels
-from clp_train.report.table import accuracy_table, percent
+from clp_train.report.table import Result, accuracy_table, percent
 
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
 
@@ -47,7 +48,7 @@ def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:
         temporary.write_text(page, "utf-8")
 
 
-def read_result(folder: Path) -> dict:
+def read_result(folder: Path) -> Result:
     """Return the result of a finished run as plain JSON. Raises InputError when the folder holds none."""
     path = folder / "result.json"
     try:
@@ -62,14 +63,14 @@ def read_result(folder: Path) -> dict:
     return result
 
 
-def lead(result: dict) -> str:
+def lead(result: Result) -> str:
     """Return the line below the title."""
     config = result["config"]
     parts = (config["model"], f"seed {config['seed']}", f"{result['last']['epoch']} epochs")
     return " · ".join((*parts, f"{result['seconds']:g} s of training", f"meta set {Path(config['meta']).name}"))
 
 
-def tiles(result: dict) -> list[tuple[str, str, str]]:
+def tiles(result: Result) -> list[tuple[str, str, str]]:
     """Return the headline, (name, value, what it is of): test where there is a test split, else val.
 
     Of a data set with protocols: accuracy and mean precision of each.
@@ -94,7 +95,7 @@ def tiles(result: dict) -> list[tuple[str, str, str]]:
     ]
 
 
-def table_cells(result: dict) -> dict:
+def table_cells(result: Result) -> dict[str, Any]:
     """Return head, rows and note of the table that the command line prints."""
     table = accuracy_table(result)
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
@@ -106,7 +107,7 @@ def table_cells(result: dict) -> dict:
     }
 
 
-def settings(result: dict) -> list[tuple[str, list[tuple[str, str]]]]:
+def settings(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return what the run was made with: (title, [(name, value)])."""
     data = {
         "dataset": result["dataset"],
@@ -123,7 +124,7 @@ def settings(result: dict) -> list[tuple[str, list[tuple[str, str]]]]:
     return [(title, [(k, plain(v)) for k, v in values.items()]) for title, values in sections.items()]
 
 
-def plain(value) -> str:
+def plain(value: object) -> str:
     """Return a JSON value as text; a dash for none."""
     if value in (None, "", []):
         return "–"
@@ -145,7 +146,7 @@ def looks_summary(looks: Sequence[Look]) -> str:
     return text + (f"; left out, zero throughout: {found.zero}" if found.zero else "")
 
 
-def shown(look: Look, class_names: Sequence[str]) -> dict:
+def shown(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
     """Return what the template shows of one picture."""
     image = look.image.permute(1, 2, 0).numpy()
     height, width = image.shape[:2]

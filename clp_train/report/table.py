@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.table import Table
 
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.methods import METHODS
 
+Result = dict[str, Any]
+"""What `clp_train.result.result_of` returns, plain JSON."""
 MOST_GROUPS = 30  # more rows than that nobody reads; result.json has them
 
 
@@ -15,7 +19,7 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def accuracy_table(result: dict) -> Table:
+def accuracy_table(result: Result) -> Table:
     """Lay out the metrics of a result: a row a group, or a stratum, then worst group and the two averages.
 
     result: what `runs.result_of` returns. The last epoch comes first, then the selected one where there is a val split.
@@ -51,13 +55,13 @@ def accuracy_table(result: dict) -> Table:
     return table
 
 
-def called(split: str, result: dict) -> str:
+def called(split: str, result: Result) -> str:
     """Return the name of a split in a report, with that of its protocol where it has one."""
     protocol = result.get("protocols", {}).get(split)
     return f"{split} = {protocol}" if protocol else split
 
 
-def part_rows(result: dict, columns: list[dict]) -> list[list[str]]:
+def part_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
     """Return a row of text a group, unless there are too many, and one a stratum. columns: metrics by column."""
     rows = []
     if len(result["group_names"]) <= MOST_GROUPS:
@@ -69,7 +73,7 @@ def part_rows(result: dict, columns: list[dict]) -> list[list[str]]:
     return rows + [[name, "", *(percent(m.get("strata", {}).get(name)) for m in columns)] for name in strata]
 
 
-def remarks(result: dict) -> list[str]:
+def remarks(result: Result) -> list[str]:
     """Return what has to be said beside the accuracies: what the method was told of the noise, how large eq. (6) was,
     whose losses rose, the best by test.
     """

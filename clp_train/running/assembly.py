@@ -129,7 +129,7 @@ def check_stages(stages: list[tuple[Stage, range]], method: Method, config: Trai
     if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
-        why = "eq. (6) acts on the body; set saliency_lambda to 0, or train all of it"
-        raise SettingError("trainable", "head", why)
+        why = "eq. (6) acts on the body; train all of it, or leave the term out"
+        raise SettingError("trainable", "head", why, {"saliency_lambda": 0})
     if online != "none":
         raise SettingError("online", online, "a frozen body's features are made once", {"online": "none"})

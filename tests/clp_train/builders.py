@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,19 +76,24 @@ def view_of(n=6, classes=3, width=4, groups=2, seed=0, dtype=torch.float32, row=
     return View(logits, features, head, pictures % classes, pictures % groups, row, progress)
 
 
-def batch_of(seed=0, n=6, kind=(0,), classes=3, side=8, dtype=torch.float64):
-    """Return a random batch with centred boxes, labels in turn and kinds in turn."""
+def batch_of(seed=0, n=6, kind=(0,), classes=3, side=8, dtype=torch.float64, rows=False):
+    """Return a random batch with centred boxes, labels in turn and kinds in turn; rows: of the training stream, too."""
     g = generator(seed)
     inside = torch.zeros(n, side, side, dtype=torch.bool)
     inside[:, side // 4 : 3 * side // 4, side // 4 : 3 * side // 4] = True
     images = torch.rand(n, 3, side, side, dtype=dtype, generator=g)
     label, kinds = torch.arange(n) % classes, torch.tensor(kind, dtype=torch.uint8).repeat(n)[:n]
-    return Batch(images, inside, label, label, kinds, torch.arange(n))
+    return Batch(images, inside, label, label, kinds, torch.arange(n), torch.arange(n) if rows else None)
 
 
 def network_of(classes=3, seed=0, model="resnet8"):
     """Return a classifier in float64, in training mode."""
     return build_model(model, classes, [0.5] * 3, [0.25] * 3, generator(seed)).double().train()
+
+
+def optimiser_of(network, config, rate=1.0):
+    """Return the optimiser of a network as a run of the configuration has it."""
+    return build_optimiser(network, heads(network), config.sgd, rate)
 
 
 def parts(method, **settings):
@@ -99,7 +105,7 @@ def parts(method, **settings):
         filled.network.double()
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
         torch.nn.init.normal_(filled.network.last.weight, generator=generator(2))
-    return config, network, filled, build_optimiser(network, heads(network), config.sgd)
+    return config, network, filled, optimiser_of(network, config)
 
 
 def step(network, method, optimiser, batch, meta, config, number=0, progress=0.0):
@@ -114,10 +120,15 @@ def load(config, watch=unwatched):
 
 def train(
     config, run, on_step=lambda _: None, on_epoch=lambda _: None, checkpoint=None, resume=False, watch=unwatched,
-    method=None, train_step=train_step,
+    method=None, train_step=train_step, backgrounds=None,
 ):  # fmt: skip
-    """Train a configuration on what was read. method: one that is made already, in place of the configuration's."""
+    """Train a configuration on what was read. method: one that is made already, in place of the configuration's.
+
+    backgrounds: what gives the scores of learnt backgrounds, in place of the configuration's.
+    """
     assembly = assemble(config, run) if method is None else assemble_with(method, config, run)
+    if backgrounds is not None:
+        assembly = replace(assembly, backgrounds=backgrounds)
     return loop.train(assembly, loop.Hooks(on_step, on_epoch, watch, train_step), checkpoint, resume)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from clp_train.bench.identity.names import FUNCTIONS, Names, Own, Target
 
@@ -37,7 +38,7 @@ class Written:
     they are never numbered; escapes: definitions that it does more with than call them.
     """
 
-    tokens: list = field(default_factory=list)
+    tokens: list[tuple[Any, ...]] = field(default_factory=list)
     members: set[str] = field(default_factory=set)
     literal: set[str] = field(default_factory=set)
     escapes: set[Own] = field(default_factory=set)
@@ -78,7 +79,8 @@ def constructor_of(names: Names, module: str, kind: ast.ClassDef) -> list[str] |
     for line in kind.body:
         if isinstance(line, FUNCTIONS) and line.name == "__init__":
             return [one.arg for one in parameters(line.args)]
-    fields = [line.target.id for line in kind.body if isinstance(line, ast.AnnAssign)]
+    targets = [line.target for line in kind.body if isinstance(line, ast.AnnAssign)]
+    fields = [target.id for target in targets if isinstance(target, ast.Name)]
     inherited: list[str] = []
     for base in kind.bases:
         found = names.lookup(module, base.id) if isinstance(base, ast.Name) else []
@@ -92,7 +94,7 @@ def with_module(entry: ast.expr, room: str) -> tuple[ast.expr, str]:
     if not isinstance(entry, ast.Call):
         return entry, ""
     given = [*entry.args[:1], *(one.value for one in entry.keywords if one.arg == "module")][0]
-    name = whole_name(given.value, room)
+    name = whole_name(ast.literal_eval(given), room)
     args = [ast.Constant(name) if value is given else value for value in entry.args]
     keywords = [ast.keyword(one.arg, ast.Constant(name)) if one.value is given else one for one in entry.keywords]
     return ast.Call(entry.func, args, keywords), name

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from clp_train.bench.identity.definitions import Rules, Written, whole_name
 from clp_train.bench.identity.names import EFFECTS, Names, Own
@@ -79,7 +80,7 @@ class Code:
         found: dict[Own, Written] = {}
         waiting = list(starts)
         while waiting:
-            place = waiting.pop()._replace(index=0)
+            place = waiting.pop()._replace(place=0)
             if place not in found:
                 found[place] = self.written(place, method)
                 waiting += [token[1] for token in found[place].tokens if token[0] == "ref"]
@@ -97,7 +98,7 @@ class Code:
 
 def packed(written: Written) -> Written:
     """Join neighbouring texts of a definition to one."""
-    tokens: list[tuple] = []
+    tokens: list[tuple[Any, ...]] = []
     texts: list[str] = []
     for token in written.tokens:
         if len(token) == 1:
@@ -125,7 +126,7 @@ class Numbered:
         literal = set(FOREIGN).union(*(one.literal for one in reached.values()))
         self.ours = {name for name in ours - literal if not (name.startswith("__") and name.endswith("__"))}
 
-    def may_be_keyword(self, place: Own, token: tuple) -> bool:
+    def may_be_keyword(self, place: Own, token: tuple[Any, ...]) -> bool:
         """Tell whether a token of a definition is a parameter that a call of an unknown function may name."""
         return token[0] == "parameter" and token[1] in self.keywords and (token[2] or place in self.escaped)
 
@@ -157,7 +158,7 @@ class Numbered:
 
     def place(self, place: Own) -> str:
         """Return a definition's number, and which of its names is meant."""
-        return f"ref {self.places.setdefault(place._replace(index=0), len(self.places))} {place.index}"
+        return f"ref {self.places.setdefault(place._replace(place=0), len(self.places))} {place.place}"
 
     def member(self, name: str) -> str:
         """Return the number of a name that is ours, other names as they are."""

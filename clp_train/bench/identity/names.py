@@ -42,7 +42,7 @@ class Own(NamedTuple):
 
     module: str
     name: str
-    index: int = 0
+    place: int = 0
 
 
 Place = Outside | Whole | Own
@@ -86,7 +86,7 @@ class Names:
         """Tell whether a dotted name is that of a module or a package of the tree."""
         return module in self.modules or module in self.folders
 
-    def lookup(self, module: str, name: str, seen: frozenset = frozenset()) -> list[Place]:
+    def lookup(self, module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
         """Return what a name of one of our modules stands for; nothing for a name that it does not have."""
         there = self.modules.get(module, Module())
         found: list[Place] = []
@@ -99,7 +99,7 @@ class Names:
         below = f"{module}.{name}"
         return list(dict.fromkeys(found)) or ([Whole(below)] if self.is_ours(below) else [])
 
-    def places(self, target: Target, seen: frozenset = frozenset()) -> list[Place]:
+    def places(self, target: Target, seen: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
         """Return what an import leads to, through modules that pass it on."""
         if target.module.partition(".")[0] not in self.packages:
             return [Outside(".".join(filter(None, target)))]
@@ -109,7 +109,7 @@ class Names:
 
     def chain(self, places: Iterable[Place], attributes: list[str]) -> list[tuple[Place, list[str]]]:
         """Follow attributes from module to module; return each place with the attributes that are left."""
-        found = []
+        found: list[tuple[Place, list[str]]] = []
         for place in places:
             if isinstance(place, Outside):
                 found.append((Outside(".".join([place.path, *attributes])), []))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from clp_train.bench.identity.definitions import Rules, Scope, Written, parameters, parameters_of, with_module
 from clp_train.bench.identity.names import Names, Outside, Own, Place, bound
@@ -34,10 +35,15 @@ class Writer(Words, ast.NodeVisitor):
 
     def entries(self, line: ast.stmt) -> list[ast.expr]:
         """Return keys and values of the chosen method's module, if a line is the registry of methods."""
-        if f"{self.place.module}:{self.place.name}" != self.rules.registry or not isinstance(line.value, ast.Dict):
+        content = getattr(line, "value", None)
+        if f"{self.place.module}:{self.place.name}" != self.rules.registry or not isinstance(content, ast.Dict):
             return []
-        both = zip(line.value.keys, [with_module(value, self.place.module) for value in line.value.values], strict=True)
-        own = sorted((ast.unparse(key), key, value) for key, (value, module) in both if module == self.method)
+        entries = [
+            (key, *with_module(value, self.place.module))
+            for key, value in zip(content.keys, content.values, strict=True)
+            if key
+        ]
+        own = sorted((ast.unparse(key), key, value) for key, value, module in entries if module == self.method)
         return [ast.Constant("registry"), *(part for _, *line in own for part in line)]
 
     def visit_all(self, nodes: Iterable[ast.AST]) -> None:
@@ -105,10 +111,12 @@ class Writer(Words, ast.NodeVisitor):
     visit_Import = visit_ImportFrom = visit_Pass = nothing
 
     def visit_Global(self, node: ast.Global) -> None:
-        self.scope.of_module |= set(node.names)
+        if self.scope is not None:
+            self.scope.of_module |= set(node.names)
 
     def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
-        self.scope.local -= set(node.names)
+        if self.scope is not None:
+            self.scope.local -= set(node.names)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if self.scope is not None and self.scope.is_class:
@@ -179,7 +187,7 @@ class Writer(Words, ast.NodeVisitor):
             self.found.tokens.append(("keyword", node.arg))
         self.visit(node.value)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.say(type(node).__name__)
         self.name(node.name, escapes=False)
         self.visit_all(node.decorator_list)
@@ -226,7 +234,7 @@ class Writer(Words, ast.NodeVisitor):
         self.known = before
         self.say("end")
 
-    def comprehension(self, node: ast.AST) -> None:
+    def comprehension(self, node: Any) -> None:
         """Write a comprehension down; its first source is not yet in its scope."""
         first, *others = node.generators
         self.say(type(node).__name__)

@@ -41,7 +41,7 @@ class Words:
         elif isinstance(place, Own):
             self.found.tokens.append(("ref", place))
             if escapes and place[:2] != self.place[:2]:
-                self.found.escapes.add(place._replace(index=0))
+                self.found.escapes.add(place._replace(place=0))
         else:
             self.say("module")
             for door in self.rules.doors:

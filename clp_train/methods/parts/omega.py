@@ -12,5 +12,9 @@ class OmegaRate(Settings):
     """The learning rate of what the meta step trains."""
 
     omega_lr: float = setting(
-        1e-3, "Learning rate of the perturbation network, of Adam.", above=0, source="eq. (9)", option=True
+        1e-3,
+        "Learning rate of Omega, the network that the meta step trains by Adam.",
+        above=0,
+        source="eq. (9)",
+        option=True,
     )

@@ -1,21 +1,18 @@
 """The losses at logits far apart, and whole steps, in the types that networks are trained in."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import SettingError
 from clp_train.algorithm import losses
 from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
-from clp_train.models import build_model
-from clp_train.pictures.types import Batch
-from tests.clp_train.builders import build, config_of
+from clp_train.algorithm.saliency import SALIENCY_TARGETS
+from clp_train.models.parts import heads
+from tests.clp_train.builders import LABELS, batch_of, build, config_of, generator, network_of, step, table_of
 
 TYPES = (torch.float32, torch.bfloat16)
-LABELS = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
 LOSSES = {
     "cross entropy": losses.cross_entropy,
     "eq. (3)": losses.counterfactual_loss,
@@ -68,36 +65,33 @@ def test_losses_and_gradients_at_any_gap(name, gap, dtype, y):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
-@pytest.mark.parametrize("target", losses.SALIENCY_TARGETS)
+@pytest.mark.parametrize("target", SALIENCY_TARGETS)
 def test_saliency_targets_at_large_gaps(target, dtype):
     logits = spread(1e4, dtype).requires_grad_()
-    (gradient,) = torch.autograd.grad(losses.SALIENCY_TARGETS[target](logits, torch.zeros(12).long()).sum(), logits)
+    (gradient,) = torch.autograd.grad(SALIENCY_TARGETS[target](logits, torch.zeros(12).long()).sum(), logits)
     assert gradient.isfinite().all()
 
 
-def a_batch(seed, dtype, kind=(0,)):
-    generator = torch.Generator().manual_seed(seed)
-    inside = torch.zeros(6, 8, 8, dtype=torch.bool)
-    inside[:, 2:6, 2:6] = True
-    images = torch.rand(6, 3, 8, 8, generator=generator).to(dtype)
-    label, kind = torch.arange(6) % 3, torch.tensor(kind, dtype=torch.uint8).repeat(6)[:6]
-    return Batch(images, inside, label, label, kind, torch.arange(6))
+def rounded_batch(seed, dtype, kind=(0,)):
+    """Return a batch whose pictures are the same in every type, but for rounding."""
+    batch = batch_of(seed, kind=kind, dtype=torch.float32)
+    return replace(batch, images=batch.images.to(dtype))
 
 
 def steps(dtype, count, scale=1.0, **change):
     """Do some steps of CLP, all of it in one type; return its parts and the losses. Omega is not zero."""
-    config = config_of(meta=Path("x.h5"), lr=0.05, **{"hypergradient": "forward", **change})
-    network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).to(dtype).train()
+    config = config_of(lr=0.05, **{"hypergradient": "forward", **change})
+    network = network_of().to(dtype)
     with torch.no_grad():
         network.head.weight *= scale
-    method = build(config, TrainTable(LABELS, LABELS, 3, 3), torch.Generator().manual_seed(1))
-    start = torch.randn(method.network.last.weight.shape, generator=torch.Generator().manual_seed(2))
+    method = build(config, table_of(LABELS), 1)
+    start = torch.randn(method.network.last.weight.shape, generator=generator(2))
     method.network.last.weight.data = start
     method.network.to(dtype)
     method.classes = type(method.classes)(*(values.to(dtype) for values in method.classes))
-    optimiser = build_optimiser(network, config)
-    meta = a_batch(9, dtype, (0, 1, 2))
-    found = [train_step(network, method, optimiser, a_batch(k, dtype), meta, config, k) for k in range(count)]
+    optimiser = build_optimiser(network, heads(network), config.sgd)
+    meta = rounded_batch(9, dtype, (0, 1, 2))
+    found = [step(network, method, optimiser, rounded_batch(k, dtype), meta, config, k) for k in range(count)]
     return network, method, found
 
 
@@ -129,8 +123,10 @@ def test_steps_of_clp_in_bfloat16(change):
 
 
 def test_central_differences_in_bfloat16_are_refused():
-    message = r"central differences drown in the rounding of torch.bfloat16; give --set hypergradient=forward"
-    with pytest.raises(UsageError, match=message):
+    message = (
+        "hypergradient = central: differences drown in the rounding of torch.bfloat16; take hypergradient = forward"
+    )
+    with pytest.raises(SettingError, match=message):
         steps(torch.bfloat16, 1, hypergradient="central")
 
 

@@ -1,48 +1,18 @@
 """Eqs. (8) and (9): the hypergradient against finite differences of L_meta(W_hat(Omega)), in float64."""
 
 import copy
-from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from clp_train.algorithm.hypergradient import MODES, hypergradient, virtual_pass
+from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
 from clp_train.algorithm.losses import cross_entropy, meta_losses
 from clp_train.algorithm.saliency import saliency
+from tests.clp_train.algorithm.small_cases import KIND, problem
 
 LR = 0.3
-
-
-class Out(NamedTuple):
-    """What a classifier returns."""
-
-    features: torch.Tensor
-    logits: torch.Tensor
-
-
-class Net(nn.Sequential):
-    """Its output has features and logits, as a classifier's has."""
-
-    def forward(self, x):
-        for layer in self[:-1]:
-            x = layer(x)
-        return Out(x, self[-1](x))
-
-
-def problem():
-    """A conv-BN classifier in train mode, an Omega that is not zero, and two batches; all float64."""
-    torch.manual_seed(0)  # of this test's own problem
-    net = Net(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 9, 3))
-    omega = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
-    train = torch.rand(8, 3, 5, 5, dtype=torch.float64), torch.randint(3, (8,))
-    meta = torch.rand(6, 3, 5, 5, dtype=torch.float64), torch.randint(3, (6,))
-    g_train, g_meta = torch.randn(8, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
-    return net.double(), omega.double(), train, meta, g_train, g_meta
-
-
-KIND = torch.tensor([0, 1, 2, 0, 1, 2], dtype=torch.uint8)
+MODES = (*SLOPES, "reference")
 INSIDE = F.one_hot(torch.tensor([0, 1, 2, 0, 1, 2]), 5).bool()[:, :, None].expand(6, 5, 5)
 
 
@@ -157,7 +127,7 @@ def test_a_loss_that_follows_weights_beside_the_logits(mode):
     weights, logits = dict(net.named_parameters()), net(train[0]).logits
     rates = [LR] * len(weights)
     found = hypergradient(net, weights, train[0], logits, lambda u: training(net, u), (s,), meta_loss, rates, mode=mode)
-    assert found.beside
+    assert found.depends_on_weights
     plain = torch.autograd.grad(training(net, net(train[0]).logits), tuple(weights.values()))
     for g, expected in zip(found.training, plain, strict=True):
         torch.testing.assert_close(g, expected)

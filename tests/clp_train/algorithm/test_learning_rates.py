@@ -1,7 +1,6 @@
-"""Step sizes: the head's own, schedules, and the virtual step that follows both."""
+"""Learning rates: the head's own, schedules, and the virtual step that follows both."""
 
 import copy
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,22 +9,18 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from clp_train.algorithm.losses import meta_losses
-from clp_train.algorithm.optimiser import build_optimiser, rate_factor
-from clp_train.algorithm.optimiser import learning_rates as step_sizes
+from clp_train.algorithm.optimiser import build_optimiser, learning_rates, rate_factor
 from clp_train.algorithm.step import train_step
-from clp_train.running import loop
-from tests.clp_train.builders import batch_of as a_batch
-from tests.clp_train.builders import config_of, parts, train
+from clp_train.models.parts import heads
+from tests.clp_train.builders import batch_of, config_of, parts, step, train
 
 
 def rates_of(network, config):
-    optimiser = build_optimiser(network, config)
-    return dict(
-        zip(dict(network.named_parameters()), step_sizes(dict(network.named_parameters()), optimiser), strict=True)
-    )
+    optimiser, weights = build_optimiser(network, heads(network), config.sgd), dict(network.named_parameters())
+    return dict(zip(weights, learning_rates(weights, optimiser), strict=True))
 
 
-def test_the_head_has_a_step_size_of_its_own():
+def test_the_head_has_a_learning_rate_of_its_own():
     config, network, _, _ = parts("erm", lr=0.1, head_lr=0.7)
     assert {name: rate for name, rate in rates_of(network, config).items() if rate != 0.1} == {
         "head.weight": 0.7, "head.bias": 0.7
@@ -34,16 +29,16 @@ def test_the_head_has_a_step_size_of_its_own():
     assert set(rates_of(network, config).values()) == {0.1}
 
 
-def test_steps_with_two_step_sizes_are_those_of_sgd():
+def test_steps_with_two_learning_rates_are_those_of_sgd():
     config, network, method, optimiser = parts("erm", lr=0.1, head_lr=0.7)
     other = copy.deepcopy(network)
     body = [w for name, w in other.named_parameters() if not name.startswith("head.")]
     plain = torch.optim.SGD(
         [{"params": body, "lr": 0.1}, {"params": other.head.parameters(), "lr": 0.7}], 0.1, 0.9, weight_decay=5e-4
     )
-    for step in range(3):
-        batch = a_batch(step, 6)
-        train_step(network, method, optimiser, batch, None, config, step)
+    for number in range(3):
+        batch = batch_of(number, 6)
+        step(network, method, optimiser, batch, None, config, number)
         plain.zero_grad()
         F.cross_entropy(other(batch.images).logits, batch.label).backward()
         plain.step()
@@ -51,9 +46,9 @@ def test_steps_with_two_step_sizes_are_those_of_sgd():
         torch.testing.assert_close(value, other.state_dict()[name])
 
 
-def test_the_virtual_step_has_two_step_sizes_too():
+def test_the_virtual_step_has_two_learning_rates_too():
     config, network, method, optimiser = parts("clp", lr=0.1, head_lr=0.7, saliency_lambda=0.0)
-    net, batch, meta = copy.deepcopy(network), a_batch(0, 6), a_batch(1, 6, (0, 1, 2))
+    net, batch, meta = copy.deepcopy(network), batch_of(0, 6), batch_of(1, 6, (0, 1, 2))
     out = net(batch.images)
     buffers = {name: value.clone() for name, value in net.named_buffers()}
     seen = SimpleNamespace(logits=out.logits.detach(), features=out.features.detach(), head=net.head.weight.detach())
@@ -66,7 +61,7 @@ def test_the_virtual_step_has_two_step_sizes_too():
     virtual = {n: w - (0.7 if n.startswith("head.") else 0.1) * gradients[n] for n, w in weights.items()}
     logits = functional_call(net, {**virtual, **buffers}, (meta.images,)).logits
     expected = meta_losses(logits, meta.label, meta.kind).mean().item()
-    found = train_step(network, method, optimiser, batch, meta, config, 0)
+    found = step(network, method, optimiser, batch, meta, config)
     assert found.meta == pytest.approx(expected, rel=1e-10)
 
 
@@ -79,23 +74,22 @@ SCHEDULES = {  # of a stage of five epochs
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules(schedule):
-    config = config_of(meta=Path("x.h5"), schedule=schedule)
-    assert [rate_factor(config, epoch, 5) for epoch in range(5)] == pytest.approx(SCHEDULES[schedule])
-    assert rate_factor(config, 0, 1) == 1
+    settings = config_of(schedule=schedule).sgd
+    assert [rate_factor(settings, epoch, 5) for epoch in range(5)] == pytest.approx(SCHEDULES[schedule])
+    assert rate_factor(settings, 0, 1) == 1
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_a_run_follows_its_schedule(loaded, demo_shard, schedule, monkeypatch):
-    """Both step sizes, each epoch; a stage starts the schedule anew."""
+def test_a_run_follows_its_schedule(loaded, demo_shard, schedule):
+    """Both learning rates, each epoch; a stage starts the schedule anew."""
     used = []
 
-    def note(network, method, optimiser, batch, meta, config, step, progress):
-        used.append(set(step_sizes(dict(network.named_parameters()), optimiser)))
-        return train_step(network, method, optimiser, batch, meta, config, step)
+    def note(network, method, optimiser, *rest):
+        used.append(set(learning_rates(dict(network.named_parameters()), optimiser)))
+        return train_step(network, method, optimiser, *rest)
 
-    monkeypatch.setattr(loop, "train_step", note)
     config = config_of(meta=demo_shard, method="dfr", epochs=4, batch_size=80, lr=0.1, head_lr=0.3, schedule=schedule)
-    trained = train(config, loaded)
+    trained = train(config, loaded, train_step=note)
     factors = [1, 1, 1, 1] if schedule == "constant" else [1, 0.5, 1, 0.5]
     assert [line["lr"] for line in trained.history] == pytest.approx([0.1 * f for f in factors])
     assert [sorted(rates) for rates in used[:2]] == [pytest.approx([0.1 * f, 0.3 * f]) for f in factors[:2]]

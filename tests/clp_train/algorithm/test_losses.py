@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_train.algorithm import losses
-from clp_train.config import SALIENCY_TARGETS
+from clp_train.algorithm.saliency import SALIENCY_TARGETS, saliency
+from clp_train.algorithm.settings import TARGET_NAMES
 
 
 def test_counterfactual_loss_by_hand():
@@ -87,7 +88,7 @@ def test_saliency_equals_finite_differences_pixel_by_pixel(target):
     label = torch.tensor([2, 0])
     inside = torch.zeros(2, 4, 5, dtype=torch.bool)
     inside[0, 1:3, 1:4] = inside[1, :, :2] = True
-    found = losses.saliency(images, net(images), inside, label, target)
+    found = saliency(images, net(images), inside, label, target)
     for n in range(2):
         total, pixels = 0.0, 0
         for y in range(4):
@@ -111,7 +112,7 @@ def test_saliency_can_be_differentiated_by_the_weights():
     inside = torch.zeros(2, 4, 5, dtype=torch.bool)
 
     def total():
-        return losses.saliency(images, net(images), inside, torch.tensor([2, 0]), "probability").sum()
+        return saliency(images, net(images), inside, torch.tensor([2, 0]), "probability").sum()
 
     (gradient,) = torch.autograd.grad(total(), net[3].weight)
     with torch.no_grad():
@@ -126,7 +127,7 @@ def test_saliency_of_a_picture_without_background_is_zero():
     net = small_net()
     images = torch.rand(1, 3, 4, 5, dtype=torch.float64).requires_grad_()
     inside = torch.ones(1, 4, 5, dtype=torch.bool)
-    assert losses.saliency(images, net(images), inside, torch.tensor([0]), "probability").item() == 0
+    assert saliency(images, net(images), inside, torch.tensor([0]), "probability").item() == 0
 
 
 @pytest.mark.parametrize("target", SALIENCY_TARGETS)
@@ -134,17 +135,19 @@ def test_a_constant_on_all_logits_changes_no_saliency(target):
     net = small_net()
     images = torch.rand(2, 3, 4, 5, dtype=torch.float64).requires_grad_()
     inside, label = torch.zeros(2, 4, 5, dtype=torch.bool), torch.tensor([1, 2])
-    plain = losses.saliency(images, net(images), inside, label, target)
-    torch.testing.assert_close(losses.saliency(images, net(images) + 50, inside, label, target), plain)
+    plain = saliency(images, net(images), inside, label, target)
+    torch.testing.assert_close(saliency(images, net(images) + 50, inside, label, target), plain)
 
 
 def test_settings_and_losses_name_the_same_targets():
-    assert tuple(losses.SALIENCY_TARGETS) == SALIENCY_TARGETS
+    assert tuple(SALIENCY_TARGETS) == TARGET_NAMES
 
 
 def test_a_loss_that_is_not_finite_names_step_and_pictures():
     values = torch.tensor([1.0, math.nan, math.inf])
-    with pytest.raises(losses.DivergedError, match=r"step 7: the meta loss is nan on samples 11, 12; lower --lr"):
+    with pytest.raises(
+        losses.DivergedError, match=r"step 7: the meta loss is nan on samples 11, 12; lower the learning rate \(lr\)"
+    ):
         losses.check_finite(values, torch.tensor([10, 11, 12]), "meta loss", 7)
     with pytest.raises(losses.DivergedError, match=r"on samples 0, 1, .*, 9 and 5 more; lower"):
         losses.check_finite(torch.full((15,), math.inf), torch.arange(15), "training loss", 0)

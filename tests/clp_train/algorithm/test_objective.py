@@ -1,20 +1,17 @@
 """The one objective against the formula written out picture by picture, and each method's slots."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from clp_aug.contract.errors import UsageError
-from clp_train.algorithm.characteristics import View
+from clp_aug.contract.errors import SettingError, UsageError
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.objective import Terms, objective, sample_losses
 from clp_train.algorithm.perturbation import Omega
 from clp_train.algorithm.saliency import saliency_weight
-from clp_train.algorithm.table import TrainTable
-from tests.clp_train.builders import build, config_of
+from tests.clp_train.builders import generator, method_of, table_of, view_of
 
 
 def by_hand(logits, label, delta, weight, gamma, scale, normaliser):
@@ -33,10 +30,10 @@ def by_hand(logits, label, delta, weight, gamma, scale, normaliser):
 @pytest.mark.parametrize("gamma", [0, 2])
 @pytest.mark.parametrize("filled", [(False, False), (True, False), (False, True), (True, True)])
 def test_the_formula(filled, gamma, scale, normaliser):
-    generator = torch.Generator().manual_seed(0)
-    logits, label = torch.randn(7, 3, generator=generator, dtype=torch.float64), torch.arange(7) % 3
-    delta = torch.randn(7, 3, generator=generator, dtype=torch.float64) if filled[0] else None
-    weight = torch.rand(7, generator=generator, dtype=torch.float64) if filled[1] else None
+    g = generator()
+    logits, label = torch.randn(7, 3, generator=g, dtype=torch.float64), torch.arange(7) % 3
+    delta = torch.randn(7, 3, generator=g, dtype=torch.float64) if filled[0] else None
+    weight = torch.rand(7, generator=g, dtype=torch.float64) if filled[1] else None
     focal = (lambda p, y: (1 - p) ** gamma) if gamma else None
     terms = Terms(delta, weight, focal, scale, normaliser)
     expected = by_hand(logits, label, delta, weight, gamma, scale, normaliser)
@@ -54,18 +51,8 @@ def test_an_unknown_normaliser_is_refused():
         Terms(normaliser="mean")
 
 
-def view_of(n=6, classes=3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return View(
-        torch.randn(n, classes, generator=generator), torch.randn(n, 64, generator=generator),
-        torch.randn(classes, 64, generator=generator), torch.arange(n) % classes, torch.arange(n) % 2,
-    )  # fmt: skip
-
-
-def method_of(name, seed=0):
-    config = config_of(meta=Path("x.h5"), method=name)
-    label, group = torch.tensor([0] * 60 + [1] * 30 + [2] * 10), (torch.arange(100) % 4 == 3).long()  # 75 and 25
-    return build(config, TrainTable(label, group, 3, 2), torch.Generator().manual_seed(seed))
+GROUPS = (torch.arange(100) % 4 == 3).long()  # 75 and 25
+TABLE = table_of([0] * 60 + [1] * 30 + [2] * 10, GROUPS, groups=2)
 
 
 ROWS = {  # method -> what its first batch's terms are
@@ -83,7 +70,7 @@ ROWS = {  # method -> what its first batch's terms are
 
 @pytest.mark.parametrize("name", ROWS)
 def test_first_terms(name):
-    method, view = method_of(name), view_of()
+    method, view = method_of(name, TABLE), view_of()
     method.observe(view)
     assert ROWS[name](method.terms(view))
 
@@ -91,7 +78,7 @@ def test_first_terms(name):
 @pytest.mark.parametrize("name", ROWS)
 def test_all_state_survives(name):
     """A method that is saved, built anew and loaded goes on as if nothing had happened."""
-    method, other = method_of(name), method_of(name, seed=9)
+    method, other = method_of(name, TABLE), method_of(name, TABLE, seed=9)
 
     def work(one, seed):
         view = view_of(seed=seed)
@@ -116,27 +103,26 @@ def test_all_state_survives(name):
 
 
 def test_mwn_is_by_hand():
-    method, view = method_of("mwn"), view_of()
+    method, view = method_of("mwn", TABLE), view_of()
     loss = F.cross_entropy(view.logits, view.label, reduction="none")
     net = method.network
     hidden = (loss[:, None] * net.hidden.weight[:, 0] + net.hidden.bias).clamp(min=0)
     expected = torch.sigmoid(hidden @ net.last.weight[0] + net.last.bias)
     torch.testing.assert_close(method.terms(view).weight, expected)
     assert method.terms(view).normaliser == "n"
-    config = config_of(meta=Path("x.h5"), method="mwn", options={"normaliser": "sum_w"})
-    long_tail = build(config, None, torch.Generator().manual_seed(0)).terms(view)
+    long_tail = method_of("mwn", None, {"normaliser": "sum_w"}).terms(view)
     value = objective(view.logits, view.label, long_tail)
     torch.testing.assert_close(value, (expected * loss).sum() / expected.sum())
-    with pytest.raises(UsageError, match="unknown normaliser 'mean': choose one of n, sum_w"):
-        config_of(meta=Path("x.h5"), method="mwn", options={"normaliser": "mean"})
+    with pytest.raises(SettingError, match="normaliser = mean: expected one of n, sum_w"):
+        method_of("mwn", None, {"normaliser": "mean"})
 
 
 @pytest.mark.parametrize(("form", "bound"), [("full", None), ("bounded", 3.0), ("true-class", 3.0)])
 def test_forms_of_omega(form, bound):
-    omega = Omega(torch.tensor([3.0, 2.0, 1.0]), form, "zero", torch.Generator().manual_seed(0))
+    omega = Omega(torch.tensor([3.0, 2.0, 1.0]), form, "zero", generator())
     g, label = torch.randn(6, 10), torch.arange(6) % 3
     assert torch.equal(omega(g, label), torch.zeros(6, 3))
-    torch.nn.init.normal_(omega.last.weight, std=50, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(omega.last.weight, std=50, generator=generator(1))
     delta = omega(g, label)
     assert delta.shape == (6, 3)
     if bound is not None:
@@ -149,7 +135,7 @@ def test_forms_of_omega(form, bound):
 
 def test_log_prior_start_is_logit_adjustment():
     counts = torch.tensor([60.0, 30.0, 10.0])
-    omega = Omega(counts, "full", "log-prior", torch.Generator().manual_seed(0))
+    omega = Omega(counts, "full", "log-prior", generator())
     torch.testing.assert_close(omega(torch.randn(4, 10), torch.zeros(4, dtype=int))[2], (counts / 100).log())
 
 

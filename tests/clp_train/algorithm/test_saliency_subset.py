@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from clp_train.algorithm.losses import meta_losses
 from clp_train.algorithm.saliency import saliency
-from clp_train.algorithm.step import meta_objective, train_step
-from tests.clp_train.builders import batch_of as a_batch
-from tests.clp_train.builders import parts
+from clp_train.algorithm.step import MetaObjective
+from clp_train.running.assembly import step_rule
+from tests.clp_train.builders import batch_of, parts, step
 
 LAMBDA = 40.0  # so that the term weighs as much as the cross entropy
 
@@ -27,7 +27,7 @@ def eq_6_of_first(net, weights, batch, k):
 @pytest.mark.parametrize(("share", "k"), [(0.75, 6), (0.45, 4), (0.01, 2)])
 def test_saliency_on_a_subset_is_by_hand(share, k):
     config, network, method, optimiser = parts("clp", saliency_lambda=LAMBDA, saliency_subset=share, weight_decay=0.0)
-    net, batch = copy.deepcopy(network), a_batch(0, 8)
+    net, batch = copy.deepcopy(network), batch_of(0, 8)
     seen, really = [], method.terms
 
     def terms(view):
@@ -36,7 +36,7 @@ def test_saliency_on_a_subset_is_by_hand(share, k):
         return found
 
     method.terms = terms
-    losses = train_step(network, method, optimiser, batch, None, config, 0)
+    losses = step(network, method, optimiser, batch, None, config)
     weights = dict(net.named_parameters())
     term = LAMBDA * eq_6_of_first(net, weights, batch, k)
     ce = F.cross_entropy(net(batch.images).logits + seen[-1], batch.label)
@@ -50,13 +50,13 @@ def test_saliency_on_a_subset_is_by_hand(share, k):
 
 
 @pytest.mark.parametrize(("share", "k"), [(0.5, 3), (0.01, 2)])
-def test_saliency_on_a_subset_of_the_meta_batch(share, k):
+def test_saliency_on_a_subset_of_the_metbatch_of(share, k):
     config, network, method, _ = parts("clp", saliency_lambda=LAMBDA, saliency_subset=share)
-    meta, weights = a_batch(1, 6, (0, 1, 2)), dict(network.named_parameters())
+    meta, weights = batch_of(1, 6, (0, 1, 2)), dict(network.named_parameters())
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     logits = functional_call(network, {**weights, **buffers}, (meta.images,)).logits
     expected = meta_losses(logits, meta.label, meta.kind).mean() + LAMBDA * eq_6_of_first(network, weights, meta, k)
-    found = meta_objective(network, weights, method, meta, config, 0)
+    found = MetaObjective(network, method, meta, step_rule(config), 0)(weights)
     assert found.item() == pytest.approx(expected.item(), rel=1e-10)
     pairs = (torch.autograd.grad(value, tuple(weights.values())) for value in (found, expected))
     for a, b in zip(*pairs, strict=True):

@@ -6,9 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_train.algorithm import second_order as module
-from clp_train.algorithm.saliency import saliency
+from clp_train.algorithm.saliency import SALIENCY_TARGETS, saliency
 from clp_train.algorithm.second_order import input_gradient, second_order
-from clp_train.config import SALIENCY_TARGETS
 from clp_train.models import build_model
 from clp_train.models.parts import Output, frozen_batch_norm
 

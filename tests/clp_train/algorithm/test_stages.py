@@ -2,7 +2,7 @@
 
 import pytest
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import SettingError, UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.stages import Stage, plan
 
@@ -15,9 +15,8 @@ def test_the_ranges_cover_the_run_once_and_keep_the_shares(seed):
     stages = [Stage(share=share) for share in shares]
     ends = [round(sum(shares[: i + 1]) * epochs) for i in range(count)]
     if any(stop <= start for start, stop in zip([0, *ends], ends, strict=False)):
-        with pytest.raises(
-            UsageError, match=rf"--epochs {epochs}: the method has {count} stages and one would get none"
-        ):
+        message = rf"epochs = {epochs}: the method has {count} stages and one would get none"
+        with pytest.raises(SettingError, match=message):
             plan(stages, epochs, "all")
         return
     found = plan(stages, epochs, "all")
@@ -36,9 +35,9 @@ def test_by_hand():
 
 
 def test_a_stage_without_epochs():
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(SettingError) as error:
         plan((Stage(share=0.5), Stage(share=0.5)), 1, "all")
-    assert str(error.value) == "--epochs 1: the method has 2 stages and one would get none; raise it"
+    assert str(error.value) == "epochs = 1: the method has 2 stages and one would get none; raise it"
     assert [list(epochs) for _, epochs in plan((Stage(share=0.5), Stage(share=0.5)), 2, "all")] == [[0], [1]]
 
 
@@ -55,7 +54,6 @@ def test_a_head_alone_narrows_every_stage():
     ("wrong", "message"),
     [
         ({"stream": "val"}, "unknown stream 'val': choose one of both, meta, train"),
-        ({"sampler": "random"}, "unknown sampler 'random': choose one of class, group, natural"),
         ({"trainable": "tail"}, "unknown trainable 'tail': choose one of all, head"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -6,11 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from clp_train.algorithm.losses import DivergedError
-from clp_train.backgrounds import networks as learnt_backgrounds
+from clp_train.backgrounds import networks
+from clp_train.backgrounds.networks import Fitting, halves_of, learnt_backgrounds
 from clp_train.models import build_model
 from clp_train.models.parts import Output
 from clp_train.pictures.types import BoxedPictures
-from tests.clp_train.builders import config_of
+from tests.clp_train.builders import config_of, generator
 
 LABEL = torch.arange(60) % 3
 
@@ -40,25 +41,27 @@ def numbered_pictures():
     return BoxedPictures(images, LABEL, LABEL, ids, box, torch.zeros(60, dtype=torch.uint8))
 
 
-def config_of(**settings):
-    return config_of(meta="x.h5", **{"epochs": 3, "batch_size": 7, "transform": "none"} | settings)
+def fitting(start, **settings):
+    """Return how background networks of short runs learn. start: makes a classifier."""
+    config = config_of(**{"epochs": 3, "batch_size": 7, "transform": "none"} | settings)
+    return Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
 
 
 def test_who_judges_has_not_seen_and_who_learns_sees_each_once_an_epoch():
-    networks, epochs = [], []
+    made, epochs = [], []
 
     def start():
-        networks.append(Counting())
-        return networks[-1]
+        made.append(Counting())
+        return made[-1]
 
     def watch(rows, name):
         for epoch in rows:
             epochs.append((name, epoch))
             yield epoch
 
-    found = learnt_backgrounds.learnt_backgrounds(start, numbered_pictures(), config_of(), watch)
+    found = learnt_backgrounds(fitting(start), numbered_pictures(), watch)
     assert not found.features.any(), "judged by the network that has not learnt it"
-    first, second = (network.seen for network in networks)
+    first, second = (network.seen for network in made)
     assert torch.equal(first + second, torch.full((60,), 3.0))
     assert not (first * second).any()
     assert {int(LABEL[first > 0].eq(c).sum()) for c in range(3)} == {10}, "halves of each class"
@@ -75,7 +78,7 @@ def test_the_object_is_hidden_from_both():
 
     pictures = numbered_pictures()
     pictures.images[:, :, :, 3] = 200
-    learnt_backgrounds.learnt_backgrounds(Looking, pictures, config_of(epochs=1))
+    learnt_backgrounds(fitting(Looking, epochs=1), pictures)
     assert sum(map(len, shown)) == 120
     assert all(torch.all(images[:, :, :, 3] == 128 / 255) for images in shown)
 
@@ -84,12 +87,12 @@ def test_the_object_is_hidden_from_both():
 def test_the_epoch_that_foretells_best_is_taken(monkeypatch, good):
     told = iter([float(epoch == good) * 5 for epoch in range(5) for _ in range(2)])
 
-    def judged(network, pictures, rows):
+    def judge(network, pictures, rows):
         own = next(told) * F.one_hot(pictures.label[torch.from_numpy(rows)], 3)
         return Output(torch.from_numpy(rows)[:, None].float(), own)
 
-    monkeypatch.setattr(learnt_backgrounds, "judged", judged)
-    found = learnt_backgrounds.learnt_backgrounds(Counting, numbered_pictures(), config_of(epochs=5))
+    monkeypatch.setattr(networks, "judge", judge)
+    found = learnt_backgrounds(fitting(Counting, epochs=5), numbered_pictures())
     assert torch.equal(found.features.squeeze(1), torch.arange(60.0)), "in the order of the pictures"
     assert torch.equal(found.logits, 5.0 * F.one_hot(LABEL, 3))
 
@@ -102,12 +105,12 @@ def test_a_network_learns_the_places_and_is_no_surer_than_it_may_be():
     images = shade[:, None, None, None].expand(160, 3, 12, 12).clone()
     box = torch.tensor([4, 4, 8, 8]).expand(160, 4)
     pictures = BoxedPictures(images, label, label, torch.arange(160), box, torch.zeros(160, dtype=torch.uint8))
-    config = config_of(epochs=6, batch_size=10, lr=0.02)
 
     def start():
-        return build_model("resnet8", 2, [0.5] * 3, [0.2] * 3, torch.Generator().manual_seed(0))
+        return build_model("resnet8", 2, [0.5] * 3, [0.2] * 3, generator())
 
-    first, again = (learnt_backgrounds.learnt_backgrounds(start, pictures, config) for _ in range(2))
+    how = fitting(start, epochs=6, batch_size=10, lr=0.02)
+    first, again = (learnt_backgrounds(how, pictures) for _ in range(2))
     assert torch.equal(first.logits, again.logits), "the same settings, the same bytes"
     best = -(0.9 * np.log(0.9) + 0.1 * np.log(0.1))
     assert best - 0.1 < F.cross_entropy(first.logits, label) < 0.55 < np.log(2)
@@ -120,14 +123,14 @@ def test_a_loss_that_is_not_finite_is_named():
             return Output(out.features, out.logits * float("nan"))
 
     with pytest.raises(DivergedError, match="loss of pictures without their objects is nan on samples"):
-        learnt_backgrounds.learnt_backgrounds(Bad, numbered_pictures(), config_of())
+        learnt_backgrounds(fitting(Bad), numbered_pictures())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_shares_are_even_in_all_and_in_each_class(seed):
     rng = np.random.default_rng(seed)
     label = rng.choice(4, 2 + seed)
-    part = learnt_backgrounds.parts_of(label, rng)
+    part = halves_of(label, rng)
     for chosen in (np.ones(len(label), bool), *(label == c for c in range(4))):
         sizes = np.bincount(part[chosen], minlength=2)
         assert sizes.max() - sizes.min() <= 1

@@ -1,7 +1,5 @@
 """What pictures without their objects are taken for, as what delta starts from."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -12,29 +10,41 @@ from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import meta_losses
 from clp_train.algorithm.method import BACKGROUND
-from clp_train.algorithm.step import train_step
 from clp_train.backgrounds.prior import DECAYS, FOLDS, background_log_prior, fitted, folds, never_zero
+from clp_train.config import make_config
 from clp_train.evaluating.outputs import score, score_backgrounds, scores_of, without_object
-from clp_train.loading import data
+from clp_train.loading.data import channel_statistics
 from clp_train.loading.features import probe_of
 from clp_train.models import build_model
 from clp_train.models.parts import Output
 from clp_train.pictures.types import Pictures
-from clp_train.running import loop
-from tests.clp_train.builders import batch_of as a_batch
-from tests.clp_train.builders import build, config_of, parts, train
+from clp_train.running import assembly
+from clp_train.running.loop import originals_of
+from tests.clp_train.builders import batch_of, build, config_of, generator, parts, step, train
 from tests.clp_train.resuming import assert_resumed_is_the_same
 
 ORACLES = ("background-adjust",)
 
 
-def config_of(shard, **settings):
+def two_epochs(shard, **settings):
+    """Return a configuration without saliency."""
     more = {"epochs": 2, "batch_size": 30, "saliency_lambda": 0.0}
     return config_of(meta=shard, **more | settings)
 
 
-def a_network(run):
-    return build_model("resnet8", 2, *data.channel_statistics(run.train.images), torch.Generator().manual_seed(0))
+def started(run):
+    """Return a classifier of a run's pictures."""
+    return build_model("resnet8", 2, *channel_statistics(run.train.images), generator())
+
+
+def scores_by(network, run, learnt=None):
+    """Return what gives a method the scores of a run's pictures."""
+    return scores_of(network, run.train, originals_of(run), run.background, learnt)
+
+
+def built(config, run):
+    """Return the method as before its first step."""
+    return build(config, assembly.table_of(run))
 
 
 def test_the_object_is_grey_and_the_rest_as_it_was():
@@ -50,14 +60,14 @@ def test_the_object_is_grey_and_the_rest_as_it_was():
 
 
 def test_backgrounds_are_scored_alike_as_pictures_and_as_features(loaded):
-    network = a_network(loaded)
+    network = started(loaded)
     hidden = without_object(loaded.train.images, loaded.train.box)
     expected = score(network, Pictures(hidden, *(loaded.train.label,) * 3))
     found = score_backgrounds(network, loaded.train)
     torch.testing.assert_close(found.logits, expected.logits)
     head, run = probe_of(network, loaded, background=True)
-    torch.testing.assert_close(scores_of(head, run)(BACKGROUND).logits, expected.logits)
-    torch.testing.assert_close(scores_of(network, loaded)(BACKGROUND).logits, expected.logits)
+    torch.testing.assert_close(scores_by(head, run)(BACKGROUND).logits, expected.logits)
+    torch.testing.assert_close(scores_by(network, loaded)(BACKGROUND).logits, expected.logits)
     assert probe_of(network, loaded)[1].background is None
 
 
@@ -75,8 +85,8 @@ def test_folds_hold_every_class_and_every_picture_once(seed):
 
 @pytest.mark.parametrize("decay", DECAYS[:-1])
 def test_the_fit_is_where_the_slope_is_zero(decay):
-    generator = torch.Generator().manual_seed(0)
-    x, label = torch.randn(80, 5, generator=generator), torch.randint(3, (80,), generator=generator)
+    g = generator()
+    x, label = torch.randn(80, 5, generator=g), torch.randint(3, (80,), generator=g)
     weight, bias = (values.double().requires_grad_() for values in fitted(x, label, 3, decay))
     loss = torch.nn.functional.cross_entropy(x.double() @ weight.T + bias, label) + decay / 2 * weight.square().sum()
     for slope in torch.autograd.grad(loss, (weight, bias)):
@@ -84,9 +94,9 @@ def test_the_fit_is_where_the_slope_is_zero(decay):
 
 
 def test_backgrounds_that_say_nothing_leave_the_class_priors_and_others_the_class():
-    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    g, rng = generator(), np.random.default_rng(0)
     label = (torch.arange(300) % 10 == 0).long()  # 9 : 1
-    noise = torch.randn(300, 400, generator=generator)  # more features than pictures: they could be learnt by heart
+    noise = torch.randn(300, 400, generator=g)  # more features than pictures: they could be learnt by heart
     found = background_log_prior(noise, label, 3, rng)
     torch.testing.assert_close(found.exp().sum(1), torch.ones(300))
     torch.testing.assert_close(found[:, :2], torch.tensor([0.9, 0.1]).log().expand(300, 2), atol=0.7, rtol=0)
@@ -98,7 +108,7 @@ def test_backgrounds_that_say_nothing_leave_the_class_priors_and_others_the_clas
 @pytest.mark.parametrize("tau", [0.0, 1.0, 0.5])
 @pytest.mark.parametrize("better", ["linear", "learnt"])
 def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded, tau, better):
-    network, rows = a_network(loaded), torch.tensor([5, 0, 7, 2])
+    network, rows = started(loaded), torch.tensor([5, 0, 7, 2])
     features, labels = score_backgrounds(network, loaded.train).features, loaded.train.label
     linear = background_log_prior(features, labels, 2, rng_for(0, 0, "background"))
     told = 6.0 * F.one_hot(labels, 2) * (1 if better == "learnt" else -1)
@@ -112,19 +122,19 @@ def test_background_adjustment_adds_it_and_clp_starts_from_it(demo_shard, loaded
         ("clp", {"omega_start": "background", "options": {"background_share": tau, "background_step": 1.0}}, tau),
         ("meta-lp", {"omega_start": "background"}, 1),
     ):
-        config = config_of(demo_shard, method=name, **more)
-        method = build(config, loop.table_of(loaded), torch.Generator().manual_seed(0))
+        config = two_epochs(demo_shard, method=name, **more)
+        method = built(config, loaded)
         for epoch in (0, 1):
-            method.begin_epoch(epoch, 2, scores_of(network, loaded, lambda: Output(told, told)))
+            method.begin_epoch(epoch, 2, scores_by(network, loaded, lambda: Output(told, told)))
         torch.testing.assert_close(method.terms(view).delta, factor * expected)
     torch.nn.init.normal_(method.network.last.weight)
     assert not torch.allclose(method.terms(view).delta, expected), "and goes on from there"
 
 
 def test_a_frozen_body_is_not_asked_what_it_could_learn(demo_shard, loaded):
-    config = config_of(demo_shard, method="background-adjust", trainable="head")
-    method = build(config, loop.table_of(loaded), torch.Generator())
-    method.begin_epoch(0, 2, scores_of(a_network(loaded), loaded))
+    config = two_epochs(demo_shard, method="background-adjust", trainable="head")
+    method = built(config, loaded)
+    method.begin_epoch(0, 2, scores_by(started(loaded), loaded))
     assert method.prior.isfinite().all()
 
 
@@ -132,7 +142,7 @@ def with_share(share, **settings):
     """Return configuration, network, method and optimiser, as before the first step; backgrounds say something."""
     options = {"background_share": share, "background_step": 0.1}
     made = parts("clp", omega_start="background", lr=0.2, head_lr=0.7, saliency_lambda=0.0, options=options, **settings)
-    g = torch.Generator().manual_seed(4)
+    g = generator(4)
     made[2].prior = torch.randn(10, 3, dtype=torch.float64, generator=g).log_softmax(1)
     return made
 
@@ -155,11 +165,11 @@ def meta_loss_with_share(share, batch, meta):
 @pytest.mark.parametrize("mode", ["reference", "forward", "central"])
 @pytest.mark.parametrize("share", [0.01, 1.3])
 def test_the_meta_step_moves_the_share_along_finite_differences(mode, share):
-    batch, meta, given = replace(a_batch(1, 7), row=torch.arange(7)), a_batch(2, 6, [0, 1, 2]), []
+    batch, meta, given = batch_of(1, 7, rows=True), batch_of(2, 6, [0, 1, 2]), []
     config, network, method, optimiser = with_share(share, hypergradient=mode)
     plain = method.update
     method.update = lambda gradients: (given.extend(gradients), plain(gradients))
-    train_step(network, method, optimiser, batch, meta, config, 0)
+    step(network, method, optimiser, batch, meta, config)
     ends = [meta_loss_with_share(share + moved, batch, meta) for moved in (1e-4, -1e-4)]
     assert given[-1].item() == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-3)
     assert method.share.item() == pytest.approx(share - 0.1 * torch.sign(given[-1]).item(), rel=1e-4), "Adam's first"
@@ -169,33 +179,35 @@ def test_the_meta_step_moves_the_share_along_finite_differences(mode, share):
 @pytest.mark.parametrize("trainable", ["all", "head"])
 def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainable, start):
     options = {"background_step": 0.1} if start == "background" else {}
-    config = config_of(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1, options=options)
+    config = two_epochs(demo_shard, trainable=trainable, omega_start=start, checkpoint_interval=1, options=options)
     assert_resumed_is_the_same(config, loaded, tmp_path, 3)
 
 
 def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
-    config = config_of(demo_shard, method="clp", meta_delta="paper", omega_start="background")
+    config = two_epochs(demo_shard, method="clp", meta_delta="paper", omega_start="background")
     message = (
-        "--set omega_start=background: backgrounds of training pictures alone are known; give --meta-delta none, or"
-        " --set omega_start=zero"
+        "omega_start = background: backgrounds of training pictures alone are known; set meta_delta to none, or"
+        " omega_start to zero"
     )
     with pytest.raises(UsageError, match=message):
-        build(config, loop.table_of(loaded), torch.Generator())
+        built(config, loaded)
 
 
 @pytest.mark.parametrize("step", [0.0, 0.1])
 def test_the_share_is_told_after_each_epoch(demo_shard, loaded, step):
     options = {"background_share": 0.5, "background_step": step}
-    config = config_of(demo_shard, omega_start="background", trainable="head", options=options)
+    config = two_epochs(demo_shard, omega_start="background", trainable="head", options=options)
     found = [line["background_share"] for line in train(config, loaded).history]
     assert (found == [0.5, 0.5]) == (step == 0)
     assert len(set(found)) == (2 if step else 1)
-    plain = train(config_of(demo_shard, omega_start="zero"), loaded)
+    plain = train(two_epochs(demo_shard, omega_start="zero"), loaded)
     assert "background_share" not in plain.history[0]
 
 
 @pytest.mark.parametrize("option", ["background_share", "background_step"])
-def test_a_share_of_nothing_is_refused(demo_shard, loaded, option):
-    with pytest.raises(UsageError) as error:
-        build(config_of(demo_shard, options={option: 0.5}), loop.table_of(loaded), torch.Generator())
-    assert str(error.value) == f"--set {option}: delta has no part of the background; set omega_start=background, too"
+def test_a_share_of_nothing_is_refused(demo_shard, option):
+    message = f"{option} = 0.5: has no effect where omega_start is zero; take omega_start = background"
+    for given, texts in (({option: 0.5}, ()), ({}, (f"{option}=0.5",))):
+        with pytest.raises(UsageError) as error:
+            make_config({"meta": demo_shard} | given, texts)
+        assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""Grad-CAM against a network whose maps are known in closed form, shares by hand, and no trace left behind."""
+"""Grad-CAM against a network whose maps are known in closed form, and no trace left behind."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.evaluating import gradcam as cam
+from clp_train.evaluating.gradcam import gradcam, map_layers
 from clp_train.models import build_model
 from clp_train.models.untouched import untouched
+from tests.clp_train.builders import generator
 
 
 class Out(NamedTuple):
@@ -60,7 +61,7 @@ def test_against_the_closed_form():
         evidence = torch.einsum("nk,nkhw->nhw", network.head.weight[label], maps) / size.numel()
         expected = F.interpolate(evidence.relu()[:, None], (9, 12), mode="bilinear", align_corners=False)[:, 0]
         for layer in (None, "act"):
-            found = cam.gradcam(network, images, label, layer)
+            found = gradcam(network, images, label, layer)
             torch.testing.assert_close(found, expected)
             assert found.dtype == torch.float32
             assert not found.requires_grad
@@ -75,17 +76,17 @@ def test_an_earlier_layer_against_plain_backward():
     logits = network.head(F.relu(maps).mean((2, 3)))
     logits.gather(1, label[:, None]).sum().backward()
     expected = (maps.grad.mean((2, 3), keepdim=True) * maps).sum(1).relu().detach()
-    torch.testing.assert_close(cam.gradcam(network, images, label, "conv"), expected)
+    torch.testing.assert_close(gradcam(network, images, label, "conv"), expected)
 
 
 def test_the_last_maps_before_pooling_are_found():
     network = Deep()
     with untouched(network) as run:
-        names = cam.map_layers(network, run, torch.rand(1, 3, 8, 8))
+        names = map_layers(network, run, torch.rand(1, 3, 8, 8))
     assert names == ["stem.0", "stem.1", "stem", "again", "last", "again"]
-    resnet = build_model("resnet8", 2, (0.5,) * 3, (0.2,) * 3, torch.Generator().manual_seed(0))
+    resnet = build_model("resnet8", 2, (0.5,) * 3, (0.2,) * 3, generator())
     with untouched(resnet) as run:
-        assert cam.map_layers(resnet, run, torch.rand(1, 3, 16, 16))[-1] == "groups"
+        assert map_layers(resnet, run, torch.rand(1, 3, 16, 16))[-1] == "groups"
 
 
 def test_a_module_that_is_called_twice_means_its_last_call():
@@ -95,7 +96,7 @@ def test_a_module_that_is_called_twice_means_its_last_call():
     weights = network.head.weight[label] / maps.shape[2:].numel()
     evidence = torch.einsum("nk,nkhw->nhw", weights, maps).relu()[:, None]
     expected = F.interpolate(evidence, (8, 8), mode="bilinear", align_corners=False)[:, 0]
-    torch.testing.assert_close(cam.gradcam(network, images, label), expected)
+    torch.testing.assert_close(gradcam(network, images, label), expected)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -112,9 +113,9 @@ def test_nothing_of_the_network_changes(fails):
     with torch.no_grad():
         if fails:
             with pytest.raises(UsageError, match=r"unknown layer 'pool'.*choose one of again, last, stem"):
-                cam.gradcam(network, images, torch.zeros(4, dtype=torch.long), "pool")
+                gradcam(network, images, torch.zeros(4, dtype=torch.long), "pool")
         else:
-            cam.gradcam(network, images, torch.zeros(4, dtype=torch.long))
+            gradcam(network, images, torch.zeros(4, dtype=torch.long))
         assert not torch.is_grad_enabled()
     assert all((network.state_dict()[n] == v).all() for n, v in before.items())
     assert [m.training for m in network.modules()] == modes
@@ -129,12 +130,12 @@ def test_nothing_of_the_network_changes(fails):
 def test_raw_maps_do_not_depend_on_the_batch():
     torch.manual_seed(4)
     network, images, label = Deep().train(), torch.rand(5, 3, 8, 8), torch.arange(5) % 4
-    together = cam.gradcam(network, images, label)
-    alone = torch.cat([cam.gradcam(network, images[i : i + 1], label[i : i + 1]) for i in range(5)])
+    together = gradcam(network, images, label)
+    alone = torch.cat([gradcam(network, images[i : i + 1], label[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(together, alone)
     with torch.no_grad():
         network.head.weight.mul_(3)
-    torch.testing.assert_close(cam.gradcam(network, images, label), 3 * together)
+    torch.testing.assert_close(gradcam(network, images, label), 3 * together)
 
 
 def test_evidence_against_the_label_gives_a_zero_map():
@@ -144,7 +145,7 @@ def test_evidence_against_the_label_gives_a_zero_map():
         network.head.weight[1] = -1
         network.conv.bias.fill_(2)
     images = torch.rand(2, 3, 6, 6)
-    maps = cam.gradcam(network, images, torch.tensor([0, 1]))
+    maps = gradcam(network, images, torch.tensor([0, 1]))
     assert maps[0].sum() > 0
     assert (maps[1] == 0).all()
 
@@ -159,32 +160,4 @@ def test_a_network_without_maps_is_one_line():
             return Out(self.head(x.flatten(1)))
 
     with pytest.raises(UsageError, match=r"^Dense: no module gives a map larger than 1 x 1 for pictures of 2 x 2; "):
-        cam.gradcam(Dense(), torch.rand(3, 3, 2, 2), torch.zeros(3, dtype=torch.long))
-
-
-def test_shares_by_hand():
-    maps = torch.zeros(4, 2, 3)
-    maps[0] = torch.tensor([[1.0, 2, 0], [3, 0, 2]])
-    maps[1] = 1
-    maps[3, 0, 0] = 0.5
-    inside = torch.zeros(4, 2, 3, dtype=torch.bool)
-    inside[:3, :, :2] = True  # the left two columns; nothing of the last
-    assert cam.inside_share(maps, inside)[[0, 1, 3]].tolist() == pytest.approx([6 / 8, 4 / 6, 0])
-    assert cam.inside_share(maps, inside)[2].isnan()
-    assert cam.pointing(maps, inside).tolist() == [True, True, False, False]
-    found = cam.attention(maps, inside)
-    assert (found.maps, found.zero) == (4, 1)
-    assert found.inside == pytest.approx((6 / 8 + 4 / 6) / 3)
-    assert found.pointing == pytest.approx(2 / 3)
-    assert found.area == pytest.approx(3 * 4 / 24)
-
-
-def test_a_flat_map_scores_the_area_of_the_box():
-    inside = torch.rand(20, 7, 9, generator=torch.Generator().manual_seed(0)) < 0.4
-    found = cam.attention(torch.full((20, 7, 9), 0.3), inside)
-    assert found.inside == pytest.approx(found.area)
-
-
-def test_maps_that_are_all_zero_have_no_share():
-    found = cam.attention(torch.zeros(3, 4, 4), torch.ones(3, 4, 4, dtype=torch.bool))
-    assert (found.inside, found.pointing, found.zero) == (None, None, 3)
+        gradcam(Dense(), torch.rand(3, 3, 2, 2), torch.zeros(3, dtype=torch.long))

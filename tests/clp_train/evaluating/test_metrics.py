@@ -103,5 +103,7 @@ def test_a_network_that_diverged_is_not_judged():
     images = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
     network = torch.nn.Flatten()
     assert predict(network, images, lambda out: out + torch.eye(5, 12)).tolist() == [0, 1, 2, 3, 4]
-    with pytest.raises(DivergedError, match=r"^the network's logits are nan; lower --lr, with another --out$"):
+    with pytest.raises(
+        DivergedError, match=r"^the network's logits are nan; lower the learning rate \(lr\) in a new run$"
+    ):
         predict(network, images, lambda out: out / 0)

@@ -1,25 +1,22 @@
 """Fig. 5: whose losses the perturbation raises, beside the same picture by picture; no method sees which are wrong."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_demo_shard
 
-from clp_train import run_folder as runs
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.table import TrainTable
 from clp_train.evaluating.raised_losses import raised_losses, raises
 from clp_train.models import build_model
 from clp_train.pictures.types import BoxedPictures
 from clp_train.report.curves import panels
 from clp_train.report.table import remarks
-from tests.clp_train.builders import build, config_of, load, train
+from clp_train.result import result_of
+from tests.clp_train.builders import config_of, generator, load, make_demo_shard, method_of, table_of, train
 
-CONFIG = config_of(meta=Path("x.h5"), batch_size=7)
+RUN = {"seed": 0, "batch_size": 7, "progress": 0.5}
 
 
 def loss(logits, label):
@@ -52,29 +49,29 @@ class OwnClass(Method):
 
 
 def pictures(n):
-    images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8, generator=generator())
     label = torch.arange(n) % 3
     return BoxedPictures(images, label, label, torch.arange(n), torch.zeros(n, 4), torch.zeros(n, dtype=torch.uint8))
 
 
 @pytest.fixture(scope="module")
 def network():
-    return build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0))
+    return build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, generator())
 
 
 def test_shares_are_of_the_right_and_of_the_wrong_labels(network):
     method, wrong = OwnClass(), torch.zeros(30, dtype=torch.bool)
     wrong[[0, 1, 2, 4, 6]] = True  # four of these five have an even row, 11 of the other 25
-    found = raised_losses(network, method, pictures(30), wrong, CONFIG, 0.5)
+    found = raised_losses(network, method, pictures(30), wrong, **RUN)
     assert found == {"raised_right": pytest.approx(11 / 25), "raised_wrong": pytest.approx(4 / 5)}
     assert method.seen == (6, 6, 6, 6, 6), "in even batches, none larger than the run's"
 
 
 def test_without_wrong_labels_or_perturbation_there_is_nothing_to_say(network):
     wrong = torch.ones(4, dtype=torch.bool)
-    assert raised_losses(network, OwnClass(), pictures(4), None, CONFIG, 0.5) == {}
-    assert raised_losses(network, Method(), pictures(4), wrong, CONFIG, 0.5) == {}
-    assert raised_losses(network, OwnClass(), pictures(4), wrong, CONFIG, 0.5) == {
+    assert raised_losses(network, OwnClass(), pictures(4), None, **RUN) == {}
+    assert raised_losses(network, Method(), pictures(4), wrong, **RUN) == {}
+    assert raised_losses(network, OwnClass(), pictures(4), wrong, **RUN) == {
         "raised_right": None, "raised_wrong": 0.5,
     }  # fmt: skip
 
@@ -82,11 +79,10 @@ def test_without_wrong_labels_or_perturbation_there_is_nothing_to_say(network):
 @pytest.mark.parametrize("name", ["clp", "meta-lp"])
 def test_asking_changes_neither_network_nor_method(name, network):
     label = torch.arange(12) % 3
-    config = config_of(meta=Path("x.h5"), method=name, batch_size=5)
-    method = build(config, TrainTable(label, label, 3, 3), torch.Generator().manual_seed(1))
-    torch.nn.init.normal_(method.network.last.weight, generator=torch.Generator().manual_seed(2))
+    method = method_of(name, table_of(label), seed=1)
+    torch.nn.init.normal_(method.network.last.weight, generator=generator(2))
     before = [{k: v.clone() for k, v in thing.state_dict().items()} for thing in (network, method)]
-    found = raised_losses(network, method, pictures(12), label == 0, config, 0.5)
+    found = raised_losses(network, method, pictures(12), label == 0, 0, 5, 0.5)
     assert 0 <= found["raised_wrong"] <= 1
     for old, thing in zip(before, (network, method), strict=True):
         assert all(torch.equal(old[k], v) for k, v in thing.state_dict().items())
@@ -105,7 +101,7 @@ def test_a_run_on_noise_has_a_share_an_epoch_and_reports_it(noisy, tmp_path):
     assert run.wrong.sum() == 20
     assert load(config_of(meta=noisy, limit=8)).wrong.shape == (8,)
     trained = train(config, run)
-    result = runs.result_of(config, run, trained, {})
+    result = result_of(config.as_json(), run, trained, {})
     for line in trained.history:
         assert 0 <= line["raised_right"] <= 1
         assert 0 <= line["raised_wrong"] <= 1

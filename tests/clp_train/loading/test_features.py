@@ -1,26 +1,26 @@
 """A head on the features of a frozen body: the head learns, nothing else moves."""
 
 import copy
-import dataclasses
 
 import pytest
 import torch
 
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import SettingError
+from clp_train.config import told
+from clp_train.evaluating.metrics import evaluate
 from clp_train.evaluating.outputs import BATCH
-from clp_train.loading import data
+from clp_train.loading.data import channel_statistics
 from clp_train.loading.features import Probe, probe_of
 from clp_train.models import build_model
 from clp_train.models.parts import last_block, start_linear
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import as_input
-from clp_train.running import loop
 from tests.clp_train.builders import config_of, train
 
 
 def a_network(run, seed=0):
     """Return the network that a run of this seed starts from."""
-    statistics = data.channel_statistics(run.train.images)
+    statistics = channel_statistics(run.train.images)
     return build_model("resnet8", 2, *statistics, generator_for(seed, 0, "network"))
 
 
@@ -76,9 +76,12 @@ def test_cached_features_are_the_same_and_are_made_once_for_one_body(loaded, tmp
 
 def test_a_body_that_learns_is_not_cached(demo_shard, loaded, tmp_path):
     for trainable, files in (("all", 0), ("head", 4)):
-        config = config_of(meta=demo_shard, method="crt", epochs=6, batch_size=60, cache=tmp_path / trainable)
-        train(dataclasses.replace(config, trainable=trainable), loaded)
-        assert len(list(config.cache.glob("*"))) == files
+        cache = tmp_path / trainable
+        config = config_of(
+            meta=demo_shard, method="crt", epochs=6, batch_size=60, cache=cache, trainable=trainable
+        )  # fmt: skip
+        train(config, loaded)
+        assert len(list(cache.glob("*"))) == files
 
 
 def test_it_shares_the_head(loaded):
@@ -116,7 +119,7 @@ def test_a_run_of_the_head_leaves_the_body_bit_by_bit(loaded, demo_shard, method
     for state in (trained.last.state, trained.selected.state, trained.network.state_dict()):
         assert_equal(body_of(state), body_of(start))
     assert not torch.equal(trained.last.state["head.weight"], start["head.weight"])
-    expected = loop.evaluate(trained.network, loaded.evaluation["test"], 2, [20] * 4)
+    expected = evaluate(trained.network, loaded.evaluation["test"], 2, [20] * 4)
     assert trained.selected.metrics["test"] == expected  # of features then, of pictures now
 
 
@@ -126,7 +129,7 @@ def test_the_head_learns_as_on_vectors(loaded, demo_shard):
     network = a_network(loaded).eval()
     with torch.no_grad():
         features = network(as_input(loaded.train.images)).features
-    optimiser = torch.optim.SGD(network.head.parameters(), 0.3, 0.9, weight_decay=config.weight_decay)
+    optimiser = torch.optim.SGD(network.head.parameters(), 0.3, 0.9, weight_decay=config.sgd.weight_decay)
     torch.nn.functional.cross_entropy(network.head(features), loaded.train.label).backward()
     optimiser.step()
     found = train(config, loaded).last.state
@@ -162,7 +165,8 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
     [
         (
             {"method": "clp"},
-            "--set trainable=head: eq. (6) acts on the body; give --saliency-lambda 0, or train all of it",
+            "--set trainable=head: eq. (6) acts on the body; train all of it, or leave the term out;"
+            " take --saliency-lambda 0",
         ),
         (
             {"method": "clp", "saliency_lambda": 0.0, "online": "fgsm"},
@@ -176,6 +180,6 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
     ids=["saliency", "fgsm", "mix-rand"],
 )
 def test_what_a_head_alone_cannot_do(loaded, demo_shard, change, message):
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(SettingError) as error:
         train(config_of(meta=demo_shard, trainable="head", epochs=1, **change), loaded)
-    assert str(error.value) == message
+    assert error.value.spelt(told) == message, "as the command line says it"

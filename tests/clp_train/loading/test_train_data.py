@@ -1,23 +1,22 @@
 """LOAD and the joint transform."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_demo_shard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.errors import InputError, SettingError
 from clp_aug.datasets import folder, load_dataset
 from clp_train.loading import data
 from clp_train.pictures.batching import epoch_rows, meta_rows, train_batch
 from clp_train.pictures.transforms import joint
 from clp_train.pictures.types import kind_counts, masks
-from tests.clp_train.builders import config_of, load
+from clp_train.running.assembly import assemble
+from tests.clp_train.builders import config_of, generator, load, make_demo_shard
 
 
 def test_training_pictures_are_the_shards_and_come_with_their_boxes(loaded, demo_shard):
@@ -86,9 +85,10 @@ def test_a_shard_that_does_not_fit_is_refused(tmp_path, changes, message):
         load(config_of(meta=path))
 
 
-def test_a_meta_batch_larger_than_the_meta_set_is_refused(demo_shard):
-    with pytest.raises(UsageError, match="--meta-batch-size 25: the meta set holds 24 pictures"):
-        load(config_of(meta=demo_shard, meta_batch_size=25))
+def test_a_meta_batch_larger_than_the_meta_set_is_refused(demo_shard, loaded):
+    assemble(config_of(meta=demo_shard, meta_batch_size=24), loaded)
+    with pytest.raises(SettingError, match=r"^meta_batch_size = 25: the meta set holds 24 pictures"):
+        assemble(config_of(meta=demo_shard, meta_batch_size=25), loaded)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.data())
@@ -113,7 +113,7 @@ def test_transform_moves_picture_and_mask_together(seed, shape):
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(rng.integers(0, 256, (6, 3, *shape), dtype=np.uint8))
     inside = torch.from_numpy(rng.random((6, *shape)) < 0.5)
-    moved, mask = joint.pad_crop_flip(images, inside, torch.Generator().manual_seed(seed))
+    moved, mask = joint.pad_crop_flip(images, inside, generator(seed))
     assert moved.shape == images.shape
     assert moved.dtype == torch.uint8
     # oracle: every shift and flip of the padded picture with its mask as a fourth channel; the result is one of them
@@ -131,23 +131,23 @@ def test_transform_moves_picture_and_mask_together(seed, shape):
 
 def test_transform_uses_every_shift_and_flip():
     images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(400, 3, 8, 8)
-    moved, _ = joint.pad_crop_flip(images, torch.zeros(400, 8, 8, dtype=torch.bool), torch.Generator().manual_seed(0))
+    moved, _ = joint.pad_crop_flip(images, torch.zeros(400, 8, 8, dtype=torch.bool), generator())
     assert len(torch.unique(moved.flatten(1), dim=0)) == 3 * 3 * 2
 
 
 def test_an_epoch_holds_every_picture_once_in_even_batches(loaded):
-    config = config_of(meta=Path("x.h5"), batch_size=32)
-    rows = epoch_rows(loaded.train, 3, config)
-    made = [train_batch(loaded.train, part, 9 + k, config) for k, part in enumerate(rows)]
+    drawn = {"seed": 0, "transform": "pad-crop-flip"}
+    rows = epoch_rows(loaded.train, 3, 0, 32)
+    made = [train_batch(loaded.train, part, 9 + k, **drawn) for k, part in enumerate(rows)]
     assert all(torch.equal(b.row, torch.from_numpy(part)) for b, part in zip(made, rows, strict=True))
     assert sorted(len(b) for b in made) == [26, 27, 27]
     assert sorted(torch.cat([b.sample_id for b in made]).tolist()) == sorted(loaded.train.sample_id.tolist())
-    again = train_batch(loaded.train, epoch_rows(loaded.train, 3, config)[0], 9, config)
+    again = train_batch(loaded.train, epoch_rows(loaded.train, 3, 0, 32)[0], 9, **drawn)
     assert torch.equal(again.images, made[0].images)
-    partner = train_batch(loaded.train, rows[0], 9, config, "partner")
+    partner = train_batch(loaded.train, rows[0], 9, **drawn, stream="partner")
     assert torch.equal(partner.sample_id, made[0].sample_id)
     assert not torch.equal(partner.images, made[0].images), "a partner is transformed by draws of its own"
-    other = train_batch(loaded.train, epoch_rows(loaded.train, 4, config)[0], 9, config)
+    other = train_batch(loaded.train, epoch_rows(loaded.train, 4, 0, 32)[0], 9, **drawn)
     assert not torch.equal(other.sample_id, made[0].sample_id)
     assert 0 <= again.images.min() <= again.images.max() <= 1
 
@@ -193,8 +193,8 @@ def test_pictures_that_were_changed_in_place_are_decoded_anew(tmp_path):
     dataset = folder.load(tmp_path)
 
     def levels():
-        found = data.read(dataset, np.arange(3), 4, "crop", data.unwatched, "train", tmp_path / "cache")
-        return found.images[:, 0, 0, 0].tolist()
+        read = data.Reader(dataset, 4, "crop", data.unwatched, tmp_path / "cache")
+        return read(np.arange(3), "train").images[:, 0, 0, 0].tolist()
 
     assert levels() == [10, 20, 30]
     Image.new("RGB", (4, 4), (50,) * 3).save(tmp_path / "train" / "cat" / "2.png")

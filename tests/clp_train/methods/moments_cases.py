@@ -1,6 +1,5 @@
 """What the tests of ISDA, MetaSAug and RISDA share: a small last layer, views of it, delta by loops, a step by hand."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,37 +8,33 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.table import TrainTable
-from tests.clp_train.builders import build, config_of
-from tests.clp_train.test_own_method import LABELS
+from tests.clp_train.builders import generator, method_of, optimiser_of, table_of
+
+TWELVE = torch.arange(12) % 3
+"""Labels of three classes, as `batch_of(n=12)` has them."""
 
 
-def config_of(name, options=None, **change):
-    return config_of(**{"meta": Path("x.h5"), "method": name, "options": options or {}, **change})
-
-
-def method_of(name, label=LABELS, classes=3, network=None, **options):
-    table = TrainTable(label, label, classes, classes)
-    method = build(config_of(name, options), table, torch.Generator().manual_seed(0))
-    if network is not None:
-        method.enter(0, network)
+def entered(name, network, label=TWELVE, classes=3, **options):
+    """Return a method that has entered its first stage."""
+    method = method_of(name, table_of(label, classes=classes), options)
+    method.enter(0, network)
     return method
 
 
 def small(seed, classes=3, width=4, dtype=torch.float64):
     """Return what a method sees of a network: its last layer."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     head = nn.Linear(width, classes).to(dtype)
     with torch.no_grad():
         head.weight.copy_(torch.randn(classes, width, generator=g))
     return SimpleNamespace(head=head)
 
 
-def view_of(seed, network, n, progress, classes=3, dtype=torch.float64):
-    g = torch.Generator().manual_seed(seed)
+def view_through(network, seed, n, progress, classes=3, dtype=torch.float64):
+    """Return what a network shows of random pictures; none is of the last class."""
+    g = generator(seed)
     features = torch.randn(n, network.head.in_features, generator=g, dtype=dtype)
-    label = torch.randint(classes - 1, (n,), generator=g)  # never the last one
+    label = torch.randint(classes - 1, (n,), generator=g)
     with torch.no_grad():
         return View(
             network.head(features), features, network.head.weight.detach(), label, label, torch.arange(n), progress
@@ -62,7 +57,7 @@ def delta_by_hand(weight, features, label, batch_label, strength, mixing=None):
 
 def plain_step(network, batch, delta, weight, config):
     """SGD on the weighted mean of cross entropies, delta(network's head) followed by the gradient."""
-    optimiser = build_optimiser(network, config)
+    optimiser = optimiser_of(network, config)
     out = network(batch.images)
     losses = F.cross_entropy(
         out.logits + delta(network.head.weight, out.features.detach()), batch.label, reduction="none"

@@ -1,6 +1,7 @@
 """Class-balanced cross entropy and focal losses against sums over pictures."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,18 +9,13 @@ import torch
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.objective import objective
 from clp_train.methods.focal import FORMS, sigmoid_focal, softmax_focal
-from clp_train.running import loop
+from clp_train.running.assembly import start_network
 from tests.clp_train.builders import config_of, load, train
 from tests.clp_train.methods import longtail_cases as cases
+from tests.clp_train.methods.shared_cases import assert_refused, assert_refuses_empty_classes
 
 ORACLES = ("cb-ce", "focal", "cb-focal")
 INFINITE = float("inf")
-
-
-def weights_by_hand(counts, beta):
-    """(1 - beta) / (1 - beta^n) as 1 / (1 + beta + ... + beta^(n-1)), scaled to a sum of C."""
-    raw = [1 / math.fsum(beta**k for k in range(n)) for n in counts]
-    return [w * len(raw) / math.fsum(raw) for w in raw]
 
 
 def cross_entropy_by_hand(logits, y):
@@ -30,8 +26,8 @@ def cross_entropy_by_hand(logits, y):
 @pytest.mark.parametrize("seed", range(10))
 def test_class_balanced_cross_entropy_picture_by_picture(seed, beta):
     counts = cases.counts_of(seed)
-    view, weights = cases.view_of(seed, len(counts)), weights_by_hand(counts, beta)
-    losses, mean = cases.losses_of(cases.method_of("cb-ce", counts, beta=beta), view)
+    view, weights = cases.lacking_view(seed, len(counts)), cases.weights_by_hand(counts, beta)
+    losses, mean = cases.losses_of(cases.of_counts("cb-ce", counts, beta=beta), view)
     expected = [
         weights[y] * cross_entropy_by_hand(z, y) for z, y in zip(view.logits.tolist(), view.label.tolist(), strict=True)
     ]
@@ -42,8 +38,8 @@ def test_class_balanced_cross_entropy_picture_by_picture(seed, beta):
 @pytest.mark.parametrize("seed", range(5))
 def test_without_beta_it_is_cross_entropy(seed):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
-    balanced, plain = (cases.losses_of(cases.method_of(name, counts, **own), view)
+    view = cases.lacking_view(seed, len(counts))
+    balanced, plain = (cases.losses_of(cases.of_counts(name, counts, **own), view)
                        for name, own in (("cb-ce", {"beta": 0.0}), ("erm", {})))  # fmt: skip
     assert torch.equal(balanced[0], plain[0])
     assert torch.equal(balanced[1], plain[1])
@@ -51,10 +47,10 @@ def test_without_beta_it_is_cross_entropy(seed):
 
 def test_the_default_beta_on_cifar10_of_ratio_100():
     counts = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-    view = cases.view_of(0, 10)._replace(label=torch.arange(10), logits=torch.zeros(10, 10, dtype=torch.float64))
-    method = cases.method_of("cb-ce", counts)
+    view = cases.lacking_view(0, 10)._replace(label=torch.arange(10), logits=torch.zeros(10, 10, dtype=torch.float64))
+    method = cases.of_counts("cb-ce", counts)
     found = method.terms(view).weight
-    assert found.tolist() == pytest.approx(weights_by_hand(counts, 0.9999), rel=1e-6)
+    assert found.tolist() == pytest.approx(cases.weights_by_hand(counts, 0.9999), rel=1e-6)
     assert objective(view.logits, view.label, method.terms(view)).item() == pytest.approx(math.log(10), rel=1e-6)
 
 
@@ -74,14 +70,14 @@ def focal_by_hand(logits, y, gamma, form):
 @pytest.mark.parametrize("seed", range(5))
 def test_focal_picture_by_picture(seed, form, gamma):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
+    view = cases.lacking_view(seed, len(counts))
     pictures = list(zip(view.logits.tolist(), view.label.tolist(), strict=True))
     expected = [focal_by_hand(z, y, gamma, form) for z, y in pictures]
-    losses, mean = cases.losses_of(cases.method_of("focal", counts, gamma=gamma, form=form), view)
+    losses, mean = cases.losses_of(cases.of_counts("focal", counts, gamma=gamma, form=form), view)
     assert losses.tolist() == pytest.approx(expected, rel=1e-9)
     assert mean.item() == pytest.approx(math.fsum(expected) / len(expected), rel=1e-9)
-    weights = weights_by_hand(counts, 0.999)
-    balanced = cases.method_of("cb-focal", counts, gamma=gamma, form=form, beta=0.999)
+    weights = cases.weights_by_hand(counts, 0.999)
+    balanced = cases.of_counts("cb-focal", counts, gamma=gamma, form=form, beta=0.999)
     losses, mean = cases.losses_of(balanced, view)
     expected = [weights[y] * loss for (_, y), loss in zip(pictures, expected, strict=True)]
     assert losses.tolist() == pytest.approx(expected, rel=1e-6)
@@ -90,7 +86,7 @@ def test_focal_picture_by_picture(seed, form, gamma):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gamma_0_is_cross_entropy(seed):
-    view = cases.view_of(seed, 5)
+    view = cases.lacking_view(seed, 5)
     assert torch.equal(softmax_focal(view.logits, view.label, 0.0), cross_entropy(view.logits, view.label))
     logistic = torch.nn.functional.binary_cross_entropy_with_logits(
         view.logits, torch.nn.functional.one_hot(view.label, 5).double(), reduction="none"
@@ -101,7 +97,7 @@ def test_gamma_0_is_cross_entropy(seed):
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("form", FORMS.values())
 def test_slopes_of_focal(form, gamma):
-    view = cases.view_of(3, 4)
+    view = cases.lacking_view(3, 4)
     logits = view.logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: form(z, view.label, gamma), logits)
     sure = torch.tensor([[300.0, -300.0, -300.0], [-300.0, -300.0, 300.0]], requires_grad=True)  # right, then wrong
@@ -115,11 +111,12 @@ def test_slopes_of_focal(form, gamma):
 
 def test_the_sigmoid_form_starts_with_rare_classes(demo_shard):
     counts = [5, 4, 3, 2]
-    assert cases.method_of("focal", counts).head == cases.method_of("cb-focal", counts).head == "linear"
-    assert cases.method_of("cb-focal", counts, form="sigmoid").head == "sigmoid"
+    assert cases.of_counts("focal", counts).head == cases.of_counts("cb-focal", counts).head == "linear"
+    assert cases.of_counts("cb-focal", counts, form="sigmoid").head == "sigmoid"
     config = config_of(meta=demo_shard, method="focal", epochs=1, batch_size=40, options={"form": "sigmoid"})
     loaded = load(config)
-    started = loop.start_network(config, loaded, 4, cases.method_of("focal", counts, form="sigmoid"))
+    four = replace(loaded, header=replace(loaded.header, class_names=("a", "b", "c", "d")))
+    started = start_network(config, four, cases.of_counts("focal", counts, form="sigmoid"))
     torch.testing.assert_close(started.head.bias.sigmoid(), torch.full((4,), 1 / 4))
     first = train(config, loaded).history[0]
     assert first["train_loss"] > 0
@@ -133,11 +130,11 @@ def test_names_of_classes_do_not_matter(seed, name):
 
 def test_what_is_refused():
     for name in ("cb-ce", "cb-focal"):
-        cases.assert_refuses_empty_classes(name)
+        assert_refuses_empty_classes(name)
         for beta in (1.0, -0.1, math.nan, INFINITE):
-            cases.assert_refused(name, f"--set beta={beta}: expected a number >= 0 and < 1", beta=beta)
+            assert_refused(name, f"beta = {beta}: expected a number >= 0 and < 1", beta=beta)
     for name in ("focal", "cb-focal"):
         for gamma in (-1.0, math.nan, INFINITE):
-            cases.assert_refused(name, f"--set gamma={gamma}: expected a number >= 0", gamma=gamma)
-        cases.assert_refused(name, "unknown form 'hinge': choose one of sigmoid, softmax", form="hinge")
-    assert cases.method_of("focal", [3, 0]).weights is None
+            assert_refused(name, f"gamma = {gamma}: expected a number >= 0", gamma=gamma)
+        assert_refused(name, "form = hinge: expected one of softmax, sigmoid", form="hinge")
+    assert cases.of_counts("focal", [3, 0]).weights is None

@@ -10,18 +10,11 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import Terms, objective
 from clp_train.algorithm.stages import Stage
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.contrast import ContrastSets, contrastive_loss
 from clp_train.models.parts import Output
-from tests.clp_train.builders import config_of, train
-from tests.clp_train.methods.subpop_cases import (
-    assert_refused,
-    method_of,
-    random_table,
-    seen,
-    small_run,
-    table_of,
-)
+from tests.clp_train.builders import config_of, generator, method_of, table_of, train
+from tests.clp_train.methods.shared_cases import assert_refused
+from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen, small_run
 
 ORACLES = ("cnc",)
 
@@ -40,7 +33,7 @@ def slow_loss(anchor, positives, negatives, temperature):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_loss_is_its_loop(seed):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     k, m, width, temperature = 1 + seed % 3, 1 + seed % 5, 4, [0.1, 0.5, 2.0][seed % 3]
     anchor = torch.randn(k, width, generator=g, dtype=torch.float64)
     positives, negatives = torch.randn(2, k, m, width, generator=g, dtype=torch.float64)
@@ -51,7 +44,7 @@ def test_the_loss_is_its_loop(seed):
 
 
 def test_the_loss_has_the_right_gradient_and_is_finite_at_a_low_temperature():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     parts = [torch.randn(*shape, generator=g, dtype=torch.float64, requires_grad=True) for shape in
              ((2, 3), (2, 4, 3), (2, 4, 3))]  # fmt: skip
     assert torch.autograd.gradcheck(lambda a, p, n: contrastive_loss(a, p, n, 0.7), parts)
@@ -135,7 +128,7 @@ def test_by_hand_where_the_place_misleads():
 def second_stage(table, seed, **options):
     """Return the method in its second stage, with random predictions."""
     method = method_of("cnc", table, options, batch_size=24)
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     logits = torch.randn(len(table.label), table.classes, generator=g)
     assert method.batches(0, 24, rng_for(0, 0, "order")) is None
     method.begin_stage(1, {"train": Output(logits, logits)}.__getitem__)
@@ -208,22 +201,22 @@ def test_in_a_run_the_sets_are_of_the_first_networks_predictions(demo_shard, mon
 
 
 def test_refusals():
-    assert_refused("cnc", "--set size=0: expected a number >= 1", size=0)
-    assert_refused("cnc", "--set temperature=0.0: expected a number >= 0.001", temperature=0.0)
-    assert_refused("cnc", "--set contrast=1.5: expected a number from 0 to 1", contrast=1.5)
-    assert_refused("cnc", "--set first=1.0: expected a number from 0.01 to 0.99", first=1.0)
+    assert_refused("cnc", "size = 0: expected a whole number >= 1", size=0)
+    assert_refused("cnc", "temperature = 0.0: expected a number >= 0.001", temperature=0.0)
+    assert_refused("cnc", "contrast = 1.5: expected a number from 0 to 1", contrast=1.5)
+    assert_refused("cnc", "first = 1.0: expected a number from 0.01 to 0.99", first=1.0)
     one = torch.zeros(4, dtype=torch.int64)
     for table, settings, message in (
-        (table_of([2, 2]), {"batch_size": 3}, "--method cnc: --batch-size 3: expected 4 at least, one of each part"),
+        (of_groups([2, 2]), {"batch_size": 3}, "batch_size = 3: method cnc expects 4 at least, one of each part"),
         (
-            table_of([2, 2]),
+            of_groups([2, 2]),
             {"trainable": "head"},
-            "--set trainable=head: method cnc acts on features that learn; take --set trainable=all",
+            "trainable = head: method cnc acts on features that learn; take trainable = all",
         ),
         (
-            TrainTable(one, one, 2, 2),
+            table_of(one, classes=2),
             {},
-            "--method cnc: all training pictures are of one class; expected two classes at least",
+            "method = cnc: all training pictures are of one class; expected two classes at least",
         ),
     ):
         with pytest.raises(UsageError) as error:

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,50 +12,52 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.csa import context_masks, latest
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
 from clp_train.pictures.types import Batch
-from tests.clp_train import test_checkpoint
-from tests.clp_train.builders import build, config_of, load
-from tests.clp_train.methods.longtail_cases import assert_refused
-from tests.clp_train.test_own_method import LABELS, setup
+from tests.clp_train.builders import (
+    batch_of,
+    config_of,
+    generator,
+    load,
+    method_of,
+    network_of,
+    optimiser_of,
+    step,
+    table_of,
+)
+from tests.clp_train.methods.moments_cases import TWELVE
+from tests.clp_train.methods.shared_cases import assert_refused
+from tests.clp_train.resuming import Killed, assert_same, killable, short
 
 ORACLES = ("csa",)
 
 
-def config_of(options=None, **change):
-    return config_of(**{"meta": Path("x.h5"), "method": "csa", "options": options or {}, **change})
-
-
-def method_of(label=LABELS, classes=3, size=12, **options):
-    table = TrainTable(label, label, classes, classes)
-    return build(config_of(options, batch_size=size), table, torch.Generator())
+def csa(label=TWELVE, classes=3, **options):
+    return method_of("csa", table_of(label, classes=classes), options, batch_size=12)
 
 
 def dual(seed=0):
     """Return a network with two heads in float64, and a batch."""
-    network, batch = setup()
-    network.head = make_head("dual", 64, 3, torch.Generator().manual_seed(seed)).double()
+    network, batch = network_of(), batch_of(n=12)
+    network.head = make_head("dual", 64, 3, generator(seed)).double()
     return network, batch
 
 
 def filled(method, k, seed=0, size=8):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     method.images = torch.rand(k, 3, size, size, generator=g, dtype=torch.float64)
     method.masks = torch.rand(k, 1, size, size, generator=g, dtype=torch.float64)
     return method
 
 
-def view_of(progress, n=12):
-    return View(*(torch.zeros(n, 3),) * 3, LABELS[:n], LABELS[:n], torch.arange(n), progress)
+def empty_view(progress, n=12):
+    return View(*(torch.zeros(n, 3),) * 3, TWELVE[:n], TWELVE[:n], torch.arange(n), progress)
 
 
 def other_batch(seed, n):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     images, label = torch.rand(n, 3, 8, 8, generator=g, dtype=torch.float64), torch.arange(n) % 3
     return Batch(images, torch.zeros(n, 8, 8, dtype=torch.bool), label, label, label.byte(), label)
 
@@ -66,8 +67,8 @@ def test_contexts_are_what_grad_cam_leaves_out():
     network, batch = dual()
     with torch.no_grad():
         network.head.weight *= 20
-    method = method_of(confidence=0.3, start=0.2)
-    method.observe(view_of(0.2))
+    method = csa(confidence=0.3, start=0.2)
+    method.observe(empty_view(0.2))
     logits = network(batch.images).logits.detach()
     assert method.penalty(Output(None, logits), batch, network) is None
     maps = []
@@ -77,7 +78,7 @@ def test_contexts_are_what_grad_cam_leaves_out():
         for image in batch.images:
             network(image[None])
     kept = 0
-    for i, y in enumerate(LABELS.tolist()):
+    for i, y in enumerate(TWELVE.tolist()):
         evidence = torch.zeros(2, 2, dtype=torch.float64)
         for k in range(64):
             evidence += network.head.weight[y, k].detach() / 4 * maps[i][0, k]
@@ -96,8 +97,8 @@ def test_contexts_are_what_grad_cam_leaves_out():
 def test_nothing_is_kept_before_the_start_nor_without_confidence():
     network, batch = dual()
     for options, progress in (({"confidence": 0.0}, 0.04), ({"confidence": 1.0}, 0.5)):
-        method = method_of(**options)
-        method.observe(view_of(progress))
+        method = csa(**options)
+        method.observe(empty_view(progress))
         assert method.penalty(network(batch.images), batch, network) is None
         assert method.state_dict() == {}
 
@@ -110,7 +111,7 @@ def test_a_flat_map_is_no_context():
     assert masks[2, 0].flatten().tolist() == [1, 0.5625, 0.25, 0]
     network, batch = dual()
     nn.init.zeros_(network.head.weight)  # no evidence at all
-    method = method_of(confidence=0.0, start=0.0)
+    method = csa(confidence=0.0, start=0.0)
     method.penalty(network(batch.images), batch, network)
     assert method.state_dict() == {}
 
@@ -121,14 +122,14 @@ def test_the_bank_keeps_the_latest():
         bank = latest(bank, part, 10)
         seen += part.tolist()
         assert bank.tolist() == seen[-10:]
-    method = filled(method_of(), 3)
+    method = filled(csa(), 3)
     method.begin_epoch(1, 10, None)
     assert method.images is None
 
 
 @pytest.mark.parametrize("held", [None, 1, 4, 5, 9])
 def test_partners_come_when_the_bank_holds_a_batch(held):
-    method, batch, rng = method_of(), other_batch(0, 5), np.random.default_rng(0)
+    method, batch, rng = csa(), other_batch(0, 5), np.random.default_rng(0)
     if held is not None:
         filled(method, held)
     rows = method.partners(batch, rng)
@@ -142,7 +143,7 @@ def test_partners_come_when_the_bank_holds_a_batch(held):
 
 def test_partners_are_even_over_classes():
     label = torch.tensor([4, 1, 1, 1, 1, 1, 1, 0, 0])  # nobody is of classes 2 and 3
-    method, batch, rng = filled(method_of(label, 5), 5), other_batch(0, 5), np.random.default_rng(0)
+    method, batch, rng = filled(csa(label, 5), 5), other_batch(0, 5), np.random.default_rng(0)
     rounds = 4000
     drawn = np.bincount(np.concatenate([method.partners(batch, rng) for _ in range(rounds)]), minlength=9)
     expected = np.array([1] + [1 / 6] * 6 + [1 / 2] * 2) / 3
@@ -152,7 +153,7 @@ def test_partners_are_even_over_classes():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_blends_pixel_by_pixel(seed):
-    method, batch, second = filled(method_of(), 7), other_batch(0, 5), other_batch(1, 5)
+    method, batch, second = filled(csa(), 7), other_batch(0, 5), other_batch(1, 5)
     found = method.mixed(replace(batch, second=second), np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
     chosen, a = rng.permutation(7)[:5], rng.uniform()
@@ -169,15 +170,13 @@ def test_blends_pixel_by_pixel(seed):
 @pytest.mark.parametrize("blended", [False, True])
 def test_a_step_of_two_heads(blended):
     network, batch = dual()
-    method, config = method_of(confidence=1.0), config_of()
+    method, config = csa(confidence=1.0), config_of("csa")
     second = other_batch(3, 9)
     other = copy.deepcopy(network)
-    train_step(
-        network, method, build_optimiser(network, config), replace(batch, second=second if blended else None), None,
-        config, 0, progress=0.5,
-    )  # fmt: skip
+    batch = replace(batch, second=second if blended else None)
+    step(network, method, optimiser_of(network, config), batch, None, config, progress=0.5)
 
-    optimiser = build_optimiser(other, config)
+    optimiser = optimiser_of(other, config)
     loss = F.cross_entropy(other(batch.images).logits, batch.label)
     statistics = {name: value.clone() for name, value in other.named_buffers()}
     if blended:
@@ -196,11 +195,11 @@ def test_a_step_of_two_heads(blended):
 
 @pytest.mark.parametrize("judge", ["first", "second", "mean"])
 def test_who_judges(judge):
-    head = make_head("dual", 4, 3, torch.Generator().manual_seed(0))
-    features = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    head = make_head("dual", 4, 3, generator(0))
+    features = torch.randn(5, 4, generator=generator(1))
     one = features @ head.weight.T + head.bias
     two = features @ head.second.weight.T + head.second.bias
-    found = method_of(judge=judge).predict(Output(features, head(features)), head)
+    found = csa(judge=judge).predict(Output(features, head(features)), head)
     torch.testing.assert_close(found, {"first": one, "second": two, "mean": (one + two) / 2}[judge])
 
 
@@ -209,20 +208,19 @@ def test_killed_with_a_bank(demo_shard, tmp_path, kill_at):
     loaded = load(config_of(meta=demo_shard, method="erm"))
 
     def config_for(name, **options):
-        change = {"method": "csa", "options": {"start": 0.0, **options}, "epochs": 2}
-        return test_checkpoint.config_for(demo_shard, tmp_path / name, **change)
+        return short(demo_shard, tmp_path / name, method="csa", options={"start": 0.0, **options}, epochs=2)
 
-    whole = test_checkpoint.train(config_for("whole", confidence=0.2), loaded)
-    without = test_checkpoint.train(config_for("without", confidence=1.0), loaded)
+    whole = killable(config_for("whole", confidence=0.2), loaded)
+    without = killable(config_for("without", confidence=1.0), loaded)
     assert whole.history != without.history  # contexts were blended in
     config = config_for("killed", confidence=0.2)
-    with pytest.raises(test_checkpoint.Killed):
-        test_checkpoint.train(config, loaded, kill_at)
-    test_checkpoint.assert_same(test_checkpoint.train(config, loaded, resume=True), whole)
+    with pytest.raises(Killed):
+        killable(config, loaded, kill_at)
+    assert_same(killable(config, loaded, resume=True), whole)
 
 
 def test_its_state_is_whole():
-    method, other = filled(method_of(), 5), method_of()
+    method, other = filled(csa(), 5), csa()
     other.load_state_dict(method.state_dict())
     assert torch.equal(other.images, method.images)
     assert torch.equal(other.masks, method.masks)
@@ -232,13 +230,12 @@ def test_its_state_is_whole():
 
 
 def test_it_refuses():
-    assert_refused("csa", "unknown judge 'third': choose one of first, mean, second", judge="third")
+    assert_refused("csa", "judge = third: expected one of first, second, mean", judge="third")
     for name in ("start", "confidence"):
-        assert_refused("csa", f"--set {name}=-0.1: expected a number from 0 to 1", **{name: -0.1})
-    table = TrainTable(LABELS, LABELS, 3, 3)
+        assert_refused("csa", f"{name} = -0.1: expected a number from 0 to 1", **{name: -0.1})
     with pytest.raises(UsageError) as error:
-        build(config_of(trainable="head"), table, torch.Generator())
+        method_of("csa", table_of(TWELVE), trainable="head")
     assert str(error.value) == (
-        "--set trainable=head: method csa changes pictures at every step, and a frozen body's features are made"
-        " once; take --set trainable=all"
+        "trainable = head: method csa changes pictures at every step, and a frozen body's features are made"
+        " once; take trainable = all"
     )

@@ -1,6 +1,7 @@
 """Second stages against the same steps done by hand; what is frozen stays as it is, bit by bit."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,14 +10,16 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.stages import plan
-from clp_train.loading import data
+from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, start_head
 from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
 from clp_train.pictures.keys import generator_for
-from clp_train.running import epochs, loop
-from tests.clp_train.builders import config_of, load, train
+from clp_train.running.assembly import context_of
+from clp_train.running.epochs import copied
+from tests.clp_train.builders import config_of, generator, load, train
 from tests.clp_train.methods import longtail_cases as cases
+from tests.clp_train.methods.shared_cases import assert_refused
 
 ORACLES = ("crt", "lws", "cb-fine-tune")
 EPOCHS, FIRST = 4, 2
@@ -27,44 +30,29 @@ class Run:
     labels: of each batch, by epoch.
     """
 
-    def __init__(self, shard, method, monkeypatch, **settings):
+    def __init__(self, shard, name):
         options = {"share": 1 - FIRST / EPOCHS}
-        self.config = config_of(
-            meta=shard,
-            method=method,
-            epochs=EPOCHS,
-            batch_size=20,
-            lr=0.05,
-            schedule="cosine",
-            options=options,
-            **settings,
-        )
+        self.config = config_of(name, shard, options, epochs=EPOCHS, batch_size=20, lr=0.05, schedule="cosine")
         loaded = load(self.config)
         rows = torch.cat([(loaded.train.label == 0).nonzero()[:, 0], (loaded.train.label == 1).nonzero()[:6, 0]])
-        self.run = data.RunData(**{**vars(loaded), "train": loaded.train.take(rows)})
+        self.run = replace(loaded, train=loaded.train.take(rows))
         self.entered, self.labels = {}, {epoch: [] for epoch in range(EPOCHS)}
-        build = loop.build_method
+        method = build_method(self.config.options, context_of(self.config, self.run))
+        enter = method.enter
 
-        def watched(config, table, generator):
-            method = build(config, table, generator)
-            enter = method.enter
+        def recording(stage, network):
+            enter(stage, network)
+            self.entered[stage] = copied(network)
 
-            def recording(stage, network):
-                enter(stage, network)
-                self.entered[stage] = epochs.copied(network)
-
-            method.enter = recording
-            method.observe = lambda view: self.labels[round(view.progress * EPOCHS)].append(view.label)
-            return method
-
-        monkeypatch.setattr(loop, "build_method", watched)
-        self.trained = train(self.config, self.run)
+        method.enter = recording
+        method.observe = lambda view: self.labels[round(view.progress * EPOCHS)].append(view.label)
+        self.trained = train(self.config, self.run, method=method)
         self.last = self.trained.last.state
 
     def network(self, state, head="linear"):
         """Return a network with such a state."""
-        network = build_model("resnet8", 2, [0.5] * 3, [0.5] * 3, torch.Generator().manual_seed(0))
-        network.head = make_head(head, network.head.in_features, 2, torch.Generator().manual_seed(0))
+        network = build_model("resnet8", 2, [0.5] * 3, [0.5] * 3, generator(0))
+        network.head = make_head(head, network.head.in_features, 2, generator(0))
         network.load_state_dict(state)
         return network.to(memory_format=torch.channels_last)
 
@@ -72,7 +60,7 @@ class Run:
         """Yield (step size in those of the run, rows) of each step of the second stage."""
         for epoch in range(FIRST, EPOCHS):
             factor = (1 + math.cos(math.pi * (epoch - FIRST) / (EPOCHS - FIRST))) / 2
-            for rows in epoch_rows(self.run.train, epoch, self.config, "class"):
+            for rows in epoch_rows(self.run.train, epoch, self.config.run.seed, 20, "class"):
                 yield factor, torch.from_numpy(rows)
 
 
@@ -88,11 +76,11 @@ def features_of(run, state, head):
         return network(run.run.train.images.float() / 255).features
 
 
-def test_crt_by_hand(demo_shard, monkeypatch):
-    run = Run(demo_shard, "crt", monkeypatch)
+def test_crt_by_hand(demo_shard):
+    run = Run(demo_shard, "crt")
     start = run.entered[1]
     fresh = nn.Linear(start["head.weight"].shape[1], 2)
-    start_head(fresh, generator_for(run.config.seed, 1, "fresh head"))
+    start_head(fresh, generator_for(run.config.run.seed, 1, "fresh head"))
     assert torch.equal(start["head.weight"], fresh.weight)
     assert torch.equal(start["head.bias"], fresh.bias)
     weight, bias = start["head.weight"], start["head.bias"]
@@ -108,8 +96,8 @@ def test_crt_by_hand(demo_shard, monkeypatch):
     assert (weight - start["head.weight"]).abs().max() > 1e-3
 
 
-def test_lws_by_hand(demo_shard, monkeypatch):
-    run = Run(demo_shard, "lws", monkeypatch)
+def test_lws_by_hand(demo_shard):
+    run = Run(demo_shard, "lws")
     start = run.entered[1]
     scale, moving = start["head.scale"], torch.zeros(2)
     assert torch.equal(scale, torch.ones(2))
@@ -122,13 +110,13 @@ def test_lws_by_hand(demo_shard, monkeypatch):
     assert (scale - 1).abs().max() > 1e-3
 
 
-def test_fine_tuning_by_hand(demo_shard, monkeypatch):
-    run = Run(demo_shard, "cb-fine-tune", monkeypatch)
+def test_fine_tuning_by_hand(demo_shard):
+    run = Run(demo_shard, "cb-fine-tune")
     network = run.network(run.entered[1]).train()
     velocity = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
     first_step = FIRST * steps_per_epoch(len(run.run.train), 20)
     for step, (factor, rows) in enumerate(run.second_stage(), first_step):
-        batch = train_batch(run.run.train, rows.numpy(), step, run.config)
+        batch = train_batch(run.run.train, rows.numpy(), step, run.config.run.seed, run.config.batches.transform)
         network.zero_grad()
         F.cross_entropy(network(batch.images).logits, batch.label).backward()
         with torch.no_grad():
@@ -141,8 +129,8 @@ def test_fine_tuning_by_hand(demo_shard, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["crt", "lws"])
-def test_a_frozen_body_stays_bit_by_bit_with_its_batch_norm(name, demo_shard, monkeypatch):
-    run = Run(demo_shard, name, monkeypatch)
+def test_a_frozen_body_stays_bit_by_bit_with_its_batch_norm(name, demo_shard):
+    run = Run(demo_shard, name)
     start, last = run.entered[1], run.last
     learned = {"crt": {"head.weight", "head.bias"}, "lws": {"head.scale"}}[name]
     assert {key for key in start if not torch.equal(start[key], last[key])} == learned
@@ -153,15 +141,15 @@ def test_a_frozen_body_stays_bit_by_bit_with_its_batch_norm(name, demo_shard, mo
         assert torch.equal(before["head.scale"], start["head.scale"])
         assert not torch.equal(before["head.weight"], start["head.weight"])
         network = run.network(start, "scaled").eval()
-        images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        images = torch.rand(3, 3, 16, 16, generator=generator(0))
         with torch.no_grad():
             out = network(images)
         assert torch.equal(out.logits, F.linear(out.features, start["head.weight"], start["head.bias"]))
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_classes_come_as_they_are_and_then_equally_often(name, demo_shard, monkeypatch):
-    run = Run(demo_shard, name, monkeypatch)
+def test_classes_come_as_they_are_and_then_equally_often(name, demo_shard):
+    run = Run(demo_shard, name)
     rare = [torch.cat(labels).float().mean().item() for labels in run.labels.values()]
     share = run.run.train.label.float().mean().item()
     assert share < 0.25
@@ -171,14 +159,14 @@ def test_classes_come_as_they_are_and_then_equally_often(name, demo_shard, monke
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_shares_and_rates(name, demo_shard, monkeypatch):
-    found = plan(cases.method_of(name, [3, 2]).stages, 100, "all")
+def test_shares_and_rates(name, demo_shard):
+    found = plan(cases.of_counts(name, [3, 2]).stages, 100, "all")
     assert [epochs for _, epochs in found] == [range(90), range(90, 100)]
     assert [stage.sampler for stage, _ in found] == ["natural", "class"]
     rate = 0.1 if name == "cb-fine-tune" else 1.0
     assert found[1][0].rate == rate
-    assert cases.method_of(name, [3, 2], rate=0.3).stages[1].rate == 0.3
-    assert [line["lr"] for line in Run(demo_shard, name, monkeypatch).trained.history] == pytest.approx(
+    assert cases.of_counts(name, [3, 2], rate=0.3).stages[1].rate == 0.3
+    assert [line["lr"] for line in Run(demo_shard, name).trained.history] == pytest.approx(
         [0.05, 0.025, 0.05 * rate, 0.025 * rate]
     )
 
@@ -186,7 +174,7 @@ def test_shares_and_rates(name, demo_shard, monkeypatch):
 def test_what_is_refused():
     for name in ORACLES:
         for share in (0.0, 1.0, math.nan):
-            cases.assert_refused(name, f"--set share={share}: expected a number > 0 and < 1", share=share)
-        cases.assert_refused(name, "--set rate=-1.0: expected a number >= 0", rate=-1.0)
-        with pytest.raises(UsageError, match=r"^--epochs 3: the method has 2 stages and one would get none; raise it$"):
-            plan(cases.method_of(name, [3, 2]).stages, 3, "all")
+            assert_refused(name, f"share = {share}: expected a number > 0 and < 1", share=share)
+        assert_refused(name, "rate = -1.0: expected a number >= 0", rate=-1.0)
+        with pytest.raises(UsageError, match=r"^epochs = 3: the method has 2 stages and one would get none; raise it$"):
+            plan(cases.of_counts(name, [3, 2]).stages, 3, "all")

@@ -12,14 +12,9 @@ from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import objective
 from clp_train.methods.environment_penalties import OPTIONS
 from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
-from tests.clp_train.methods.subpop_cases import (
-    assert_needs_groups,
-    assert_refused,
-    method_of,
-    random_table,
-    seen,
-    table_of,
-)
+from tests.clp_train.builders import generator, method_of
+from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
+from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen
 
 ORACLES = ("irm", "ib-irm", "v-rex", "coral")
 MANY = range(40)
@@ -160,7 +155,7 @@ def test_each_penalty_is_its_loop(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_even_weights_make_a_mean_over_environments(seed):
-    env = torch.randint(0, 4, (1 + seed * 3,), generator=torch.Generator().manual_seed(seed))
+    env = torch.randint(0, 4, (1 + seed * 3,), generator=generator(seed))
     values = torch.randn(len(env), dtype=torch.float64)
     weighted = (even_weights(env, torch.float64) * values).mean()
     rows = parts_of(env)
@@ -187,7 +182,7 @@ def test_by_hand():
 @pytest.mark.parametrize("group", [[0], [0, 0, 2], [1, 1, 2, 1, 1], [3, 0]], ids=str)
 def test_small_and_lone_environments_are_finite(group, name):
     """One picture, one environment alone, an environment with one picture, two with one each."""
-    table = table_of([5, 5, 5, 5])
+    table = of_groups([5, 5, 5, 5])
     method = method_of(name, table, {} if name == "coral" else {"anneal": 0})
     out, batch, view = seen(table, 3, group=group)
     value = whole(method, out, batch, view, 1)
@@ -225,7 +220,7 @@ def test_weak_at_first(name):
 )
 def test_a_short_run_is_weak_for_half_of_its_steps(name, epochs, batch_size, options, early):
     """1,560 pictures are 98 steps an epoch at a batch of 16; what is given counts as it is."""
-    table = table_of([1140, 50, 18, 352])
+    table = of_groups([1140, 50, 18, 352])
     settings = method_of(name, table, options, epochs=epochs, batch_size=batch_size).options
     assert settings.anneal == early
     if name == "ib-irm":
@@ -250,7 +245,7 @@ def test_the_steps_done_survive(name):
 
 @pytest.mark.parametrize(("name", "places"), [("irm", True), ("ib-irm", True), ("v-rex", True), ("coral", False)])
 def test_what_comes_equally_often(name, places):
-    table = table_of([120, 6, 2, 36])
+    table = of_groups([120, 6, 2, 36])
     method = method_of(name, table)
     batches = method.batches(0, 16, rng_for(0, 0, "test"))
     assert sum(map(len, batches)) == len(table.label)
@@ -264,18 +259,19 @@ def test_what_comes_equally_often(name, places):
 @pytest.mark.parametrize("name", ORACLES)
 def test_refusals(name):
     assert_needs_groups(name)
-    assert_refused(name, "--set strength=-1.0: expected a number >= 0", strength=-1.0)
-    assert_refused(name, "unknown batches 'x': choose one of environment, group, natural", batches="x")
+    assert_refused(name, "strength = -1.0: expected a number >= 0", strength=-1.0)
+    evenly = "group, environment, natural" if name == "coral" else "environment, group, natural"
+    assert_refused(name, f"batches = x: expected one of {evenly}", batches="x")
     if name != "coral":
-        assert_refused(name, "--set anneal=-1: expected a number >= 0", anneal=-1)
+        assert_refused(name, "anneal = -1: expected a whole number >= 0", anneal=-1)
     if "irm" in name:
-        assert_refused(name, "unknown estimate 'x': choose one of halves, square", estimate="x")
+        assert_refused(name, "estimate = x: expected one of square, halves", estimate="x")
     if name == "ib-irm":
-        assert_refused(name, "--set bottleneck=nan: expected a number >= 0", bottleneck=float("nan"))
-        assert_refused(name, "--set bottleneck_anneal=-2: expected a number >= 0", bottleneck_anneal=-2)
+        assert_refused(name, "bottleneck = nan: expected a number >= 0", bottleneck=float("nan"))
+        assert_refused(name, "bottleneck_anneal = -2: expected a whole number >= 0", bottleneck_anneal=-2)
     if name in ("coral", "ib-irm"):
         with pytest.raises(UsageError) as error:
-            method_of(name, table_of([2, 2, 2, 2]), trainable="head")
+            method_of(name, of_groups([2, 2, 2, 2]), trainable="head")
         assert str(error.value) == (
-            f"--set trainable=head: method {name} acts on features that learn; take --set trainable=all"
+            f"trainable = head: method {name} acts on features that learn; take trainable = all"
         )

@@ -12,17 +12,9 @@ from clp_train.algorithm.stages import Stage
 from clp_train.config import make_config
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.presets import read_method, read_preset
-from tests.clp_train.builders import build, config_of, train
-from tests.clp_train.methods.subpop_cases import (
-    assert_needs_groups,
-    assert_refused,
-    config_of,
-    method_of,
-    random_table,
-    seen,
-    small_run,
-    table_of,
-)
+from tests.clp_train.builders import build, config_of, method_of, train
+from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
+from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen, small_run
 
 ORACLES = ("pde",)
 
@@ -35,7 +27,7 @@ def set_of(method, epoch, batch_size=7, seed=0):
 
 def test_waterbirds_by_hand():
     """56 of each group for 140 epochs, and 10 more at 140, 150, ..., 290: 224 to 384 pictures."""
-    table = table_of([3498, 184, 56, 1057])
+    table = of_groups([3498, 184, 56, 1057])
     method = method_of("pde", table, epochs=300)
     sizes = [method.pictures(epoch) for epoch in range(300)]
     assert sizes[:140] == [224] * 140
@@ -57,11 +49,12 @@ def test_waterbirds_by_hand():
     ],
 )
 def test_presets_leave_it_steps_enough(preset, counts, least, most, monkeypatch):
-    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)
+    monkeypatch.setattr("clp_train.models.settings.check_model", lambda name: None)  # weights may not be here
     named = {"meta": "x.h5", "method": "pde"}
-    config = make_config(read_preset(preset), read_method(preset, "pde"), named)
-    method = build(config, table_of(counts), torch.Generator().manual_seed(0))
-    steps = sum(steps_per_epoch(method.pictures(epoch), config.batch_size) for epoch in range(config.epochs))
+    config = make_config(named, preset=read_preset(preset), of_method=read_method(preset, "pde"))
+    method = build(config, of_groups(counts))
+    epochs, batch_size = config.run.epochs, config.batches.batch_size
+    steps = sum(steps_per_epoch(method.pictures(epoch), batch_size) for epoch in range(epochs))
     assert least <= steps <= most
 
 
@@ -93,22 +86,22 @@ def test_the_set_grows_as_the_schedule_says(seed):
 
 
 def test_nothing_is_added_once_all_are_there():
-    table = table_of([3, 2, 2, 4])
+    table = of_groups([3, 2, 2, 4])
     method = method_of("pde", table, {"added": 2, "interval": 1, "warm_up": 0.1}, epochs=10)
     assert [method.pictures(epoch) for epoch in range(10)] == [8, 10, 11, 11, 11, 11, 11, 11, 11, 11]
     assert sorted(set_of(method, 9)[0]) == list(range(11))
 
 
 def test_a_group_without_pictures_and_one_with_a_single_one():
-    method = method_of("pde", table_of([3, 1, 0, 4]), epochs=4)
+    method = method_of("pde", of_groups([3, 1, 0, 4]), epochs=4)
     assert method.balanced == 3
     assert sorted(method.order.tolist()) == list(range(8))
 
 
 def test_every_picture_is_as_likely_to_be_in_the_set():
-    table, often = table_of([20, 2, 2, 2]), np.zeros(26)
+    table, often = of_groups([20, 2, 2, 2]), np.zeros(26)
     for seed in range(600):
-        method = build(config_of("pde"), table, torch.Generator().manual_seed(seed))
+        method = method_of("pde", table, seed=seed)
         often[method.order[: method.balanced]] += 1
     assert np.abs(often[:20] - 60).max() < 5 * (600 * 0.1 * 0.9) ** 0.5
     assert (often[20:] == 600).all()
@@ -117,7 +110,7 @@ def test_every_picture_is_as_likely_to_be_in_the_set():
 def test_the_set_and_its_order_are_those_of_the_seed():
     table, _ = random_table(1)
     method, same = (method_of("pde", table, epochs=20) for _ in range(2))
-    other = build(config_of("pde", epochs=20), table, torch.Generator().manual_seed(1))
+    other = method_of("pde", table, seed=1, epochs=20)
     assert set_of(method, 12)[0] == set_of(same, 12)[0] != set_of(other, 12)[0]
     assert set_of(method, 12)[0] != set_of(method, 12, seed=1)[0]
     assert method.state_dict() == {}
@@ -143,7 +136,7 @@ def test_a_run_has_the_steps_it_tells_of_and_small_ones_at_the_end(demo_shard):
 
 def test_refusals():
     assert_needs_groups("pde")
-    assert_refused("pde", "--set warm_up=1.0: expected a number from 0.01 to 0.99", warm_up=1.0)
-    assert_refused("pde", "--set interval=0: expected a number >= 1", interval=0)
-    assert_refused("pde", "--set added=0: expected a number >= 1", added=0)
-    assert_refused("pde", "--set decay=nan: expected a number from 1e-06 to 1", decay=float("nan"))
+    assert_refused("pde", "warm_up = 1.0: expected a number from 0.01 to 0.99", warm_up=1.0)
+    assert_refused("pde", "interval = 0: expected a whole number >= 1", interval=0)
+    assert_refused("pde", "added = 0: expected a whole number >= 1", added=0)
+    assert_refused("pde", "decay = nan: expected a number from 1e-06 to 1", decay=float("nan"))

@@ -9,28 +9,23 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.objective import Terms, sample_losses
 from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimated_transition
-from tests.clp_train.methods.reweighting_cases import (
-    config_of,
-    method_of,
-    scores_of,
-    table_of,
-    view_of,
-)
-from tests.clp_train.methods.test_noise_losses import probabilities
+from tests.clp_train.builders import config_of, generator, method_of
+from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
+from tests.clp_train.methods.shared_cases import probabilities
 
 ORACLES = ("glc",)
 
 
 def corrected(n, smoothing=0.0, seed=0):
     """GLC in its second stage, the logits of its clean pictures, and a random batch of both kinds."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     clean_label = torch.tensor([0, 2, 1, 2, 2, 0])
     gold = 2 * torch.randn(6, 3, generator=g, dtype=torch.float64)
-    method = method_of("glc", {"smoothing": smoothing}, table_of(clean_label.tolist()))
-    method.begin_stage(1, scores_of(gold))
+    method = method_of("glc", with_meta(clean_label.tolist()), {"smoothing": smoothing})
+    method.begin_stage(1, meta_scores(gold))
     method.enter(1, None)
     logits, label = 2 * torch.randn(n, 3, generator=g, dtype=torch.float64), torch.randint(3, (n,), generator=g)
-    return method, gold, clean_label, view_of(logits, label, torch.randint(18, (n,), generator=g))
+    return method, gold, clean_label, logits_view(logits, label, torch.randint(18, (n,), generator=g))
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -65,9 +60,9 @@ def test_glc_with_the_identity_is_cross_entropy():
 
 
 def test_glc_is_plain_in_its_first_stage_and_starts_anew_for_its_second():
-    method = method_of("glc")
+    method = method_of("glc", with_meta())
     method.enter(0, None)
-    assert method.terms(view_of(torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([0, 17]))) == Terms()
+    assert method.terms(logits_view(torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([0, 17]))) == Terms()
     first, second = method.stages
     assert (first.stream, second.stream, second.restart) == ("train", "both", True)
 
@@ -82,10 +77,10 @@ def test_glc_finds_the_noise_that_was_put_in():
 
 def test_glc_refuses():
     with pytest.raises(UsageError) as error:
-        method_of("glc", table=table_of((0, 0, 2)))
+        method_of("glc", with_meta((0, 0, 2)))
     assert str(error.value) == (
-        "--method glc: no meta picture of class fox; expected one of each class at least; make the shard with --meta"
+        "method = glc: no meta picture of class fox; expected one of each class at least; make the shard with --meta"
         " N/class"
     )
-    with pytest.raises(UsageError, match=r"--set smoothing=2\.0: expected a number from 0 to 1"):
-        config_of("glc", {"smoothing": 2.0})
+    with pytest.raises(UsageError, match=r"smoothing = 2\.0: expected a number from 0 to 1"):
+        config_of("glc", options={"smoothing": 2.0})

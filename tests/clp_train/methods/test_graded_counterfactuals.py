@@ -11,14 +11,14 @@ from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, ORIGINAL
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import Terms, objective
 from clp_train.algorithm.stages import Stage
-from clp_train.algorithm.table import TrainTable
+from clp_train.algorithm.step import train_step
 from clp_train.methods.parts import graded as counterfactuals
 from clp_train.methods.parts.graded import SOURCES, pairs_of
 from clp_train.models.parts import Output
 from clp_train.pictures.types import BoxedPictures, meta_of_kinds
-from clp_train.running import loop
-from tests.clp_train.builders import config_of, train
-from tests.clp_train.methods.subpop_cases import assert_refused, method_of, random_table, seen, small_run
+from tests.clp_train.builders import config_of, generator, method_of, table_of, train
+from tests.clp_train.methods.shared_cases import assert_refused
+from tests.clp_train.methods.subpop_cases import random_table, seen, small_run
 
 ORACLES = ("ace",)
 SIDE = 9
@@ -64,7 +64,7 @@ def test_pairs_are_those_of_one_picture(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_blended_is_the_mean_of_each_pixel(seed):
     pairs = pairs_of(meta_set(seed))
-    share = torch.rand(len(pairs.originals), generator=torch.Generator().manual_seed(seed))
+    share = torch.rand(len(pairs.originals), generator=generator(seed))
     share[0] = seed % 2
     found = SOURCES["blend"](pairs, share, torch.Generator())
     assert found.dtype == torch.uint8
@@ -80,9 +80,9 @@ def test_revealed_shows_columns_of_the_original_from_an_edge_of_the_box(seed):
     pairs = pairs_of(meta_set(seed))
     rows = torch.arange(len(pairs.originals)).repeat(8)
     pairs = counterfactuals.Pairs(*(part.take(rows) for part in pairs))
-    share = torch.rand(len(rows), generator=torch.Generator().manual_seed(seed))
+    share = torch.rand(len(rows), generator=generator(seed))
     share[:2] = torch.tensor([0.0, 1.0])
-    found = SOURCES["reveal"](pairs, share, torch.Generator().manual_seed(seed))
+    found = SOURCES["reveal"](pairs, share, generator(seed))
     sides = set()
     for k, s in enumerate(share.tolist()):
         x0, _, x1, _ = pairs.originals.box[k].tolist()
@@ -108,7 +108,7 @@ def tuned(seed, **options):
     method, meta = method_of("ace", table, options), meta_set(seed, table.classes)
     method.enter(0, None)
     assert method.additions(meta) is None
-    logits = 3 * torch.randn(len(table.label), table.classes, generator=torch.Generator().manual_seed(seed))
+    logits = 3 * torch.randn(len(table.label), table.classes, generator=generator(seed))
     method.begin_stage(1, {"train": Output(logits, logits)}.__getitem__)
     method.enter(1, None)
     return method, table, logits.softmax(1), method.additions(meta), meta
@@ -119,7 +119,7 @@ def test_targets_picture_by_picture(seed):
     method, table, soft, more, _ = tuned(seed)
     n, classes = len(table.label), table.classes
     stream_label = torch.cat([table.label, more.label])
-    rows = torch.randint(n + len(more), (40,), generator=torch.Generator().manual_seed(seed))
+    rows = torch.randint(n + len(more), (40,), generator=generator(seed))
     batch = replace(seen(table, seed, n=40)[1], row=rows, label=stream_label[rows])
     mixed = method.mixed(batch, rng_for(0, 0, "mix"))
     for k, row in enumerate(rows.tolist()):
@@ -134,7 +134,7 @@ def test_targets_picture_by_picture(seed):
 
 
 def test_a_whole_counterfactual_costs_what_eq_3_says_for_two_classes():
-    table = TrainTable(torch.tensor([0, 1, 0, 1]), torch.tensor([0, 1, 0, 1]), 2, 2)
+    table = table_of([0, 1, 0, 1])
     method = method_of("ace", table)
     method.enter(1, None)
     more = method.additions(meta_set(1, 2))
@@ -209,15 +209,14 @@ def test_a_source_of_ones_own_in_a_run(demo_shard, monkeypatch):
         meta=demo_shard, method="ace", epochs=3, batch_size=20, transform="none",
         options={"source": "white", "copies": 2, "tuning": 0.4},
     )  # fmt: skip
-    seen_white, original = [], loop.train_step
+    seen_white = []
 
     def watched(network, method, optimiser, batch, *rest):
         seen_white.append((int((batch.images == 1).flatten(1).all(1).sum()), batch.target is not None))
-        return original(network, method, optimiser, batch, *rest)
+        return train_step(network, method, optimiser, batch, *rest)
 
-    monkeypatch.setattr(loop, "train_step", watched)
     run = small_run(config)
-    train(config, run)
+    train(config, run, train_step=watched)
     copies = int((run.meta.kind == COUNTERFACTUAL).sum())
     assert set(asked) == {2 * copies}
     assert [soft for _, soft in seen_white] == [False] * 8 + [True] * 4
@@ -226,23 +225,23 @@ def test_a_source_of_ones_own_in_a_run(demo_shard, monkeypatch):
 
 
 def test_refusals(demo_shard):
-    assert_refused("ace", "unknown source 'x': choose one of blend, reveal", source="x")
-    assert_refused("ace", "--set copies=0: expected a number >= 1", copies=0)
-    assert_refused("ace", "--set made=0.0: expected a number from 0.01 to 100", made=0.0)
-    assert_refused("ace", "--set certain=0.0: expected a number from 1e-06 to 1", certain=0.0)
-    assert_refused("ace", "--set tuning=1.0: expected a number from 0.01 to 0.99", tuning=1.0)
-    assert_refused("ace", "--set rate=2.0: expected a number from 1e-06 to 1", rate=2.0)
+    assert_refused("ace", "source = x: expected one of blend, reveal", source="x")
+    assert_refused("ace", "copies = 0: expected a whole number >= 1", copies=0)
+    assert_refused("ace", "made = 0.0: expected a number from 0.01 to 100", made=0.0)
+    assert_refused("ace", "certain = 0.0: expected a number from 1e-06 to 1", certain=0.0)
+    assert_refused("ace", "tuning = 1.0: expected a number from 0.01 to 0.99", tuning=1.0)
+    assert_refused("ace", "rate = 2.0: expected a number from 1e-06 to 1", rate=2.0)
     one = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(UsageError) as error:
-        method_of("ace", TrainTable(one, one, 1, 1))
+        method_of("ace", table_of(one))
     assert str(error.value) == (
-        "--method ace: the data set has one class; expected two at least, for what is not of a class"
+        "method = ace: the data set has one class; expected two at least, for what is not of a class"
     )
     config = config_of(meta=demo_shard, method="ace", epochs=3, batch_size=20)
     run = small_run(config)
     with pytest.raises(UsageError) as error:  # before the first step
         train(config, replace(run, meta=meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
     assert str(error.value) == (
-        "--method ace: the shard has no counterfactuals; expected one at least; make the shard with --cf, or take a"
-        " method without them"
+        "method = ace: the shard has no counterfactuals; expected one at least; make the shard with"
+        " clp-augment --cf, or take a method without them"
     )

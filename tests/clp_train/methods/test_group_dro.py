@@ -8,14 +8,9 @@ from torch.nn import functional as F
 
 from clp_train.algorithm.objective import Terms, objective
 from clp_train.algorithm.stages import Stage
-from tests.clp_train.methods.subpop_cases import (
-    assert_needs_groups,
-    assert_refused,
-    method_of,
-    random_table,
-    seen,
-    table_of,
-)
+from tests.clp_train.builders import generator, method_of
+from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
+from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen
 
 ORACLES = ("group-dro", "uw", "uw-sample")
 
@@ -61,9 +56,9 @@ def test_without_steps_it_is_the_group_mean(seed):
 
 
 def test_a_group_without_pictures_weighs_nothing_and_a_great_eta_stays_finite():
-    method = method_of("group-dro", table_of([3, 0, 2, 4]), {"eta": 1e4})
+    method = method_of("group-dro", of_groups([3, 0, 2, 4]), {"eta": 1e4})
     assert method.log_q.exp().tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3])
-    out, batch, view = seen(table_of([3, 0, 2, 4]), 0, group=[0, 0, 2])
+    out, batch, view = seen(of_groups([3, 0, 2, 4]), 0, group=[0, 0, 2])
     for _ in range(50):
         method.observe(view)
     worst = max(group_losses(out, batch).items(), key=lambda pair: pair[1])[0]
@@ -92,7 +87,7 @@ def test_upweighting_counts_every_group_alike(seed):
     table, _ = random_table(seed)
     method = method_of("uw", table)
     n = len(table.label)
-    logits = torch.randn(n, table.classes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    logits = torch.randn(n, table.classes, dtype=torch.float64, generator=generator(seed))
     view = seen(table, seed)[2]._replace(logits=logits, label=table.label, group=table.group)
     losses = F.cross_entropy(logits, table.label, reduction="none")
     means = [losses[table.group == g].mean().item() for g in range(table.groups)]
@@ -112,5 +107,5 @@ def test_upweighting_by_sampling_is_a_sampler_alone():
 
 def test_refusals():
     assert_needs_groups("group-dro")
-    assert_refused("group-dro", "--set eta=-0.1: expected a number >= 0", eta=-0.1)
-    assert_refused("group-dro", "--set adjustment=inf: expected a number >= 0", adjustment=float("inf"))
+    assert_refused("group-dro", "eta = -0.1: expected a number >= 0", eta=-0.1)
+    assert_refused("group-dro", "adjustment = inf: expected a number >= 0", adjustment=float("inf"))

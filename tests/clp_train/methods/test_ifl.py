@@ -2,7 +2,6 @@
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,26 +11,29 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.ifl import environment_weights, moved
 from clp_train.models.parts import Output
 from clp_train.pictures.batching import steps_per_epoch
-from tests.clp_train import test_checkpoint
-from tests.clp_train.builders import build, config_of, load
-from tests.clp_train.methods.longtail_cases import assert_refused
-from tests.clp_train.test_own_method import LABELS, setup
+from tests.clp_train.builders import (
+    batch_of,
+    config_of,
+    generator,
+    load,
+    method_of,
+    network_of,
+    optimiser_of,
+    step,
+    table_of,
+)
+from tests.clp_train.methods.moments_cases import TWELVE
+from tests.clp_train.methods.shared_cases import assert_refused
+from tests.clp_train.resuming import Killed, assert_same, killable, short
 
 ORACLES = ("ifl",)
 
 
-def config_of(**options):
-    return config_of(meta=Path("x.h5"), method="ifl", options=options)
-
-
-def method_of(label=LABELS, classes=3, **options):
-    return build(config_of(**options), TrainTable(label, label, classes, classes), torch.Generator())
+def ifl(label=TWELVE, classes=3, **options):
+    return method_of("ifl", table_of(label, classes=classes), options)
 
 
 def weights_by_hand(probability, label, classes):
@@ -55,7 +57,7 @@ def weights_by_hand(probability, label, classes):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_weights_of_the_second_environment(seed):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     n, classes = int(torch.randint(1, 60, (), generator=g)), int(torch.randint(1, 6, (), generator=g))
     label = torch.randint(classes, (n,), generator=g)
     probability = torch.rand(n, generator=g, dtype=torch.float64) ** (1 + seed)
@@ -70,7 +72,7 @@ def test_weights_of_the_second_environment(seed):
 
 
 def test_names_of_classes_do_not_matter_to_the_environments():
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     label, order = torch.randint(12, (80,), generator=g), torch.randperm(12, generator=g)
     probability = torch.rand(80, generator=g, dtype=torch.float64)
     first, second = (environment_weights(probability, y, 12) for y in (label, order[label]))
@@ -90,31 +92,31 @@ def test_equal_pictures_weigh_the_same(n):
 
 
 def scored(label, seed=0, classes=3, width=4):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     return Output(*(torch.randn(len(label), k, generator=g, dtype=torch.float64) for k in (width, classes)))
 
 
 @pytest.mark.parametrize(("epochs", "made"), [(10, [6, 8]), (5, [3, 4]), (100, [60, 80]), (3, [2]), (1, [])])
 def test_when_the_second_environment_is_made(epochs, made):
-    method, asked, starts = method_of(), [], None
+    method, asked, starts = ifl(), [], None
     for epoch in range(epochs):
-        method.begin_epoch(epoch, epochs, lambda stream, e=epoch: asked.append((stream, e)) or scored(LABELS, e))
+        method.begin_epoch(epoch, epochs, lambda stream, e=epoch: asked.append((stream, e)) or scored(TWELVE, e))
         starts = starts if starts is not None or method.centres is None else method.centres
         if method.centres is not None:
             assert method.centres is starts  # the centres are not started again
     assert asked == [("train", e) for e in made]
     if made:
-        own = scored(LABELS, made[-1]).logits.softmax(1).gather(1, LABELS[:, None]).squeeze(1)
-        assert method.weights.tolist() == pytest.approx(weights_by_hand(own.tolist(), LABELS.tolist(), 3))
-        features = scored(LABELS, made[0]).features
+        own = scored(TWELVE, made[-1]).logits.softmax(1).gather(1, TWELVE[:, None]).squeeze(1)
+        assert method.weights.tolist() == pytest.approx(weights_by_hand(own.tolist(), TWELVE.tolist(), 3))
+        features = scored(TWELVE, made[0]).features
         for c in range(3):
-            torch.testing.assert_close(starts[c], features[c == LABELS].mean(0))
+            torch.testing.assert_close(starts[c], features[c == TWELVE].mean(0))
 
 
 @pytest.mark.parametrize(("n", "size"), [(12, 5), (12, 12), (31, 7), (2, 2), (101, 50)])
 def test_an_epoch_has_as_many_pictures_as_there_are(n, size):
     label = torch.arange(n) % 2
-    batches = method_of(label, 2).batches(0, size, np.random.default_rng(0))
+    batches = ifl(label, 2).batches(0, size, np.random.default_rng(0))
     assert len(batches) == steps_per_epoch(n, size)
     assert sum(map(len, batches)) == n
     assert max(map(len, batches)) <= size
@@ -129,7 +131,7 @@ def how_often(method, rng, rounds):
 
 def test_half_of_each_batch_is_of_each_environment():
     label = torch.tensor([0] * 8 + [1] * 2)
-    method, rng = method_of(label, 2), np.random.default_rng(0)
+    method, rng = ifl(label, 2), np.random.default_rng(0)
     method.weights = torch.tensor([0.5, 0.5] + [0.0] * 6 + [0.25, 0.75], dtype=torch.float64)
     rounds = 4000
     drawn = how_often(method, rng, rounds)
@@ -141,7 +143,7 @@ def test_half_of_each_batch_is_of_each_environment():
 
 
 def test_before_that_both_are_the_training_set():
-    method, rng = method_of(torch.arange(10) % 2, 2), np.random.default_rng(0)
+    method, rng = ifl(torch.arange(10) % 2, 2), np.random.default_rng(0)
     drawn = how_often(method, rng, 4000)
     assert (np.abs(drawn / 40000 - 0.1) < 5 * math.sqrt(0.09 / 40000)).all()
 
@@ -149,7 +151,7 @@ def test_before_that_both_are_the_training_set():
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_centres_move_as_sgd_moves_them(seed, rate):
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     start = torch.randn(4, 3, generator=g, dtype=torch.float64)
     features, label = torch.randn(1 + seed, 3, generator=g, dtype=torch.float64), torch.arange(1 + seed) % 3
     centres = start.clone().requires_grad_()
@@ -161,14 +163,14 @@ def test_centres_move_as_sgd_moves_them(seed, rate):
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "balanced-softmax"])
 def test_a_step_with_centres(loss):
-    network, batch = setup()
-    table = torch.tensor([0] * 6 + [1] * 3 + [2])
-    method, config = method_of(table, loss=loss, first_pull=0.2, second_pull=0.7, centre_rate=0.3), config_of()
-    method.begin_epoch(6, 10, lambda _: scored(table, width=64))
+    network, batch = network_of(), batch_of(n=12)
+    label = torch.tensor([0] * 6 + [1] * 3 + [2])
+    method, config = ifl(label, loss=loss, first_pull=0.2, second_pull=0.7, centre_rate=0.3), config_of("ifl")
+    method.begin_epoch(6, 10, lambda _: scored(label, width=64))
     other, centres = copy.deepcopy(network), method.centres.clone().requires_grad_()
-    train_step(network, method, build_optimiser(network, config), batch, None, config, 0, progress=0.9)
+    step(network, method, optimiser_of(network, config), batch, None, config, progress=0.9)
 
-    optimiser, out = build_optimiser(other, config), other(batch.images)
+    optimiser, out = optimiser_of(other, config), other(batch.images)
     logits = out.logits + (torch.tensor([6.0, 3, 1]).log() if loss == "balanced-softmax" else 0)
     gaps = torch.stack([(f - centres[y]).square().sum() for f, y in zip(out.features, batch.label, strict=True)])
     (F.cross_entropy(logits, batch.label) + 0.7 * gaps.mean()).backward()
@@ -179,17 +181,17 @@ def test_a_step_with_centres(loss):
 
 
 def test_before_the_second_environment_it_is_cross_entropy():
-    method = method_of()
+    method = ifl()
     features, logits = torch.randn(12, 4), torch.randn(12, 3)
-    method.observe(View(logits, features, torch.zeros(3, 4), LABELS, LABELS, torch.arange(12), 0.59))
+    method.observe(View(logits, features, torch.zeros(3, 4), TWELVE, TWELVE, torch.arange(12), 0.59))
     assert method.terms(None) == Terms()
     assert method.penalty(Output(features, logits), None, None) is None
     assert method.state_dict() == {}
 
 
 def test_all_state_goes_on():
-    method, other = method_of(), method_of()
-    method.begin_epoch(6, 10, lambda _: scored(LABELS))
+    method, other = ifl(), ifl()
+    method.begin_epoch(6, 10, lambda _: scored(TWELVE))
     other.load_state_dict({name: value.clone() for name, value in method.state_dict().items()})
     for a, b in zip(*(one.batches(7, 5, np.random.default_rng(3)) for one in (method, other)), strict=True):
         assert np.array_equal(a, b)
@@ -203,19 +205,19 @@ def test_all_state_goes_on():
 def test_killed_with_environments(demo_shard, tmp_path, kill_at):
     loaded = load(config_of(meta=demo_shard, method="erm"))
     change = {"method": "ifl", "options": {"first": 0.3, "second": 0.6, "first_pull": 0.01}}
-    whole = test_checkpoint.train(test_checkpoint.config_for(demo_shard, tmp_path / "whole", **change), loaded)
-    config = test_checkpoint.config_for(demo_shard, tmp_path / "killed", **change)
-    with pytest.raises(test_checkpoint.Killed):
-        test_checkpoint.train(config, loaded, kill_at)
-    test_checkpoint.assert_same(test_checkpoint.train(config, loaded, resume=True), whole)
+    whole = killable(short(demo_shard, tmp_path / "whole", **change), loaded)
+    config = short(demo_shard, tmp_path / "killed", **change)
+    with pytest.raises(Killed):
+        killable(config, loaded, kill_at)
+    assert_same(killable(config, loaded, resume=True), whole)
 
 
 def test_its_settings():
     for name in ("first", "second", "centre_rate"):
-        assert_refused("ifl", f"--set {name}=1.5: expected a number from 0 to 1", **{name: 1.5})
+        assert_refused("ifl", f"{name} = 1.5: expected a number from 0 to 1", **{name: 1.5})
     for name in ("first_pull", "second_pull"):
-        assert_refused("ifl", f"--set {name}=-1.0: expected a number >= 0", **{name: -1.0})
-    assert_refused("ifl", "unknown loss 'mse': choose one of balanced-softmax, cross-entropy", loss="mse")
+        assert_refused("ifl", f"{name} = -1.0: expected a number >= 0", **{name: -1.0})
+    assert_refused("ifl", "loss = mse: expected one of cross-entropy, balanced-softmax", loss="mse")
     with pytest.raises(UsageError) as error:
-        config_of(second=0.5)
-    assert str(error.value) == "--set second=0.5: expected a share of the epochs >= first, 0.6"
+        config_of("ifl", options={"second": 0.5})
+    assert str(error.value) == "second = 0.5: expected a share of the epochs >= first, 0.6"

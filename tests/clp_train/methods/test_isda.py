@@ -1,25 +1,21 @@
 """ISDA, step by step, against loops over pictures."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
 
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
+from tests.clp_train.builders import batch_of, config_of, network_of, optimiser_of, step
 from tests.clp_train.methods.moments_cases import (
     assert_same_weights,
-    config_of,
     covariances,
     delta_by_hand,
+    entered,
     isda_by_hand,
-    method_of,
     plain_step,
     small,
-    view_of,
+    view_through,
 )
-from tests.clp_train.test_own_method import setup
 
 ORACLES = ("isda",)
 
@@ -28,10 +24,10 @@ ORACLES = ("isda",)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_isda_over_batches(form, dtype):
     network = small(0, dtype=dtype)
-    method = method_of("isda", network=network, covariance=form, strength=0.8)
+    method = entered("isda", network, covariance=form, strength=0.8)
     features, label = torch.zeros(0, 4), torch.zeros(0, dtype=int)
     for seed, (n, progress) in enumerate([(5, 0.0), (1, 0.25), (7, 0.5), (2, 0.75)]):
-        view = view_of(seed, network, n, progress, dtype=dtype)
+        view = view_through(network, seed, n, progress, dtype=dtype)
         features, label = torch.cat([features, view.features.double()]), torch.cat([label, view.label])
         method.observe(view)
         terms = method.terms(view)
@@ -52,17 +48,16 @@ def test_isda_over_batches(form, dtype):
 def test_isda_without_strength_is_cross_entropy(strength, progress):
     """At the start of a run, and with lambda_0 = 0 at any time."""
     network = small(0)
-    method, view = method_of("isda", network=network, strength=strength), view_of(0, network, 6, progress)
+    method, view = entered("isda", network, strength=strength), view_through(network, 0, 6, progress)
     method.observe(view)
     assert not method.terms(view).delta.any()
 
 
 def test_a_step_of_isda_follows_the_heads_weights_within_delta():
-    network, batch = setup()
-    batch = replace(batch, row=torch.arange(12))
+    network, batch = network_of(), batch_of(n=12, rows=True)
     other, config = copy.deepcopy(network), config_of("isda")
-    method = method_of("isda", network=network, strength=2.0)
-    train_step(network, method, build_optimiser(network, config), batch, None, config, 0, progress=0.5)
+    method = entered("isda", network, strength=2.0)
+    step(network, method, optimiser_of(network, config), batch, None, config, progress=0.5)
 
     def delta(weight, features):
         return isda_by_hand(weight, covariances(features, batch.label), batch.label, 1.0)
@@ -76,13 +71,13 @@ def test_a_step_of_isda_follows_the_heads_weights_within_delta():
 
 def test_isda_goes_on_from_its_state():
     network = small(0)
-    method, other = (method_of("isda", network=network) for _ in range(2))
+    method, other = (entered("isda", network) for _ in range(2))
     for seed in range(3):
-        method.observe(view_of(seed, network, 6, 0.5))
+        method.observe(view_through(network, seed, 6, 0.5))
     state = {name: value.clone() for name, value in method.state_dict().items()}
     other.load_state_dict(state)
     other.enter(0, network)
-    view = view_of(5, network, 6, 0.7)
+    view = view_through(network, 5, 6, 0.7)
     for one in (method, other):
         one.observe(view)
     assert torch.equal(method.terms(view).delta, other.terms(view).delta)

@@ -1,6 +1,7 @@
 """What is added to logits because of how many pictures a class has, against the formulas."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,9 +9,9 @@ import torch
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.methods.lpl import Options, class_perturbations, signs_and_steps
 from clp_train.models.parts import Output
-from clp_train.running import loop
-from tests.clp_train.builders import config_of, load, train
+from tests.clp_train.builders import config_of, generator, load, train
 from tests.clp_train.methods import longtail_cases as cases
+from tests.clp_train.methods.shared_cases import assert_refused, assert_refuses_empty_classes
 
 ORACLES = ("logit-adjust", "la-posthoc", "balanced-softmax", "lpl")
 
@@ -19,8 +20,8 @@ ORACLES = ("logit-adjust", "la-posthoc", "balanced-softmax", "lpl")
 @pytest.mark.parametrize("seed", range(6))
 def test_the_loss_picture_by_picture(seed, tau):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
-    losses, mean = cases.losses_of(cases.method_of("logit-adjust", counts, tau=tau), view)
+    view = cases.lacking_view(seed, len(counts))
+    losses, mean = cases.losses_of(cases.of_counts("logit-adjust", counts, tau=tau), view)
     expected = []
     for z, y in zip(view.logits.tolist(), view.label.tolist(), strict=True):
         shares = [math.exp(v) * (n / sum(counts)) ** tau for v, n in zip(z, counts, strict=True)]
@@ -32,25 +33,25 @@ def test_the_loss_picture_by_picture(seed, tau):
 @pytest.mark.parametrize("seed", range(6))
 def test_balanced_softmax_weighs_by_counts_and_is_adjustment_with_tau_1(seed):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
-    losses, _ = cases.losses_of(cases.method_of("balanced-softmax", counts), view)
+    view = cases.lacking_view(seed, len(counts))
+    losses, _ = cases.losses_of(cases.of_counts("balanced-softmax", counts), view)
     for i, (z, y) in enumerate(zip(view.logits.tolist(), view.label.tolist(), strict=True)):
         shares = [n * math.exp(v) for v, n in zip(z, counts, strict=True)]
         assert losses[i].item() == pytest.approx(-math.log(shares[y] / math.fsum(shares)), rel=1e-9)
-    assert torch.equal(losses, cases.losses_of(cases.method_of("logit-adjust", counts), view)[0])
+    assert torch.equal(losses, cases.losses_of(cases.of_counts("logit-adjust", counts), view)[0])
 
 
 @pytest.mark.parametrize("counts", [[5, 5, 5], [9, 1, 0]])
 def test_tau_0_is_cross_entropy_and_so_are_classes_of_one_size(counts):
-    view = cases.view_of(2, 3)
+    view = cases.lacking_view(2, 3)
     own = {"tau": 0.0} if 0 in counts else {}
-    losses, _ = cases.losses_of(cases.method_of("logit-adjust", counts, **own), view)
+    losses, _ = cases.losses_of(cases.of_counts("logit-adjust", counts, **own), view)
     torch.testing.assert_close(losses, cross_entropy(view.logits, view.label))
 
 
 def test_a_class_without_pictures_is_out_of_the_sum():
-    view = cases.view_of(2, 3)._replace(label=torch.zeros(4, dtype=torch.int64), logits=torch.randn(4, 3))
-    losses, _ = cases.losses_of(cases.method_of("logit-adjust", [6, 2, 0]), view)
+    view = cases.lacking_view(2, 3)._replace(label=torch.zeros(4, dtype=torch.int64), logits=torch.randn(4, 3))
+    losses, _ = cases.losses_of(cases.of_counts("logit-adjust", [6, 2, 0]), view)
     expected = cross_entropy(view.logits[:, :2] + torch.tensor([6.0, 2.0]).log(), view.label)
     torch.testing.assert_close(losses, expected)
 
@@ -59,8 +60,8 @@ def test_a_class_without_pictures_is_out_of_the_sum():
 @pytest.mark.parametrize("seed", range(6))
 def test_post_hoc_judges_by_what_a_uniform_prior_would_have_said(seed, tau):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
-    method = cases.method_of("la-posthoc", counts, tau=tau)
+    view = cases.lacking_view(seed, len(counts))
+    method = cases.of_counts("la-posthoc", counts, tau=tau)
     assert torch.equal(cases.losses_of(method, view)[0], cross_entropy(view.logits, view.label))  # plain in training
     judged = method.predict(Output(view.features, view.logits), None).softmax(1)
     for i, z in enumerate(view.logits.tolist()):
@@ -70,10 +71,10 @@ def test_post_hoc_judges_by_what_a_uniform_prior_would_have_said(seed, tau):
 
 def test_post_hoc_undoes_the_adjustment_that_the_loss_makes():
     counts = [30, 5, 1]
-    view = cases.view_of(1, 3)
-    within = cases.method_of("logit-adjust", counts, tau=0.7).terms(view).delta
+    view = cases.lacking_view(1, 3)
+    within = cases.of_counts("logit-adjust", counts, tau=0.7).terms(view).delta
     shifted = Output(view.features, view.logits + within)
-    torch.testing.assert_close(cases.method_of("la-posthoc", counts, tau=0.7).predict(shifted, None), view.logits)
+    torch.testing.assert_close(cases.of_counts("la-posthoc", counts, tau=0.7).predict(shifted, None), view.logits)
 
 
 def test_a_post_hoc_run_is_that_of_cross_entropy_judged_otherwise(demo_shard):
@@ -81,7 +82,7 @@ def test_a_post_hoc_run_is_that_of_cross_entropy_judged_otherwise(demo_shard):
         config = config_of(meta=demo_shard, method=method, epochs=2, batch_size=40, limit=30, options=own)
         loaded = load(config)
         few = loaded.train.take(torch.arange(30)[(loaded.train.label == 0) | (torch.arange(30) % 5 == 0)])
-        return train(config, loop.RunData(**{**vars(loaded), "train": few}))
+        return train(config, replace(loaded, train=few))
 
     plain, adjusted = run("erm"), run("la-posthoc", tau=20.0)
     for name, value in plain.last.state.items():
@@ -105,9 +106,9 @@ def perturbation_by_autograd(logits, c, sign, steps, rate):
 @pytest.mark.parametrize("seed", range(10))
 def test_lpl_class_by_class(seed):
     counts = cases.counts_of(seed)
-    view = cases.view_of(seed, len(counts))
+    view = cases.lacking_view(seed, len(counts))
     own = {"head": 0.5, "steps": 3 + seed % 5, "head_steps": 0.7, "rate": 0.2}
-    delta = cases.method_of("lpl", counts, **own).terms(view).delta
+    delta = cases.of_counts("lpl", counts, **own).terms(view).delta
     ranked = sorted(range(len(counts)), key=lambda c: -counts[c])
     last = counts[ranked[round(0.5 * len(counts)) - 1]]
     assert not delta.requires_grad
@@ -122,9 +123,9 @@ def test_lpl_class_by_class(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_lpl_raises_the_loss_of_tails_and_lowers_that_of_heads(seed):
     counts = [400, 200, 2, 1]
-    view = cases.view_of(seed, 5, n=20)._replace(label=torch.arange(20) % 4)
+    view = cases.lacking_view(seed, 5, n=20)._replace(label=torch.arange(20) % 4)
     view = view._replace(logits=view.logits[:, :4])
-    losses, _ = cases.losses_of(cases.method_of("lpl", counts, head=0.5, rate=0.02), view)
+    losses, _ = cases.losses_of(cases.of_counts("lpl", counts, head=0.5, rate=0.02), view)
     change = losses - cross_entropy(view.logits, view.label)
     for c in range(4):
         assert change[view.label == c].mean() * (1 if c >= 2 else -1) > 1e-3
@@ -144,7 +145,7 @@ def test_steps_of_lpl():
 
 def test_lpl_at_its_edges():
     zeros, six = torch.zeros(3, dtype=torch.int64), torch.tensor([6, 6, 6])
-    logits, label = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([2, 2, 0, 0, 2])
+    logits, label = torch.randn(5, 3, generator=generator(0)), torch.tensor([2, 2, 0, 0, 2])
     signs = torch.tensor([-1.0, 1.0, 1.0])
     assert torch.equal(class_perturbations(logits, label, signs, zeros, 0.1), torch.zeros(3, 3))
     delta = class_perturbations(logits, label, signs, six, 0.1)
@@ -162,13 +163,15 @@ def test_names_of_classes_do_not_matter(seed, name):
 
 def test_what_is_refused():
     for name in ("la-posthoc", "lpl"):
-        cases.assert_refuses_empty_classes(name)
-    cases.assert_refused("lpl", "--set head=1.2: expected a number from 0 to 1", head=1.2)
-    for setting in ("head_steps", "steps", "rate"):
-        cases.assert_refused("lpl", f"--set {setting}=-1: expected a number >= 0", **{setting: -1})
-        cases.assert_refused("lpl", f"--set {setting}=nan: expected a number >= 0", **{setting: math.nan})
+        assert_refuses_empty_classes(name)
+    assert_refused("lpl", "head = 1.2: expected a number from 0 to 1", head=1.2)
+    for setting in ("head_steps", "rate"):
+        assert_refused("lpl", f"{setting} = -1.0: expected a number >= 0", **{setting: -1})
+        assert_refused("lpl", f"{setting} = nan: expected a number >= 0", **{setting: math.nan})
+    assert_refused("lpl", "steps = -1: expected a whole number >= 0", steps=-1)
+    assert_refused("lpl", "steps = nan: expected a whole number", steps=math.nan)
     for name in ("logit-adjust", "la-posthoc"):
         for tau in (-1.0, math.nan, math.inf):
-            cases.assert_refused(name, f"--set tau={tau}: expected a number >= 0", tau=tau)
-    message = "unknown setting of method balanced-softmax 'tau': choose one of "
-    cases.assert_refused("balanced-softmax", message, tau=1.0)
+            assert_refused(name, f"tau = {tau}: expected a number >= 0", tau=tau)
+    message = "method balanced-softmax does not use it; it is a setting of logit-adjust, la-posthoc, background-adjust"
+    assert_refused("balanced-softmax", f"tau = 1.0: {message}", tau=1.0)

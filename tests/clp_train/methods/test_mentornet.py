@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train.methods.mentornet import predefined
-from tests.clp_train.builders import config_of, load
-from tests.clp_train.methods.reweighting_cases import config_of, method_of, scores_of, table_of, view_of
-from tests.clp_train.methods.test_noise_losses import probabilities
-from tests.clp_train.test_checkpoint import Killed, assert_same, config_for, train
+from tests.clp_train.builders import config_of, generator, load, method_of
+from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
+from tests.clp_train.methods.shared_cases import probabilities
+from tests.clp_train.resuming import Killed, assert_same, killable, short
 
 ORACLES = ("mentornet",)
 
@@ -19,7 +19,7 @@ ORACLES = ("mentornet",)
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0, 4.0])
 def test_the_predefined_weights_minimise_their_objective(gamma):
     grid = torch.linspace(0, 1, 2001, dtype=torch.float64)
-    g = torch.Generator().manual_seed(0)
+    g = generator(0)
     for _ in range(50):
         loss, typical = (2 * torch.rand(2, generator=g, dtype=torch.float64)).tolist()
         value = grid * loss + gamma / 2 * grid**2 - (typical + gamma) * grid
@@ -30,11 +30,11 @@ def test_the_predefined_weights_minimise_their_objective(gamma):
 
 def mentored(seed, n, progress, before=(), **options):
     """Return the weights of a batch, and its losses; before: progress of earlier batches."""
-    method = method_of("mentornet", options)
+    method = method_of("mentornet", with_meta(), options)
     for i, at in enumerate((*before, progress)):
-        g = torch.Generator().manual_seed(100 * seed + i)
+        g = generator(100 * seed + i)
         logits, label = 2 * torch.randn(n, 3, generator=g, dtype=torch.float64), torch.randint(3, (n,), generator=g)
-        view = view_of(logits, label, torch.arange(n), at)
+        view = logits_view(logits, label, torch.arange(n), at)
         method.observe(view)
     losses = [-math.log(probabilities(row)[y]) for row, y in zip(logits.tolist(), label.tolist(), strict=True)]
     return method, method.terms(view).weight.tolist(), losses
@@ -86,12 +86,11 @@ def test_dropout_leaves_out_its_share_and_changes_from_step_to_step(progress, le
 
 def data_driven(seed=0, classes=3):
     """A mentor fitted to clean pictures that a good but unsure classifier sees."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     clean = torch.arange(300) % classes
-    table = table_of(clean.tolist())
-    method = method_of("mentornet", {"curriculum": "dd"}, table)
+    method = method_of("mentornet", with_meta(clean.tolist()), {"curriculum": "dd"})
     logits = torch.randn(300, classes, generator=g) + 2.5 * F.one_hot(clean, classes)
-    method.begin_stage(1, scores_of(logits))
+    method.begin_stage(1, meta_scores(logits))
     method.enter(1, None)
     return method
 
@@ -111,7 +110,7 @@ def test_the_data_driven_mentor_distrusts_large_losses():
 def test_the_data_driven_mentor_is_fitted_once_the_same_way_and_saved():
     first, second = data_driven().state_dict(), data_driven().state_dict()
     assert all(torch.equal(value, second[name]) for name, value in first.items() if name.startswith("mentor."))
-    other = method_of("mentornet", {"curriculum": "dd"})
+    other = method_of("mentornet", with_meta(), {"curriculum": "dd"})
     other.load_state_dict(first)
     assert all(torch.equal(value, first[name]) for name, value in other.state_dict().items() if name != "typical")
 
@@ -120,32 +119,35 @@ def test_the_data_driven_mentor_is_fitted_once_the_same_way_and_saved():
 def test_mentornet_killed_in_any_epoch_goes_on(demo_shard, tmp_path, options):
     loaded = load(config_of(meta=demo_shard))
     settings = {"method": "mentornet", "epochs": 4, "options": options}
-    whole = train(config_for(demo_shard, tmp_path / "whole", **settings), loaded)
+    whole = killable(short(demo_shard, tmp_path / "whole", **settings), loaded)
     for kill_at in (3, 9, 14):
-        config = config_for(demo_shard, tmp_path / str(kill_at), **settings)
+        config = short(demo_shard, tmp_path / str(kill_at), **settings)
         with pytest.raises(Killed):
-            train(config, loaded, kill_at)
-        assert_same(train(config, loaded, resume=True), whole)
+            killable(config, loaded, kill_at)
+        assert_same(killable(config, loaded, resume=True), whole)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"curriculum": "self"}, "unknown curriculum 'self': choose one of dd, pd"),
-        ({"percentile": 1.5}, "--set percentile=1.5: expected a number from 0 to 1"),
-        ({"decay": 1.0}, "--set decay=1.0: expected a number >= 0 and < 1"),
-        ({"dropout": 1.0}, "--set dropout=1.0: expected a number >= 0 and < 1"),
-        ({"gamma": -1.0}, "--set gamma=-1.0: expected a number >= 0"),
-        ({"curriculum": "dd", "burn_in": 0.0}, "--set burn_in=0.0: expected a number from 0.01 to 0.99"),
+        ({"curriculum": "self"}, "curriculum = self: expected one of pd, dd"),
+        ({"percentile": 1.5}, "percentile = 1.5: expected a number from 0 to 1"),
+        ({"decay": 1.0}, "decay = 1.0: expected a number >= 0 and < 1"),
+        ({"dropout": 1.0}, "dropout = 1.0: expected a number >= 0 and < 1"),
+        ({"gamma": -1.0}, "gamma = -1.0: expected a number >= 0"),
+        (
+            {"curriculum": "dd", "burn_in": 0.0},
+            "burn_in = 0.0: curriculum dd expects a number from 0.01 to 0.99, the epochs before it is fitted",
+        ),
     ],
 )
 def test_mentornet_refuses(options, message):
     with pytest.raises(UsageError) as error:
-        config_of("mentornet", options)
+        config_of("mentornet", options=options)
     assert str(error.value) == message
 
 
 def test_the_data_driven_mentor_needs_clean_pictures_of_every_class():
-    with pytest.raises(UsageError, match=r"--method mentornet: no meta picture of class owl; expected one of each"):
-        method_of("mentornet", {"curriculum": "dd"}, table_of((0, 1, 1)))
-    method_of("mentornet", {}, table_of((0, 1, 1)))
+    with pytest.raises(UsageError, match=r"method = mentornet: no meta picture of class owl; expected one of each"):
+        method_of("mentornet", with_meta((0, 1, 1)), {"curriculum": "dd"})
+    method_of("mentornet", with_meta((0, 1, 1)))

@@ -1,7 +1,6 @@
 """MetaSAug against finite differences and the textbook's double backward."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,25 +8,21 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.metasaug import MetaSaug
 from clp_train.methods.metasaug import Options as MetaOptions
 from clp_train.methods.parts.class_weights import effective_weights
-from tests.clp_train.builders import build
-from tests.clp_train.methods.longtail_cases import assert_refused, assert_refuses_empty_classes
+from tests.clp_train.builders import batch_of, config_of, generator, method_of, network_of, optimiser_of, step, table_of
 from tests.clp_train.methods.moments_cases import (
+    TWELVE,
     assert_same_weights,
-    config_of,
     covariances,
+    entered,
     isda_by_hand,
-    method_of,
     plain_step,
     small,
-    view_of,
+    view_through,
 )
-from tests.clp_train.test_own_method import LABELS, setup
+from tests.clp_train.methods.shared_cases import assert_refused, assert_refuses_empty_classes
 
 ORACLES = ("metasaug",)
 
@@ -35,11 +30,11 @@ ORACLES = ("metasaug",)
 @pytest.mark.parametrize("mode", ["reference", "forward", "central"])
 def test_a_step_of_metasaug_by_finite_differences(mode):
     """Sigma~ is Sigma less its rate times the gradient of the meta loss behind a virtual step; then ISDA's step."""
-    network, batch = setup()
-    batch, (_, meta), label = replace(batch, row=torch.arange(12)), setup(5), torch.arange(30) % 4 % 3
+    network, batch, meta = network_of(), batch_of(n=12, rows=True), batch_of(5, 12)
+    label = torch.arange(30) % 4 % 3
     config = config_of("metasaug", hypergradient=mode)
-    method = method_of("metasaug", label, network=network, strength=0.8, rate=0.2, beta=0.9)
-    earlier = view_of(1, network, 20, 0.85)
+    method = entered("metasaug", network, label, strength=0.8, rate=0.2, beta=0.9)
+    earlier = view_through(network, 1, 20, 0.85)
     method.observe(earlier)
     sigma, start = method.moments.covariance.clone(), copy.deepcopy(network)
     weight = effective_weights(torch.tensor([15.0, 8.0, 7.0]), 0.9)[batch.label].double()
@@ -52,14 +47,14 @@ def test_a_step_of_metasaug_by_finite_differences(mode):
         ((weight * losses).sum() / weight.sum()).backward()
         with torch.no_grad():
             for w in stepped.parameters():
-                w -= config.lr * w.grad
+                w -= config.sgd.lr * w.grad
         return F.cross_entropy(stepped(meta.images).logits, meta.label).item()
 
-    found = train_step(network, method, build_optimiser(network, config), batch, meta, config, 0, progress=0.9)
+    found = step(network, method, optimiser_of(network, config), batch, meta, config, progress=0.9)
     assert found.meta == pytest.approx(virtual_loss(sigma))
-    gradient, generator = (sigma - method.learned[0]) / 0.2, torch.Generator().manual_seed(2)
+    gradient, g = (sigma - method.learned[0]) / 0.2, generator(2)
     for _ in range(3):
-        direction = torch.randn(sigma.shape, generator=generator, dtype=torch.float64)
+        direction = torch.randn(sigma.shape, generator=g, dtype=torch.float64)
         ends = [virtual_loss(sigma + sign * 1e-4 * (direction + direction.mT)) for sign in (1, -1)]
         expected = (ends[0] - ends[1]) / 2e-4
         assert abs(expected) > 1e-3
@@ -84,14 +79,14 @@ class Pulled(MetaSaug):
 
 @pytest.mark.parametrize("mode", ["reference", "forward", "central"])
 def test_the_final_step_follows_the_head_within_delta_beside_a_penalty_too(mode):
-    network, batch = setup()
-    batch, (_, meta), config = replace(batch, row=torch.arange(12)), setup(5), config_of("metasaug", hypergradient=mode)
+    network, batch, meta = network_of(), batch_of(n=12, rows=True), batch_of(5, 12)
+    config = config_of("metasaug", hypergradient=mode)
     method = Pulled(MetaOptions(strength=0.8, beta=0.0), torch.full((3,), 4.0))
     method.enter(0, network)
-    method.observe(view_of(1, network, 20, 0.85))
+    method.observe(view_through(network, 1, 20, 0.85))
     other = copy.deepcopy(network)
-    train_step(network, method, build_optimiser(network, config), batch, meta, config, 0, progress=0.9)
-    corrected, optimiser, out = method.learned[0].detach(), build_optimiser(other, config), other(batch.images)
+    step(network, method, optimiser_of(network, config), batch, meta, config, progress=0.9)
+    corrected, optimiser, out = method.learned[0].detach(), optimiser_of(other, config), other(batch.images)
     delta = isda_by_hand(other.head.weight, corrected, batch.label, 0.8 * 0.9)
     (F.cross_entropy(out.logits + delta, batch.label) + 0.3 * out.features.square().mean()).backward()
     optimiser.step()
@@ -100,7 +95,7 @@ def test_the_final_step_follows_the_head_within_delta_beside_a_penalty_too(mode)
 
 def test_metasaug_is_cross_entropy_until_it_starts():
     network = small(0)
-    method, view = method_of("metasaug", network=network), view_of(0, network, 6, 0.79)
+    method, view = entered("metasaug", network), view_through(network, 0, 6, 0.79)
     method.observe(view)
     assert method.terms(view) == Terms()
     assert not method.moments.count.any()
@@ -115,24 +110,22 @@ def test_metasaug_is_cross_entropy_until_it_starts():
 
 def test_metasaug_takes_the_heads_weights_of_a_meta_view():
     network = small(0)
-    method = method_of("metasaug", network=network)
+    method = entered("metasaug", network)
     for seed in range(2):
-        method.observe(view_of(seed, network, 9, 0.9))
-    head = torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    view = view_of(4, network, 5, 0.0)._replace(head=head, row=None)
+        method.observe(view_through(network, seed, 9, 0.9))
+    head = torch.randn(3, 4, generator=generator(3), dtype=torch.float64)
+    view = view_through(network, 4, 5, 0.0)._replace(head=head, row=None)
     delta = method.terms(view).delta
     torch.testing.assert_close(delta, isda_by_hand(head, method.learned[0], view.label, 0.5 * 0.9))
 
 
 def test_metasaug_refuses():
     assert_refuses_empty_classes("metasaug")
-    assert_refused("metasaug", "--set rate=-0.1: expected a number >= 0", rate=-0.1)
-    assert_refused("metasaug", "--set start=1.5: expected a number from 0 to 1", start=1.5)
-    assert_refused("metasaug", "--set beta=1.0: expected a number >= 0 and < 1", beta=1.0)
-    table = TrainTable(LABELS, LABELS, 3, 3)
+    assert_refused("metasaug", "rate = -0.1: expected a number >= 0", rate=-0.1)
+    assert_refused("metasaug", "start = 1.5: expected a number from 0 to 1", start=1.5)
+    assert_refused("metasaug", "beta = 1.0: expected a number >= 0 and < 1", beta=1.0)
     with pytest.raises(UsageError) as error:
-        build(config_of("metasaug", meta_step="lagged"), table, torch.Generator())
+        method_of("metasaug", table_of(TWELVE), meta_step="lagged")
     assert str(error.value) == (
-        "--set meta_step=lagged: method metasaug corrects the covariances of the step itself; take --set"
-        " meta_step=exact"
+        "meta_step = lagged: method metasaug corrects the covariances of the step itself; take meta_step = exact"
     )

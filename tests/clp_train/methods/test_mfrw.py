@@ -1,7 +1,6 @@
 """MFRW-MES: the advisor against finite differences."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,22 +8,15 @@ import torch
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from tests.clp_train.methods.reweighting_cases import (
-    batch_of,
-    config_of,
-    meta_loss_after,
-    method_of,
-    network_of,
-)
+from tests.clp_train.builders import batch_of, config_of, generator, method_of, network_of, optimiser_of, step
+from tests.clp_train.methods.reweighting_cases import meta_loss_after, with_meta
 
 ORACLES = ("mfrw-mes",)
 
 
 def advised(**options):
     """MFRW-MES in float64 with what it is given by the meta step kept, and its network."""
-    network, method = network_of(), method_of("mfrw-mes", options)
+    network, method = network_of(), method_of("mfrw-mes", with_meta(), options)
     method.enter(0, network)
     method.network.double()
     given = []
@@ -60,11 +52,11 @@ def meta_loss_of_advice(network, method, batch, meta, lr, equalise):
 def test_the_advisor_follows_finite_differences(mode, equalise):
     network, method, given = advised(equalise=equalise)
     start = copy.deepcopy(network)
-    batch, meta = batch_of(5), replace(batch_of(4, 7), row=None)
+    batch, meta = batch_of(n=5, rows=True), batch_of(7, 4)
     config = config_of("mfrw-mes", hypergradient=mode, lr=0.5)
-    train_step(network, method, build_optimiser(network, config), batch, meta, config, 0)
+    step(network, method, optimiser_of(network, config), batch, meta, config)
     (gradients,) = given
-    g = torch.Generator().manual_seed(3)
+    g = generator(3)
     for values, gradient in zip(method.learned, gradients, strict=True):
         at = int(gradient.abs().flatten().argmax()) if torch.rand((), generator=g) < 0.5 else 0
         ends = []
@@ -81,12 +73,12 @@ def test_the_advisor_follows_finite_differences(mode, equalise):
 
 @pytest.mark.parametrize("scope", ["all", "last-block"])
 def test_an_advised_step_is_the_step_of_its_loss(scope):
-    batch, meta = batch_of(5), replace(batch_of(4, 7), row=None)
+    batch, meta = batch_of(n=5, rows=True), batch_of(7, 4)
     for seen in (meta, None):
         network, method, _ = advised()
         other, config = copy.deepcopy(network), config_of("mfrw-mes", meta_scope=scope)
-        losses = train_step(network, method, build_optimiser(network, config), batch, seen, config, 0)
-        loss, optimiser = advised_loss(other, method, batch, True), build_optimiser(other, config)
+        losses = step(network, method, optimiser_of(network, config), batch, seen, config)
+        loss, optimiser = advised_loss(other, method, batch, True), optimiser_of(other, config)
         loss.backward()
         optimiser.step()
         assert losses.train == pytest.approx(loss.item())
@@ -96,7 +88,7 @@ def test_an_advised_step_is_the_step_of_its_loss(scope):
 
 def test_the_advisor_is_not_heard_on_meta_pictures_and_in_predictions():
     network, method, _ = advised()
-    out = network(batch_of(3).images)
+    out = network(batch_of(n=3).images)
     view = View(
         out.logits.detach(), out.features.detach(), network.head.weight.detach(), torch.arange(3), torch.arange(3)
     )
@@ -113,15 +105,15 @@ def test_the_advisor_is_not_heard_on_meta_pictures_and_in_predictions():
     [
         (
             {"trainable": "head"},
-            "--set trainable=head: method mfrw-mes acts on features that learn; take --set trainable=all",
+            "trainable = head: method mfrw-mes acts on features that learn; take trainable = all",
         ),
         (
             {"meta_step": "lagged"},
-            "--set meta_step=lagged: method mfrw-mes needs the head as it was; take --set meta_step=exact",
+            "meta_step = lagged: method mfrw-mes needs the head as it was; take meta_step = exact",
         ),
     ],
 )
 def test_mfrw_refuses(settings, message):
     with pytest.raises(UsageError) as error:
-        method_of("mfrw-mes", **settings)
+        method_of("mfrw-mes", with_meta(), **settings)
     assert str(error.value) == message

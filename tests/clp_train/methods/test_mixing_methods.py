@@ -10,14 +10,9 @@ from torch.nn import functional as F
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import Terms, objective
 from clp_train.methods.parts.mixing import interpolated
-from tests.clp_train.methods.subpop_cases import (
-    assert_needs_groups,
-    assert_refused,
-    method_of,
-    random_table,
-    seen,
-    table_of,
-)
+from tests.clp_train.builders import generator, method_of
+from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
+from tests.clp_train.methods.subpop_cases import of_groups, random_table, seen
 
 ORACLES = ("domain-mix", "lisa")
 
@@ -32,7 +27,7 @@ def with_second(table, seed, n):
 def test_a_mixture_is_the_formula_picture_by_picture(seed):
     table, _ = random_table(seed)
     batch = with_second(table, seed, 1 + seed % 8)
-    share = torch.rand(len(batch), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    share = torch.rand(len(batch), dtype=torch.float64, generator=generator(seed))
     mixed = interpolated(batch, share, table.classes)
     for i, s in enumerate(share.tolist()):
         torch.testing.assert_close(mixed.images[i], s * batch.images[i] + (1 - s) * batch.second.images[i])
@@ -111,7 +106,7 @@ def test_lisa_takes_one_rule_a_batch_as_often_as_asked():
 
 
 def test_each_fitting_group_or_picture_is_equally_likely():
-    table = table_of([1, 40, 10, 30, 5, 20], places=3)  # two classes in three places
+    table = of_groups([1, 40, 10, 30, 5, 20], places=3)  # two classes in three places
     batch = seen(table, 0, group=[0] * 3000)[1]
     lisa = method_of("lisa", table, {"within_label": 1.0})
     drawn = np.bincount(table.group[lisa.partners(batch, rng_for(0, 0, "mix"))], minlength=6) / 3000
@@ -122,7 +117,7 @@ def test_each_fitting_group_or_picture_is_equally_likely():
 
 
 def test_a_picture_that_nothing_fits_stays_as_it_is():
-    table = table_of([4, 4, 4, 0])  # class 1 is in one place alone
+    table = of_groups([4, 4, 4, 0])  # class 1 is in one place alone
     batch = seen(table, 5, group=[0, 2, 1, 2])[1]
     method = method_of("lisa", table, {"within_label": 1.0})
     rng = rng_for(0, 0, "mix")
@@ -137,7 +132,7 @@ def test_a_picture_that_nothing_fits_stays_as_it_is():
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_shares_are_those_of_the_beta_distribution(name):
-    table = table_of([6, 6, 6, 6])
+    table = of_groups([6, 6, 6, 6])
     batch = seen(table, 1, group=[0, 1, 2, 3] * 1000)[1]
     zero = replace(batch, images=torch.ones_like(batch.images))
     other = replace(batch, images=torch.zeros_like(batch.images), row=batch.row + 1)
@@ -149,7 +144,7 @@ def test_shares_are_those_of_the_beta_distribution(name):
 
 
 def test_groups_of_lisa_come_equally_often_and_those_of_domain_mix_as_they_are():
-    table = table_of([120, 6, 2, 36])
+    table = of_groups([120, 6, 2, 36])
     assert method_of("domain-mix", table).batches(0, 16, rng_for(0, 0, "test")) is None
     batches = method_of("lisa", table).batches(0, 16, rng_for(0, 0, "test"))
     assert len(batches) == 11
@@ -161,5 +156,5 @@ def test_groups_of_lisa_come_equally_often_and_those_of_domain_mix_as_they_are()
 def test_refusals():
     for name in ORACLES:
         assert_needs_groups(name)
-        assert_refused(name, "--set alpha=0.0: expected a number >= 0.001", alpha=0.0)
-    assert_refused("lisa", "--set within_label=1.5: expected a number from 0 to 1", within_label=1.5)
+        assert_refused(name, "alpha = 0.0: expected a number >= 0.001", alpha=0.0)
+    assert_refused("lisa", "within_label = 1.5: expected a number from 0 to 1", within_label=1.5)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +9,16 @@ import torch
 from torch.autograd import gradcheck
 
 from clp_aug.contract.errors import UsageError
-from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import DivergedError
 from clp_train.algorithm.objective import Terms, objective, sample_losses
-from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
 from clp_train.methods import make_options
 from clp_train.methods.dmi import covering_batches
 from clp_train.methods.parts import noisy_losses
 from clp_train.presets import fits, load_preset, read_method, read_preset
-from tests.clp_train.builders import build, config_of, load, train
+from tests.clp_train.builders import config_of, generator, load, method_of, table_of, train
+from tests.clp_train.methods.reweighting_cases import logits_view
+from tests.clp_train.methods.shared_cases import probabilities
 
 ORACLES = ("apl", "l-dmi")
 
@@ -27,26 +26,16 @@ SIZES = [(1, 2), (1, 5), (7, 2), (6, 3), (20, 10)]
 
 
 def problem(n, classes, seed=0, scale=2.0):
-    generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
-    return logits, torch.randint(classes, (n,), generator=generator)
+    g = generator(seed)
+    logits = scale * torch.randn(n, classes, generator=g, dtype=torch.float64)
+    return logits, torch.randint(classes, (n,), generator=g)
 
 
-def probabilities(row):
-    top = max(row)
-    exps = [math.exp(z - top) for z in row]
-    return [e / sum(exps) for e in exps]
-
-
-def view_of(logits, label, row=None):
-    return View(logits, torch.zeros(len(label), 4), torch.zeros(logits.shape[1], 4), label, label, row)
-
-
-def method_of(name, classes=3, settings=None, options=None):
+def of_classes(name, classes=3, options=None, **settings):
+    """Return a method for six pictures of each class."""
     label = torch.arange(6 * classes) % classes
-    table = TrainTable(label, label, classes, classes, [f"c{i}" for i in range(classes)], torch.arange(classes))
-    config = config_of(meta=Path("x.h5"), method=name, options=options or {}, **settings or {})
-    return build(config, table, torch.Generator().manual_seed(0))
+    names = [f"c{i}" for i in range(classes)]
+    return method_of(name, table_of(label, names=names, meta_label=torch.arange(classes)), options, **settings)
 
 
 def apl_by_hand(row, y, active, passive, alpha, beta, gamma):
@@ -69,10 +58,10 @@ def apl_by_hand(row, y, active, passive, alpha, beta, gamma):
 def test_apl_is_by_hand(n, classes, active, passive):
     for seed in range(5):
         logits, label = problem(n, classes, seed)
-        method = method_of(
+        method = of_classes(
             "apl", classes, options={"active": active, "passive": passive, "alpha": 0.7, "beta": 1.3, "gamma": 0.5}
         )
-        found = sample_losses(logits, label, method.terms(view_of(logits, label)))
+        found = sample_losses(logits, label, method.terms(logits_view(logits, label)))
         expected = [
             apl_by_hand(row, y, active, passive, 0.7, 1.3, 0.5)
             for row, y in zip(logits.tolist(), label.tolist(), strict=True)
@@ -102,7 +91,8 @@ def test_the_normalised_losses_lie_in_the_unit_interval_and_sum_to_one_over_the_
 def test_apl_and_its_gradient_stay_finite_at_logits_far_apart(active, dtype):
     label = torch.tensor([0, 1, 2, 0])
     logits = torch.tensor([[1e4, 0, 0], [1e4, 0, 0], [0, 0, 50], [0, 0, 0]], dtype=dtype).requires_grad_()
-    losses = sample_losses(logits, label, method_of("apl", options={"active": active}).terms(view_of(logits, label)))
+    method = of_classes("apl", options={"active": active})
+    losses = sample_losses(logits, label, method.terms(logits_view(logits, label)))
     assert losses.isfinite().all()
     assert torch.autograd.grad(losses.sum(), logits)[0].isfinite().all()
 
@@ -110,7 +100,7 @@ def test_apl_and_its_gradient_stay_finite_at_logits_far_apart(active, dtype):
 @pytest.mark.parametrize("active", ["nce", "nfl"])
 def test_gradient_of_apl(active):
     logits, label = problem(4, 3)
-    terms = method_of("apl", options={"active": active}).terms(view_of(logits, label))
+    terms = of_classes("apl", options={"active": active}).terms(logits_view(logits, label))
     assert gradcheck(lambda z: objective(z, label, terms), logits.requires_grad_())
 
 
@@ -123,9 +113,9 @@ def test_presets_of_cifar_100_differ_for_two_methods_alone(name, scale):
     assert not fits(load_preset(own).data, "cifar10", {})
     for method, options in (("apl", {"alpha": 10.0, "beta": 0.1}), ("jocor", {"agreement": 0.85}), ("glc", {})):
         named = {"meta": "x.h5", "method": method}
-        config = make_config(read_preset(own), read_method(own, method), named)
-        assert config.options == options
-        assert (config.weight_decay == 1e-5) == (method == "apl"), "more of it holds NCE's small gradients down"
+        config = make_config(named, preset=read_preset(own), of_method=read_method(own, method))
+        assert config.given == options
+        assert (config.sgd.weight_decay == 1e-5) == (method == "apl"), "more of it holds NCE's small gradients down"
 
 
 def test_apl_starts_with_the_settings_of_cifar_10():
@@ -137,11 +127,11 @@ def test_apl_starts_with_the_settings_of_cifar_10():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"active": "ce"}, "unknown active loss 'ce': choose one of nce, nfl"),
-        ({"passive": "l1"}, "unknown passive loss 'l1': choose one of mae, rce"),
-        ({"alpha": -1.0}, r"--set alpha=-1\.0: expected a number >= 0"),
-        ({"beta": float("nan")}, r"--set beta=nan: expected a number >= 0"),
-        ({"gamma": float("inf")}, r"--set gamma=inf: expected a number >= 0"),
+        ({"active": "ce"}, r"active = ce: did you mean nce\? expected one of nce, nfl"),
+        ({"passive": "l1"}, "passive = l1: expected one of rce, mae"),
+        ({"alpha": -1.0}, r"alpha = -1\.0: expected a number >= 0"),
+        ({"beta": float("nan")}, r"beta = nan: expected a number >= 0"),
+        ({"gamma": float("inf")}, r"gamma = inf: expected a number >= 0"),
     ],
 )
 def test_apl_refuses(options, message):
@@ -172,9 +162,9 @@ def test_dmi_is_by_hand(n, classes):
             for k, p in enumerate(probabilities(row)):
                 joint[y][k] += p / n
         expected = -math.log(abs(determinant_by_hand(joint)))
-        method = method_of("l-dmi", classes, settings={"batch_size": 3 * classes})
+        method = of_classes("l-dmi", classes, batch_size=3 * classes)
         method.enter(1, None)
-        terms = method.terms(view_of(logits, label))
+        terms = method.terms(logits_view(logits, label))
         assert objective(logits, label, terms).item() == pytest.approx(expected, rel=1e-8)
         assert gradcheck(lambda z, y=label, t=terms: objective(z, y, t), logits.requires_grad_())
 
@@ -225,10 +215,10 @@ def test_batches_cover_the_classes(counts, steps):
 
 
 def test_dmi_starts_with_cross_entropy_in_the_order_of_a_plain_run():
-    method = method_of("l-dmi", options={"start": 0.25, "rate": 0.5})
+    method = of_classes("l-dmi", options={"start": 0.25, "rate": 0.5})
     method.enter(0, None)
     logits, label = problem(5, 3)
-    assert method.terms(view_of(logits, label)) == Terms()
+    assert method.terms(logits_view(logits, label)) == Terms()
     assert method.batches(0, 6, np.random.default_rng(0)) is None
     method.enter(1, None)
     assert [len(rows) for rows in method.batches(0, 6, np.random.default_rng(0))] == [6, 6, 6]
@@ -236,37 +226,35 @@ def test_dmi_starts_with_cross_entropy_in_the_order_of_a_plain_run():
 
 
 def test_dmi_refuses_where_it_is_void():
-    method_of("l-dmi", 10, settings={"batch_size": 10})
+    of_classes("l-dmi", 10, batch_size=10)
     with pytest.raises(UsageError) as error:
-        method_of("l-dmi", 10, settings={"batch_size": 9})
+        of_classes("l-dmi", 10, batch_size=9)
     assert str(error.value) == (
-        "--batch-size 9: method l-dmi would get 8 pictures in a batch, expected at least its 10 classes, or the"
+        "batch_size = 9: method l-dmi would get 8 pictures in a batch, expected at least its 10 classes, or the"
         " determinant is 0; raise it"
     )
     label = torch.arange(13) % 10
-    config = config_of(meta=Path("x.h5"), method="l-dmi", batch_size=12)  # two batches an epoch, of 7 and 6
-    with pytest.raises(UsageError, match=r"--batch-size 12: method l-dmi would get 6 pictures .* its 10 classes"):
-        build(config, TrainTable(label, label, 10, 10), torch.Generator())
-    method = method_of("l-dmi", 3)
+    with pytest.raises(UsageError, match=r"batch_size = 12: method l-dmi would get 6 pictures .* its 10 classes"):
+        method_of("l-dmi", table_of(label), batch_size=12)  # two batches an epoch, of 7 and 6
+    method = of_classes("l-dmi", 3)
     method.enter(1, None)
     logits, label = problem(8, 3)
     with pytest.raises(DivergedError) as error:
-        sample_losses(logits, label * 0, method.terms(view_of(logits, label)))
+        sample_losses(logits, label * 0, method.terms(logits_view(logits, label)))
     assert str(error.value) == (
-        "the determinant of l-dmi is 0 on a batch of 8 pictures; raise --batch-size, or the share of cross entropy with"
-        " --set start"
+        "the determinant of l-dmi is 0 on a batch of 8 pictures; raise batch_size, or start, the share of cross entropy"
     )
-    with pytest.raises(UsageError, match=r"--set start=1\.0: expected a number from 0\.01 to 0\.99"):
+    with pytest.raises(UsageError, match=r"start = 1\.0: expected a number from 0\.01 to 0\.99"):
         make_options("l-dmi", {"start": 1.0})
-    with pytest.raises(UsageError, match=r"--set rate=-1\.0: expected a number >= 0"):
+    with pytest.raises(UsageError, match=r"rate = -1\.0: expected a number >= 0"):
         make_options("l-dmi", {"rate": -1.0})
 
 
 def test_dmi_needs_every_class_among_the_labels_trained_on():
     label = torch.tensor([0, 0, 2, 2])
-    table = TrainTable(label, label, 3, 3, ("cat", "fox", "owl"))
-    with pytest.raises(UsageError, match=r"--method l-dmi: no training picture of class fox; expected one of each"):
-        build(config_of(meta=Path("x.h5"), method="l-dmi"), table, torch.Generator())
+    table = table_of(label, names=("cat", "fox", "owl"))
+    with pytest.raises(UsageError, match=r"method = l-dmi: no training picture of class fox; expected one of each"):
+        method_of("l-dmi", table)
 
 
 def test_dmi_trains_through_both_stages(demo_shard):

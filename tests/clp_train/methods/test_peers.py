@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,35 +13,37 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import DivergedError
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import objective
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
 from clp_train.methods import make_options
 from clp_train.methods.parts.noisy_losses import smallest, symmetric_divergence
 from clp_train.methods.peers import kept_count, kept_share
-from clp_train.models import build_model
 from clp_train.models.parts import Output, Peers
 from clp_train.pictures.types import Batch
-from tests.clp_train.builders import build, config_of, load, train
-from tests.clp_train.methods.test_noise_losses import probabilities
+from tests.clp_train.builders import (
+    batch_of,
+    config_of,
+    generator,
+    load,
+    method_of,
+    network_of,
+    optimiser_of,
+    step,
+    table_of,
+    train,
+)
+from tests.clp_train.methods.shared_cases import probabilities
 
 ORACLES = ("co-teaching", "jocor")
 
 
-def config_of(name, epochs=20, **options):
-    return config_of(meta=Path("x.h5"), method=name, epochs=epochs, options=options)
-
-
-def method_of(name, wrong=0.0, **options):
-    label = torch.arange(12) % 3
-    table = TrainTable(label, label, 3, 3, wrong=wrong)
-    return build(config_of(name, **options), table, torch.Generator().manual_seed(0))
+def with_noise(name, wrong=0.0, **options):
+    """Return a method for a run of 20 epochs, with so many wrong labels."""
+    return method_of(name, table_of(torch.arange(12) % 3, wrong=wrong), options, epochs=20)
 
 
 def outputs(n, classes, seed):
     """Logits of two classifiers, float64, and labels."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     first, second = (3 * torch.randn(n, classes, generator=g, dtype=torch.float64) for _ in range(2))
     return first, second, torch.randint(classes, (n,), generator=g)
 
@@ -78,7 +79,7 @@ CASES = [(1, 2), (2, 2), (5, 3), (17, 4), (40, 10)]
 def test_co_teaching_is_by_hand(n, classes, epoch):
     for seed in range(4):
         first, second, label = outputs(n, classes, seed)
-        method = method_of("co-teaching", noise_rate=0.6, ramp=5)
+        method = with_noise("co-teaching", noise_rate=0.6, ramp=5)
         count = kept_by_hand(epoch, 0.6, 5, 1, n)
         a, b = cross_entropies(first, label), cross_entropies(second, label)
         expected = sum(a[i] for i in easiest(b, count)) / count + sum(b[i] for i in easiest(a, count)) / count
@@ -91,7 +92,7 @@ def test_co_teaching_is_by_hand(n, classes, epoch):
 def test_jocor_is_by_hand(n, classes, epoch, agreement):
     for seed in range(4):
         first, second, label = outputs(n, classes, seed)
-        method = method_of("jocor", noise_rate=0.5, ramp=4, agreement=agreement)
+        method = with_noise("jocor", noise_rate=0.5, ramp=4, agreement=agreement)
         joint = []
         for a, b, y in zip(first.tolist(), second.tolist(), label.tolist(), strict=True):
             p, q = probabilities(a), probabilities(b)
@@ -106,7 +107,7 @@ def test_jocor_is_by_hand(n, classes, epoch, agreement):
 
 def test_jocor_without_agreement_and_noise_is_the_sum_of_two_cross_entropies():
     first, second, label = outputs(9, 4, 0)
-    found = value_of(method_of("jocor", agreement=0.0, noise_rate=0.0), first, second, label, 0.9)
+    found = value_of(with_noise("jocor", agreement=0.0, noise_rate=0.0), first, second, label, 0.9)
     torch.testing.assert_close(found, F.cross_entropy(first, label) + F.cross_entropy(second, label))
 
 
@@ -141,30 +142,19 @@ def test_of_equal_losses_the_first_are_taken():
 
 
 def peers(seed=0):
-    def start(i):
-        g = torch.Generator().manual_seed(seed + i)
-        return build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, g).double().train()
-
-    return Peers(start(0), start(1))
-
-
-def batch_of(n=9, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    images, label = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=g), torch.arange(n) % 3
-    inside, none = torch.zeros(n, 8, 8, dtype=torch.bool), torch.zeros(n, dtype=torch.uint8)
-    return Batch(images, inside, label, label, none, torch.arange(n), torch.arange(n))
+    return Peers(network_of(seed=seed), network_of(seed=seed + 1))
 
 
 def test_a_step_of_co_teaching_is_a_step_of_each_classifier_with_an_optimiser_of_its_own():
-    network, batch = peers(), batch_of()
+    network, batch = peers(), batch_of(n=9, rows=True)
     alone = [copy.deepcopy(net) for net in network.nets]
-    config = config_of("co-teaching", noise_rate=0.5, ramp=2)
-    method, optimiser = method_of("co-teaching", noise_rate=0.5, ramp=2), build_optimiser(network, config)
-    own = [torch.optim.SGD(net.parameters(), config.lr, config.momentum, weight_decay=5e-4) for net in alone]
-    for step, progress in enumerate((0.0, 0.05, 0.5)):
-        train_step(network, method, optimiser, batch, None, config, step, progress)
+    config = config_of("co-teaching", epochs=20, options={"noise_rate": 0.5, "ramp": 2})
+    method, optimiser = with_noise("co-teaching", noise_rate=0.5, ramp=2), optimiser_of(network, config)
+    own = [torch.optim.SGD(net.parameters(), config.sgd.lr, config.sgd.momentum, weight_decay=5e-4) for net in alone]
+    for number, progress in enumerate((0.0, 0.05, 0.5)):
+        step(network, method, optimiser, batch, None, config, number, progress)
         losses = [F.cross_entropy(net(batch.images).logits, batch.label, reduction="none") for net in alone]
-        count = [9, 6, 4][step]
+        count = [9, 6, 4][number]
         picked = [easiest(part.tolist(), count) for part in losses]
         for part, optimiser_of_one, others in zip(losses, own, reversed(picked), strict=True):
             optimiser_of_one.zero_grad()
@@ -176,10 +166,10 @@ def test_a_step_of_co_teaching_is_a_step_of_each_classifier_with_an_optimiser_of
 
 
 def test_a_step_of_jocor_follows_the_joint_loss_of_both():
-    network, batch = peers(), batch_of()
-    other, config = copy.deepcopy(network), config_of("jocor", noise_rate=0.5)
-    train_step(network, method_of("jocor", noise_rate=0.5), build_optimiser(network, config), batch, None, config, 0)
-    out, optimiser = other(batch.images), build_optimiser(other, config)
+    network, batch = peers(), batch_of(n=9, rows=True)
+    other, config = copy.deepcopy(network), config_of("jocor", epochs=20, options={"noise_rate": 0.5})
+    step(network, with_noise("jocor", noise_rate=0.5), optimiser_of(network, config), batch, None, config)
+    out, optimiser = other(batch.images), optimiser_of(other, config)
     apart = symmetric_divergence(out.logits, out.other.logits).mean()
     both = F.cross_entropy(out.logits, batch.label) + F.cross_entropy(out.other.logits, batch.label)
     (0.1 * both + 0.9 * apart).backward()
@@ -190,9 +180,10 @@ def test_a_step_of_jocor_follows_the_joint_loss_of_both():
 
 @pytest.mark.parametrize("name", ORACLES)
 def test_the_rate_is_that_of_the_shard_unless_it_is_given(name):
-    assert method_of(name, wrong=0.36).rate == 0.36
-    assert method_of(name, wrong=0.36, noise_rate=0.0).rate == 0.0
-    assert make_config({"meta": "x.h5", "method": name}, texts=["noise_rate=0.2"]).options == {"noise_rate": 0.2}
+    assert with_noise(name, wrong=0.36).rate == 0.36
+    assert with_noise(name, wrong=0.36, noise_rate=0.0).rate == 0.0
+    assert make_config({"meta": "x.h5", "method": name}, texts=["noise_rate=0.2"]).given == {"noise_rate": 0.2}
+    assert make_config({"meta": "x.h5", "method": name}, texts=["noise_rate=0.2"]).options.noise_rate == 0.2
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -211,18 +202,19 @@ def test_a_penalty_that_is_not_finite_stops_the_run_and_names_the_step():
             return out.logits.sum() * math.inf
 
     network, config = peers().nets[0], config_of("co-teaching")
-    with pytest.raises(DivergedError, match=r"step 7: the method's penalty is -?(inf|nan); lower --lr"):
-        train_step(network, Broken(), build_optimiser(network, config), batch_of(), None, config, 7)
+    message = r"step 7: the method's penalty is -?(inf|nan); lower the learning rate \(lr\)"
+    with pytest.raises(DivergedError, match=message):
+        step(network, Broken(), optimiser_of(network, config), batch_of(n=9, rows=True), None, config, 7)
 
 
 @pytest.mark.parametrize("name", ORACLES)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"noise_rate": 1.0}, "--set noise_rate=1.0: expected a number >= 0 and < 1"),
-        ({"noise_rate": float("nan")}, "--set noise_rate=nan: expected a number >= 0 and < 1"),
-        ({"ramp": 0}, "--set ramp=0: expected a number >= 1"),
-        ({"exponent": -1.0}, "--set exponent=-1.0: expected a number >= 0"),
+        ({"noise_rate": 1.0}, "noise_rate = 1.0: expected a number >= 0 and < 1"),
+        ({"noise_rate": float("nan")}, "noise_rate = nan: expected a number >= 0 and < 1"),
+        ({"ramp": 0}, "ramp = 0: expected a whole number >= 1"),
+        ({"exponent": -1.0}, "exponent = -1.0: expected a number >= 0"),
     ],
 )
 def test_refused_settings(name, options, message):
@@ -232,11 +224,8 @@ def test_refused_settings(name, options, message):
 
 
 def test_other_refusals():
-    with pytest.raises(UsageError, match=r"--set agreement=1\.5: expected a number from 0 to 1"):
+    with pytest.raises(UsageError, match=r"agreement = 1\.5: expected a number from 0 to 1"):
         make_options("jocor", {"agreement": 1.5})
-    config = config_of(meta=Path("x.h5"), method="jocor", trainable="head")
-    table = TrainTable(torch.arange(4) % 2, torch.arange(4) % 2, 2, 2)
-    with pytest.raises(
-        UsageError, match="--set trainable=head: method jocor needs two whole networks; take --set trainable=all"
-    ):
-        build(config, table, torch.Generator())
+    message = "trainable = head: method jocor needs two whole networks; take trainable = all"
+    with pytest.raises(UsageError, match=message):
+        method_of("jocor", table_of([0, 1, 0, 1]), trainable="head")

@@ -13,8 +13,7 @@ from clp_train.methods.rand_aug import RandAug
 from clp_train.pictures.transforms import rand_augment as module
 from clp_train.pictures.transforms.rand_augment import LEVELS, OPERATIONS, Draw, mask_of, rand_augment
 from clp_train.pictures.types import Batch
-from tests.clp_train.builders import build, config_of, load, train
-from tests.clp_train.methods import longtail_cases as cases
+from tests.clp_train.builders import config_of, load, method_of, table_of, train
 
 ORACLES = ("rand-aug",)
 WIDTH, HEIGHT = 13, 11
@@ -197,7 +196,7 @@ def test_every_operation_is_tested():
     assert len(OPERATIONS) == 15
 
 
-def batch_of(seed, n=5):
+def noise_of(seed, n=5):
     images = torch.from_numpy(np.stack([picture_of(seed + i)[0] for i in range(n)])).permute(0, 3, 1, 2)
     inside = torch.from_numpy(np.stack([picture_of(seed + i)[1] for i in range(n)]))
     return images.contiguous(), inside
@@ -233,7 +232,7 @@ def test_two_operations_follow_each_other(monkeypatch):
         return module.shift(pair, Draw(9, -1, draw.place), 0)
 
     monkeypatch.setattr(module, "OPERATIONS", {"right": right})
-    images, inside = batch_of(0, 40)
+    images, inside = noise_of(0, 40)
     moved, masks = rand_augment(images, inside, rng_for(0, 0, "twice"))
     seen = set()
     for i in range(40):
@@ -253,11 +252,11 @@ def test_two_operations_follow_each_other(monkeypatch):
 
 
 def test_the_method_leaves_all_but_pictures_and_boxes_as_they_are():
-    images, inside = batch_of(3, 30)
+    images, inside = noise_of(3, 30)
     label = torch.arange(30) % 3
     batch = Batch(images.float() / 255, inside, label, label, torch.zeros(30, dtype=torch.uint8), torch.arange(30))
     before = batch.images.clone(), batch.inside.clone()
-    method = cases.method_of("rand-aug", [2, 1])
+    method = method_of("rand-aug", table_of([0, 0, 1]))
     found, again = (method.mixed(batch, rng_for(1, 2, "mix")) for _ in range(2))
     assert torch.equal(batch.images, before[0])
     assert torch.equal(batch.inside, before[1])
@@ -291,11 +290,10 @@ def test_a_run_learns_from_them_and_is_judged_by_pictures_as_they_are(demo_shard
     assert trained.history[0]["train_loss"] != plain.history[0]["train_loss"]
 
 
-def test_a_frozen_body_is_refused(demo_shard):
-    config = config_of(meta=demo_shard, method="rand-aug", trainable="head")
+def test_a_frozen_body_is_refused():
     with pytest.raises(UsageError) as error:
-        build(config, None, None)
+        method_of("rand-aug", table_of([0, 1]), trainable="head")
     assert str(error.value) == (
-        "--set trainable=head: method rand-aug changes pictures at every step, and a frozen body's features are"
-        " made once; take --set trainable=all"
+        "trainable = head: method rand-aug changes pictures at every step, and a frozen body's features are"
+        " made once; take trainable = all"
     )

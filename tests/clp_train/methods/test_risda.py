@@ -9,9 +9,9 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.risda import largest
 from clp_train.models.parts import Output
-from tests.clp_train.methods.longtail_cases import assert_refused, assert_refuses_empty_classes
-from tests.clp_train.methods.moments_cases import delta_by_hand, method_of, small, view_of
-from tests.clp_train.test_own_method import LABELS
+from tests.clp_train.builders import generator
+from tests.clp_train.methods.moments_cases import TWELVE, delta_by_hand, entered, small, view_through
+from tests.clp_train.methods.shared_cases import assert_refused, assert_refuses_empty_classes
 
 ORACLES = ("risda",)
 
@@ -31,10 +31,10 @@ def risda_knowledge(logits, features, label):
 @pytest.mark.parametrize("head", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("seed", range(4))
 def test_risda_picture_by_picture(seed, head):
-    g, classes, network = torch.Generator().manual_seed(seed), 4, small(seed, classes=4)
+    g, classes, network = generator(seed), 4, small(seed, classes=4)
     counts = [7, 1, 12, 3]
     label = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))[torch.randperm(23, generator=g)]
-    method = method_of("risda", label, 4, network, start=0.5, strength=0.6, shift=0.4, head=head, beta=0.99)
+    method = entered("risda", network, label, 4, start=0.5, strength=0.6, shift=0.4, head=head, beta=0.99)
     scored = Output(*(torch.randn(23, width, generator=g, dtype=torch.float64) for width in (4, 4)))
     asked = []
 
@@ -46,7 +46,7 @@ def test_risda_picture_by_picture(seed, head):
         method.begin_epoch(epoch, 10, scores)
         assert asked == ["train"] * (epoch >= 5)  # once, when plain cross entropy ends
         if epoch == 4:
-            view = view_of(seed, network, 6, 0.4, classes)
+            view = view_through(network, seed, 6, 0.4, classes)
             method.observe(view)
             assert method.terms(view) == Terms()
     taken, shift = risda_knowledge(scored.logits, scored.features, label)
@@ -56,7 +56,7 @@ def test_risda_picture_by_picture(seed, head):
     w = network.head.weight.detach().numpy()
     features, seen = torch.zeros(0, 4), torch.zeros(0, dtype=int)
     for batch, n in enumerate((9, 1, 4)):
-        view = view_of(10 * seed + batch, network, n, 0.7, classes)
+        view = view_through(network, 10 * seed + batch, n, 0.7, classes)
         features, seen = torch.cat([features, view.features]), torch.cat([seen, view.label])
         method.observe(view)
         terms = method.terms(view)
@@ -80,11 +80,11 @@ def test_the_largest_classes_do_not_hang_on_their_order():
 def test_risda_without_confusion_is_balanced_isda():
     """A classifier that is right about every picture gives K = 1 and D = 0."""
     network = small(0)
-    risda, plain = (method_of(name, network=network, strength=0.5) for name in ("risda", "isda"))
-    right = Output(torch.randn(12, 4, dtype=torch.float64), F.one_hot(LABELS, 3).double())
+    risda, plain = (entered(name, network, strength=0.5) for name in ("risda", "isda"))
+    right = Output(torch.randn(12, 4, dtype=torch.float64), F.one_hot(TWELVE, 3).double())
     risda.begin_epoch(8, 10, lambda _: right)
     for seed in range(3):
-        view = view_of(seed, network, 6, 0.9)
+        view = view_through(network, seed, 6, 0.9)
         for method in (risda, plain):
             method.observe(view)
         torch.testing.assert_close(risda.terms(view).delta, plain.terms(view).delta)
@@ -92,7 +92,7 @@ def test_risda_without_confusion_is_balanced_isda():
 
 def test_risda_refuses():
     assert_refuses_empty_classes("risda")
-    assert_refused("risda", "--set shift=-0.5: expected a number >= 0", shift=-0.5)
-    assert_refused("risda", "--set head=1.2: expected a number from 0 to 1", head=1.2)
-    assert_refused("risda", "--set start=-1.0: expected a number from 0 to 1", start=-1.0)
-    assert_refused("risda", "--set beta=1.0: expected a number >= 0 and < 1", beta=1.0)
+    assert_refused("risda", "shift = -0.5: expected a number >= 0", shift=-0.5)
+    assert_refused("risda", "head = 1.2: expected a number from 0 to 1", head=1.2)
+    assert_refused("risda", "start = -1.0: expected a number from 0 to 1", start=-1.0)
+    assert_refused("risda", "beta = 1.0: expected a number >= 0 and < 1", beta=1.0)

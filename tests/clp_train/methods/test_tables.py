@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
 from clp_train.methods import METHODS
 from clp_train.models.heads import make_head
 from clp_train.presets import read_method, read_preset
 from clp_train.running import loop
-from tests.clp_train import test_checkpoint
-from tests.clp_train.builders import build, config_of, train
+from clp_train.running.assembly import assemble
+from tests.clp_train.builders import build, config_of, generator, method_of, table_of, train
+from tests.clp_train.methods.shared_cases import oracles
 from tests.clp_train.methods.subpop_cases import small_run
-from tests.clp_train.methods.test_method_registry import oracles
+from tests.clp_train.resuming import Killed, assert_same, killable, short
 
 DOCS = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
 ORACLES = ()  # nothing by hand here: this is about all of them
@@ -64,19 +64,16 @@ def test_every_row_is_registered_with_source_oracle_and_a_line_in_the_docs(name)
     assert f"| `{name}` | {METHODS[name].source} |" in DOCS
 
 
-def table_of(classes):
-    label = torch.arange(classes).repeat_interleave(2)
-    return TrainTable(label, label, classes, classes)
-
-
 @pytest.mark.parametrize("preset", COLUMNS)
 def test_every_row_can_start_with_the_preset_of_every_column(preset, monkeypatch):
-    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)  # weights may not be here
+    monkeypatch.setattr("clp_train.models.settings.check_model", lambda name: None)  # weights may not be here
     classes, features = COLUMNS[preset]
+    table = table_of(torch.arange(classes).repeat_interleave(2))
     for name in set((TABLE2 if "table2" in preset else TABLES7_AND_8).values()):
-        layers = (read_preset(preset), read_method(preset, name), {"meta": Path("x.h5"), "method": name})
-        method = build(make_config(*layers), table_of(classes), torch.Generator().manual_seed(0))
-        head = make_head(method.head, features, classes, torch.Generator().manual_seed(0))
+        named = {"meta": Path("x.h5"), "method": name}
+        config = make_config(named, preset=read_preset(preset), of_method=read_method(preset, name))
+        method = build(config, table)
+        head = make_head(method.head, features, classes, generator(0))
         for stage in range(len(method.stages)):
             method.enter(stage, SimpleNamespace(head=head))
 
@@ -87,32 +84,31 @@ def run(demo_shard):
     return small_run(config_of(meta=demo_shard, method="erm"))
 
 
-def config_for(shard, folder, name, **change):
-    options = EARLY.get(name, {})
-    return test_checkpoint.config_for(shard, folder, method=name, options=options, checkpoint_interval=10, **change)
+def early(shard, folder, name, **change):
+    """Return the configuration of a short run in which all parts of the method come to work."""
+    return short(shard, folder, method=name, options=EARLY.get(name), checkpoint_interval=10, **change)
 
 
 @pytest.mark.parametrize("name", sorted(REMEMBER))
 def test_a_resumed_run_needs_all_that_a_method_remembers(run, demo_shard, tmp_path, monkeypatch, name):
     """Killed in the last epoch, when all parts of the method are at work: with its state the same run, else another."""
-    whole = test_checkpoint.train(config_for(demo_shard, tmp_path / "whole", name), run)
-    killed, forgetful = (config_for(demo_shard, tmp_path / folder, name) for folder in ("killed", "forgetful"))
-    with pytest.raises(test_checkpoint.Killed):
-        test_checkpoint.train(killed, run, 11)  # of twelve steps; saved after the tenth
+    whole = killable(early(demo_shard, tmp_path / "whole", name), run)
+    killed, forgetful = (early(demo_shard, tmp_path / folder, name) for folder in ("killed", "forgetful"))
+    with pytest.raises(Killed):
+        killable(killed, run, 11)  # of twelve steps; saved after the tenth
     shutil.copytree(killed.folder, forgetful.folder)
-    test_checkpoint.assert_same(test_checkpoint.train(killed, run, resume=True), whole)
-    kind = type(build(forgetful, loop.table_of(run), torch.Generator().manual_seed(0)))
+    assert_same(killable(killed, run, resume=True), whole)
+    kind = type(method_of(name, table_of([0, 1])))
     monkeypatch.setattr(kind, "load_state_dict", lambda self, state: None)
-    with pytest.raises((AssertionError, AttributeError, TypeError)):  # another run, or none without what is lacking
-        test_checkpoint.assert_same(test_checkpoint.train(forgetful, run, resume=True), whole)
+    with pytest.raises((AssertionError, ValueError)):  # another run, or none without what is lacking
+        assert_same(killable(forgetful, run, resume=True), whole)
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - REMEMBER))
-def test_the_others_remember_nothing(run, demo_shard, tmp_path, monkeypatch, name):
-    kept, build = [], loop.build_method
-    monkeypatch.setattr(loop, "build_method", lambda *args: kept.append(build(*args)) or kept[-1])
-    train(config_for(demo_shard, tmp_path, name, epochs=epochs_of(name), batch_size=40), run)
-    assert kept[-1].state_dict() == {}
+def test_the_others_remember_nothing(run, demo_shard, tmp_path, name):
+    assembly = assemble(early(demo_shard, tmp_path, name, epochs=epochs_of(name), batch_size=40), run)
+    loop.train(assembly)
+    assert assembly.method.state_dict() == {}
 
 
 def epochs_of(name):
@@ -124,9 +120,8 @@ def trained(shard, run, name, left):
     """Return what a short run leaves whose second class has so many training pictures left."""
     rows = torch.cat([(run.train.label == 0).nonzero()[:, 0], (run.train.label == 1).nonzero()[:left, 0]])
     config = config_of(
-        meta=shard, method=name, epochs=epochs_of(name), batch_size=20, lr=0.02, options=EARLY.get(name, {}),
-        saliency_interval=9,
-    )  # fmt: skip
+        name, shard, EARLY.get(name), epochs=epochs_of(name), batch_size=20, lr=0.02, saliency_interval=9
+    )
     return train(config, replace(run, train=run.train.take(rows)))
 
 
@@ -140,7 +135,7 @@ def test_a_class_with_a_single_picture_is_learnt_from(run, demo_shard, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_class_without_pictures_is_refused_in_one_line_or_does_no_harm(run, demo_shard, name):
     if name in REFUSING:
-        message = rf"^--method {name}: no training picture of class [a-z]+; expected one of each class at least; .*$"
+        message = rf"^method = {name}: no training picture of class [a-z]+; expected one of each class at least; .*$"
         with pytest.raises(UsageError, match=message):
             trained(demo_shard, run, name, 0)
         return

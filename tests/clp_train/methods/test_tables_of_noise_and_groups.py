@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from clp_train.algorithm.stages import plan
-from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
 from clp_train.methods import METHODS
 from clp_train.presets import read_method, read_preset
-from tests.clp_train.builders import build
-from tests.clp_train.methods.subpop_cases import table_of
-from tests.clp_train.methods.test_method_registry import oracles
+from tests.clp_train.builders import build, table_of
+from tests.clp_train.methods.shared_cases import oracles
+from tests.clp_train.methods.subpop_cases import of_groups
 
 ORACLES = ()
 TABLE5 = (
@@ -31,10 +30,11 @@ def test_it_is_registered_and_has_an_oracle(name):
 
 def ready(preset, name, table, monkeypatch):
     """Build the method as a run would, and return its stages."""
-    monkeypatch.setattr("clp_train.config.check_model", lambda name: None)  # weights need not be here
-    config = make_config(read_preset(preset), read_method(preset, name), {"meta": "x.h5", "method": name})
-    method = build(config, table, torch.Generator().manual_seed(0))
-    return plan(method.stages, config.epochs, config.trainable)
+    monkeypatch.setattr("clp_train.models.settings.check_model", lambda name: None)  # weights need not be here
+    named = {"meta": "x.h5", "method": name}
+    config = make_config(named, preset=read_preset(preset), of_method=read_method(preset, name))
+    method = build(config, table)
+    return plan(method.stages, config.run.epochs, config.run.trainable)
 
 
 @pytest.mark.parametrize("scale", ["", "-cpu"])
@@ -45,7 +45,7 @@ def ready(preset, name, table, monkeypatch):
 @pytest.mark.parametrize("name", TABLE5)
 def test_the_columns_of_table_5(name, preset, classes, scale, monkeypatch):
     label = torch.arange(49_000) % classes
-    table = TrainTable(label, label, classes, classes, meta_label=torch.arange(1000) % classes, wrong=0.4)
+    table = table_of(label, meta_label=torch.arange(1000) % classes, wrong=0.4)
     assert ready(preset + scale, name, table, monkeypatch)
 
 
@@ -59,4 +59,4 @@ def test_the_columns_of_table_5(name, preset, classes, scale, monkeypatch):
 )
 @pytest.mark.parametrize("name", TABLE6)
 def test_the_columns_of_table_6(name, preset, counts, monkeypatch):
-    assert ready(preset, name, table_of(counts)._replace(meta_label=torch.arange(40) % 2), monkeypatch)
+    assert ready(preset, name, of_groups(counts)._replace(meta_label=torch.arange(40) % 2), monkeypatch)

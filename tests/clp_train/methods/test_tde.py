@@ -1,16 +1,18 @@
 """What is taken off along the mean of features, one picture and one class at a time; the mean through a run."""
 
+import functools
 import math
 
 import pytest
 import torch
 
+from clp_train.algorithm.characteristics import View
 from clp_train.evaluating.metrics import evaluate
 from clp_train.methods.tde import Options, Tde
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
-from tests.clp_train.builders import config_of, load, train
-from tests.clp_train.methods import longtail_cases as cases
+from tests.clp_train.builders import config_of, generator, load, method_of, table_of, train
+from tests.clp_train.methods.shared_cases import assert_refused
 
 ORACLES = ("tde",)
 
@@ -24,16 +26,16 @@ class Last:
 
 def made(seed, features=6, classes=4, **options):
     """Return a method, the head it works on, and random features, float64."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     head = make_head("causal-norm", features, classes, g).double()
     method = Tde(Options(**options))
     method.enter(0, Last(head))
     return method, head, torch.randn(7, features, generator=g, dtype=torch.float64)
 
 
-def view_of(features, head):
+def view_through(features, head):
     label = torch.zeros(len(features), dtype=torch.int64)
-    return cases.View(head(features).detach(), features, head.weight.detach(), label, label)
+    return View(head(features).detach(), features, head.weight.detach(), label, label)
 
 
 def judged_by_hand(f, weights, mean, alpha):
@@ -56,7 +58,7 @@ def test_pictures_are_judged_without_what_lies_along_the_mean(seed, alpha):
     method, head, x = made(seed, features=2 * (seed + 1), classes=seed + 2, alpha=alpha, decay=0.5)
     batches = x.split(3)  # 3, 3 and 1 pictures
     for batch in batches:
-        method.observe(view_of(batch, head))
+        method.observe(view_through(batch, head))
     mean = [0.25 * a + 0.5 * b + c for a, b, c in zip(*(batch.mean(0).tolist() for batch in batches), strict=True)]
     expected = [judged_by_hand(f, head.weight.tolist(), mean, alpha) for f in x.tolist()]
     found = method.predict(Output(x, head(x)), head)
@@ -72,7 +74,7 @@ def test_before_the_first_step_nothing_is_taken_off():
 
 def test_only_the_direction_of_the_mean_matters():
     method, head, x = made(1, alpha=2.0)
-    method.observe(view_of(x, head))
+    method.observe(view_through(x, head))
     first = method.predict(Output(x, head(x)), head)
     head.mean *= 1000
     torch.testing.assert_close(method.predict(Output(x, head(x)), head), first)
@@ -80,8 +82,9 @@ def test_only_the_direction_of_the_mean_matters():
 
 def test_training_is_plain_cross_entropy():
     _, head, x = made(2)
-    method = cases.method_of("tde", [5, 0, 2])
-    assert method.terms(view_of(x, head)) == cases.method_of("erm", [5, 0, 2]).terms(view_of(x, head))
+    table = table_of([0] * 5 + [2] * 2, classes=3)
+    method = method_of("tde", table)
+    assert method.terms(view_through(x, head)) == method_of("erm", table).terms(view_through(x, head))
     assert method.head == "causal-norm"
 
 
@@ -111,7 +114,8 @@ def test_the_mean_of_a_run_lies_with_its_weights(demo_shard, monkeypatch):
     for snapshot in (trained.last, trained.selected):  # each is judged with the mean of its own epoch
         network.load_state_dict(snapshot.state)
         counts = [1] * len(loaded.group_names)
-        there = evaluate(network, loaded.evaluation["val"], 2, counts, lambda out: method.predict(out, network.head))
+        judge = functools.partial(method.predict, head=network.head)
+        there = evaluate(network, loaded.evaluation["val"], 2, counts, judge)
         assert there.per_class == snapshot.metrics["val"].per_class
 
 
@@ -123,5 +127,5 @@ def test_a_strong_effect_changes_the_judgement_and_not_the_training(demo_shard):
 
 def test_what_is_refused():
     for alpha in (-1.0, math.nan, math.inf):
-        cases.assert_refused("tde", f"--set alpha={alpha}: expected a number >= 0", alpha=alpha)
-    cases.assert_refused("tde", "--set decay=1.5: expected a number from 0 to 1", decay=1.5)
+        assert_refused("tde", f"alpha = {alpha}: expected a number >= 0", alpha=alpha)
+    assert_refused("tde", "decay = 1.5: expected a number from 0 to 1", decay=1.5)

@@ -8,7 +8,7 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train.methods.train_infills import Options, TrainInfills, boxes_around
 from clp_train.pictures.types import Batch, masks
-from tests.clp_train.builders import build, config_of, load, train
+from tests.clp_train.builders import config_of, load, method_of, table_of, train
 
 ORACLES = ("train-infills",)
 N, SIZE = 24, 16
@@ -72,13 +72,12 @@ def test_a_share_of_zero_is_cross_entropy_and_one_is_not(demo_shard):
     assert not all(torch.equal(value, all_of_them[name]) for name, value in plain.items())
 
 
-def test_what_is_refused(demo_shard):
-    with pytest.raises(UsageError, match=r"--set share=1\.5: expected a number from 0 to 1"):
-        config_of(meta=demo_shard, method="train-infills", options={"share": 1.5})
-    config = config_of(meta=demo_shard, method="train-infills", trainable="head")
+def test_what_is_refused():
+    with pytest.raises(UsageError, match=r"share = 1\.5: expected a number from 0 to 1"):
+        config_of("train-infills", options={"share": 1.5})
     with pytest.raises(UsageError) as error:
-        build(config, None, None)
+        method_of("train-infills", table_of([0, 1]), trainable="head")
     assert str(error.value) == (
-        "--set trainable=head: method train-infills changes pictures at every step, and a frozen body's features are"
-        " made once; take --set trainable=all"
+        "trainable = head: method train-infills changes pictures at every step, and a frozen body's features are"
+        " made once; take trainable = all"
     )

@@ -1,17 +1,12 @@
 """Two half circles with 40 % wrong labels: what the methods make of right and wrong ones, in a few seconds."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-from clp_train.algorithm.optimiser import build_optimiser
-from clp_train.algorithm.step import train_step
-from clp_train.algorithm.table import TrainTable
 from clp_train.models.parts import Output, Peers, start_linear
 from clp_train.pictures.types import Batch
-from tests.clp_train.builders import build, config_of
+from tests.clp_train.builders import config_of, generator, method_of, optimiser_of, step, table_of
 
 ORACLES = ()  # nothing by hand here: see test_mentornet.py, test_l2rw.py, test_peers.py and others
 
@@ -27,9 +22,9 @@ class Perceptron(nn.Module):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh())
         self.head = nn.Linear(32, 2)
-        generator = torch.Generator().manual_seed(seed)
+        g = generator(seed)
         for layer in (self.body[0], self.body[2], self.head):
-            start_linear(layer, generator)
+            start_linear(layer, g)
 
     def forward(self, x):
         features = self.body(x)
@@ -38,7 +33,7 @@ class Perceptron(nn.Module):
 
 def moons(n, seed, share):
     """Points, labels of which a share is wrong, and which of them are."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     clean = torch.arange(n) % 2
     angle = torch.pi * torch.rand(n, generator=g)
     x = torch.stack([angle.cos() + clean, angle.sin() * (1 - 2 * clean) + 0.4 * clean], 1)
@@ -46,7 +41,7 @@ def moons(n, seed, share):
     return x + 0.1 * torch.randn(n, 2, generator=g), torch.where(wrong, 1 - clean, clean), wrong
 
 
-def batch_of(x, label, rows=True):
+def points_batch(x, label, rows=True):
     n = len(label)
     nothing, ids = torch.zeros(n, dtype=torch.uint8), torch.arange(n)
     return Batch(x, torch.zeros(n, 0, 0, dtype=torch.bool), label, label, nothing, ids, ids if rows else None)
@@ -57,22 +52,20 @@ def weights_of(name, **options):
     half of the steps.
     """
     x, label, wrong = moons(N, 0, 0.4)
-    config = config_of(
-        meta=Path("x.h5"), method=name, epochs=STEPS, lr=0.2, omega_lr=0.01, hypergradient="forward", options=options
-    )
-    table = TrainTable(label, label, 2, 2, wrong=0.4, meta_label=torch.arange(20) % 2)
-    method = build(config, table, torch.Generator().manual_seed(0))
+    settings = {"epochs": STEPS, "lr": 0.2, "omega_lr": 0.01, "hypergradient": "forward"}
+    config = config_of(name, options=options, **settings)
+    table = table_of(label, wrong=0.4, meta_label=torch.arange(20) % 2)
+    method = method_of(name, table, options, **settings)
     network = Perceptron(0) if method.networks == 1 else Peers(Perceptron(0), Perceptron(1))
     method.enter(0, network)
-    optimiser, meta = build_optimiser(network, config), batch_of(*moons(20, 1, 0.0)[:2], rows=False)
+    optimiser, meta = optimiser_of(network, config), points_batch(*moons(20, 1, 0.0)[:2], rows=False)
     total = torch.zeros(N)
     weight_of, seen = method.terms, []
     method.terms = lambda view: seen.append(weight_of(view)) or seen[-1]
-    for step in range(STEPS):
-        train_step(
-            network, method, optimiser, batch_of(x, label), meta if method.learned else None, config, step, step / STEPS
-        )
-        if step >= STEPS // 2 and seen[-1].weight is not None:
+    for number in range(STEPS):
+        shown = meta if method.learned else None
+        step(network, method, optimiser, points_batch(x, label), shown, config, number, number / STEPS)
+        if number >= STEPS // 2 and seen[-1].weight is not None:
             total += seen[-1].weight.detach()
     return total[~wrong].mean().item(), total[wrong].mean().item()
 

@@ -11,10 +11,7 @@ from clp_aug.contract.errors import UsageError
 from clp_train.models import build_model
 from clp_train.models.heads import HEADS, make_head, start_head
 from clp_train.models.parts import start_linear
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+from tests.clp_train.builders import generator
 
 
 def made(name, features=6, classes=4, seed=0):

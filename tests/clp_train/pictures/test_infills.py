@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from clp_aug.contract import boxes
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import SettingError, UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import F as FACTUAL
 from clp_aug.fills import infill
@@ -16,7 +16,7 @@ from clp_aug.fills.scene import Materials, NoBackground, Scene
 from clp_aug.fills.tile import background_rectangle
 from clp_train.pictures import infills as online
 from clp_train.pictures.types import masks
-from tests.clp_train.builders import config_of, load, train
+from tests.clp_train.builders import config_of, generator, load, train
 
 
 class Out(NamedTuple):
@@ -33,10 +33,6 @@ class Linear(nn.Module):
 
     def forward(self, x):
         return Out(self.head(self.norm(x).flatten(1)))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def batch(seed, n=9, classes=3):
@@ -207,5 +203,5 @@ def test_masks_agree_with_the_contract():
 @pytest.mark.parametrize("method", ["meta-lp", "mwn"])
 def test_who_learns_from_originals_alone_gets_no_factuals(demo_shard, method):
     config = config_of(meta=demo_shard, method=method, epochs=1, batch_size=40, online="mix-rand")
-    with pytest.raises(UsageError, match=f"^--set online=mix-rand: {method} learns from meta originals alone; take "):
+    with pytest.raises(SettingError, match=f"^online = mix-rand: {method} learns from meta originals alone; take "):
         train(config, load(config))

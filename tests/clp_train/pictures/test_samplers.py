@@ -7,7 +7,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_train.pictures.samplers import SAMPLERS, even_batches, evenly
 
 
-def parts(seed):
+def labels_and_groups(seed):
     """Return label and group, int64 (N,), of a random size; some numbers in between belong to nobody."""
     rng = rng_for(seed, 0, "test parts")
     n = int(rng.integers(1, 60))
@@ -17,7 +17,7 @@ def parts(seed):
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("seed", range(20))
 def test_as_many_rows_as_pictures_by_the_generator_alone(seed, name):
-    label, group = parts(seed)
+    label, group = labels_and_groups(seed)
     rows = SAMPLERS[name](label, group, rng_for(seed, 1, "order"))
     assert rows.dtype == np.int64
     assert rows.shape == label.shape
@@ -30,7 +30,7 @@ def test_as_many_rows_as_pictures_by_the_generator_alone(seed, name):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_natural_is_every_picture_once(seed):
-    label, group = parts(seed)
+    label, group = labels_and_groups(seed)
     rows = SAMPLERS["natural"](label, group, rng_for(seed, 1, "order"))
     np.testing.assert_array_equal(np.sort(rows), np.arange(len(label)))
 
@@ -44,7 +44,7 @@ class Asked:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_part_is_equally_likely_and_each_picture_within_it(seed):
-    _, group = parts(seed)
+    _, group = labels_and_groups(seed)
     asked, there = Asked(), set(group.tolist())
     evenly(group, asked)
     expected = [1 / (len(there) * sum(other == own for other in group.tolist())) for own in group.tolist()]
@@ -69,7 +69,7 @@ def test_the_registry():
 
 @pytest.mark.parametrize("seed", range(60))
 def test_even_batches_hold_every_part_and_every_picture_as_often(seed):
-    _, part = parts(seed)
+    _, part = labels_and_groups(seed)
     size = 2 + seed % 9
     batches = even_batches(part, size, rng_for(seed, 3, "order"))
     assert [len(rows) for rows in batches] == [len(b) for b in np.array_split(part, -(-len(part) // size))]

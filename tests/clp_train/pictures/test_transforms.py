@@ -18,12 +18,9 @@ from clp_train.pictures.transforms.joint import (
     wide_crop_flip,
 )
 from clp_train.pictures.types import masks
+from tests.clp_train.builders import generator
 
 NAMES = sorted(TRANSFORMS)
-
-
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def boxed(seed, n=6):

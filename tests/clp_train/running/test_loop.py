@@ -1,7 +1,7 @@
 """One step of Algorithm 1 against the equations written out, and whole runs."""
 
 import copy
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,50 +11,33 @@ from torch.nn import functional as F
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import DivergedError, counterfactual_loss
 from clp_train.algorithm.objective import objective
-from clp_train.algorithm.optimiser import build_optimiser, rate_factor
+from clp_train.algorithm.optimiser import rate_factor
 from clp_train.algorithm.saliency import saliency
-from clp_train.algorithm.step import meta_objective, train_step
-from clp_train.algorithm.table import TrainTable
-from clp_train.models import build_model
+from clp_train.algorithm.step import MetaObjective
 from clp_train.models.parts import last_block
-from clp_train.pictures.types import Batch
-from tests.clp_train.builders import build, config_of, load, train
+from clp_train.running.assembly import step_rule
+from tests.clp_train.builders import batch_of, config_of, load, method_of, parts, step, table_of, train, view_of
 
 LR, LAMBDA = 0.2, 3.0
-LABELS = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
-TABLE = TrainTable(LABELS, LABELS, 3, 3)
 
 
-def a_batch(seed, n, kind=None):
-    generator = torch.Generator().manual_seed(seed)
-    inside = torch.zeros(n, 8, 8, dtype=torch.bool)
-    inside[:, 2:6, 2:6] = True
-    kind = torch.zeros(n, dtype=torch.uint8) if kind is None else torch.tensor(kind, dtype=torch.uint8)
-    images = torch.rand(n, 3, 8, 8, dtype=torch.float64, generator=generator)
-    label = torch.arange(n) % 3
-    return Batch(images, inside, label, label, kind, torch.arange(100, 100 + n))
+def strong_parts(method, **settings):
+    """As `parts`, with a saliency term that weighs as much as the cross entropy."""
+    return parts(method, saliency_lambda=LAMBDA, lr=LR, **settings)
 
 
-def parts(method, **settings):
-    """A float64 network, method and optimiser; Omega does not start at zero, so that every path carries a gradient."""
-    config = config_of(meta=Path("x.h5"), method=method, saliency_lambda=LAMBDA, lr=LR, **settings)
-    network = build_model("resnet8", 3, [0.5] * 3, [0.25] * 3, torch.Generator().manual_seed(0)).double().train()
-    filled = build(config, TABLE, torch.Generator().manual_seed(1))
-    if filled.learned:
-        filled.network.double()
-        filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
-        torch.nn.init.normal_(filled.network.last.weight, generator=torch.Generator().manual_seed(2))
-    optimiser = build_optimiser(network, config)
-    return config, network, filled, optimiser
+def meta_loss_at(weights, network, method, meta, config, number=0):
+    """Return the bracket of eq. (9) at weights by name."""
+    return MetaObjective(network, method, meta, step_rule(config), number)(weights)
 
 
 def test_erm_is_plain_sgd():
-    config, network, method, optimiser = parts("erm")
+    config, network, method, optimiser = strong_parts("erm")
     other = copy.deepcopy(network)
     plain = torch.optim.SGD(other.parameters(), LR, 0.9, weight_decay=5e-4)
-    for step in range(3):
-        batch = a_batch(step, 6)
-        losses = train_step(network, method, optimiser, batch, None, config, step)
+    for number in range(3):
+        batch = batch_of(number, 6)
+        losses = step(network, method, optimiser, batch, None, config, number)
         plain.zero_grad()
         expected = F.cross_entropy(other(batch.images).logits, batch.label)
         expected.backward()
@@ -68,11 +51,11 @@ def test_erm_is_plain_sgd():
 @pytest.mark.parametrize("mode", ["forward", "reference"])
 @pytest.mark.parametrize("meta_delta", ["none", "paper"])
 def test_clp_step_is_equations_8_to_10(meta_delta, mode):
-    config, network, method, optimiser = parts("clp", meta_delta=meta_delta, hypergradient=mode)
+    config, network, method, optimiser = strong_parts("clp", meta_delta=meta_delta, hypergradient=mode)
     net, omega = copy.deepcopy(network), copy.deepcopy(method.network)
-    batch, meta = a_batch(0, 6), a_batch(1, 6, kind=[0, 1, 2, 0, 1, 2])
+    batch, meta = batch_of(0, 6), batch_of(1, 6, kind=[0, 1, 2, 0, 1, 2])
 
-    losses = train_step(network, method, optimiser, batch, meta, config, step=0)
+    losses = step(network, method, optimiser, batch, meta, config)
 
     def delta_of(out, head, label, which):  # the statistics after `observe`, as the step itself had them
         return _perturb(method, which, View(out.logits.detach(), out.features.detach(), head.detach(), label, label))
@@ -132,9 +115,9 @@ def test_other_virtual_steps_agree_with_their_double_backward(change):
     """After a first step, so that there is momentum: Omega's gradient in the forward form and by double backward."""
     found = []
     for mode in ("forward", "reference"):
-        config, network, method, optimiser = parts("clp", hypergradient=mode, **change)
-        for step in range(2):
-            train_step(network, method, optimiser, a_batch(step, 6), a_batch(9, 6, [0, 1, 2] * 2), config, step)
+        config, network, method, optimiser = strong_parts("clp", hypergradient=mode, **change)
+        for number in range(2):
+            step(network, method, optimiser, batch_of(number, 6), batch_of(9, 6, [0, 1, 2] * 2), config, number)
         found.append([tensor.grad.clone() for tensor in method.learned])
     for a, b in zip(*found, strict=True):
         assert a.abs().max() > 0
@@ -143,64 +126,55 @@ def test_other_virtual_steps_agree_with_their_double_backward(change):
 
 def test_virtual_momentum_is_the_real_step():
     """With momentum and decay in it, W_hat is where the real step would go: the meta loss there is the same number."""
-    config, network, method, optimiser = parts("clp", virtual_momentum=True)
-    batch, meta = a_batch(1, 6), a_batch(9, 6, [0, 1, 2] * 2)
-    train_step(network, method, optimiser, a_batch(0, 6), None, config, 0)
+    config, network, method, optimiser = strong_parts("clp", virtual_momentum=True)
+    batch, meta = batch_of(1, 6), batch_of(9, 6, [0, 1, 2] * 2)
+    step(network, method, optimiser, batch_of(0, 6), None, config, 0)
     other = copy.deepcopy((network, method, optimiser))
     other[2].param_groups[0]["params"] = list(other[0].parameters())
-    before = train_step(network, method, optimiser, batch, meta, config, 1)
-    other_optimiser = torch.optim.SGD(other[0].parameters(), LR, 0.9, weight_decay=config.weight_decay)
+    before = step(network, method, optimiser, batch, meta, config, 1)
+    other_optimiser = torch.optim.SGD(other[0].parameters(), LR, 0.9, weight_decay=config.sgd.weight_decay)
     for mine, theirs in zip(other[0].parameters(), other[2].state.values(), strict=True):
         other_optimiser.state[mine]["momentum_buffer"] = theirs["momentum_buffer"].clone()
-    train_step(other[0], other[1], other_optimiser, a_batch(1, 6), None, config, 1)
+    step(other[0], other[1], other_optimiser, batch_of(1, 6), None, config, 1)
     weights = dict(other[0].named_parameters())
-    assert before.meta == pytest.approx(meta_objective(other[0], weights, other[1], meta, config, 1).item(), rel=1e-9)
+    assert before.meta == pytest.approx(meta_loss_at(weights, *other[:2], meta, config, 1).item(), rel=1e-9)
 
 
 def test_lagged_follows_the_step_that_was_taken():
     """Its gradient is that of the exact form whose virtual step is the real one, at the same start."""
     gradients = []
     for change in ({"meta_step": "lagged"}, {"virtual_momentum": True}):
-        config, network, method, optimiser = parts("clp", **change)
-        for step in range(2):
-            meta = a_batch(9, 6, [0, 1, 2] * 2) if step else None
-            train_step(network, method, optimiser, a_batch(step, 6), meta, config, step)
+        config, network, method, optimiser = strong_parts("clp", **change)
+        for number in range(2):
+            meta = batch_of(9, 6, [0, 1, 2] * 2) if number else None
+            step(network, method, optimiser, batch_of(number, 6), meta, config, number)
         gradients.append([tensor.grad for tensor in method.learned])
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-13)
 
 
 def test_the_first_clp_step_starts_from_plain_cross_entropy():
-    config = config_of(meta=Path("x.h5"))
-    labels = torch.tensor([0] * 5 + [1] * 3)
-    method = build(config, TrainTable(labels, labels, 2, 2), torch.Generator().manual_seed(0))
-    view = View(
-        torch.randn(4, 2),
-        torch.randn(4, 64),
-        torch.randn(2, 64),
-        torch.tensor([0, 1, 0, 1]),
-        torch.tensor([0, 1, 0, 1]),
-    )
-    assert torch.equal(method.terms(view).delta, torch.zeros(4, 2))
+    method = method_of("clp", table_of([0] * 5 + [1] * 3))
+    assert torch.equal(method.terms(view_of(4, 2)).delta, torch.zeros(4, 2))
 
 
 def test_training_saliency_keeps_its_interval():
-    config, network, method, optimiser = parts("clp", saliency_interval=2)
-    found = [train_step(network, method, optimiser, a_batch(k, 4), a_batch(9, 4), config, k).saliency for k in range(3)]
+    config, network, method, optimiser = strong_parts("clp", saliency_interval=2)
+    found = [step(network, method, optimiser, batch_of(k, 4), batch_of(9, 4), config, k).saliency for k in range(3)]
     assert [value is not None for value in found] == [True, False, True]
 
 
 def test_a_broken_picture_stops_the_run_by_name():
-    config, network, method, optimiser = parts("erm")
-    batch = a_batch(0, 4)
+    config, network, method, optimiser = strong_parts("erm")
+    batch = replace(batch_of(0, 4), sample_id=torch.arange(100, 104))
     network.head.bias.data[2] = torch.nan
     with pytest.raises(DivergedError, match="step 5: the training loss is nan on samples 100, 101, 102, 103; lower"):
-        train_step(network, method, optimiser, batch, None, config, 5)
+        step(network, method, optimiser, batch, None, config, 5)
 
 
 def test_learning_rate_drops_at_60_and_80_percent():
-    config = config_of(meta=Path("x.h5"), epochs=10, lr=0.1)
-    rates = [config.lr * rate_factor(config, epoch, 10) for epoch in range(10)]
+    settings = config_of(epochs=10, lr=0.1).sgd
+    rates = [settings.lr * rate_factor(settings, epoch, 10) for epoch in range(10)]
     assert rates == pytest.approx([0.1] * 6 + [0.01] * 2 + [0.001] * 2)
 
 
@@ -241,10 +215,10 @@ def test_without_val_nothing_is_selected(demo_shard):
 
 def test_lagged_within_a_scope_is_at_the_weights_before_the_step():
     """By double backward: d/dOmega of the scope's gradient at the old weights, along v at the new ones."""
-    config, network, method, optimiser = parts("clp", meta_step="lagged", meta_scope="last-block")
-    batch, meta = a_batch(0, 6), a_batch(9, 6, [0, 1, 2] * 2)
+    config, network, method, optimiser = strong_parts("clp", meta_step="lagged", meta_scope="last-block")
+    batch, meta = batch_of(0, 6), batch_of(9, 6, [0, 1, 2] * 2)
     before, omega = copy.deepcopy((network, method))
-    train_step(network, method, optimiser, batch, meta, config, 0)
+    step(network, method, optimiser, batch, meta, config, 0)
     out = before(batch.images)
     head = before.head.weight.detach()
     view = View(out.logits.detach(), out.features.detach(), head, batch.label, batch.group, batch.row)
@@ -253,7 +227,7 @@ def test_lagged_within_a_scope_is_at_the_weights_before_the_step():
     scope = {name: dict(before.named_parameters())[name] for name in last_block(before)}
     gradients = torch.autograd.grad(objective(out.logits, batch.label, terms), scope.values(), create_graph=True)
     stepped = {name: w.detach().requires_grad_() for name, w in network.named_parameters() if name in scope}
-    v = torch.autograd.grad(meta_objective(network, stepped, method, meta, config, 0), stepped.values())
+    v = torch.autograd.grad(meta_loss_at(stepped, network, method, meta, config), stepped.values())
     mixed = torch.autograd.grad(gradients, omega.learned, [LR * part for part in v])
     for found, expected in zip(method.learned, mixed, strict=True):
         assert expected.abs().max() > 0
@@ -264,13 +238,11 @@ def test_saliency_of_the_meta_batch_alone_is_told():
     """Where eq. (6) acts there alone; it is what the meta loss has more than without it, at a step of nothing."""
     told = {}
     for where, weight in (("meta", LAMBDA), ("train", LAMBDA), ("meta", 0.0)):
-        config, network, method, optimiser = parts("clp", saliency_on=where)
+        config, network, method, optimiser = strong_parts("clp", saliency_on=where)
         method.saliency_weight = weight
         for group in optimiser.param_groups:
             group["lr"] = 0.0
-        told[where, weight] = train_step(
-            network, method, optimiser, a_batch(0, 6), a_batch(9, 6, [0, 1, 2] * 2), config, 0
-        )
+        told[where, weight] = step(network, method, optimiser, batch_of(0, 6), batch_of(9, 6, [0, 1, 2] * 2), config, 0)
     alone, plain = told["meta", LAMBDA], told["meta", 0.0]
     assert alone.saliency == pytest.approx(alone.meta - plain.meta, rel=1e-9)
     assert alone.saliency > 0

@@ -1,7 +1,6 @@
 """The meta batch of a step: rows of the stream, and factuals made of its originals."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -13,8 +12,8 @@ from clp_train.pictures.batching import make_batch, meta_rows
 from clp_train.pictures.infills import background_strips
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import BoxedPictures, masks
-from clp_train.running.meta_batches import meta_batch, online_factuals
-from tests.clp_train.builders import config_of
+from clp_train.running.meta_batches import MetaStream, online_factuals
+from tests.clp_train.builders import config_of, generator
 
 KINDS = (ORIGINAL, COUNTERFACTUAL, FACTUAL)
 MADE = ("mix-rand", "fgsm")
@@ -30,8 +29,7 @@ class Linear(nn.Module):
     def __init__(self, side, classes=3):
         super().__init__()
         self.norm, self.head = nn.BatchNorm2d(3), nn.Linear(3 * side * side, classes)
-        generator = torch.Generator().manual_seed(0)
-        nn.init.normal_(self.head.weight, generator=generator)
+        nn.init.normal_(self.head.weight, generator=generator())
 
     def forward(self, x):
         return Out(self.head(self.norm(x).flatten(1)))
@@ -39,18 +37,29 @@ class Linear(nn.Module):
 
 def a_meta_set(seed, n=18, side=12, label=None):
     """Return random pictures of all kinds, labels and boxes; some boxes leave no background to take or to replace."""
-    generator = torch.Generator().manual_seed(seed)
-    at = torch.randint(side - 3, (n, 2), generator=generator)
-    box = torch.cat([at, at + 1 + torch.randint(1, 4, (n, 2), generator=generator).minimum(side - 1 - at)], 1)
+    g = generator(seed)
+    at = torch.randint(side - 3, (n, 2), generator=g)
+    box = torch.cat([at, at + 1 + torch.randint(1, 4, (n, 2), generator=g).minimum(side - 1 - at)], 1)
     box[::7] = torch.tensor([0, 0, side, side])
-    images = torch.randint(256, (n, 3, side, side), generator=generator, dtype=torch.uint8)
-    label = torch.randint(3, (n,), generator=generator) if label is None else torch.full((n,), label)
-    kind = torch.tensor(KINDS, dtype=torch.uint8)[torch.randint(3, (n,), generator=generator)]
+    images = torch.randint(256, (n, 3, side, side), generator=g, dtype=torch.uint8)
+    label = torch.randint(3, (n,), generator=g) if label is None else torch.full((n,), label)
+    kind = torch.tensor(KINDS, dtype=torch.uint8)[torch.randint(3, (n,), generator=g)]
     return BoxedPictures(images, label, label + 10, torch.arange(500, 500 + n), box, kind)
 
 
 def config_for(online, **change):
-    return config_of(meta=Path("x.h5"), online=online, **{"transform": "none", "meta_batch_size": 10, **change})
+    return config_of(online=online, **{"transform": "none", "meta_batch_size": 10, **change})
+
+
+def meta_batch(meta, step, config, network):
+    """Return the meta batch of a step as a run of the configuration has it."""
+    return MetaStream(meta, config.meta_batches, config.batches, config.run.seed).batch(step, network)
+
+
+def factuals_of(originals, step, config, network):
+    """Return the factuals that a step of such a run makes of originals."""
+    drawn = generator_for(config.run.seed, step, "online")
+    return online_factuals(originals, config.meta_batches, drawn, network)
 
 
 def assert_same(a, b):
@@ -109,9 +118,9 @@ def test_mix_rand_leaves_out_what_has_no_partner():
     originals.box[1] = torch.tensor([0, 0, 12, 12])  # the one picture that the others could take from has nothing
     usable[1] = False
     fits = (originals.label[:, None] != originals.label) & usable
-    made = online_factuals(originals, 0, config_for("mix-rand"), None)
+    made = factuals_of(originals, 0, config_for("mix-rand"), None)
     assert made.sample_id.tolist() == originals.sample_id[fits.any(1)].tolist() == originals.sample_id[1:2].tolist()
-    assert len(online_factuals(replace(originals, label=originals.label * 0), 0, config_for("mix-rand"), None)) == 0
+    assert len(factuals_of(replace(originals, label=originals.label * 0), 0, config_for("mix-rand"), None)) == 0
 
 
 @pytest.mark.parametrize("online", MADE)
@@ -132,7 +141,7 @@ def test_keyed_by_the_step(online, transform):
     for step in (5, 2):
         torch.manual_seed(step)
         assert_same(meta_batch(meta, step, config, network), whole[step])
-    other = meta_batch(meta, 2, replace(config, seed=1), network)
+    other = meta_batch(meta, 2, config_for(online, transform=transform, seed=1), network)
     assert not torch.equal(other.images[:10], whole[2].images[:10])
 
 
@@ -140,7 +149,7 @@ def test_keyed_by_the_step(online, transform):
 def test_partners_and_goals_change_with_the_step(online):
     meta = a_meta_set(1)
     originals = meta.take((meta.kind == ORIGINAL).nonzero().squeeze(1))
-    made = [online_factuals(originals, step, config_for(online), Linear(12)).images for step in range(8)]
+    made = [factuals_of(originals, step, config_for(online), Linear(12)).images for step in range(8)]
     assert any(a.shape != made[0].shape or not torch.equal(a, made[0]) for a in made[1:])
 
 
@@ -148,7 +157,7 @@ def test_fgsm_moves_the_background_by_its_radius():
     meta, network = a_meta_set(2), Linear(12).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     originals = meta.take((meta.kind == ORIGINAL).nonzero().squeeze(1))
-    made = online_factuals(originals, 0, config_for("fgsm", online_epsilon=20 / 255), network)
+    made = factuals_of(originals, 0, config_for("fgsm", online_epsilon=20 / 255), network)
     moved = made.images.int() - originals.images.int()
     outside = ~masks(originals.box, 12, 12)[:, None].expand_as(moved)
     limited = (originals.images < 20) | (originals.images > 235)

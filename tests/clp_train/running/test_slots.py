@@ -6,12 +6,12 @@ import torch
 from clp_train.algorithm.method import Method
 from clp_train.methods.clp import MetaLp
 from clp_train.pictures.types import as_input
-from clp_train.running import loop
+from clp_train.running.assembly import context_of
 from tests.clp_train.builders import config_of, load, train
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"])
-def test_scores_before_an_epoch_are_those_of_the_network_as_it_is(demo_shard, monkeypatch, trainable):
+def test_scores_before_an_epoch_are_those_of_the_network_as_it_is(demo_shard, trainable):
     seen = []
 
     class Looking(Method):
@@ -31,18 +31,16 @@ def test_scores_before_an_epoch_are_those_of_the_network_as_it_is(demo_shard, mo
 
     config = config_of(meta=demo_shard, method="erm", epochs=2, batch_size=40, trainable=trainable)
     run = load(config)
-    monkeypatch.setattr(loop, "build_method", lambda *_: Looking())
-    train(config, run)
+    train(config, run, method=Looking())
     assert seen == [(0, 2), (1, 2)]
 
 
-def test_the_meta_step_waits_until_the_method_learns(demo_shard, monkeypatch):
+def test_the_meta_step_waits_until_the_method_learns(demo_shard):
     class Late(MetaLp):
         def learns(self, progress):
             return progress >= 0.5
 
     config = config_of(meta=demo_shard, method="meta-lp", epochs=4, batch_size=40)
     run = load(config)
-    monkeypatch.setattr(loop, "build_method", lambda config, table, g: Late(config, table, g))
-    history = train(config, run).history
+    history = train(config, run, method=Late(config.options, context_of(config, run))).history
     assert [line["meta_loss"] is None for line in history] == [True, True, False, False]

@@ -1,7 +1,6 @@
 """Wrong training labels on their way from the shard into a run: who learns of them, and who does not."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from clp_aug.datasets import load_dataset
 from clp_aug.protocol.label_noise import parse_noise, wrong_share
 from clp_aug.protocol.settings import ProtocolSettings
 from clp_aug.protocol.split import make_split
-from clp_train.running import loop
+from clp_train.running.assembly import table_of
 from tests.clp_train.builders import config_of, load, make_demo_shard, train
 
 
@@ -35,11 +34,11 @@ def noted(run, noise):
     ("noise", "wrong"), [(None, 0.0), ("flip:0.4", 0.4), ("uniform:0.4", 0.2), ("flip-similar:0.25", 0.25)]
 )
 def test_methods_know_the_share_of_wrong_labels_that_the_shard_was_made_with(noisy, noise, wrong):
-    assert loop.table_of(noted(noisy, noise)).wrong == pytest.approx(wrong)
+    assert table_of(noted(noisy, noise)).wrong == pytest.approx(wrong)
 
 
 def test_methods_know_the_labels_of_the_meta_originals(noisy):
-    table = loop.table_of(noisy)
+    table = table_of(noisy)
     assert torch.equal(table.meta_label, noisy.meta.label[noisy.meta.kind == 0])
     assert torch.bincount(table.meta_label).tolist() == [4, 4]
 
@@ -81,12 +80,12 @@ def test_where_classes_are_the_groups_they_are_those_of_the_labels_trained_on(tm
         run = load(config_of(meta=shard, root=root, limit=limit))
         assert 0 < run.wrong.sum() < len(run.wrong)
         assert torch.equal(run.train.group, run.train.label)
-        assert torch.equal(loop.table_of(run).group, run.train.label)
+        assert torch.equal(table_of(run).group, run.train.label)
 
 
 @pytest.mark.parametrize("method", ["l2rw", "glc", "mentornet", "co-teaching", "jocor", "l-dmi", "mwn", "meta-lp"])
 def test_which_labels_are_wrong_changes_no_run(noisy, method):
-    config = config_of(meta=Path("x.h5"), method=method, epochs=2, batch_size=40)
+    config = config_of(method=method, epochs=2, batch_size=40)
     half = torch.arange(len(noisy.train)) % 2 == 0
     first, second = (train(config, replace(noisy, wrong=wrong)).last for wrong in (half, ~half))
     assert all(torch.equal(value, second.state[name]) for name, value in first.state.items())

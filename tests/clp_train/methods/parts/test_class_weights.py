@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import UsageError
-from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.class_weights import effective_weights
+from tests.clp_train.builders import table_of
 
 
 def test_effective_weights_by_hand():
@@ -27,34 +27,30 @@ def test_range_on_cifar10_of_ratio_100():
     assert weights.max().item() == pytest.approx(3.99, abs=5e-3)
 
 
-def table(label, group, names=()):
-    return TrainTable(torch.tensor(label), torch.tensor(group), 3, max(group) + 1, names)
-
-
 def test_a_class_without_pictures_is_named():
-    table([0, 1, 2], [0, 1, 2]).require_all_classes("ldam")
-    with pytest.raises(UsageError, match="--method ldam: no training picture of class fox; expected one of each"):
-        table([0, 2, 2], [0, 2, 2], ("cat", "fox", "owl")).require_all_classes("ldam")
+    table_of([0, 1, 2]).require_all_classes("ldam")
+    with pytest.raises(UsageError, match="method = ldam: no training picture of class fox; expected one of each"):
+        table_of([0, 2, 2], names=("cat", "fox", "owl")).require_all_classes("ldam")
     with pytest.raises(UsageError, match="of class 1, 2; expected"):
-        table([0, 0], [0, 0]).require_all_classes("ldam")
+        table_of([0, 0], classes=3).require_all_classes("ldam")
 
 
 def test_counts_lie_in_the_order_of_labels():
     """Published code sorts labels as text, 0, 1, 10, 11, 2, ..., and so gives priors to the wrong classes."""
     label = torch.repeat_interleave(torch.arange(13), torch.arange(13, 0, -1))[torch.randperm(91)]
-    assert TrainTable(label, label, 14, 14).class_counts().tolist() == [*range(13, 0, -1), 0]
+    assert table_of(label, classes=14).class_counts().tolist() == [*range(13, 0, -1), 0]
 
 
 def test_groups_that_are_the_classes_are_none():
-    table([0, 0, 1, 2], [0, 1, 2, 3]).require_groups("irm")
-    with pytest.raises(UsageError, match="--method irm: its groups are the 3 classes; expected a data set that knows"):
-        table([0, 1, 2], [0, 1, 2]).require_groups("irm")
+    table_of([0, 0, 1, 2], [0, 1, 2, 3], groups=4).require_groups("irm")
+    with pytest.raises(UsageError, match="method = irm: its groups are the 3 classes; expected a data set that knows"):
+        table_of([0, 1, 2]).require_groups("irm")
     with pytest.raises(UsageError, match="its groups are the 2 classes"):  # (y, a), and a says y
-        TrainTable(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 3]), 2, 4).require_groups("irm")
+        table_of([0, 0, 1], [0, 0, 3], 2, 4).require_groups("irm")
 
 
 def places(label, group, classes, groups):
-    return TrainTable(torch.tensor(label), torch.tensor(group), classes, groups).environments().tolist()
+    return table_of(label, group, classes, groups).environments().tolist()
 
 
 def test_environments_by_hand():

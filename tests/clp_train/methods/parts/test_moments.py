@@ -7,13 +7,14 @@ from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
 from clp_train.methods.parts.moments import Moments, isda_delta
+from tests.clp_train.builders import generator
 
 SEEDS = range(8)
 
 
 def problem(seed, form, dtype=torch.float64):
     """Return a head's weights, features, labels that lack a class, and covariances; sizes random, from 1 up."""
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     n, classes, width = (int(torch.randint(low, high, (), generator=g)) for low, high in ((1, 30), (2, 6), (1, 7)))
     weight = torch.randn(classes, width, generator=g, dtype=dtype)
     features = 3 + torch.randn(n, width, generator=g, dtype=dtype)
@@ -59,8 +60,7 @@ def test_covariances_that_do_not_fit_are_refused():
     with pytest.raises(UsageError) as error:
         Moments.start(wide, "full")
     assert str(error.value) == (
-        "--set covariance=full: 1000 classes and 2048 features take 16.8 GB, expected at most 1 GB; take --set"
-        " covariance=diag"
+        "covariance = full: 1000 classes and 2048 features take 16.8 GB, expected at most 1 GB; take covariance = diag"
     )
     assert Moments.start(wide, "diag").covariance.shape == (1000, 2048)
     with pytest.raises(UsageError, match="unknown covariance 'low-rank': choose one of diag, full"):
@@ -84,7 +84,7 @@ def triple_loop(weight, spread, label, strength, mixing=None):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_delta_is_the_triple_loop(seed, form, mixed):
     weight, _, label, spread = problem(seed, form)
-    g = torch.Generator().manual_seed(seed)
+    g = generator(seed)
     mixing = torch.rand(len(weight), len(weight), generator=g, dtype=weight.dtype).softmax(1) if mixed else None
     found = isda_delta(weight, spread, label, 0.7, mixing)
     torch.testing.assert_close(found, triple_loop(weight, spread, label, 0.7, mixing))
@@ -116,14 +116,14 @@ def test_gradients_to_weights_and_covariances(form):
 @pytest.mark.parametrize("strength", [0.01, 0.5, 3.0])
 def test_its_cross_entropy_bounds_that_of_sampled_features(strength):
     """E CE(W f~ + b, y) with f~ ~ N(f, strength Sigma_y) is below; for small ones a quarter of delta is too little."""
-    generator = torch.Generator().manual_seed(0)
-    weight, bias = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((4, 5), (4,)))
-    root = torch.randn(4, 5, 5, generator=generator, dtype=torch.float64)
+    g = generator(0)
+    weight, bias = (torch.randn(*shape, generator=g, dtype=torch.float64) for shape in ((4, 5), (4,)))
+    root = torch.randn(4, 5, 5, generator=g, dtype=torch.float64)
     label = torch.arange(4)
     features = 3 * F.normalize(weight)  # classified well
     sampled = []
     for i, y in enumerate(label.tolist()):
-        noise = torch.randn(40000, 5, generator=generator, dtype=torch.float64)
+        noise = torch.randn(40000, 5, generator=g, dtype=torch.float64)
         noise = torch.cat([noise, -noise])  # in pairs: the part of the first order is gone
         drawn = features[i] + strength**0.5 * noise @ root[y].T
         losses = F.cross_entropy(drawn @ weight.T + bias, label[i].expand(len(drawn)), reduction="none")
