@@ -1,8 +1,8 @@
 """clp_aug: the offline half of CLP. Pictures in, one HDF5 shard of counterfactuals and factuals out.
 
-Read in this order: contract/schema.py (what a shard holds), pipeline.py (the flow on one page), fills/. What is public
-is listed in `__all__` and loaded when it is first used: `from clp_aug import AugmentConfig, augment`. The types of these
-names stand in `__init__.pyi`, so that this module imports nothing.
+Read in this order: contract/schema.py (what a shard holds), pipeline.py (the flow on one page), fills/. Public names
+are listed in `__all__` and loaded when they are first used: `from clp_aug import AugmentConfig, augment`. Their types
+are in `__init__.pyi`, so that this module imports nothing.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **setti
     """
     from clp_aug import pipeline
 
-    own = {name: settings.pop(name) for name in FILL_SETTINGS}
-    config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=own, **settings)
+    fill_options = {name: settings.pop(name) for name in FILL_SETTINGS}
+    config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=fill_options, **settings)
     if dry_run:
         report_plan(pipeline.read(config), json)
         return
@@ -164,8 +164,8 @@ def fit_bar(quiet: bool, steps: int) -> Iterator[Callable[[int, dict[str, float]
         task = bar.add_task("FIT", total=steps)
 
         def on_step(done: int, losses: dict[str, float]) -> None:
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bar.update(task, completed=done, description=f"FIT {shown}")
+            text = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            bar.update(task, completed=done, description=f"FIT {text}")
 
         yield on_step
 

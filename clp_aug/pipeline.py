@@ -170,7 +170,7 @@ def lay_out_shard(plan: Plan, staging: Staging) -> None:
     check_space(staging.shard.parent, plan.rows * plan.size**2 * 3 + len(split.meta) * plan.size**2)
     original = np.repeat(split.meta, 1 + config.ratio)
     kinds = [kind for copies in plan.copies for kind in (ORIGINAL, *(copy.kind for copy in copies))]
-    known = {
+    tables = {
         "meta/label": samples.label[original],
         "meta/kind": np.array(kinds),
         "meta/sample_id": samples.sample_id[original],
@@ -184,7 +184,7 @@ def lay_out_shard(plan: Plan, staging: Staging) -> None:
         lay_out(staging.blank.path, make_header(plan), FIELDS, sizes)
     except OSError as error:
         raise InputError(f"cannot write {staging.blank.path} ({error.strerror}); free space or change --out") from None
-    for name, values in known.items():
+    for name, values in tables.items():
         staging.blank.fill(name, 0, values)
     staging.begin()
 

@@ -102,10 +102,10 @@ class Staging:
 
     def _compare(self) -> None:
         try:
-            found = json.loads(self.manifest.read_bytes())
+            stored = json.loads(self.manifest.read_bytes())
         except (OSError, ValueError):
             raise InputError(f"{self.manifest} is damaged; give {OVERWRITE} to start anew") from None
-        other = first_difference(found, self.key, {*found, *self.key})
+        other = first_difference(stored, self.key, {*stored, *self.key})
         if other:
             raise UsageError(f"{self.folder} is of {other}; give {OVERWRITE} to start anew, or another --out")
 
@@ -115,8 +115,8 @@ class Staging:
             header = ShardReader(self.shard).header
         except InputError:
             return " and is damaged"
-        found = {**header.settings, "fingerprint": header.fingerprint}
-        other = first_difference(found, self.key, found.keys() & self.key.keys())
+        stored = {**header.settings, "fingerprint": header.fingerprint}
+        other = first_difference(stored, self.key, stored.keys() & self.key.keys())
         return f" and is of {other}: rename it" if other else "; use it"
 
     def _mark(self, stage: str, number: int) -> Path:
@@ -152,14 +152,14 @@ def looks_like_a_shard(path: Path) -> bool:
         return file.read(len(HDF5)) in (HDF5, b"")
 
 
-def first_difference(found: dict[str, Any], wanted: dict[str, Any], names: Collection[str]) -> str:
-    """Return the first setting, by name, in which a run differs from what is wanted, in words; "" for none."""
-    wanted = json.loads(json.dumps(wanted))
+def first_difference(stored: dict[str, Any], current: dict[str, Any], names: Collection[str]) -> str:
+    """Return the first setting, by name, in which a stored run differs from the current one, in words; "" for none."""
+    current = json.loads(json.dumps(current))
     for name in sorted(names):
-        if found.get(name) != wanted.get(name):
+        if stored.get(name) != current.get(name):
             if name == "fingerprint":
                 return "a run on other pictures: names, labels or splits have changed since"
-            return f"a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r}"
+            return f"a run with {name} = {stored.get(name)!r}, now {current.get(name)!r}"
     return ""
 
 

@@ -72,13 +72,13 @@ class Stages:
     def locate(self, rows: np.ndarray) -> tuple[list[Located], dict[str, np.ndarray]]:
         """MATTE and BOX for some rows: what was found, and as columns of the contract."""
         config = self.config
-        found = [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
+        located = [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
         columns = {
-            "box": np.array([one.box for one in found]),
-            "box_source": np.array([one.source for one in found]),
-            "outcome": np.array([one.outcome for one in found]),
+            "box": np.array([one.box for one in located]),
+            "box_source": np.array([one.source for one in located]),
+            "outcome": np.array([one.outcome for one in located]),
         }
-        return found, columns
+        return located, columns
 
     def box_train(self, block: Block) -> None:
         """Boxes of training pictures."""
@@ -88,10 +88,10 @@ class Stages:
 
     def box_meta(self, block: Block) -> None:
         """Boxes of meta originals, for their copies too, and their mattes for people."""
-        found, columns = self.locate(self.meta[block.start : block.stop])
+        located, columns = self.locate(self.meta[block.start : block.stop])
         for name, values in columns.items():
             self.staging.blank.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
-        mattes = [one.matte for one in found]
+        mattes = [one.matte for one in located]
         if self.config.refine:
             size, fit = self.size, self.config.fit
             rows = self.meta[block.start : block.stop]

@@ -34,17 +34,17 @@ def numbers(value: str | tuple[int, ...]) -> tuple[int, ...]:
 LISTS: dict[object, Callable[[Any], Any]] = {tuple[str, ...]: names, tuple[int, ...]: numbers}
 
 
-def options_of(owner: type, *wanted: str) -> Callable[[Command], Command]:
+def options_of(owner: type, *settings: str) -> Callable[[Command], Command]:
     """Give a command the options of some settings, in the order of their names; without names, those marked `option`.
 
     owner: a dataclass of `setting`s. Values arrive at the command as the fields' types, None for what is not given and
     has no default; an option of several paths may be repeated. Ranges are checked when the settings are made.
     """
     fields = fields_of(owner)
-    shown = wanted or tuple(name for name, field in fields.items() if about(field).option)
+    order = settings or tuple(name for name, field in fields.items() if about(field).option)
 
     def decorate(command: Command) -> Command:
-        for name in reversed(shown):  # decorators apply from the innermost outwards
+        for name in reversed(order):  # decorators apply from the innermost outwards
             command = option_of(owner, name)(command)
         return command
 
@@ -54,8 +54,8 @@ def options_of(owner: type, *wanted: str) -> Callable[[Command], Command]:
 def option_of(owner: type, name: str) -> Callable[[Command], Command]:
     """Return the option of one setting."""
     field, (kind, _) = fields_of(owner)[name], type_of(owner, name)
-    known = about(field)
-    text = known.help + (f"  [default: {known.shown}]" if known.shown else "")
+    declared = about(field)
+    text = declared.help + (f"  [default: {declared.shown}]" if declared.shown else "")
     flag = "--" + name.replace("_", "-")
     if kind is bool:
         return click.option(flag, name, is_flag=True, help=text)

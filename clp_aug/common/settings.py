@@ -134,20 +134,20 @@ def check(settings: Any) -> None:
 
 def check_value(owner: type, field: dataclasses.Field[Any], value: object) -> None:
     """Raise SettingError unless a value is of the field's type and in its range."""
-    known = about(field)
+    declared = about(field)
     kind, optional = type_of(owner, field.name)
     if value is None and optional:
         return
     if kind not in WORDS:  # tuples, mappings: their owner checks them
         return
-    if kind is Path or (known.choices and kind is str):
-        if (known.choices and value not in known.choices) or (kind is Path and not isinstance(value, Path)):
-            hint = suggestion(known.choices, value)
-            raise SettingError(field.name, value, f"{hint}expected {known.range(kind)}")
+    if kind is Path or (declared.choices and kind is str):
+        if (declared.choices and value not in declared.choices) or (kind is Path and not isinstance(value, Path)):
+            hint = suggestion(declared.choices, value)
+            raise SettingError(field.name, value, f"{hint}expected {declared.range(kind)}")
         return
     right = isinstance(value, (int, float)) and not isinstance(value, bool) if kind is float else type(value) is kind
-    if not right or (kind in (int, float) and not known.holds(typing.cast(float, value))):
-        raise SettingError(field.name, value, f"expected {known.range(kind)}")
+    if not right or (kind in (int, float) and not declared.holds(typing.cast(float, value))):
+        raise SettingError(field.name, value, f"expected {declared.range(kind)}")
 
 
 def typed(owner: type, name: str, value: object) -> object:
@@ -188,12 +188,12 @@ def read(owner: type, table: Mapping[str, object], where: str, given: tuple[str,
     where: what the table is called in messages; given: fields that it does not hold. Raises UsageError for an unknown
     name, with its nearest match, for one that lacks, and for one of the wrong type.
     """
-    known = {name: field for name, field in fields_of(owner).items() if name not in given}
+    fields = {name: field for name, field in fields_of(owner).items() if name not in given}
     for name in table:
-        if name not in known:
-            hint = suggestion(known, name)
-            raise UsageError(f"unknown key of {where} {name!r}: {hint}choose one of {listed(known)}")
-    for name, field in known.items():
+        if name not in fields:
+            hint = suggestion(fields, name)
+            raise UsageError(f"unknown key of {where} {name!r}: {hint}choose one of {listed(fields)}")
+    for name, field in fields.items():
         if field.default is MISSING and field.default_factory is MISSING and name not in table:
             raise UsageError(f"{where}: no {name}; add a line {name} = ...")
     try:

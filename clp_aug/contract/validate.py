@@ -113,9 +113,9 @@ def check_shapes(path: Path, file: h5py.File) -> None:
             raise refuse(path, f"/{name} has shape {data.shape}, expected ({', '.join(map(str, field.shape))})")
         for letter, n in zip(field.shape, data.shape, strict=True):
             limit = schema.MAX_SIDE if letter in ("H", "W") else MAX_ROWS
-            known = letter if isinstance(letter, int) else sizes.setdefault(letter, n)
-            if n != known or n > limit:
-                raise refuse(path, f"/{name} has shape {data.shape}: {letter} = {n}, expected {min(known, limit)}")
+            expected = letter if isinstance(letter, int) else sizes.setdefault(letter, n)
+            if n != expected or n > limit:
+                raise refuse(path, f"/{name} has shape {data.shape}: {letter} = {n}, expected {min(expected, limit)}")
         check_storage(path, name, data)
     if sizes["N"] == 0:
         raise refuse(path, "it holds no meta picture")

@@ -59,7 +59,7 @@ def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
         key = os.path.splitext(name)[0]
         by_path[key].append(row)
         by_stem[key.rpartition("/")[2]].append(row)
-    found: dict[int, Path] = {}
+    matches: dict[int, Path] = {}
     masks = sorted(path for path in masks_dir.rglob("*") if path.suffix.lower() == ".png" and path.name[0] != ".")
     for mask in masks:
         key = os.path.splitext(mask.relative_to(masks_dir).as_posix())[0]
@@ -70,15 +70,15 @@ def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
                 " give pictures different names and mirror their folders under the masks"
             )
         for row in rows:
-            if row in found:
-                raise InputError(f"picture {names[row]}: has two masks, {found[row]} and {mask}; remove one")
-            found[row] = mask
-    if not found:
+            if row in matches:
+                raise InputError(f"picture {names[row]}: has two masks, {matches[row]} and {mask}; remove one")
+            matches[row] = mask
+    if not matches:
         raise InputError(
             f"masks {masks_dir}: none of {len(masks)} PNG files fits a picture; expected e.g."
             f" {os.path.splitext(names[0])[0]}.png for {names[0]}"
         )
-    return found
+    return matches
 
 
 def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, tuple[float, float, float, float]]:
@@ -90,7 +90,7 @@ def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[
     """
     rows = {name: row for row, name in enumerate(names)}
     boxes: dict[int, tuple[float, float, float, float]] = {}
-    seen: dict[str, int] = {}  # picture -> line
+    lines: dict[str, int] = {}  # picture -> line
     for line, entry in read_table(path, ("file", *BOX_COLUMNS)):
         name = entry["file"]
         if of_more and name not in rows:
@@ -99,16 +99,16 @@ def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[
             raise InputError(
                 f"{path} line {line}: no picture {name!r} in the data set; expected a path such as {names[0]}"
             )
-        if name in seen:
-            raise InputError(f"{path} line {line}: {name} has a box in line {seen[name]} already; keep one")
+        if name in lines:
+            raise InputError(f"{path} line {line}: {name} has a box in line {lines[name]} already; keep one")
         x0, y0, x1, y1 = box = tuple(_number(entry[column], column, path, line) for column in BOX_COLUMNS)
         if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
             raise InputError(f"{path} line {line}: box {box} of {name}; expected 0 <= x0 < x1 and 0 <= y0 < y1")
-        seen[name] = line
+        lines[name] = line
         if x0 < x1 and y0 < y1:
             boxes[rows[name]] = x0, y0, x1, y1
     if not boxes and not of_more:
-        raise InputError(f"{path}: all {len(seen)} boxes are empty; expected x0 < x1 and y0 < y1")
+        raise InputError(f"{path}: all {len(lines)} boxes are empty; expected x0 < x1 and y0 < y1")
     return boxes
 
 

@@ -65,7 +65,7 @@ def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDatas
         raise InputError(f"{root}: no class folder; expected {root / example} or {root / 'train' / example}")
     remarks = [f"files passed over, hidden or none of {', '.join(images.SUFFIXES)}: {ignored}"] if ignored else []
     if hold_out and not parts[TRAIN]:
-        split = held_out(label, names)
+        split = hold_out_rows(label, names)
         remarks.append("no train/ folder: val and test were held out of each class by file name; to choose them, put"
                        " pictures under train/, val/ and test/")  # fmt: skip
     dataset = FolderDataset(name, root, class_names, Samples.of(label, split, names), ignored, tuple(remarks))
@@ -76,7 +76,7 @@ def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDatas
     )
 
 
-def held_out(label: list[int], names: list[str]) -> list[int]:
+def hold_out_rows(label: list[int], names: list[str]) -> list[int]:
     """Return the split of each picture: of every class the shares of HELD_OUT, rounded down, train for the rest.
 
     The same files are held out on any machine, and the order of their names does not tell which.
@@ -97,15 +97,15 @@ def held_out(label: list[int], names: list[str]) -> list[int]:
 def _parts(root: Path) -> tuple[dict[int, str], int]:
     """Tell the layout: split -> folder below the root, and the number of files passed over in the root."""
     folders, ignored = _class_folders(root)
-    known = [folder for folder in folders if folder in SPLITS]
-    if not known:
+    splits = [folder for folder in folders if folder in SPLITS]
+    if not splits:
         return {TRAIN: ""}, ignored
-    if "train" not in known:
-        raise InputError(f"{root}: there is {known[0]}/ but no train/; expected train/<class>/ with pictures")
+    if "train" not in splits:
+        raise InputError(f"{root}: there is {splits[0]}/ but no train/; expected train/<class>/ with pictures")
     strange = [folder for folder in folders if folder not in SPLITS]
     if strange:
         raise InputError(f"{root}: beside train/ there is {strange[0]}/; expected only train, val, test and {MASKS}")
-    return {split: folder for split, folder in enumerate(SPLITS) if folder in known}, ignored
+    return {split: folder for split, folder in enumerate(SPLITS) if folder in splits}, ignored
 
 
 def _class_folders(folder: Path) -> tuple[list[str], int]:

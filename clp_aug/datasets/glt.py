@@ -90,10 +90,10 @@ def load(root: Path, name: str) -> GltDataset:
     paths: list[str] = []
     split: list[int] = []
     for number, which in enumerate(SPLITS[layout.training]):
-        keys, found = read_split(content, which, len(class_names), path)
+        keys, values_of = read_split(content, which, len(class_names), path)
         paths += keys
         split += [number] * len(keys)
-        for column, values in found.items():
+        for column, values in values_of.items():
             columns[column] += values
     check_training_set(layout, split, path)
     names = below(root, paths, path)
@@ -136,16 +136,16 @@ def read_split(content: dict[str, Any], which: str, classes: int, path: Path) ->
     labels = part.get("label")
     if not isinstance(labels, dict):
         raise InputError(f'{path}: no split "{which}" with "label"; expected {", ".join(SPLITS[LONG_TAILED])}')
-    found = {}
+    columns = {}
     for column, top in (("label", classes), *((kind, len(names)) for kind, names in STRATA.items())):
         values = part.get(column)
         if not isinstance(values, dict):
             raise InputError(f'{path}: split "{which}" has no "{column}" by picture; download it again')
-        found[column] = [_whole(values.get(key), column, top, key, which, path) for key in labels]
+        columns[column] = [_whole(values.get(key), column, top, key, which, path) for key in labels]
     places = part.get("path", {key: key for key in labels})
     if not isinstance(places, dict) or not all(isinstance(places.get(key), str) for key in labels):
         raise InputError(f'{path}: split "{which}" has a "path" that lacks some of its pictures; download it again')
-    return [places[key] for key in labels], found
+    return [places[key] for key in labels], columns
 
 
 def _whole(value: object, column: str, top: int, key: str, which: str, path: Path) -> int:
@@ -177,24 +177,24 @@ def below(root: Path, paths: list[str], path: Path) -> list[str]:
     of the first is found, when pictures are missing, and for a picture that stands there twice.
     """
     parts = [PurePosixPath(text.replace("\\", "/")).parts for text in paths]
-    dropped = next((n for own in parts[:TRIED] if (n := _dropped(root, own)) is not None), None)
+    dropped = next((n for path_parts in parts[:TRIED] if (n := _dropped(root, path_parts)) is not None), None)
     if dropped is None:
         raise InputError(
             f"{path}: no picture of it below {root}, looked for {'/'.join(parts[0]).replace('//', '/')} and every end"
             " of it; give the folder that holds the pictures with --root"
         )
-    names = [PurePosixPath(*own[dropped:]).as_posix() for own in parts]
+    names = [PurePosixPath(*path_parts[dropped:]).as_posix() for path_parts in parts]
     missing = [name for name in names if ".." in PurePosixPath(name).parts or not (root / name).is_file()]
     if missing:
         raise InputError(
             f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root / missing[0]};"
             " restore them or take them out of the file"
         )
-    seen: set[str] = set()
+    taken: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in taken:
             raise InputError(f"{path}: picture {name} stands there twice; no picture may be in two splits")
-        seen.add(name)
+        taken.add(name)
     return names
 
 

@@ -79,10 +79,10 @@ def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: 
     if 2 * species < len(names) and len(names) != sum(map(sum, PUBLISHED)):
         return
     for which, expected in enumerate(PUBLISHED):
-        found = tuple(np.bincount(group[split == which], minlength=len(GROUPS)).tolist())
-        if found != expected:
+        counts = tuple(np.bincount(group[split == which], minlength=len(GROUPS)).tolist())
+        if counts != expected:
             raise InputError(
-                f"{path}: looks like the published Waterbirds, but {SPLITS[which]} has {_listed(found)} pictures a"
+                f"{path}: looks like the published Waterbirds, but {SPLITS[which]} has {_listed(counts)} pictures a"
                 f" group and not {_listed(expected)}; unpack the archive again, or, if you made this set otherwise,"
                 f" put a file {RECIPE} beside the table that says how"
             )

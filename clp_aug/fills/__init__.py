@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ KIND_OPTIONS = {CF: "--cf", F: "--f"}
 class Fill:
     """One registered fill: where its function is, the kinds it serves, and what it is.
 
-    partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: its module
-    has a class `Options`; such a module imports nothing heavy at its top, since every --help reads it.
+    partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: where its
+    own settings are declared, if it has some; that module imports nothing heavy at its top: every --help reads it.
     """
 
     function: str
@@ -37,16 +38,23 @@ class Fill:
     summary: str
     partner: bool = False
     everywhere: bool = False
-    options: bool = False
+    options: str = ""
 
     def load(self) -> Callable[..., np.ndarray]:
         """Import and return the fill's function."""
-        module, name = self.function.split(":")
-        return getattr(importlib.import_module(module), name)
+        function: Callable[..., np.ndarray] = load_place(self.function)
+        return function
 
     def options_class(self) -> type[FillOptions]:
         """Import and return the class of its settings, the empty one for a fill that has none."""
-        return importlib.import_module(self.function.partition(":")[0]).Options if self.options else FillOptions
+        kind: type[FillOptions] = load_place(self.options) if self.options else FillOptions
+        return kind
+
+
+def load_place(place: str) -> Any:
+    """Import what "module:name" names."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 FILLS = {
@@ -55,12 +63,15 @@ FILLS = {
     "shuffle": Fill("clp_aug.fills.shuffle:shuffle", (CF, F), "the region's own pixels in random order"),
     "tile": Fill("clp_aug.fills.tile:tile", (CF,), "the largest background rectangle, repeated"),
     "mix-rand": Fill("clp_aug.fills.mix_rand:mix_rand", (F,), "tiled background of another class", partner=True),
-    "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background", options=True),
+    "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background",
+        options="clp_aug.fills.fgsm:Options"),
     "recolour": Fill("clp_aug.fills.recolour:recolour", (F,), "random hue and saturation", everywhere=True),
     "keep-colour": Fill("clp_aug.fills.keep_colour:keep_colour", (CF,), "another class's object", partner=True),
-    "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting", options=True),
+    "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting",
+        options="clp_aug.fills.cagan:Options"),
     "telea": Fill("clp_aug.fills.telea:telea", (CF,), "OpenCV's inpainting by fast marching"),
-    "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file", options=True),
+    "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file",
+        options="clp_aug.fills.lama:Options"),
 }  # fmt: skip
 
 
@@ -119,9 +130,9 @@ def infill(
     take from, the hole is grey and the returned name is "grey".
     """
     fill, window = FILLS[name], scene.window(kind)
-    own = (options or fill.options_class()(),) if fill.options else ()
+    own_options = (options or fill.options_class()(),) if fill.options else ()
     try:
-        infilling = fill.load()(scene, window, rng, materials, *own)
+        infilling = fill.load()(scene, window, rng, materials, *own_options)
     except NoBackground:
         name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
     return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name

@@ -18,10 +18,10 @@ def keep_colour(scene: Scene, window: Box, rng: np.random.Generator, materials: 
     partner = next(materials.partners(scene.label, rng), None)
     if partner is None:
         raise NoBackground
-    own, body = crop(scene.image, window).astype(np.float64), crop(partner.image, partner.box)
-    shrinking = own.size < body.size
-    size = (own.shape[1], own.shape[0])
+    hidden, body = crop(scene.image, window).astype(np.float64), crop(partner.image, partner.box)
+    shrinking = hidden.size < body.size
+    size = (hidden.shape[1], hidden.shape[0])
     body = cv2.resize(body, size, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR).astype(np.float64)
-    spread = own.std((0, 1)) / np.maximum(body.std((0, 1)), 1)  # a flat crop is not amplified
-    values = (body - body.mean((0, 1))) * spread + own.mean((0, 1))
+    spread = hidden.std((0, 1)) / np.maximum(body.std((0, 1)), 1)  # a flat crop is not amplified
+    values = (body - body.mean((0, 1))) * spread + hidden.mean((0, 1))
     return np.clip(values.round(), 0, 255).astype(np.uint8)

@@ -11,7 +11,7 @@ from clp_aug.fills.scene import Materials, Scene, crop
 PIXEL = np.uint64(0xFFFFFF)  # the low 24 bits of a number hold one RGB pixel, the high 40 its random key
 
 
-def permuted(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def permute(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the numbers, uint64 (n,) below 2**24, in random order: sorted under random keys, faster than swapping."""
     keyed = rng.integers(0, 1 << 64, len(pixels), np.uint64) & ~PIXEL | pixels
     keyed.sort()
@@ -22,5 +22,5 @@ def shuffle(scene: Scene, window: Box, rng: np.random.Generator, materials: Mate
     """Return uint8 (h, w, 3): the hole's own pixels permuted, RGB kept together, so their multiset stays."""
     packed = cv2.cvtColor(crop(scene.image, window), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]  # a number a pixel
     hole = np.ones(packed.shape, bool) if window == scene.box else ~scene.causal()
-    packed[hole] = permuted(packed[hole] & PIXEL, rng)
+    packed[hole] = permute(packed[hole] & PIXEL, rng)
     return cv2.cvtColor(packed[..., None].view(np.uint8), cv2.COLOR_RGBA2RGB)

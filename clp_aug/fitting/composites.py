@@ -119,7 +119,7 @@ class Composites:
         """Return a square window, half to all of the shorter side, of any background, maybe mirrored."""
         picture = pick(self.backgrounds, rng)
         side = max(1, round(min(picture.shape[:2]) * rng.uniform(0.5, 1)))
-        return resized(mirrored(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
+        return resized(maybe_mirror(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
 
     def natural(self, pictures: Sequence[Truth], unknown: float, rng: np.random.Generator) -> Truth:
         """Return a window of any of the pictures, maybe mirrored; what blends with the unknown is unknown.
@@ -128,7 +128,7 @@ class Composites:
         """
         truth = pick(pictures, rng)
         height, width = (max(1, round(n * rng.uniform(*WINDOW))) for n in truth.alpha.shape)
-        cut = mirrored(window(truth.alpha.shape, height, width, rng), rng)
+        cut = maybe_mirror(window(truth.alpha.shape, height, width, rng), rng)
         picture, alpha, weight = (resized(cut(part), self.size, self.size) for part in truth)
         return Truth(picture, np.clip(alpha, 0, 1), np.where(weight > 0.999, 1, unknown).astype(np.float32))
 
@@ -139,10 +139,10 @@ class Composites:
         nothing = np.zeros((self.size, self.size), np.float32)
         if not width:
             return Truth(picture, nothing, np.ones_like(nothing))
-        cut = mirrored((slice(y, y + height), slice(x, x + width)), rng)
-        pixels, cover, known = (cut(part) for part in truth)
+        cut = maybe_mirror((slice(y, y + height), slice(x, x + width)), rng)
+        pixels, cover, certain = (cut(part) for part in truth)
         where = place(rng.uniform(*ONE), width / height, self.size, rng)
-        _, unknown = paste(picture, nothing, pixels, 1 - known, where)
+        _, unknown = paste(picture, nothing, pixels, 1 - certain, where)
         picture, alpha = paste(picture, nothing, jitter(pixels, rng), cover, where)
         return Truth(picture, alpha, (unknown < 1e-3).astype(np.float32))
 
@@ -151,7 +151,7 @@ class Composites:
     ) -> Pair:
         """Return picture and alpha with one more foreground, of random size, place and colours."""
         pixels, cover = pick(self.foregrounds, rng)
-        flip = mirrored(slice(None), rng)
+        flip = maybe_mirror(slice(None), rng)
         where = place(rng.uniform(*shares), cover.shape[1] / cover.shape[0], self.size, rng)
         return paste(picture, alpha, jitter(flip(pixels), rng), flip(cover), where)
 
@@ -174,7 +174,7 @@ def window(shape: Sequence[int], height: int, width: int, rng: np.random.Generat
     return slice(top, top + height), slice(left, left + width)
 
 
-def mirrored(part: Any, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+def maybe_mirror(part: Any, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that takes this part of an array, mirrored left to right in half of all cases."""
     flip = rng.random() < 0.5
     return lambda array: array[part][:, ::-1] if flip else array[part]
@@ -196,9 +196,9 @@ def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.
     """
     left, top, width, height = where
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, len(picture)), min(top + height, len(picture))
-    seen = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    front = resized(pixels * cover[..., None], width, height)[seen]
-    cover = np.clip(resized(cover, width, height)[seen], 0, 1)
+    inside = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    front = resized(pixels * cover[..., None], width, height)[inside]
+    cover = np.clip(resized(cover, width, height)[inside], 0, 1)
     picture, alpha, here = picture.copy(), alpha.copy(), (slice(y0, y1), slice(x0, x1))
     blend = front + picture[here] * (1 - cover[..., None])
     picture[here] = np.clip(blend, 0, 255).round().astype(np.uint8)

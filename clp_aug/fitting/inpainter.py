@@ -72,7 +72,7 @@ class InpainterTask:
         """Return the windows of a step, all of one size."""
         size = int(rng_for(self.config.seed, step, "size").choice(self.config.sizes))
         first = step * self.count(min(self.config.sizes))  # the most that a step can take
-        return stacked([self.windows.item(i, size) for i in range(first, first + self.count(size))])
+        return stack([self.windows.item(i, size) for i in range(first, first + self.count(size))])
 
     def count(self, size: int) -> int:
         """Return how many pictures of a size a step has."""
@@ -96,12 +96,12 @@ class InpainterTask:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Return the mean l1 inside the holes of held-out windows, in [0, 1], by size; the same windows every time."""
-        found = {}
+        errors = {}
         for size in self.config.sizes:
-            picture, hole = stacked([self.held.item(i, size) for i in range(VALIDATION)])
+            picture, hole = stack([self.held.item(i, size) for i in range(VALIDATION)])
             filled = torch.cat([self.network.fill(*part) for part in zip(picture.split(8), hole.split(8), strict=True)])
-            found[f"l1_{size}"] = mean_where((filled - picture).abs(), hole).item()
-        return found
+            errors[f"l1_{size}"] = mean_where((filled - picture).abs(), hole).item()
+        return errors
 
 
 class Critics(nn.Module):
@@ -144,7 +144,7 @@ def split(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:
     return pictures.part(np.sort(order[count:])), pictures.part(np.sort(order[:count]))
 
 
-def stacked(items: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
+def stack(items: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
     """Return windows as one batch."""
     pictures, holes = (torch.from_numpy(np.stack(part)) for part in zip(*items, strict=True))
     return pictures.permute(0, 3, 1, 2).float() / 255, holes[:, None].float()

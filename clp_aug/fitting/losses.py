@@ -159,6 +159,6 @@ def matte_loss(
         "projection": lambda: projection_loss(logits, truth, weight),
         "adversarial": adversarial,
     }
-    found = {name: term() for name, term in terms.items() if getattr(weights, name)}
-    total = torch.stack([getattr(weights, name) * term for name, term in found.items()]).sum()
-    return total, {name: term.detach() for name, term in found.items()}
+    values = {name: term() for name, term in terms.items() if getattr(weights, name)}
+    total = torch.stack([getattr(weights, name) * term for name, term in values.items()]).sum()
+    return total, {name: term.detach() for name, term in values.items()}

@@ -63,7 +63,7 @@ class MatteTask:
         """Return the pairs of a step, all of one size."""
         size = int(rng_for(self.config.seed, step, "size").choice(self.config.sizes))
         first = step * self.config.batch_size
-        return stacked([self.pairs[size].item(i) for i in range(first, first + self.config.batch_size)])
+        return stack([self.pairs[size].item(i) for i in range(first, first + self.config.batch_size)])
 
     def learn(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Do one step of the network, and one of the critic if there is one."""
@@ -124,7 +124,7 @@ def split(sources: Sources, seed: int) -> tuple[Sources, Sources]:
     return Sources(**learnt, ignored=0), Sources(**held, ignored=0)
 
 
-def stacked(truths: Sequence[Truth]) -> Batch:
+def stack(truths: Sequence[Truth]) -> Batch:
     """Return pairs as one batch."""
     pictures = torch.from_numpy(np.stack([truth.picture for truth in truths])).permute(0, 3, 1, 2).float() / 255
     alpha, weight = (torch.from_numpy(np.stack(part))[:, None] for part in list(zip(*truths, strict=True))[1:])
@@ -138,7 +138,7 @@ def validate(network: HattLite, truths: Sequence[Truth]) -> dict[str, float | No
     """
     errors, overlaps, empties = [], [], []
     for truth in truths:
-        picture, alpha, weight = stacked([truth])
+        picture, alpha, weight = stack([truth])
         matte = network(picture)
         errors.append(((matte - alpha).abs() * weight).sum().item() / max(weight.sum().item(), 1))
         found, true = (boxing.enclosing_box(boxing.foreground(a)) for a in (matte[0, 0].numpy(), truth.alpha))

@@ -14,7 +14,7 @@ import numpy as np
 from clp_aug.contract import boxes, images
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.fitting.composites import mirrored, resized, window
+from clp_aug.fitting.composites import maybe_mirror, resized, window
 from clp_aug.fitting.sources import read_picture
 
 AREA = (0.05, 0.60)  # of the picture, of a hole
@@ -67,7 +67,7 @@ class Windows:
         picture = read_picture(self.pictures.paths[int(rng.choice(rows))])
         shorter = min(picture.shape[:2])
         side = int(rng.integers(min(size, shorter), shorter + 1))
-        cut = mirrored(window(picture.shape, side, side, rng), rng)(picture)
+        cut = maybe_mirror(window(picture.shape, side, side, rng), rng)(picture)
         return resized(cut, size, size), boxes.mask(hole(size, rng), size, size)
 
 

@@ -72,12 +72,12 @@ def read_sources(root: Path) -> Sources:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with {LAYOUT}")
     listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS, BOXED)}
-    foregrounds, backgrounds, pictures, masks, boxed = (found for found, _ in listed.values())
+    foregrounds, backgrounds, pictures, masks, boxed = (files_of for files_of, _ in listed.values())
     if not backgrounds:
         raise InputError(f"{root / BACKGROUNDS}: no pictures; add at least one without an object")
     if not foregrounds and not pictures:
         raise InputError(f"{root}: neither {FOREGROUNDS}/ nor {PICTURES}/ holds a picture; expected {LAYOUT}")
-    of_picture = matched(root, pictures, masks)
+    of_picture = match_by_stem(root, pictures, masks)
     sources = Sources(
         Files(foregrounds, read_cutout),
         Files(backgrounds, read_picture),
@@ -94,32 +94,34 @@ def read_sources(root: Path) -> Sources:
 def picture_files(folder: Path) -> tuple[tuple[Path, ...], int]:
     """Return the pictures of a folder in the order of their names, none if it lacks, and how many files are none."""
     files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    found = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
-    return found, len(files) - len(found)
+    pictures = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
+    return pictures, len(files) - len(pictures)
 
 
-def matched(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...]) -> dict[Path, Path]:
+def match_by_stem(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...]) -> dict[Path, Path]:
     """Return the mask of each picture. Raises InputError unless stems match one to one."""
     by_stem = {mask.stem: mask for mask in masks}
-    seen: dict[str, Path] = {}
+    by_picture_stem: dict[str, Path] = {}
     for picture in pictures:
-        if picture.stem in seen:
-            raise InputError(f"{picture}: {seen[picture.stem].name} has the same stem; rename one, with its mask")
+        if picture.stem in by_picture_stem:
+            raise InputError(
+                f"{picture}: {by_picture_stem[picture.stem].name} has the same stem; rename one, with its mask"
+            )
         if picture.stem not in by_stem:
             raise InputError(f"{picture}: no mask; expected {root / MASKS / picture.stem}.png")
-        seen[picture.stem] = picture
+        by_picture_stem[picture.stem] = picture
     for mask in masks:
         if mask.suffix.lower() != ".png":
             raise InputError(f"{mask}: masks are PNG files, which lose nothing; convert it")
-        if mask.stem not in seen:
+        if mask.stem not in by_picture_stem:
             raise InputError(f"{mask}: no picture of this stem in {root / PICTURES}; add it or remove the mask")
-    return {picture: by_stem[stem] for stem, picture in seen.items()}
+    return {picture: by_stem[stem] for stem, picture in by_picture_stem.items()}
 
 
 def read_picture(path: Path) -> np.ndarray:
     """Return uint8 (h, w, 3) RGB, at most 512 pixels long."""
     picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
-    return np.asarray(shrunk(picture))
+    return np.asarray(shrink(picture))
 
 
 def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +134,7 @@ def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"{path}: no alpha channel; {FOREGROUNDS}/ holds cut-outs, put it into {PICTURES}/ with a mask"
         )
-    pixels = np.asarray(shrunk(picture.convert("RGBA")))
+    pixels = np.asarray(shrink(picture.convert("RGBA")))
     x, y, w, h = cv2.boundingRect(np.ascontiguousarray(pixels[..., 3]))
     if not w:
         raise InputError(f"{path}: transparent everywhere; remove it")
@@ -156,8 +158,8 @@ def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
     values = np.unique((alpha * 255).round())
     trimap = UNKNOWN in values and set(values) <= {0, UNKNOWN, 255}
     weight = (alpha != np.float32(UNKNOWN / 255)) if trimap else np.ones(alpha.shape, bool)
-    small = (np.asarray(shrunk(Image.fromarray(part))) for part in (alpha, weight.astype(np.float32)))
-    return Truth(np.asarray(shrunk(picture)), *small)
+    small = (np.asarray(shrink(Image.fromarray(part))) for part in (alpha, weight.astype(np.float32)))
+    return Truth(np.asarray(shrink(picture)), *small)
 
 
 def boxes_of(root: Path, pictures: tuple[Path, ...]) -> dict[Path, Box]:
@@ -183,11 +185,11 @@ def read_boxed(boxes: dict[Path, Box], path: Path) -> Truth:
     inside[max(0, math.floor(y0)) : math.ceil(y1), max(0, math.floor(x0)) : math.ceil(x1)] = 1
     if not inside.any():
         raise InputError(f"{path}: its box {boxes[path]} holds nothing of {picture.width} x {picture.height} pixels")
-    alpha = np.asarray(shrunk(Image.fromarray(inside)))
-    return Truth(np.asarray(shrunk(picture)), alpha, 1 - alpha)
+    alpha = np.asarray(shrink(Image.fromarray(inside)))
+    return Truth(np.asarray(shrink(picture)), alpha, 1 - alpha)
 
 
-def shrunk(picture: Image.Image) -> Image.Image:
+def shrink(picture: Image.Image) -> Image.Image:
     """Return the picture with its longer side at most 512 pixels."""
     scale = MAX_SIDE / max(picture.size)
     if scale >= 1:

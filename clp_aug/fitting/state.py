@@ -31,8 +31,8 @@ class Checkpoint:
         """Take up the state and return the plain JSON. Raises what `read_state` raises."""
         plain, tensors = read_state(self.path, self.key)
         for name, part in self.parts.items():
-            own = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
-            take_up(part, own)
+            state = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
+            take_up(part, state)
         return plain
 
 

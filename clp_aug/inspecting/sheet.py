@@ -25,20 +25,20 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
     import jinja2
 
     summary = summarise(reader)
-    chosen = choose(reader, rows)
+    originals = choose(reader, rows)
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         resources.files(__package__).joinpath("sheet.html").read_text("utf-8")
     )
     page = template.stream(
         summary=summary,
         lines=lines(summary),
-        filters=_filters(reader, chosen),
+        filters=_filters(reader, originals),
         charts=_charts(summary),
-        shown=len(chosen),
+        shown=len(originals),
         originals=summary["kinds"].get(schema.KINDS[schema.ORIGINAL], 0),
         height=reader.shape[1],
         width=reader.shape[2],
-        rows=_rows(reader, chosen),
+        rows=_rows(reader, originals),
     )
     with written_beside(Path(path)) as temporary:
         page.dump(str(temporary), encoding="utf-8")
@@ -64,13 +64,13 @@ def choose(reader: ShardReader, rows: int) -> np.ndarray:
     return originals[np.sort(np.concatenate([np.flatnonzero(turn < last), round_]))]
 
 
-def _rows(reader: ShardReader, chosen: np.ndarray) -> Iterator[dict[str, Any]]:
+def _rows(reader: ShardReader, originals: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield what the template shows of each original; pictures as data URIs, read one row at a time."""
     tables = reader.tables
     matte_of = {int(sample): k for k, sample in enumerate(tables.get("look/sample_id", ()))}
     order = np.argsort(tables["meta/parent_id"], kind="stable")
     parents = tables["meta/parent_id"][order]
-    for i in chosen:
+    for i in originals:
         sample = int(tables["meta/sample_id"][i])
         family = order[slice(*np.searchsorted(parents, [sample, sample + 1]))]
         copies = {
@@ -100,16 +100,16 @@ def _picture(reader: ShardReader, i: int) -> dict[str, Any]:
     }
 
 
-def _filters(reader: ShardReader, chosen: np.ndarray) -> dict[str, list[str]]:
+def _filters(reader: ShardReader, originals: np.ndarray) -> dict[str, list[str]]:
     """Return the choices of each filter: the names that occur among the rows on the page, in the shard's order."""
     header, tables = reader.header, reader.tables
-    copies = np.isin(tables["meta/parent_id"], tables["meta/sample_id"][chosen])
+    copies = np.isin(tables["meta/parent_id"], tables["meta/sample_id"][originals])
     copies &= tables["meta/kind"] != schema.ORIGINAL
     names = {
-        "class": [header.class_names[k] for k in np.unique(tables["meta/label"][chosen])],
-        "group": [group_name(header, int(k)) for k in np.unique(tables["meta/group"][chosen])],
+        "class": [header.class_names[k] for k in np.unique(tables["meta/label"][originals])],
+        "group": [group_name(header, int(k)) for k in np.unique(tables["meta/group"][originals])],
         "fill": [header.fills[k] for k in np.unique(tables["meta/fill"][copies])],
-        "outcome": [schema.OUTCOMES[k] for k in np.unique(tables["meta/outcome"][chosen])],
+        "outcome": [schema.OUTCOMES[k] for k in np.unique(tables["meta/outcome"][originals])],
     }
     return {name: list(dict.fromkeys(values)) for name, values in names.items()}
 

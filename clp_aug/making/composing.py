@@ -35,7 +35,7 @@ def near_the_solid(alpha: np.ndarray) -> np.ndarray:
     return alpha.astype(np.float32) * cv2.blur(near, (2 * reach + 1, 2 * reach + 1), borderType=cv2.BORDER_REPLICATE)
 
 
-def framed(layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def frame_cutout(layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Put a cut-out, without the empty rows and columns about it, somewhere into a square frame.
 
     layer: float32 (h, w, 4), with some alpha. Returns float32 (S, S, 4): the box of the cut-out takes a share of the

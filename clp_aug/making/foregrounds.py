@@ -85,14 +85,14 @@ def pictures_under(folder: Path, option: str) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{option} {folder}: no such folder; {LAYOUTS}")
-    found = [
+    paths = [
         path
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in path.relative_to(folder).parts)
     ]
-    if not found:
+    if not paths:
         raise InputError(f"{option} {folder}: no picture in it ({', '.join(SUFFIXES)}); {LAYOUTS}")
-    return found
+    return paths
 
 
 def cub_layout(folder: Path) -> tuple[Path, Path | None]:
@@ -134,10 +134,10 @@ def check_known(names: Sequence[str], split: dict[str, int | None], path: Path) 
 def class_of_folders(name: str, folder: Path) -> int:
     """Return the class that the folders of a picture tell. Raises InputError when they tell none."""
     parts = name.split("/")[:-1]
-    known = [CLASSES.index(part.lower()) for part in parts if part.lower() in CLASSES]
-    if len(known) == 1:
-        return known[0]
-    if not known and SPECIES_FOLDER.fullmatch("/".join(name.split("/")[-2:])):
+    labels = [CLASSES.index(part.lower()) for part in parts if part.lower() in CLASSES]
+    if len(labels) == 1:
+        return labels[0]
+    if not labels and SPECIES_FOLDER.fullmatch("/".join(name.split("/")[-2:])):
         words = re.split(r"[._]", parts[-1].lower())
         return int(not WATER_SPECIES.isdisjoint(words))
     raise InputError(
@@ -191,13 +191,13 @@ def first_copies(paths: Sequence[Path]) -> list[int]:
     """Return the rows without those whose file holds the bytes of an earlier one: copies could land on both sides."""
     sizes = [path.stat().st_size for path in paths]
     common = {size for size, count in Counter(sizes).items() if count > 1}
-    seen: dict[int, set[bytes]] = defaultdict(set)
+    digests: dict[int, set[bytes]] = defaultdict(set)
     kept = []
     for row, (path, size) in enumerate(zip(paths, sizes, strict=True)):
         if size in common:
             digest = hashlib.sha256(bytes_of(path)).digest()
-            if digest in seen[size]:
+            if digest in digests[size]:
                 continue
-            seen[size].add(digest)
+            digests[size].add(digest)
         kept.append(row)
     return kept

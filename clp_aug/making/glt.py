@@ -72,7 +72,7 @@ def make(config: GltConfig, progress: Progress) -> Outcome:
         features = features_of(dataset, rows, name, advance)
     with progress("CLUSTER", len(dataset.class_names)) as advance:
         attribute = attributes_of(features, dataset.samples.label[rows], config.seed, advance)
-    order = ranked(dataset, config.seed)
+    order = rank_classes(dataset, config.seed)
     pools = shuffled_pools(rows, dataset.samples.label[rows], attribute, order, config.seed)
     classes = [dataset.class_names[c] for c in order]
     made = divide(pools, classes, config.imbalance, config.per_attribute, rng_for(config.seed, 0, "glt pool"))
@@ -110,9 +110,9 @@ def source_of(config: GltConfig) -> Dataset:
 
 def check_free(config: GltConfig, where: Path) -> None:
     """Raise UsageError when a benchmark lies there already and is not to be replaced."""
-    there = [where / file for file in FILES.values() if (where / file).exists()]
-    if config.out is None and there and not config.overwrite:
-        raise UsageError(f"{there[0]}: exists already; give --overwrite, or --out DIR for a copy")
+    existing = [where / file for file in FILES.values() if (where / file).exists()]
+    if config.out is None and existing and not config.overwrite:
+        raise UsageError(f"{existing[0]}: exists already; give --overwrite, or --out DIR for a copy")
 
 
 def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Callable[[int], None]) -> np.ndarray:
@@ -121,14 +121,14 @@ def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Cal
     features: float32 (n, A); label: int64 (n,); watch: called with the classes done. The largest two clusters are
     attribute 0, the smallest two attribute 2; without so many clusters the last attributes are empty.
     """
-    found = np.empty(len(label), np.int64)
+    attribute = np.empty(len(label), np.int64)
     for c in np.unique(label):
-        found[label == c] = cluster(features[label == c], CLUSTERS, seed, int(c)) // (CLUSTERS // len(SHARES))
+        attribute[label == c] = cluster(features[label == c], CLUSTERS, seed, int(c)) // (CLUSTERS // len(SHARES))
         watch(1)
-    return found
+    return attribute
 
 
-def ranked(dataset: Dataset, seed: int) -> np.ndarray:
+def rank_classes(dataset: Dataset, seed: int) -> np.ndarray:
     """Return the classes, int64 (C,), the one with most pictures first; equally large ones in an order of the seed.
 
     In label order the head of a set with equal classes would be what its names begin with: animals, say. Source: ours.

@@ -90,13 +90,13 @@ def long_tailed(
     """
     have = np.array([[len(pools[c, a]) for a in range(len(SHARES))] for c in range(classes)])
     counts = class_counts(most(have[0], 0), classes, imbalance)
-    wanted = np.stack([apportion(int(n)) for n in counts])
+    shares = np.stack([apportion(int(n)) for n in counts])
     if counts[-1] < 1:
         raise UsageError(
             f"--imbalance {imbalance:g}: the last class would have no picture of the first one's {counts[0]}; use a"
             " smaller one"
         )
-    taken = np.minimum(wanted, have)
+    taken = np.minimum(shares, have)
     pool = [(c, a, row) for (c, a), rows in sorted(pools.items()) for row in rows[: taken[c, a]].tolist()]
     order = rng.permutation(len(pool)).tolist()
     keep: dict[int, int] = {}
@@ -106,7 +106,7 @@ def long_tailed(
     first, second = round(VAL * len(pool)), round((VAL + TEST_LT) * len(pool))
     parts = {"train": [*keep.values(), *free[second:]], "val": free[:first], "test_lt": free[first:second]}
     return {name: cells([pool[i] for i in sorted(part)], pools) for name, part in parts.items()}, (
-        (wanted - taken).sum(1).tolist()
+        (shares - taken).sum(1).tolist()
     )
 
 

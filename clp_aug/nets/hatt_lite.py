@@ -191,7 +191,7 @@ def start_from_imagenet(network: HattLite, generator: torch.Generator) -> None:
     network.backbone.load_state_dict({name: weights[name] for name in network.backbone.state_dict()})
 
 
-def folded(network: HattLite) -> HattLite:
+def fold_batch_norms(network: HattLite) -> HattLite:
     """Return a copy for inference whose batch norms are part of the convolutions before them: the same mattes."""
     network = copy.deepcopy(network).eval()
     for module in list(network.backbone.modules()):
@@ -206,7 +206,7 @@ def folded(network: HattLite) -> HattLite:
 def load(path: Path) -> tuple[HattLite, str]:
     """Return the network of a file for inference: as `read`, but folded and in channels-last layout."""
     network, sha256 = read(path)
-    return folded(network).to(memory_format=torch.channels_last), sha256
+    return fold_batch_norms(network).to(memory_format=torch.channels_last), sha256
 
 
 def read(path: Path) -> tuple[HattLite, str]:
@@ -225,13 +225,13 @@ def read(path: Path) -> tuple[HattLite, str]:
     except (SafetensorError, ValueError) as error:
         raise InputError(f"matting weights {path}: damaged ({error}); copy or fit them again") from None
     network = HattLite(bool(settings.get("distil", True)), bool(settings.get("filter_cues", True)))
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    for name in sorted({*wanted, *found}):
-        if wanted.get(name) != found.get(name):
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted({*expected, *given}):
+        if expected.get(name) != given.get(name):
             raise InputError(
-                f"matting weights {path}: {name} is {found.get(name, 'missing')}, expected"
-                f" {wanted.get(name, 'nothing')}; use weights of clp-fit matte"
+                f"matting weights {path}: {name} is {given.get(name, 'missing')}, expected"
+                f" {expected.get(name, 'nothing')}; use weights of clp-fit matte"
             )
     if not all(value.isfinite().all() for value in state.values()):
         raise InputError(f"matting weights {path}: NaN or infinity in them; fit them again")

@@ -58,8 +58,8 @@ def spatial_discount(hole: Tensor, gamma: float) -> Tensor:
     before_y, after_y, side_y = distances(hole.amax(3))
     before_x, after_x, side_x = distances(hole.amax(2))
     distance = torch.minimum(torch.minimum(before_y, after_y).mT, torch.minimum(before_x, after_x))  # N x 1 x H x W
-    own = gamma ** (PUBLISHED_HOLE / torch.minimum(side_y, side_x))
-    return torch.where(hole > 0.5, own**distance, 0)
+    decay = gamma ** (PUBLISHED_HOLE / torch.minimum(side_y, side_x))
+    return torch.where(hole > 0.5, decay**distance, 0)
 
 
 def distances(profile: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -60,7 +60,7 @@ def load_published(path: Path, layout: str = "own") -> tuple[ContextualAttention
     tf = any(name.startswith("inpaint_net/") for name in tensors)
     with torch.device("meta"):
         network = ContextualAttentionNet(FULL_WIDTH, FULL_RATES, "tf" if tf else layout)
-    state = renamed(tensors, network.state_dict(), tf, what)
+    state = rename_published(tensors, network.state_dict(), tf, what)
     check_values(tensors, what, REMEDY)
     put(network, state)
     return network, hashlib.sha256(content).hexdigest()
@@ -131,22 +131,24 @@ def foreign(tensors: dict[str, Tensor]) -> str:
     return f"a tensor named {min(tensors)[:80]!r}" if tensors else "no tensor in it"
 
 
-def renamed(tensors: dict[str, Tensor], ours: dict[str, Tensor], tf: bool, what: str) -> dict[str, Tensor]:
+def rename_published(tensors: dict[str, Tensor], ours: dict[str, Tensor], tf: bool, what: str) -> dict[str, Tensor]:
     """Return a file's tensors under our names, and with our order of axes.
 
     Raises InputError that lists, by the names of the file, what is missing, too much or of another shape.
     """
     names = {(tf_name if tf else port_name)(name): name for name in ours}
-    wanted = {name: in_tf_order(ours[own]) if tf else tuple(ours[own].shape) for name, own in names.items()}
-    found = {}
+    expected = {
+        name: in_tf_order(ours[ours_name]) if tf else tuple(ours[ours_name].shape) for name, ours_name in names.items()
+    }
+    by_name = {}
     for name in sorted(tensors, key=len):  # one that comes again behind a longer prefix is one too many
         bare = PREFIX.sub("", name)
-        found[bare if bare in wanted and bare not in found else name] = tensors[name]
-    wrong = differences(wanted, shapes(found))
+        by_name[bare if bare in expected and bare not in by_name else name] = tensors[name]
+    wrong = differences(expected, shapes(by_name))
     if wrong:
         raise InputError(f"{what}: {wrong}; {REMEDY}")
-    turned = {name: value.permute(3, 2, 0, 1) if tf and value.ndim == 4 else value for name, value in found.items()}
-    return {own: turned[name] for name, own in names.items()}
+    turned = {name: value.permute(3, 2, 0, 1) if tf and value.ndim == 4 else value for name, value in by_name.items()}
+    return {ours_name: turned[name] for name, ours_name in names.items()}
 
 
 def port_name(name: str) -> str:

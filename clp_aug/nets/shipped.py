@@ -40,15 +40,15 @@ def shipped_path(name: str) -> Path:
 
     Raises InputError when the file is missing or holds other bytes than those that were released.
     """
-    known = SHIPPED[name]
-    path = Path(str(resources.files(FOLDER) / known.file))
+    release = SHIPPED[name]
+    path = Path(str(resources.files(FOLDER) / release.file))
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"shipped weights {path}: cannot read ({error.strerror}); install the package again") from None
-    if found != known.sha256:
+    if sha256 != release.sha256:
         raise InputError(
-            f"shipped weights {path}: SHA-256 is {found}, expected {known.sha256}; install the package again, or give"
-            f" your own as {name}:FILE"
+            f"shipped weights {path}: SHA-256 is {sha256}, expected {release.sha256}; install the package again, or"
+            f" give your own as {name}:FILE"
         )
     return path

@@ -16,18 +16,18 @@ def smooth_fill(picture: Tensor, hidden: Tensor) -> Tensor:
     picture: float (N, C, H, W); hidden: float (N, 1, H, W), 1 hidden, 0 known, one for each picture. Known pixels
     stay; a picture without any becomes 0. Source: ours, after pull-push interpolation (Gortler et al. 1996).
     """
-    known = 1 - hidden
+    visible = 1 - hidden
     height, width = picture.shape[2:]
     if height == width == 1:
-        return picture * known
+        return picture * visible
     even = (0, width % 2, 0, height % 2)
-    weight = F.avg_pool2d(F.pad(known, even), 2)
-    mean = F.avg_pool2d(F.pad(picture * known, even), 2) / weight.clamp(min=1e-6)
+    weight = F.avg_pool2d(F.pad(visible, even), 2)
+    mean = F.avg_pool2d(F.pad(picture * visible, even), 2) / weight.clamp(min=1e-6)
     smaller = smooth_fill(mean, (weight == 0).to(picture.dtype))
     doubled = F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False)[:, :, :height, :width]
-    filled = torch.where(known > 0, picture, doubled)
+    filled = torch.where(visible > 0, picture, doubled)
     for _ in range(RELAXATIONS):
-        filled = torch.where(known > 0, picture, neighbours(filled))
+        filled = torch.where(visible > 0, picture, neighbours(filled))
     return filled
 
 

@@ -31,15 +31,15 @@ def read_state(path: Path, key: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        found, plain = json.loads(metadata["key"]), json.loads(metadata["plain"])
+        stored, plain = json.loads(metadata["key"]), json.loads(metadata["plain"])
     except FileNotFoundError:
         raise InputError(f"{path}: no checkpoint to resume from; run without --resume") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged checkpoint ({error}); remove it and start anew") from None
-    wanted = json.loads(json.dumps(key))
-    for name in sorted({*found, *wanted}):
-        if found.get(name) != wanted.get(name):
+    current = json.loads(json.dumps(key))
+    for name in sorted({*stored, *current}):
+        if stored.get(name) != current.get(name):
             raise UsageError(
-                f"{path} is of a run with {name} = {found.get(name)!r}, now {wanted.get(name)!r}; use another --out"
+                f"{path} is of a run with {name} = {stored.get(name)!r}, now {current.get(name)!r}; use another --out"
             )
     return plain, tensors

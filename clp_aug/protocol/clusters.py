@@ -29,12 +29,12 @@ def cluster(features: np.ndarray, clusters: int, seed: int, label: int) -> np.nd
     means = KMeans(min(clusters, len(features)), n_init=RESTARTS, random_state=state)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different pictures than clusters: as said above
-        found = means.fit_predict(features)
-    sizes = np.bincount(found)
+        assigned = means.fit_predict(features)
+    sizes = np.bincount(assigned)
     by_size = np.argsort(-sizes, kind="stable")
     rank = np.empty(len(sizes), np.int64)
     rank[by_size] = np.arange(len(sizes))
-    return rank[found]
+    return rank[assigned]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +66,19 @@ def choose_clustered(
     """
     name = features or default_features()
     ordered = dataset.samples.ascending(candidates)
-    seen, labels = features_of(dataset, ordered, name, watch), dataset.samples.label[ordered]
-    chosen, missing = [], []
+    vectors, labels = features_of(dataset, ordered, name, watch), dataset.samples.label[ordered]
+    picks, missing = [], []
     for label in range(len(dataset.class_names)):
-        own = ordered[labels == label]
+        class_rows = ordered[labels == label]
         taken: list[int] = []
-        if len(own):
-            found = cluster(seen[labels == label], CLUSTERS, seed, label)
+        if len(class_rows):
+            clusters = cluster(vectors[labels == label], CLUSTERS, seed, label)
             rng = rng_for(seed, label, "meta")
-            drawn = [rng.permutation(own[found == k])[:count] for k in range(found.max() + 1)]
+            drawn = [rng.permutation(class_rows[clusters == k])[:count] for k in range(clusters.max() + 1)]
             turns = sorted((turn, k, row) for k, part in enumerate(drawn) for turn, row in enumerate(part.tolist()))
-            taken = [row for _, _, row in turns][: max(len(own) - leave, 0)]  # where some must stay, each gives in turn
-        chosen += taken
+            taken = [row for _, _, row in turns][
+                : max(len(class_rows) - leave, 0)
+            ]  # where some must stay, each gives in turn
+        picks += taken
         missing.append(CLUSTERS * count - len(taken))
-    return Clustered(ordered[np.isin(ordered, chosen)], name, missing)
+    return Clustered(ordered[np.isin(ordered, picks)], name, missing)

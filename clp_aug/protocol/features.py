@@ -40,11 +40,11 @@ def lite0_features(dataset: Dataset, rows: np.ndarray, watch: Callable[[int], No
 
 def thumbnail_features(dataset: Dataset, rows: np.ndarray, watch: Callable[[int], None]) -> np.ndarray:
     """Return each picture's 8 x 8 thumbnail: float32 (n, 192) in [0, 1]."""
-    found = np.empty((len(rows), 3 * THUMBNAIL**2), np.float32)
+    vectors = np.empty((len(rows), 3 * THUMBNAIL**2), np.float32)
     for i, row in enumerate(rows):
-        found[i] = dataset.image(int(row), THUMBNAIL, "stretch").reshape(-1) / np.float32(255)
+        vectors[i] = dataset.image(int(row), THUMBNAIL, "stretch").reshape(-1) / np.float32(255)
         watch(1)
-    return found
+    return vectors
 
 
 FEATURES = {"efficientnet-lite0": lite0_features, "thumbnail": thumbnail_features}

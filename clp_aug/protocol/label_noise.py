@@ -60,12 +60,14 @@ def similar_pairs(dataset: Dataset) -> np.ndarray:
     train = dataset.samples.ascending(np.flatnonzero(dataset.samples.split == TRAIN))
     per_class = []
     for label, name in enumerate(dataset.class_names):
-        own = train[dataset.samples.label[train] == label]
-        if len(own) < 3:
+        class_rows = train[dataset.samples.label[train] == label]
+        if len(class_rows) < 3:
             raise UsageError(
-                f"noise flip-similar: class {name!r} has {len(own)} training pictures, 3 are needed; use flip"
+                f"noise flip-similar: class {name!r} has {len(class_rows)} training pictures, 3 are needed; use flip"
             )
-        per_class.append(own[np.linspace(0, len(own) - 1, min(len(own), PER_CLASS)).astype(np.int64)])
+        per_class.append(
+            class_rows[np.linspace(0, len(class_rows) - 1, min(len(class_rows), PER_CLASS)).astype(np.int64)]
+        )
     folds = StratifiedKFold(min(FOLDS, *map(len, per_class)))
     rows = np.concatenate(per_class)
     thumbnails = np.stack([dataset.image(row, THUMBNAIL, "stretch").reshape(-1) for row in rows]) / 255.0

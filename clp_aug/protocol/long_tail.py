@@ -48,6 +48,6 @@ def thin(
         )
     kept = []
     for label, count in enumerate(counts.tolist()):
-        own = rng_for(seed, label, "long-tail").permutation(dataset.samples.ascending(rows[labels == label]))
-        kept.append(own[np.argsort(np.isin(own, last), kind="stable")][:count])
+        class_rows = rng_for(seed, label, "long-tail").permutation(dataset.samples.ascending(rows[labels == label]))
+        kept.append(class_rows[np.argsort(np.isin(class_rows, last), kind="stable")][:count])
     return dataset.samples.ascending(np.concatenate(kept))

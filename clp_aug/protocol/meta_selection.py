@@ -25,10 +25,10 @@ class MetaSpec:
 
 def parse_meta(spec: str) -> MetaSpec:
     """Read "10/class", "10/group", "10/cluster" or "1000/balanced". Raises UsageError for anything else."""
-    found = re.fullmatch(r"(\d{1,9})/([a-z]+)", spec)
-    if not found or found[2] not in PER or int(found[1]) < 1:
+    match = re.fullmatch(r"(\d{1,9})/([a-z]+)", spec)
+    if not match or match[2] not in PER or int(match[1]) < 1:
         raise UsageError(f"meta set {spec!r}: expected a count >= 1 and one of {', '.join(PER)}, such as 10/class")
-    return MetaSpec(int(found[1]), found[2])
+    return MetaSpec(int(match[1]), match[2])
 
 
 def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave: int = 0) -> np.ndarray:
@@ -54,13 +54,13 @@ def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave
         count //= len(names)
 
     what = "group" if parsed.per == "group" else "class"
-    chosen = []
+    draws = []
     for cell, name in enumerate(names):
         have = np.asarray(candidates)[cells == cell]
         if len(have) < count:
             raise UsageError(_too_few(spec, what, name, len(have), count, 0))
-        chosen.append(rng_for(seed, cell, "meta").permutation(dataset.samples.ascending(have))[:count])
-    rows = dataset.samples.ascending(np.concatenate(chosen))
+        draws.append(rng_for(seed, cell, "meta").permutation(dataset.samples.ascending(have))[:count])
+    rows = dataset.samples.ascending(np.concatenate(draws))
 
     taken = np.bincount(dataset.samples.label[rows], minlength=len(dataset.class_names))
     have = np.bincount(per_class, minlength=len(dataset.class_names))

@@ -61,35 +61,35 @@ def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
     leave = int(source == TRAIN and not shared)
     clusters: dict[str, int | str | list[int]] = {}
     if parse_meta(meta).per == "cluster":
-        found = choose_clustered(dataset, parse_meta(meta).count, part[source], seed, leave)
-        chosen = found.rows
-        clusters = {"count": CLUSTERS, "features": found.features, "missing": found.missing}
+        clustered = choose_clustered(dataset, parse_meta(meta).count, part[source], seed, leave)
+        meta_rows = clustered.rows
+        clusters = {"count": CLUSTERS, "features": clustered.features, "missing": clustered.missing}
     else:
-        chosen = choose(dataset, meta, part[source], seed, leave)
+        meta_rows = choose(dataset, meta, part[source], seed, leave)
     if source == VAL or settings.img_max != "all":
-        part[source] = np.setdiff1d(part[source], chosen, assume_unique=True)
+        part[source] = np.setdiff1d(part[source], meta_rows, assume_unique=True)
     train = part[TRAIN]
     if imbalance is not None:
-        train = thin(dataset, train, imbalance, seed, chosen, largest_class(settings.img_max))
+        train = thin(dataset, train, imbalance, seed, meta_rows, largest_class(settings.img_max))
     if keep_meta_in_train:
-        train = np.concatenate([train, chosen])
+        train = np.concatenate([train, meta_rows])
     train = samples.ascending(train)
     label = samples.label[train]
     if settings.noise is not None:
         label = np.where(
-            np.isin(train, chosen), label, noisy_labels(dataset, train, settings.noise, settings.noise_seed)
+            np.isin(train, meta_rows), label, noisy_labels(dataset, train, settings.noise, settings.noise_seed)
         )
     if settings.limit is not None:
         kept = np.isin(train, _spread(dataset, train, settings.limit, seed))
         train, label = train[kept], label[kept]
 
     val, test = samples.ascending(part[VAL]), part[TEST]
-    report = _report(dataset, train, chosen, label) | {"val": len(val), "test": len(test)}
+    report = _report(dataset, train, meta_rows, label) | {"val": len(val), "test": len(test)}
     if shared:
-        report["meta_in_train"] = int(np.isin(chosen, train).sum())
+        report["meta_in_train"] = int(np.isin(meta_rows, train).sum())
     if clusters:
-        report["meta_missing"] = sum(found.missing)
-    return Split(train, chosen, val, test, label, report, clusters)
+        report["meta_missing"] = sum(clustered.missing)
+    return Split(train, meta_rows, val, test, label, report, clusters)
 
 
 def even_shares(sizes: np.ndarray, total: int) -> np.ndarray:
@@ -114,13 +114,15 @@ def _spread(dataset: Dataset, rows: np.ndarray, limit: int, seed: int) -> np.nda
     )
 
 
-def _report(dataset: Dataset, train: np.ndarray, chosen: np.ndarray, label: np.ndarray) -> dict[str, int | list[int]]:
+def _report(
+    dataset: Dataset, train: np.ndarray, meta_rows: np.ndarray, label: np.ndarray
+) -> dict[str, int | list[int]]:
     clean, classes = dataset.samples.label, len(dataset.class_names)
     report: dict[str, int | list[int]] = {
         "train": len(train),
-        "meta": len(chosen),
+        "meta": len(meta_rows),
         "train_per_class": np.bincount(clean[train], minlength=classes).tolist(),
-        "meta_per_class": np.bincount(clean[chosen], minlength=classes).tolist(),
+        "meta_per_class": np.bincount(clean[meta_rows], minlength=classes).tolist(),
         "wrong_labels": int((label != clean[train]).sum()),
     }
     if dataset.group_names:

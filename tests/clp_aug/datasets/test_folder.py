@@ -42,9 +42,9 @@ def test_what_is_held_out_follows_the_names_and_not_their_order(seed):
     rng = np.random.default_rng(seed)
     names = [f"{c}/{i}.png" for c in range(3) for i in range(int(rng.integers(1, 60)))]
     label = [int(name[0]) for name in names]
-    split = dict(zip(names, folder.held_out(label, names), strict=True))
+    split = dict(zip(names, folder.hold_out_rows(label, names), strict=True))
     order = rng.permutation(len(names))
-    moved = folder.held_out([label[row] for row in order], [names[row] for row in order])
+    moved = folder.hold_out_rows([label[row] for row in order], [names[row] for row in order])
     assert {names[row]: which for row, which in zip(order, moved, strict=True)} == split
     for c in range(3):
         n = label.count(c)

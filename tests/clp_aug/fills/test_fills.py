@@ -10,7 +10,7 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import CF, FILLS, F, check_fill, infill
 from clp_aug.fills.scene import Materials, Scene, compose, crop
-from clp_aug.fills.shuffle import permuted
+from clp_aug.fills.shuffle import permute
 from tests.oracles.rectangles import compose as slow_compose
 
 
@@ -100,7 +100,7 @@ def test_shuffle_keeps_the_multiset_of_pixels(kind):
 
 def test_shuffle_is_uniform_over_positions():
     pixels = np.arange(6, dtype=np.uint64)
-    orders = np.array([permuted(pixels, rng_for(seed, 0, "s")) for seed in range(3000)])
+    orders = np.array([permute(pixels, rng_for(seed, 0, "s")) for seed in range(3000)])
     counts = np.array([np.bincount(orders[:, i].astype(int), minlength=6) for i in range(6)])
     assert abs(counts - 500).max() < 5 * np.sqrt(500 * 5 / 6), "each pixel lands on each place equally often"
     assert (np.sort(orders, 1) == pixels).all()

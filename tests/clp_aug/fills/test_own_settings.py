@@ -32,7 +32,7 @@ def flat(scene, window, rng, materials, options):
 @pytest.fixture
 def registered(monkeypatch):
     """This file as a fill, by one line in the registry."""
-    monkeypatch.setitem(FILLS, "flat", Fill(f"{__name__}:flat", (CF,), "one grey level", options=True))
+    monkeypatch.setitem(FILLS, "flat", Fill(f"{__name__}:flat", (CF,), "one grey level", options=f"{__name__}:Options"))
     option_classes.cache_clear()
     yield
     option_classes.cache_clear()

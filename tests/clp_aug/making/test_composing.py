@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clp_aug.making.composing import CUTOUT_SHARE, composite, covering, framed, layer_of, near_the_solid, resized
+from clp_aug.making.composing import CUTOUT_SHARE, composite, covering, frame_cutout, layer_of, near_the_solid, resized
 
 
 def scene(rng, height, width):
@@ -59,7 +59,7 @@ def test_a_cutout_is_whole_somewhere_in_its_frame(seed):
     alpha = np.zeros((40, 40))
     y, x = rng.integers(0, 10, 2)
     alpha[y : y + height, x : x + width] = rng.uniform(0.2, 1, (height, width))
-    frame = framed(layer_of(np.full((40, 40, 3), 90, np.uint8), alpha), rng)
+    frame = frame_cutout(layer_of(np.full((40, 40, 3), 90, np.uint8), alpha), rng)
     side = len(frame)
     assert frame.shape == (side, side, 4)
     assert frame[..., 3].sum() == pytest.approx(alpha.sum(), rel=1e-5)
@@ -70,7 +70,7 @@ def test_a_cutout_is_whole_somewhere_in_its_frame(seed):
 
 def test_frames_of_one_cutout_differ_by_their_generator():
     layer = layer_of(np.full((9, 9, 3), 90, np.uint8), np.ones((9, 9)))
-    frames = [framed(layer, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    frames = [frame_cutout(layer, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     np.testing.assert_array_equal(frames[0], frames[1])
     assert frames[0].shape != frames[2].shape or (frames[0] != frames[2]).any()
 

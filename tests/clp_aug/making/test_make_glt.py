@@ -13,7 +13,7 @@ from clp_aug.data_cli import data
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.demo import Demo
 from clp_aug.making import glt
-from clp_aug.making.glt import GltConfig, attributes_of, frequency, ranked
+from clp_aug.making.glt import GltConfig, attributes_of, frequency, rank_classes
 from clp_aug.protocol.features import default_features
 
 SIZES = (24, 16, 8, 6, 5, 4)  # pictures of each colour in a class: attributes of 40, 14 and 9
@@ -135,14 +135,14 @@ def test_the_name_of_a_folder_where_data_sets_lie(pictures, monkeypatch):
 
 def test_equal_classes_are_ranked_by_seed_and_others_by_size(pictures):
     dataset = load_dataset("folder", pictures)
-    orders = {tuple(ranked(dataset, seed)) for seed in range(20)}
+    orders = {tuple(rank_classes(dataset, seed)) for seed in range(20)}
     assert len(orders) > 3
-    assert ranked(dataset, 3).tolist() == ranked(dataset, 3).tolist()
+    assert rank_classes(dataset, 3).tolist() == rank_classes(dataset, 3).tolist()
     for path in sorted((pictures / "train/n1").iterdir())[:5]:
         path.unlink()
     (pictures / "boxes.csv").unlink()
     dataset = load_dataset("folder", pictures)
-    assert {int(ranked(dataset, seed)[2]) for seed in range(20)} == {1}
+    assert {int(rank_classes(dataset, seed)[2]) for seed in range(20)} == {1}
 
 
 def test_attributes_pair_the_clusters():

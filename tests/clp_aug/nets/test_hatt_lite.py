@@ -14,7 +14,7 @@ from clp_aug.nets.hatt_lite import (
     HattLite,
     Pyramid,
     SpatialAttention,
-    folded,
+    fold_batch_norms,
     start,
     start_from_imagenet,
 )
@@ -215,7 +215,7 @@ def test_every_parameter_learns():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_folded_is_the_same_network(network, layout):
-    quick = folded(network).to(memory_format=layout)
+    quick = fold_batch_norms(network).to(memory_format=layout)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules()), "a copy is folded"
     for height, width in ((64, 96), (33, 47)):

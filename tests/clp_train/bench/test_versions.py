@@ -252,7 +252,8 @@ NEW = {
                                       "* math.sqrt(WIDTHS[-1])", RUNS),
     "where Grad-CAM looks": ("def look_at(", "SHOWN, BATCH = 24, 50", "SHOWN, BATCH = 24, 51", RUNS),
     "a fill": ("def grey(", "np.full_like(", "np.zeros_like(", {"shard"}),
-    "a default of the shard": ("class AugmentConfig", "ratio: int = 2", "ratio: int = 3", {"shard"}),
+    "a default of the shard": ("class AugmentConfig", "ratio: int = setting(2,", "ratio: int = setting(3,", {"shard"}),
+    "a setting of a fill": ("def cagan(", '"own", "Of published', '"tf", "Of published', {"shard"}),
     "the version": ("__version__", '"0.1.0"', '"0.2.0"', {"shard"}),
     "what both read": ("def rng_for(", "[seed, sample_id,", "[sample_id, seed,", WHO),
 }  # fmt: skip
