@@ -4,7 +4,7 @@
     class Sgd(Settings):
         lr: float = setting(0.1, "Learning rate of the classifier.", above=0)
 
-`Sgd(lr=-1)` raises SettingError; `read(Sgd, {"lr": "0.2"}, text=True)` gives what a command line or a TOML file says.
+`Sgd(lr=-1)` raises SettingError; `read(Sgd, {"lr": 0.2}, "table sgd")` gives the fields that a TOML table holds.
 """
 
 from __future__ import annotations
