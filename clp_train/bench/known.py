@@ -35,7 +35,9 @@ def shared_results(runs: Sequence[Run], own_results: Sequence[Result], scale: st
     One training may stand in several tables: its result is given again as that of the row and column that ask for it.
     Raises InputError for a table.json that is no such table.
     """
-    finished_runs = {result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)}
+    finished_runs = {
+        result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)
+    }
     return [
         finished_runs[run.folder.name] | {"row": run.row, "column": run.column, "protocol": run.protocol}
         for run in still_to_do(runs, own_results)
@@ -47,7 +49,11 @@ def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]
     """Return the results without those of a column whose shards, as they lie on disk, are of other data."""
     shards = {run.column: run.shard.path for run in runs if run.shard.path.exists()}
     fingerprints = {column: ShardReader(path).header.fingerprint for column, path in shards.items()}
-    return [result for result in results if fingerprints.get(result["column"], result["fingerprint"]) == result["fingerprint"]]
+    return [
+        result
+        for result in results
+        if fingerprints.get(result["column"], result["fingerprint"]) == result["fingerprint"]
+    ]
 
 
 def still_to_do(runs: Sequence[Run], results: Sequence[Result]) -> list[Run]:
@@ -84,7 +90,9 @@ def check_one_data(results: Sequence[Result]) -> None:
         by_column.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
     for column, by_data in by_column.items():
         if len(by_data) > 1:
-            names = ", ".join(f"{result['run']} (data {fingerprint[:12]})" for fingerprint, result in sorted(by_data.items()))
+            names = ", ".join(
+                f"{result['run']} (data {fingerprint[:12]})" for fingerprint, result in sorted(by_data.items())
+            )
             raise InputError(
                 f"column {column}: its runs are on different data, such as {names}; take the folders of old ones out"
                 " of --work, or the table out of --out, and give the command again"

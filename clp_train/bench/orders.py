@@ -49,7 +49,10 @@ def orders_of(
 def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[Order]:
     """Return the orders with what finished tables hold of them. Raises InputError for a table.json that is none."""
     known_orders = [replace(order, known=known_results(order.table, scale, order.folder / TABLE)) for order in orders]
-    return [replace(order, known=order.known + shared_results(order.runs, order.known, scale, out)) for order in known_orders]
+    return [
+        replace(order, known=order.known + shared_results(order.runs, order.known, scale, out))
+        for order in known_orders
+    ]
 
 
 def without_other_data(orders: Sequence[Order]) -> list[Order]:

@@ -142,21 +142,21 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
                 if entry is not None:
                     waiting.remove(job)
                     running.append(entry)
-            ended_entries = [one for one in running if one.process.poll() is not None]
-            for one in ended_entries:
-                running.remove(one)
-                finish(one, progress)
+            ended_entries = [job_process for job_process in running if job_process.process.poll() is not None]
+            for job_process in ended_entries:
+                running.remove(job_process)
+                finish(job_process, progress)
             waiting = [job for job in waiting if not is_obsolete(job, progress)]
-            progress.running = [one.job.makes.parent.name for one in running]
+            progress.running = [job_process.job.makes.parent.name for job_process in running]
             if ended_entries:
                 on_change(progress)
             time.sleep(PAUSE)
     finally:
-        for one in running:
-            one.process.terminate()
-        for one in running:
-            one.process.wait()
-            one.lock.close()
+        for job_process in running:
+            job_process.process.terminate()
+        for job_process in running:
+            job_process.process.wait()
+            job_process.lock.close()
     return progress
 
 

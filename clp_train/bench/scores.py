@@ -31,7 +31,9 @@ OWN_METHOD = "clp"
 
 def collect(runs: Sequence[Run]) -> list[Result]:
     """Return the small result of each run that is done, plain JSON."""
-    return [summarise(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()]
+    return [
+        summarise(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()
+    ]
 
 
 def summarise(run: Run, result: dict[str, Any]) -> Result:

@@ -34,7 +34,9 @@ Costs = Mapping[str, Mapping[str, Cost]]
 def write_table(table: Table, scale: str, results: Sequence[Result], folder: Path) -> list[Path]:
     """Write table.json, .md, .csv and .html into a folder and return their paths."""
     parts = {moment: cells(table, results, moment) for moment in TITLES}
-    parts = {moment: part for moment, part in parts.items() if any(c.values for row in part.values() for c in row.values())}
+    parts = {
+        moment: part for moment, part in parts.items() if any(c.values for row in part.values() for c in row.values())
+    }
     cost = costs(table, results)
     texts = {
         TABLE: as_json(table, scale, results),
@@ -126,7 +128,9 @@ def lines_of(
             line += [Shown(texts[field], field, field == "ours" and cell.rank == 1) for field in fields]
         for row_cost in (rows.get(name) for rows in cost.values()):
             line.append(Shown(NOTHING if row_cost is None else seconds_text(row_cost.seconds), "time"))
-            line.append(Shown(NOTHING if row_cost is None or row_cost.ratio is None else f"{row_cost.ratio:.1f}", "time"))
+            line.append(
+                Shown(NOTHING if row_cost is None or row_cost.ratio is None else f"{row_cost.ratio:.1f}", "time")
+            )
         lines.append(line)
     return lines
 
@@ -253,7 +257,8 @@ def as_html(table: Table, scale: str, results: Sequence[Result], parts: Mapping[
     )
     layout = layout_of(table, parts)
     tables = [
-        {"title": title, "lines": lines_of(table, parts[moment], layout, cost)} for moment, title in titles_of(parts).items()
+        {"title": title, "lines": lines_of(table, parts[moment], layout, cost)}
+        for moment, title in titles_of(parts).items()
     ]
     return page.get_template("table.html").render(
         title=table.title, command=command_of(table, scale), tables=tables,

@@ -61,7 +61,11 @@ class Scope:
 
 def parameters(args: ast.arguments) -> list[ast.arg]:
     """Return all parameters of a function in order."""
-    return [parameter for parameter in (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg) if parameter]
+    return [
+        parameter
+        for parameter in (*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg)
+        if parameter
+    ]
 
 
 def parameters_of(names: Names, place: Own) -> list[str] | None:
@@ -96,7 +100,10 @@ def with_module(entry: ast.expr, room: str) -> tuple[ast.expr, str]:
     module = [*entry.args[:1], *(keyword.value for keyword in entry.keywords if keyword.arg == "module")][0]
     name = whole_name(ast.literal_eval(module), room)
     args = [ast.Constant(name) if value is module else value for value in entry.args]
-    keywords = [ast.keyword(keyword.arg, ast.Constant(name)) if keyword.value is module else keyword for keyword in entry.keywords]
+    keywords = [
+        ast.keyword(keyword.arg, ast.Constant(name)) if keyword.value is module else keyword
+        for keyword in entry.keywords
+    ]
     return ast.Call(entry.func, args, keywords), name
 
 

@@ -82,17 +82,17 @@ class Code:
         while waiting:
             place = waiting.pop()._replace(place=0)
             if place not in definitions:
-                definitions[place] = self.written(place, method)
+                definitions[place] = self.write_definition(place, method)
                 waiting += [token[1] for token in definitions[place].tokens if token[0] == "ref"]
                 if EFFECTS in self.names.modules[place.module].units:
                     waiting.append(Own(place.module, EFFECTS))
         return definitions
 
-    def written(self, place: Own, method: str) -> Written:
+    def write_definition(self, place: Own, method: str) -> Written:
         """Return one definition as written; only the registry of methods hangs on the method."""
         key = place, method if f"{place.module}:{place.name}" == self.rules.registry else ""
         if key not in self.cache:
-            self.cache[key] = join_texts(Writer(self.names, self.rules, place, key[1]).written())
+            self.cache[key] = join_texts(Writer(self.names, self.rules, place, key[1]).write_definition())
         return self.cache[key]
 
 
@@ -162,4 +162,6 @@ class Numbered:
 
     def member(self, name: str) -> str:
         """Return the number of a name that is ours, other names as they are."""
-        return f"member {self.members.setdefault(name, len(self.members))}" if name in self.own_names else f"name {name}"
+        return (
+            f"member {self.members.setdefault(name, len(self.members))}" if name in self.own_names else f"name {name}"
+        )

@@ -120,7 +120,7 @@ class Names:
                 ends.append((place, attributes))
         return ends
 
-    def named(self, text: str) -> tuple[Place, str] | None:
+    def resolve(self, text: str) -> tuple[Place, str] | None:
         """Return what a text "our.module" or "our.module:rest" names, and the rest that is no name of the module."""
         module, _, rest = text.partition(":")
         if "." not in module or not self.is_ours(module):
@@ -130,7 +130,7 @@ class Names:
 
     def definition(self, text: str) -> Own:
         """Return the definition "module:name". Raises LookupError where there is none."""
-        reference = self.named(text)
+        reference = self.resolve(text)
         if reference is None or not isinstance(reference[0], Own):
             raise LookupError(f"no definition {text}; mend the constant that names it")
         return reference[0]

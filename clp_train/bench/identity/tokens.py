@@ -27,11 +27,11 @@ class Writer(Words, ast.NodeVisitor):
         super().__init__(names, rules, place)
         self.method, self.raising = method, False
 
-    def written(self) -> Written:
+    def write_definition(self) -> Written:
         """Return the definition."""
         for line in self.names.unit(self.place).lines:
             self.visit_all(self.entries(line) or [line])
-        return self.found
+        return self.definition
 
     def entries(self, line: ast.stmt) -> list[ast.expr]:
         """Return keys and values of the chosen method's module, if a line is the registry of methods."""
@@ -82,7 +82,7 @@ class Writer(Words, ast.NodeVisitor):
 
     def text(self, text: str) -> None:
         """Write a text down: what it names, if that is ours; nothing of what it says if it is an error's."""
-        reference = self.names.named(text)
+        reference = self.names.resolve(text)
         if self.raising:
             self.say("text")
         elif reference is not None:
@@ -91,7 +91,7 @@ class Writer(Words, ast.NodeVisitor):
         else:
             self.say(repr(text))
             if text.isidentifier():
-                self.found.literal.add(text)
+                self.definition.literal.add(text)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         self.say("text") if self.raising else self.generic_visit(node)
@@ -125,23 +125,23 @@ class Writer(Words, ast.NodeVisitor):
             self.visit(ast.Assign([node.target], node.value))
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        self.bound(node.name)
+        self.write_binding(node.name)
         self.say("except")
         self.visit_all([*filter(None, [node.type]), *node.body])
 
     def visit_MatchAs(self, node: ast.MatchAs) -> None:
         self.say("match as")
-        self.bound(node.name)
+        self.write_binding(node.name)
         self.visit_all(filter(None, [node.pattern]))
         self.say("end")
 
     def visit_MatchStar(self, node: ast.MatchStar) -> None:
         self.say("match star")
-        self.bound(node.name)
+        self.write_binding(node.name)
 
     def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
         self.say("match mapping", str(len(node.keys)))
-        self.bound(node.rest)
+        self.write_binding(node.rest)
         self.visit_all([*node.keys, *node.patterns])
 
     def visit_MatchClass(self, node: ast.MatchClass) -> None:
@@ -160,7 +160,7 @@ class Writer(Words, ast.NodeVisitor):
         else:
             self.visit(node.func)
         args, keywords = node.args, node.keywords
-        if isinstance(callee, Own) and callee == self.documented():
+        if isinstance(callee, Own) and callee == self.setting_function():
             args = [*args[:1], *args[2:]]
             keywords = [keyword for keyword in keywords if keyword.arg not in self.rules.documentation]
         if isinstance(callee, Outside) and callee.path == "functools.partial" and args:
@@ -182,9 +182,9 @@ class Writer(Words, ast.NodeVisitor):
         elif parameters is not None or (isinstance(callee, Outside) and callee.path not in LINKED):
             self.say(f"keyword {node.arg}")
             if parameters is not None:
-                self.found.literal.add(node.arg)
+                self.definition.literal.add(node.arg)
         else:
-            self.found.tokens.append(("keyword", node.arg))
+            self.definition.tokens.append(("keyword", node.arg))
         self.visit(node.value)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -209,13 +209,13 @@ class Writer(Words, ast.NodeVisitor):
         package = self.names.modules[self.place.module].package
         inner = [pair for node in body for pair in bindings(node, package)]
         names = [parameter.arg for parameter in parameters(args)]
-        with self.within(Scope(self.scope, [*((name, None) for name in names), *inner])):
+        with self.enter_scope(Scope(self.scope, [*((name, None) for name in names), *inner])):
             for kind in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
                 group = getattr(args, kind)
                 self.say(kind)
                 for parameter in group if isinstance(group, list) else filter(None, [group]):
                     self.name(parameter.arg)
-                    self.found.tokens.append(("parameter", parameter.arg, not at_top))
+                    self.definition.tokens.append(("parameter", parameter.arg, not at_top))
             self.say("body")
             self.visit_all(body)
             self.say("end")
@@ -228,10 +228,12 @@ class Writer(Words, ast.NodeVisitor):
         self.visit_all([*node.bases, *node.keywords])
         self.say("body")
         package = self.names.modules[self.place.module].package
-        before, self.known = self.known, self.known or self.is_known(node)
-        with self.within(Scope(self.scope, [pair for line in node.body for pair in bindings(line, package)], True)):
+        before, self.is_literal = self.is_literal, self.is_literal or self.is_known(node)
+        with self.enter_scope(
+            Scope(self.scope, [pair for line in node.body for pair in bindings(line, package)], True)
+        ):
             self.visit_all(node.body)
-        self.known = before
+        self.is_literal = before
         self.say("end")
 
     def comprehension(self, node: Any) -> None:
@@ -240,7 +242,7 @@ class Writer(Words, ast.NodeVisitor):
         self.say(type(node).__name__)
         self.visit(first.iter)
         names = [pair for generator in node.generators for pair in bindings(generator.target)]
-        with self.within(Scope(self.scope, names)):
+        with self.enter_scope(Scope(self.scope, names)):
             self.visit_all([first.target, *first.ifs, *others])
             self.visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
         self.say("end")

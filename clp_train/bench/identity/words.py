@@ -21,27 +21,27 @@ class Words:
         self.names, self.rules, self.place = names, rules, place
         self.scope: Scope | None = None
         self.numbers: dict[tuple[Scope, str], int] = {}
-        self.known = False  # names of members are known elsewhere, so they are not to be numbered
-        self.found = Written()
+        self.is_literal = False  # names of members are known elsewhere, so they are not to be numbered
+        self.definition = Written()
 
     def say(self, *texts: str) -> None:
         """Write texts down."""
-        self.found.tokens += [(text,) for text in texts]
+        self.definition.tokens += [(text,) for text in texts]
 
     def member(self, name: str, is_definition: bool = False) -> None:
         """Write the name of a member down. defined: here, so it is ours unless it is known elsewhere."""
-        self.found.tokens.append(("member", name))
+        self.definition.tokens.append(("member", name))
         if is_definition:
-            (self.found.literal if self.known else self.found.members).add(name)
+            (self.definition.literal if self.is_literal else self.definition.members).add(name)
 
     def refer(self, place: Place, escapes: bool = True) -> None:
         """Write down something that is not local. escapes: more is done with it than a call."""
         if isinstance(place, Outside):
             self.say(f"outside {place.path}")
         elif isinstance(place, Own):
-            self.found.tokens.append(("ref", place))
+            self.definition.tokens.append(("ref", place))
             if escapes and place[:2] != self.place[:2]:
-                self.found.escapes.add(place._replace(place=0))
+                self.definition.escapes.add(place._replace(place=0))
         else:
             self.say("module")
             for door in self.rules.doors:
@@ -83,15 +83,17 @@ class Words:
                 self.refer(place, escapes)
         elif meaning.is_class:
             self.member(name, is_definition=True)
+            for place in self.names.lookup(self.place.module, name):  # `step = step` in a class reads the module's
+                self.refer(place, escapes)
         else:
             self.say(f"local {self.numbers.setdefault((meaning, name), len(self.numbers))}")
 
-    def bound(self, name: str | None) -> None:
+    def write_binding(self, name: str | None) -> None:
         """Write down a name that a node binds, None for none."""
         self.say("as") if name is None else self.name(name, escapes=False)
 
     @contextmanager
-    def within(self, scope: Scope) -> Iterator[None]:
+    def enter_scope(self, scope: Scope) -> Iterator[None]:
         """Go into a scope for a while."""
         before, self.scope = self.scope, scope
         yield
@@ -113,7 +115,7 @@ class Words:
             return any(isinstance(line, ast.ClassDef) and words.is_known(line) for line in lines)
         return not (isinstance(place, Outside) and (place.path in HARMLESS or place.path.endswith(ERRORS)))
 
-    def documented(self) -> Own | None:
+    def setting_function(self) -> Own | None:
         """Return the function that declares a setting, None if the tree has none."""
-        reference = self.names.named(self.rules.documented)
+        reference = self.names.resolve(self.rules.documented)
         return reference[0] if reference is not None and isinstance(reference[0], Own) else None

@@ -86,6 +86,10 @@ SAME = {
     ),
 }
 OTHER = {
+    "a default of a class that has the name of what it reads": (
+        "def f():\n    return A()\ndef step():\n    return 1\nclass A:\n    step: int = step",
+        "def f():\n    return A()\ndef step():\n    return 2\nclass A:\n    step: int = step",
+    ),
     "calls exchanged": (FG + "def g(x):\n    return x\ndef h(x):\n    return -x",
                         FG.replace("g(a) + h(b)", "h(a) + g(b)") + "def g(x):\n    return x\ndef h(x):\n    return -x"),
     "arguments exchanged": ("def f(a, b):\n    return a - b", "def f(a, b):\n    return b - a"),

@@ -17,7 +17,10 @@ from clp_train.methods import METHODS
 METHOD = {name: METHODS[name].module for name in ("clp", "erm", "mwn", "rand-aug")}
 WHO = {*METHOD, "shard"}
 RUNS = set(METHOD)
-NOT_REACHED = r"\.(bench|report|fitting|making|inspect|inspecting|cli|data_cli|common|listing|following)\b"
+NOT_REACHED = (
+    r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
+    r"|export)\b|^clp_train$"
+)
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""
 UNUSED = r"\.(memory|terminal|rectangles|state|inpaint_critics)$"
 
@@ -239,7 +242,7 @@ NEW = {
     "a function of torch": ("def centres(", "torch.rand((4, n)", "torch.randn((4, n)", RUNS),
     "an operator of the loop": ("def epoch_steps(", "at.step += 1", "at.step -= 1", RUNS),
     "arguments": ("def spread(", "np.lexsort((group, turn))", "np.lexsort((turn, group))", RUNS),
-    "a default": ("class TrainConfig", "momentum: float = 0.9", "momentum: float = 0.8", RUNS),
+    "a default": ("class SgdSettings", "momentum: float = setting(0.9", "momentum: float = setting(0.8", RUNS),
     "the order of calls": (
         "def conclude_epoch(",
         "at.losses, at.begun = [], False",
