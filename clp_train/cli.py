@@ -66,7 +66,13 @@ def setting_options(command: Command) -> Command:
 )
 @click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
 @click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
-@click.option("--list-settings", is_flag=True, help="Print every setting, or those of --method; train nothing.")
+@click.option(
+    "--list-settings",
+    is_flag=False,
+    flag_value="",
+    metavar="[METHOD]",
+    help="Print every setting, or those of a method; train nothing.",
+)
 @click.option("--markdown", is_flag=True, help="With --list-methods or --list-settings: as the page of the docs.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
@@ -75,7 +81,7 @@ def train(
     texts: Sequence[str],
     resume: bool,
     list_methods: bool,
-    list_settings: bool,
+    list_settings: str | None,
     markdown: bool,
     quiet: bool,
     as_json: bool,
@@ -85,8 +91,8 @@ def train(
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
-    if list_methods or list_settings:
-        show_list(list_methods, options["method"], markdown)
+    if list_methods or list_settings is not None:
+        show_list(list_methods, list_settings or options["method"], markdown)
         return
     values = {name: value for name, value in options.items() if value is not None}
     with spelt_as_options():
@@ -96,9 +102,8 @@ def train(
         click.echo(json.dumps(result))
         return
     show(result)
-    click.echo(
-        f"wrote {config.folder / PAGE} and the weights beside it; next: {suggest_command(config, result, values, texts)}"
-    )
+    following = suggest_command(config, result, values, texts)
+    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following}")
 
 
 def show_list(methods: bool, method: str | None, markdown: bool) -> None:
@@ -117,7 +122,9 @@ def config_of(values: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
     return make_config(values, texts, preset, read_method(name, named_method(preset, values, texts=texts)))
 
 
-def suggest_command(config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]) -> str:
+def suggest_command(
+    config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]
+) -> str:
     """Return the command to run next."""
     if config.run.export:
         classifier = config.folder / "classifier.pt2"

@@ -26,7 +26,7 @@ HEAVY = ("torch", "numpy", "h5py", "rich", "torchvision", "safetensors", "PIL", 
 def shown():
     """The help's text of each option, in its order."""
     text = call("--help").stdout
-    found = re.findall(r"^  (?:-h, )?(--[a-z-]+)(?: [A-Z=]+)?(?:  +|\n +)((?:.*\n)(?: {10,}.*\n)*)", text, re.M)
+    found = re.findall(r"^  (?:-h, )?(--[a-z-]+)(?: [[A-Z=\]]+)?(?:  +|\n +)((?:.*\n)(?: {10,}.*\n)*)", text, re.M)
     assert [option for option, _ in found] == re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.M)
     return {option: whole(said) for option, said in found}
 

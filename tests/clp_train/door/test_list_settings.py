@@ -131,6 +131,7 @@ def test_the_list_of_clp_has_what_results_record_and_nothing_of_others():
 
 
 def test_an_unknown_method_is_one_line():
+    assert call("--list-settings", "clp").stdout == call("--list-settings", "--method", "clp").stdout
     done = call("--list-settings", "--method", "clpp")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("error: unknown method 'clpp': did you mean clp? choose one of ")
