@@ -26,7 +26,7 @@ HEAVY = ("torch", "numpy", "h5py", "rich", "torchvision", "safetensors", "PIL", 
 def shown():
     """The help's text of each option, in its order."""
     text = call("--help").stdout
-    found = re.findall(r"^  (?:-h, )?(--[a-z-]+)(?: [[A-Z=\]]+)?(?:  +|\n +)((?:.*\n)(?: {10,}.*\n)*)", text, re.M)
+    found = re.findall(r"^  (?:-h, )?(--[a-z-]+)(?: [A-Z=\[\]]+)?(?:  +|\n +)((?:.*\n)(?: {10,}.*\n)*)", text, re.M)
     assert [option for option, _ in found] == re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.M)
     return {option: whole(said) for option, said in found}
 
@@ -76,7 +76,7 @@ def test_presets_and_models_are_listed(shown):
 
 def test_settings_without_an_option_are_pointed_to(shown):
     assert shown["--set"] == "Any setting, e.g. meta_step=lagged; --list-settings lists them."
-    assert shown["--list-settings"] == "Print every setting, or those of --method; train nothing."
+    assert shown["--list-settings"] == "Print every setting, or those of a method; train nothing."
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
