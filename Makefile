@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
-TRAINING := --epochs 10 --batch-size 50 --saliency-interval 5
+TRAINING := --epochs 10 --batch-size 50
 
 .PHONY: test demo lint docs clean
 
@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD)
 	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
 	$(BIN)/clp-train --meta $(SHARD) --method erm $(TRAINING) --out $(DEMO)/erm
-	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --set omega_start=background --set omega_lr=1e-4 --out $(DEMO)/clp
+	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --saliency-interval 5 --set omega_start=background --set omega_lr=1e-4 --out $(DEMO)/clp
 	@echo "The tables above are ERM and CLP; open $(DEMO)/sheet.html to see what the meta set looks like."
 
 docs: $(VENV)/installed

@@ -102,8 +102,8 @@ def train(
         click.echo(json.dumps(result))
         return
     show(result)
-    following = suggest_command(config, result, values, texts)
-    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {following}")
+    command = suggest_command(config, result, values, texts)
+    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {command}")
 
 
 def show_list(methods: bool, method: str | None, markdown: bool) -> None:

@@ -139,7 +139,7 @@ RECORD = (
     "saliency_subset", "freeze_batch_norm", "trainable", "online", "online_epsilon", "watch_test", "transform",
     "checkpoint_interval", "seed", "out", "cache", "limit", "export", "preset",
 )  # fmt: skip
-"""The flat names of result.json and of checkpoints, in their order: a public contract. What a method has beside them
+"""The flat names of result.json and of checkpoints, in their order: a public contract. What a method has besides them
 stands under "options"."""
 DEFAULTS_OF = "clp"  # whose Omega settings a result of another method records
 
@@ -179,7 +179,7 @@ def make_config(
 def compose_config(
     method: str, values: Mapping[str, Any], owners: Mapping[str, type], spare: Mapping[str, object]
 ) -> TrainConfig:
-    """Return the settings of a run, each in the object of its room. known: name -> the dataclass it belongs to."""
+    """Return the settings of a run, each in the object of its room. owners: name -> the dataclass it belongs to."""
 
     def part(owner: type) -> dict[str, Any]:
         return {name: value for name, value in values.items() if owners[name] is owner}
@@ -187,7 +187,12 @@ def compose_config(
     rooms = {room: owner(**part(owner)) for room, owner in ROOMS.items()}
     options = part(options_of(method))
     return TrainConfig(
-        **rooms, method=method, options=make_options(method, options), preset=values.get("preset"), given=options, spare=spare
+        **rooms,
+        method=method,
+        options=make_options(method, options),
+        preset=values.get("preset"),
+        given=options,
+        spare=spare,
     )
 
 
@@ -226,8 +231,8 @@ def require_known(name: str, owners: Mapping[str, type]) -> None:
     """Raise UsageError for a setting that no method has, with its nearest match."""
     of_a_room = any(name in fields_of(owner) for owner in ROOMS.values())
     if name not in owners and not of_a_room and not methods_with(name):
-        everything = dict.fromkeys([*owners, *itertools.chain(*map(settings_of, METHODS))])
-        raise UsageError(f"unknown setting {name!r}: {suggestion(everything, name)}{LIST}")
+        setting_names = dict.fromkeys([*owners, *itertools.chain(*map(settings_of, METHODS))])
+        raise UsageError(f"unknown setting {name!r}: {suggestion(setting_names, name)}{LIST}")
 
 
 def spare_value(name: str, value: object, owners: Mapping[str, type]) -> object:
@@ -241,7 +246,7 @@ def spare_value(name: str, value: object, owners: Mapping[str, type]) -> object:
 
 
 def require_effect(name: str, flat: Mapping[str, Any], owners: Mapping[str, type]) -> None:
-    """Raise SettingError for a setting that has no effect beside the others."""
+    """Raise SettingError for a setting that has no effect given the others."""
     condition = about(fields_of(owners[name])[name]).works_with
     if condition is None:
         return

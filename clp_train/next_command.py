@@ -17,7 +17,7 @@ PROTOCOL = {"fit": "crop", "meta": None, "imbalance": None, "img_max": "rest", "
 def other_method(values: Mapping[str, object], texts: Sequence[str], shard: Path, method: str) -> str:
     """Return the command of the first other method with all else alike, as far as that one has the settings.
 
-    given: what the command line gave, by setting; texts: its "key=value"; shard, method: of the run.
+    values: what the command line gave, by setting; texts: its "key=value"; shard, method: of the run.
     """
     other = next(name for name in METHODS if name != method)
     pairs, names = pairs_of(texts), settings_of(other).keys() - set(LEFT_OUT)

@@ -8,7 +8,7 @@ v = d L_meta / d W_hat and u' = d/de u(W + e v) at e = 0, the chain rule needs n
 with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation or
 from two plain passes. The double backward of the textbook stays as the reference that tests compare with.
 
-Where the loss follows some weights beside the logits too, L(u(W), W, Omega), such as the head's within ISDA's delta,
+Where the loss depends on some weights besides the logits, L(u(W), W, Omega), such as the head's within ISDA's delta,
 their own gradient joins the bracket: < dL/dW (u, W, Omega), v >, u and W held constant. And where Omega acts before
 the head, u are the features: what is called logits below is what is read of the network's output.
 """
@@ -143,10 +143,10 @@ def hypergradient(
     mode: str = "central",
     read: Read = logits_of,
 ) -> Hypergradient:
-    """Return the gradient of eq. (9) for each tensor of Omega, and what was found on the way.
+    """Return the gradient of eq. (9) for each tensor of Omega, and what it computes on the way.
 
     W_hat = W - rate * (d (L_train + penalty) / dW + drift) is plain SGD (eq. 8). weights: those that the virtual step
-    moves, by name; rates: the step size of each; logits: u of images with a graph to them, which is kept; behind:
+    moves, by name; rates: the learning rate of each; logits: u of images with a graph to them, which is kept; behind:
     logits -> L_train, a scalar with a graph to Omega; learned: Omega; meta_loss: weights -> scalar, to be computed with
     `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay;
     read: what takes `logits` out of the network's output. Nothing is changed in place.
@@ -161,7 +161,10 @@ def hypergradient(
         if penalty is not None:
             outputs, seeds = [logits, penalty], [cotangent.detach(), None]
         training = gradients_of(weights, outputs, seeds)
-        training = tuple(g + weight_gradients[n].detach() if n in weight_gradients else g for n, g in zip(weights, training, strict=True))
+        training = tuple(
+            g + weight_gradients[n].detach() if n in weight_gradients else g
+            for n, g in zip(weights, training, strict=True)
+        )
     virtual_weights = virtual_step(weights, training if drift is None else add(training, drift), rates)
     direction, direct, loss = meta_gradient(virtual_weights, learned, meta_loss)
     scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
@@ -177,7 +180,7 @@ def hypergradient(
 def behind_gradients(
     weights: Weights, logits: Tensor, behind: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return dL/du, (n, C), and dL/dW at constant u for the weights that L follows beside the logits, by name.
+    """Return dL/du, (n, C), and dL/dW at constant u by name for the weights that L depends on besides u.
 
     behind: logits -> L, a scalar. Both have a graph to Omega.
     """
@@ -216,7 +219,9 @@ def meta_gradient(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], Tensor]:
     """Return v = d L_meta / d W_hat, the direct term d L_meta / d Omega, and the meta loss, detached."""
     loss = meta_loss(virtual_weights)
-    gradients = torch.autograd.grad(loss, (*virtual_weights.values(), *learned), materialize_grads=True, allow_unused=True)
+    gradients = torch.autograd.grad(
+        loss, (*virtual_weights.values(), *learned), materialize_grads=True, allow_unused=True
+    )
     return gradients[: len(virtual_weights)], gradients[len(virtual_weights) :], loss.detach()
 
 
@@ -231,11 +236,15 @@ def mixed_term(
     mode: str,
     read: Read = logits_of,
 ) -> tuple[Tensor, ...]:
-    """Return d/dOmega of < cotangent(Omega), u' > + < beside(Omega), direction > for each tensor of Omega.
+    """Return d/dOmega of < cotangent(Omega), u' > + < weight_gradients(Omega), direction > for each tensor of Omega.
 
-    cotangent, beside: what `behind_gradients` gave; direction: v times the step sizes; read: as in `hypergradient`.
+    cotangent, weight_gradients: of `behind_gradients`; direction: v times the learning rates; read: as in
+    `hypergradient`.
     """
     slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach(), read)
     directions = {n: v for n, v in zip(weights, direction, strict=True) if n in weight_gradients}
-    outputs, seeds = [cotangent, *(weight_gradients[n] for n in directions)], [slope.expand_as(cotangent), *directions.values()]
+    outputs, seeds = (
+        [cotangent, *(weight_gradients[n] for n in directions)],
+        [slope.expand_as(cotangent), *directions.values()],
+    )
     return torch.autograd.grad(outputs, learned, seeds, materialize_grads=True, allow_unused=True)

@@ -33,7 +33,7 @@ networks that have learnt them, each picture by one that has not seen it, which 
 @dataclass(frozen=True)
 class Context:
     """What a method may know of its run before it starts. method: its registered name; table: of the training pictures;
-    generator: for its start values; trainable: "all", or "head" for a run of the last layer alone.
+    generator: for its start values; trainable: "all", or "head" for a run of only the last layer.
     """
 
     method: str

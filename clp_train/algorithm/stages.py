@@ -18,8 +18,8 @@ class Stage:
     share: its part of the epochs, in (0, 1]; stream: "train", "meta" for the meta originals, or "both", these behind
     the training pictures; sampler: a name of `pictures.samplers`; trainable: "all", or "head" for the last layer on the
     features of a frozen body, which are computed once, in evaluation mode, of pictures that are not transformed; rate:
-    its learning rates, in those of the run; fresh_head: start the last layer anew; restart: the whole network, from the
-    run's first weights. Raises UsageError for an unknown stream or trainable.
+    its learning rates, in those of the run; fresh_head: start the last layer again; restart: the whole network, from
+    the run's first weights. Raises UsageError for an unknown stream or trainable.
     """
 
     share: float = 1.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class StepLosses:
     """Means over the batch of one step; None for what it did not compute.
 
-    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts there alone.
+    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts only there.
     """
 
     train: float

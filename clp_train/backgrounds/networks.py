@@ -44,7 +44,9 @@ def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = 
     cross entropy. Raises DivergedError. Source: ours, for the biased model of Clark et al. 2019.
     """
     half = halves_of(pictures.label.numpy(), rng_for(fitting.seed, 0, "background networks"))
-    learn_rows, judge_rows = ([np.flatnonzero((half == k) == is_own) for k in range(NETWORKS)] for is_own in (False, True))
+    learn_rows, judge_rows = (
+        [np.flatnonzero((half == k) == is_own) for k in range(NETWORKS)] for is_own in (False, True)
+    )
     order = torch.from_numpy(np.concatenate(judge_rows).argsort())
     networks = [fitting.start() for _ in range(NETWORKS)]
     optimisers = [build_optimiser(network, heads(network), fitting.sgd) for network in networks]

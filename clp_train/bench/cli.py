@@ -161,7 +161,7 @@ def write_finished(orders: Sequence[Order], scale: str) -> None:
     from clp_train.bench.scores import collect
 
     for order in orders:
-        results = order.known + collect(order.to_do)
+        results = order.results + collect(order.to_do)
         if results:
             click.echo(f"wrote {write_table_and_figure(order.table, scale, results, order.folder)}")
 
@@ -176,6 +176,6 @@ def write_table_and_figure(table: Table, scale: str, results: list[Result], fold
     check_kept(table, folder / TABLE, {key_of(result) for result in results})
     check_one_data(results)
     check_splits(table, results)
-    written = write_table(table, scale, results, folder)[1]
+    page = write_table(table, scale, results, folder)[1]
     write_figure(table, results, folder)
-    return written
+    return page

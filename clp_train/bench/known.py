@@ -73,8 +73,8 @@ def check_kept(table: Table, path: Path, places: set[Place]) -> None:
     if lost_keys:
         row, column, seed, _ = min(lost_keys)
         raise UsageError(
-            f"{path} holds {len(lost_keys)} runs that the new table would not, such as {row}, {column}, seed {seed}: give"
-            " --extend, which keeps those of today's code and data, ask for them all, or give another --out"
+            f"{path} holds {len(lost_keys)} runs that the new table would not, such as {row}, {column}, seed {seed}:"
+            " give --extend, which keeps those of today's code and data, ask for them all, or give another --out"
         )
 
 

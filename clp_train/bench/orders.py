@@ -16,19 +16,19 @@ from clp_train.bench.write import TABLE
 
 @dataclass(frozen=True)
 class Order:
-    """One table that is asked for. folder: where it lies when finished; runs: all that it needs; known: the results
+    """One table that is asked for. folder: where it lies when finished; runs: all that it needs; results: those
     that are kept, so that their runs need not be done.
     """
 
     table: Table
     folder: Path
     runs: Sequence[Run]
-    known: list[Result] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
 
     @property
     def to_do(self) -> list[Run]:
         """The runs that no known result is of."""
-        return still_to_do(self.runs, self.known)
+        return still_to_do(self.runs, self.results)
 
 
 def orders_of(
@@ -48,23 +48,23 @@ def orders_of(
 
 def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[Order]:
     """Return the orders with what finished tables hold of them. Raises InputError for a table.json that is none."""
-    known_orders = [replace(order, known=known_results(order.table, scale, order.folder / TABLE)) for order in orders]
+    known_orders = [replace(order, results=known_results(order.table, scale, order.folder / TABLE)) for order in orders]
     return [
-        replace(order, known=order.known + shared_results(order.runs, order.known, scale, out))
+        replace(order, results=order.results + shared_results(order.runs, order.results, scale, out))
         for order in known_orders
     ]
 
 
 def without_other_data(orders: Sequence[Order]) -> list[Order]:
     """Return the orders without known results on other data than those of the shards, which must be made before."""
-    return [replace(order, known=of_same_data(order.known, order.runs)) for order in orders]
+    return [replace(order, results=of_same_data(order.results, order.runs)) for order in orders]
 
 
 def check_nothing_is_lost(orders: Sequence[Order]) -> None:
     """Raise UsageError if a finished table holds a run that the new one would not."""
     for order in orders:
         places = {(run.row, run.column, run.seed, run.protocol) for run in order.to_do}
-        check_kept(order.table, order.folder / TABLE, places | {key_of(result) for result in order.known})
+        check_kept(order.table, order.folder / TABLE, places | {key_of(result) for result in order.results})
 
 
 def shard_jobs(orders: Sequence[Order]) -> list[Job]:

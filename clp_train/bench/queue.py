@@ -199,7 +199,7 @@ def start(job: Job, threads: int) -> Running | None:
 
 
 def resumption(job: Job) -> list[str]:
-    """Return --resume for a run that was killed; a folder without a state is made anew."""
+    """Return --resume for a run that was killed; a folder without a state is made again."""
     folder = job.makes.parent
     if job.makes.name != RESULT or not folder.exists():
         return []

@@ -19,7 +19,7 @@ from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.run_folder import RESULT
 
 Result = dict[str, Any]
-"""What is kept of one run, plain JSON: what `small` returns."""
+"""What is kept of one run, plain JSON: what `summarise` returns."""
 WHENS = ("last", "selected", "best_on_test")
 LOWER = ("error",)
 """Measures that are better when they are lower."""

@@ -100,10 +100,10 @@ def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """One field of a line as a reader sees it. what: of `layout_of`, or "method", "time"; best: it has rank 1."""
+    """One field of a line as a reader sees it. kind: of `layout_of`, or "method", "time"; best: it has rank 1."""
 
     text: str
-    what: str
+    kind: str
     best: bool = False
 
 
@@ -251,7 +251,7 @@ def number(value: float | None) -> str:
 
 
 def as_html(table: Table, scale: str, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
-    """Return one page that needs nothing else, but the drawing of a figure beside it."""
+    """Return one page that needs only the drawing of a figure beside it."""
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -59,7 +59,7 @@ def scores_of(
     """Return what computes the network's features and logits, as it is when asked, of a stream of the run.
 
     originals: of the meta set; background: features of the training pictures without their objects, where those of a
-    frozen body stand for pictures; learnt: gives the scores of LEARNT_BACKGROUND.
+    frozen body stand for pictures; learn: gives the scores of LEARNT_BACKGROUND.
     """
     streams: dict[str, Pictures | None] = {"train": train, "meta": originals, BACKGROUND: background}
 

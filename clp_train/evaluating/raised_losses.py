@@ -1,7 +1,7 @@
 """Fig. 5: of how many training pictures the perturbation raises the loss, those with right labels beside the others.
 
 A raised loss makes a picture count for more, a lowered one for less: a perturbation that tells noise raises the losses
-of right labels more often than those of wrong ones. Which labels are wrong is for this report alone; no method sees it.
+of right labels more often than those of wrong ones. Which labels are wrong is only for this report; no method sees it.
 """
 
 from __future__ import annotations

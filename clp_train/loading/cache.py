@@ -22,7 +22,7 @@ def digest_of(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def cached(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+def load_or_fill(path: Path, shape: tuple[int, ...], dtype: type, fill: Callable[[np.ndarray], None]) -> np.ndarray:
     """Return the array of a file, mapped into memory, copy on write; make the file with `fill` if need be.
 
     Raises InputError when the disk refuses, or for a file that is not such an array.

@@ -18,7 +18,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
-from clp_train.loading.cache import cached, path_of
+from clp_train.loading.cache import load_or_fill, path_of
 from clp_train.loading.settings import DataSettings
 from clp_train.pictures.types import BoxedPictures, Pictures
 
@@ -28,7 +28,7 @@ class RunData:
     """All that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest: of
     the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
     name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
-    which training labels are wrong, bool (N,), None if all are right, for reports alone; background: features of the
+    which training labels are wrong, bool (N,), None if all are right, for reports only; background: features of the
     training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them.
     """
 
@@ -139,8 +139,8 @@ def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], has_long_t
     """Return the pictures of each group, of each class where there are none, that the weighted average weighs it by.
 
     Those of the data set's train split, meta pictures and all, so that the average does not hang on the protocol: of
-    Waterbirds 3498, 184, 56 and 1057, as published ones are weighted (Sagawa et al. 2020). thinned: a long tail was
-    made of the split; then those that it left, and the meta pictures.
+    Waterbirds 3498, 184, 56 and 1057, as published ones are weighted (Sagawa et al. 2020). has_long_tail: the
+    shard made a long tail of the split; then the pictures that it left count, and the meta pictures.
     """
     samples = dataset.samples
     rows = np.flatnonzero(samples.split == TRAIN)
@@ -199,7 +199,7 @@ class Reader:
             fill(images)
         else:
             key = (self.dataset.fingerprint(), self.dataset.stamp(rows), rows.tolist(), self.size, self.fit)
-            images = cached(path_of(self.cache, *key), shape, np.uint8, fill)
+            images = load_or_fill(path_of(self.cache, *key), shape, np.uint8, fill)
         label = samples.label[rows]
         group = samples.group[rows] if self.dataset.group_names else label
         columns = (np.asarray(v, np.int64) for v in (label, group, samples.sample_id[rows]))

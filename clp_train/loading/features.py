@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_train.evaluating.outputs import score, score_backgrounds
-from clp_train.loading.cache import cached, digest_of, path_of
+from clp_train.loading.cache import digest_of, load_or_fill, path_of
 from clp_train.loading.data import RunData
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import BoxedPictures, Pictures
@@ -37,7 +37,7 @@ def probe_of(
 
     background: those of the training pictures without their objects too; cache: folder where features stay for other
     runs with the same body, pictures and number of threads. Features are those of evaluation mode, in which the
-    classifier is left. Raises what `cached` raises.
+    classifier is left. Raises what `load_or_fill` raises.
     """
     network.eval()
     features = Features(network, cache, "" if cache is None else digest_of_body(network))
@@ -54,7 +54,7 @@ def probe_of(
 @dataclass(frozen=True)
 class Features:
     """Gives the features of pictures, float32 (N, A). cache: folder where they stay, None for memory; body: digest of
-    what they depend on beside the pictures.
+    what they depend on besides the pictures.
     """
 
     network: Classifier
@@ -71,7 +71,7 @@ class Features:
         return self.load_or_compute(pictures, boxes, lambda: score_backgrounds(self.network, pictures))
 
     def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Output]) -> Tensor:
-        """Return the features of `scored`, from the cache where there is one. boxes: digest of the hidden ones."""
+        """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones."""
         if self.cache is None:
             return compute().features
         path = path_of(self.cache, self.body, digest_of(pictures.images.numpy()), boxes, torch.get_num_threads())
@@ -80,7 +80,7 @@ class Features:
             values[:] = compute().features.numpy()
 
         shape = (len(pictures), self.network.head.in_features)
-        return torch.from_numpy(cached(path, shape, np.float32, fill))
+        return torch.from_numpy(load_or_fill(path, shape, np.float32, fill))
 
 
 def digest_of_body(network: Classifier) -> str:

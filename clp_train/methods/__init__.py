@@ -1,7 +1,7 @@
 """The registry of methods. Each fills in the slots of `algorithm.method.Method`; a new one is one file and a line here.
 
 A method's module has `build(options, context) -> Method` and, if it has settings of its own, a frozen dataclass
-`Options`, or one a method in a dictionary `OPTIONS`. `--set` and presets name them beside the settings of every run.
+`Options`, or one a method in a dictionary `OPTIONS`. `--set` and presets name them with the settings of every run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Entry:
     module: where it is, beside this file; source: the paper; family: what it changes; needs: of "meta" (clean meta
     pictures), "groups" (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong
     labels); cost: of a run, in that of plain cross entropy, by counting passes; parts: of META_STEP, META_DELTA and
-    SALIENCY, whose settings it takes beside those of every run.
+    SALIENCY, whose settings it takes besides those of every run.
     """
 
     module: str
@@ -113,7 +113,7 @@ def options_of(name: str) -> type:
 
 
 def make_options(name: str, values: Mapping[str, object]) -> Any:
-    """Return a method's own settings, the defaults for what is not given.
+    """Return a method's own settings, the default for each that `values` does not have.
 
     Raises UsageError for one that it does not have, SettingError for a value that the dataclass refuses.
     """

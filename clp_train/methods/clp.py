@@ -30,7 +30,7 @@ BACKGROUND_ONLY = ("omega_start", ("background",))
 
 @dataclass(frozen=True)
 class Options(OmegaRate):
-    """The settings of CLP and Meta-LP alone: Omega, and where delta starts."""
+    """The settings that only CLP and Meta-LP have: Omega, and where delta starts."""
 
     omega_form: str = setting(
         "full", "Form of delta: a free number a class, one bounded by 3 tanh, or one for the own class alone.",
@@ -133,7 +133,7 @@ class Clp(Learner):
 
 
 class MetaLp(Clp):
-    """CLP without causal augmentation: the meta originals alone, and no saliency. Source: section 4 of the paper."""
+    """CLP without causal augmentation: only the meta originals, and no saliency. Source: section 4 of the paper."""
 
     meta_kinds = (ORIGINAL,)
 

@@ -34,7 +34,7 @@ class GroupSample(Method):
 
 
 class MetaOnly(Method):
-    """Cross entropy on the meta originals alone."""
+    """Cross entropy on only the meta originals."""
 
     stages = (Stage(stream="meta"),)
 

@@ -100,8 +100,8 @@ class Csa(Method):
         images, label = batch.images[sure], batch.label[sure]
         masks, peaked = context_masks(gradcam(network, images, label).to(images))
         if peaked.any():
-            self.images = latest(self.images, images[peaked], self.size)
-            self.masks = latest(self.masks, masks[peaked], self.size)
+            self.images = last_rows(self.images, images[peaked], self.size)
+            self.masks = last_rows(self.masks, masks[peaked], self.size)
 
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
         if self.options.judge == "first":
@@ -130,7 +130,7 @@ def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - scaled).square()[:, None], (span > 0)[:, 0, 0]
 
 
-def latest(old: Tensor | None, new: Tensor, size: int) -> Tensor:
+def last_rows(old: Tensor | None, new: Tensor, size: int) -> Tensor:
     """Return the last `size` rows of the old ones, None for none, followed by the new ones."""
     rows = new if old is None else torch.cat([old, new])
     return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back

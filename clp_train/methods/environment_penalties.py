@@ -130,7 +130,7 @@ class Annealed(Aligned):
         self.step += 1
 
     def is_past(self, steps: int | None) -> bool:
-        """Tell whether the step under way comes after so many; None, which `settled` replaces, is never past."""
+        """Tell whether the step under way comes after so many; None, which `settle_anneal` replaces, is never past."""
         return steps is not None and bool(self.step > steps)
 
     def strength(self) -> float:

@@ -70,7 +70,9 @@ class Isda(Method):
 
     def delta(self, view: View) -> Tensor:
         """Return what is added to the logits, (n, C)."""
-        return isda_delta(self.weight(view), self.require_moments().covariance, view.label, self.strength * self.progress)
+        return isda_delta(
+            self.weight(view), self.require_moments().covariance, view.label, self.strength * self.progress
+        )
 
     def weight(self, view: View) -> Tensor:
         """Return the head's weights, (C, A): with a graph to them for training pictures, those of a meta view else."""

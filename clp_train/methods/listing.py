@@ -10,7 +10,7 @@ INTRODUCTION = """# Methods
 
 Every name that `clp-train --method` takes, by what a method changes. Needs: a clean meta set, a group label for every
 training picture, more than one stage, the share of wrong labels. Cost: of a run, in that of plain cross entropy, by
-counting passes. The settings of a method: [settings.md](settings.md), or `clp-train --list-settings --method NAME`.
+counting passes. The settings of a method: [settings.md](settings.md), or `clp-train --list-settings NAME`.
 This page is `make docs`.
 """
 

@@ -68,7 +68,7 @@ class Options(Settings):
 
 
 def predefined_weights(excess: Tensor, gamma: float) -> Tensor:
-    """Return v in [0, 1] that minimises v l + gamma v^2 / 2 - (lambda + gamma) v, for apart = l - lambda: (n,).
+    """Return v in [0, 1] that minimises v l + gamma v^2 / 2 - (lambda + gamma) v, for excess = l - lambda: (n,).
 
     1 where l <= lambda, then down to 0 over gamma; with gamma = 0 at once. Source: their eqs. (5) and (6).
     """
@@ -85,13 +85,15 @@ class MentorNet(Method):
 
     def observe(self, view: View) -> None:
         options = self.options
-        percentile = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
-        self.typical = percentile if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * percentile
+        level = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
+        self.typical = level if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * level
         left_out = options.early_dropout if view.progress < options.early else options.dropout
         n = len(view.label)
         order = rng_for(self.seed, self.steps, "mentornet dropout").permutation(n)
         self.dropout_mask = torch.ones_like(view.logits[:, 0])
-        self.dropout_mask[torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.dropout_mask.device)] = 0
+        self.dropout_mask[
+            torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.dropout_mask.device)
+        ] = 0
         self.steps += 1
 
     def terms(self, view: View) -> Terms:
@@ -99,7 +101,7 @@ class MentorNet(Method):
         return Terms(weight=self.dropout_mask * self.weights(losses, losses - self.typical, view.progress))
 
     def weights(self, losses: Tensor, excess: Tensor, progress: float) -> Tensor:
-        """Return v of each picture, (n,) in [0, 1]. apart: losses minus the typical one."""
+        """Return v of each picture, (n,) in [0, 1]. excess: losses minus the typical one."""
         if progress < self.options.burn_in:
             return torch.ones_like(losses)
         return predefined_weights(excess, self.options.gamma if progress >= self.options.soft_from else 0.0)
@@ -112,7 +114,7 @@ class MentorNet(Method):
 
 
 class DataDriven(MentorNet):
-    """v from a perceptron 2 -> 20 -> 1 of the loss and how far it is apart, fitted when the burn-in ends."""
+    """v from a perceptron 2 -> 20 -> 1 of the loss and its excess, fitted when the burn-in ends."""
 
     def __init__(self, options: Options, seed: int, table: TrainTable, generator: torch.Generator) -> None:
         super().__init__(options, seed)

@@ -1,4 +1,4 @@
-"""Meta feature re-weighting with a meta equalisation softmax (Ricci et al. 2023): an advisor that training alone hears.
+"""Meta feature re-weighting with a meta equalisation softmax (Ricci et al. 2023): an advisor that only training hears.
 
 From features and loss of a picture the advisor makes a factor for each feature (their MFRW) and for each class that is
 not the picture's own. Of the second part, MES, the published abstract says that it equalises the gradients of classes;
@@ -80,7 +80,7 @@ class Mfrw(Learner):
 
 
 def build(options: Options, context: Context) -> Mfrw:
-    """Return the method. Raises SettingError for a head alone, and for a meta step behind the step."""
+    """Return the method. Raises SettingError for a run of only the last layer, and for a meta step behind the step."""
     require_learning_body(context, "acts on features that learn")
     require_exact_meta_step(context, "needs the head as it was")
     return Mfrw(options, context.table.classes, context.generator)

@@ -1,7 +1,7 @@
 """Progressive data expansion (Deng et al. 2023): learn from few pictures, all groups alike, then add others bit by bit.
 
 No rule but the set: cross entropy throughout. An epoch goes through the set once, so it has few steps; runs of many
-epochs are the rule here. The set of an epoch follows from the seed alone, so there is nothing to save.
+epochs are the rule here. The set of an epoch follows from the seed, so there is nothing to save.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class JoCoR(CoTeaching):
 
 
 def build(options: Options, context: Context) -> CoTeaching:
-    """Return the method. Raises SettingError for a head alone: two heads on one body's features are no peers."""
+    """Return the method. Raises SettingError for trainable "head": two heads on one body's features are no peers."""
     require_learning_body(context, "needs two whole networks")
     kinds: dict[str, Callable[[Any, int, float], CoTeaching]] = {"co-teaching": CoTeaching, "jocor": JoCoR}
     return kinds[context.method](options, context.epochs, context.table.wrong)

@@ -15,7 +15,7 @@ from clp_train.pictures.types import Batch, as_input
 
 
 class RandAug(Method):
-    """The operations come after the run's own transform, on training pictures alone."""
+    """The operations come after the run's own transform, only on training pictures."""
 
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         images, inside = rand_augment((batch.images * 255).round().to(torch.uint8), batch.inside, rng)

@@ -59,7 +59,7 @@ class Risda(isda.Isda):
         super().__init__(options.strength, options.covariance)
         self.start, self.shift, self.label = options.start, options.shift, label
         self.weights = effective_weights(counts, options.beta)
-        self.tail = ~largest(counts, options.head)
+        self.tail = ~is_largest(counts, options.head)
         self.confusion: Tensor | None = None
         self.displacement: Tensor | None = None
 
@@ -97,7 +97,7 @@ class Risda(isda.Isda):
             self.confusion, self.displacement = state["confusion"], state["displacement"]
 
 
-def largest(counts: Tensor, share: float) -> Tensor:
+def is_largest(counts: Tensor, share: float) -> Tensor:
     """Tell of each class whether it is among the largest, as many as the share of classes, 1 or more: bool (C,).
 
     Classes as large as the last of these are among them too, so that names of classes decide nothing.

@@ -29,7 +29,7 @@ class Options(Settings):
 
 
 class Tde(Method):
-    """The running mean of features, mean <- decay mean + batch mean, whose direction alone matters, is the head's."""
+    """The running mean of features, mean <- decay mean + batch mean, is the head's; only its direction matters."""
 
     head = "causal-norm"
 

@@ -68,7 +68,7 @@ def build_model(
     import torch
 
     model, argument = find(name)
-    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are started anew
+    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are started again
         network: Classifier = load(model.builder)(argument, classes, mean, std, generator)
         return network
 
@@ -85,5 +85,5 @@ def find(name: str) -> tuple[Model, object]:
 def load(function: str) -> Callable[..., Any]:
     """Import and return "module:function"."""
     module, name = function.split(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return loaded
+    target: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return target

@@ -29,7 +29,7 @@ def check(pretrained: bool) -> None:
 def build(
     pretrained: bool, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
 ) -> EfficientNetClassifier:
-    """Return the network under a new head; what is not pretrained starts from `generator` alone.
+    """Return the network under a new head; what is not pretrained starts only from `generator`.
 
     mean, std: not used, the network brings its own.
     """

@@ -97,7 +97,7 @@ HEADS: dict[str, type[nn.Linear]] = {
 
 
 def make_head(name: str, features: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Return a last layer, started from `generator` alone. Raises UsageError for an unknown name."""
+    """Return a last layer, started only from `generator`. Raises UsageError for an unknown name."""
     with torch.random.fork_rng(devices=[]):
         head = pick(HEADS, name, "head")(features, classes)
     start_head(head, generator)
@@ -105,7 +105,7 @@ def make_head(name: str, features: int, classes: int, generator: torch.Generator
 
 
 def start_head(head: nn.Linear, generator: torch.Generator) -> None:
-    """Start a last layer anew: weights and biases uniform in +-1 / sqrt(features), scales 1; rows of cosines of norm 1,
+    """Start a last layer: weights and biases uniform in +-1 / sqrt(features), scales 1; rows of cosines of norm 1,
     as in Cao et al. 2019; biases of sigmoids -log(C - 1).
     """
     for module in head.modules():

@@ -48,7 +48,7 @@ class Normalise(nn.Module):
 
 
 def start_linear(linear: nn.Linear, generator: torch.Generator) -> None:
-    """Start weight and bias uniformly in +-1 / sqrt(inputs), torch's own way, from `generator` alone."""
+    """Start weight and bias uniformly in +-1 / sqrt(inputs), torch's own way, only from `generator`."""
     bound = 1 / math.sqrt(linear.in_features)
     for values in (linear.weight, linear.bias):
         if values is not None:

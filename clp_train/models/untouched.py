@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
-    """Yield a function x -> network(x), computed in evaluation mode with gradients to x alone.
+    """Yield a function x -> network(x), computed in evaluation mode with gradients only to x.
 
     Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
     also after an error. Works under torch.no_grad too.

@@ -61,7 +61,7 @@ class WideResNet(Classifier):
 def build(
     shape: tuple[int, int], classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
 ) -> WideResNet:
-    """Return a wide ResNet of shape (depth, widening), started from `generator` alone: Kaiming normal by fan-out."""
+    """Return a wide ResNet of shape (depth, widening), started only from `generator`: Kaiming normal by fan-out."""
     network = WideResNet(*shape, classes, mean, std)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,8 +1,8 @@
 """Presets: named settings in TOML files beside this one, or in a file of the user's.
 
 A file has a table [settings]; it may name another preset that it `extends`, whose settings, those for one method too,
-it takes where it has none of its own; and it may have a table [data]: the data sets that it is for and, beside them,
-settings of the shard. A run on another shard is refused. Tables [methods.NAME] hold what one method alone has otherwise
+it takes where it has none of its own; and it may have a table [data]: the data sets that it is for and, besides them,
+settings of the shard. A run on another shard is refused. Tables [methods.NAME] hold what only one method has otherwise
 on these data.
 """
 
@@ -45,7 +45,7 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def read_method(name: str, method: str) -> dict[str, Any]:
-    """Return the settings that a preset has for one method alone, by key; name as for `read_preset`, which raises."""
+    """Return the settings that a preset has for only one method, by key; name as for `read_preset`, which raises."""
     return load_preset(name).methods.get(method, {})
 
 
@@ -105,7 +105,9 @@ def check_shard(name: str, dataset: str, settings: Mapping[str, Any]) -> None:
     keys = [key for key in data if key != "dataset"]
     expected = [" or ".join(data["dataset"]), *(f"{key} {data[key]}" for key in keys)]
     actual = [dataset, *(f"{key} {settings.get(key)}" for key in keys)]
-    others = [other for other in names() if (data_of_other := load_preset(other).data) and fits(data_of_other, dataset, settings)]
+    others = [
+        other for other in names() if (other_data := load_preset(other).data) and fits(other_data, dataset, settings)
+    ]
     remedy = f"take {' or '.join(others)}" if others else NO_PRESET
     expected_text, actual_text = ", ".join(expected), ", ".join(actual)
     raise UsageError(f"preset {name} needs a shard of {expected_text}; this one is of {actual_text}: {remedy}")

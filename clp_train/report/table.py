@@ -74,7 +74,7 @@ def part_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def remarks(result: Result) -> list[str]:
-    """Return what has to be said beside the accuracies: what the method was told of the noise, how large eq. (6) was,
+    """Return what has to be said besides the accuracies: what the method was told of the noise, how large eq. (6) was,
     whose losses rose, the best by test.
     """
     sentences = []

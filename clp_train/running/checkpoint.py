@@ -100,7 +100,7 @@ class Checkpoint:
         selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
         losses = [StepLosses(*values) for values in plain["losses"]]
         spent = Spent(*plain["spent"])
-        begun = plain.get("begun", bool(losses))  # older states were kept after a step or an epoch alone
+        begun = plain.get("begun", bool(losses))  # older states were kept only after a step or an epoch
         position = Position(plain["step"], begun, losses, plain["history"], selected, best, spent)
         return position, part("momentum")
 

@@ -79,7 +79,7 @@ NO_HOOKS = Hooks()
 
 @dataclass(frozen=True)
 class Part:
-    """One stage as it runs. learner: the network, or its head alone; data: the pictures, or their features; stream:
+    """One stage as it runs. learner: the network, or only its head; data: the pictures, or their features; stream:
     those that an epoch goes through; meta: the meta batches, None without a meta step.
     """
 
@@ -113,7 +113,7 @@ def train(
 
 
 class Run:
-    """A run under way. at: where it is; part: the stage under way; saved: where its last full state is, in words."""
+    """A run under way. at: where it is; part: the stage under way; last_state: where its last full state is."""
 
     part: Part
     optimiser: torch.optim.SGD
@@ -122,7 +122,7 @@ class Run:
         self.assembly, self.hooks, self.checkpoint = assembly, hooks, checkpoint
         self.config, self.data, self.method = assembly.config, assembly.data, assembly.method
         self.network = assembly.network
-        self.at, self.saved = Position(), "no state was kept"
+        self.at, self.last_state = Position(), "no state was kept"
         self.momentum: dict[str, Tensor] = {}
         self.clock = Clock(self.at.spent)
         self.steps = sum(self.steps_of(stage, epoch) for stage, epochs in assembly.stages for epoch in epochs)
@@ -138,13 +138,13 @@ class Run:
             raise ValueError("a run without a checkpoint cannot be resumed")
         self.at, self.momentum = self.checkpoint.load(self.network, self.method)
         self.clock = Clock(self.at.spent)
-        self.saved = self.checkpoint.describe(self.at)
+        self.last_state = self.checkpoint.describe(self.at)
 
     def save(self) -> None:
         """Keep the full state, if there is a place for it."""
         if self.checkpoint is not None:
             self.at.spent = self.clock.read()
-            self.saved = self.checkpoint.save(self.network, self.optimiser, self.method, self.at)
+            self.last_state = self.checkpoint.save(self.network, self.optimiser, self.method, self.at)
 
     def begin_stage(self, number: int, stage: Stage, epochs: range) -> None:
         """Start a stage, or go on within it: what learns, from which pictures, with which optimiser."""
@@ -185,7 +185,7 @@ class Run:
             whole = self.is_last(epoch) or self.config.run.watch_test
             return self.measure(tuple(self.data.evaluation) if whole else ("val",))
         except DivergedError as error:
-            raise DivergedError(f"{error}; {self.saved}") from None
+            raise DivergedError(f"{error}; {self.last_state}") from None
 
     def is_last(self, epoch: int) -> bool:
         """Tell whether an epoch is the run's last one."""
@@ -224,8 +224,8 @@ class Run:
             stage, epochs = self.assembly.stages[-1]
             if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
                 self.part = part_of(stage, self.assembly)
-            everything = self.measure(tuple(self.data.evaluation))
-            selected = Snapshot(selected.epoch, selected.state, everything)
+            all_metrics = self.measure(tuple(self.data.evaluation))
+            selected = Snapshot(selected.epoch, selected.state, all_metrics)
         network = self.network.first if isinstance(self.network, Peers) else self.network
         return Trained(network, last, selected, self.at.history, self.clock.read(), self.at.best)
 
@@ -236,7 +236,7 @@ def originals_of(data: RunData) -> BoxedPictures:
 
 
 def restart(number: int, stage: Stage, assembly: Assembly) -> None:
-    """Start anew what a stage starts anew: the whole network, or its last layer."""
+    """Start again what a stage starts again: the whole network, or its last layer."""
     network, seed = assembly.network, assembly.config.run.seed
     if stage.restart:
         network.load_state_dict(assembly.start().state_dict())

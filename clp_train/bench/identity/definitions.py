@@ -82,14 +82,14 @@ def constructor_of(names: Names, module: str, kind: ast.ClassDef) -> list[str] |
     """Return the names that a class's own __init__ or that of its bases takes, else those of its fields."""
     for line in kind.body:
         if isinstance(line, FUNCTIONS) and line.name == "__init__":
-            return [one.arg for one in parameters(line.args)]
+            return [parameter.arg for parameter in parameters(line.args)]
     targets = [line.target for line in kind.body if isinstance(line, ast.AnnAssign)]
     fields = [target.id for target in targets if isinstance(target, ast.Name)]
     inherited: list[str] = []
     for base in kind.bases:
         places = names.lookup(module, base.id) if isinstance(base, ast.Name) else []
         parameter_lists = [parameters_of(names, place) or [] for place in places if isinstance(place, Own)]
-        inherited += [name for one in parameter_lists for name in one]
+        inherited += [name for parameter_list in parameter_lists for name in parameter_list]
     return list(dict.fromkeys([*inherited, *fields])) or None
 
 

@@ -78,14 +78,14 @@ class Code:
     def reach(self, starts: Iterable[Own], method: str) -> dict[Own, Written]:
         """Return all definitions that some reach, and themselves, as written."""
         definitions: dict[Own, Written] = {}
-        waiting = list(starts)
-        while waiting:
-            place = waiting.pop()._replace(place=0)
+        queue = list(starts)
+        while queue:
+            place = queue.pop()._replace(place=0)
             if place not in definitions:
                 definitions[place] = self.write_definition(place, method)
-                waiting += [token[1] for token in definitions[place].tokens if token[0] == "ref"]
+                queue += [token[1] for token in definitions[place].tokens if token[0] == "ref"]
                 if EFFECTS in self.names.modules[place.module].units:
-                    waiting.append(Own(place.module, EFFECTS))
+                    queue.append(Own(place.module, EFFECTS))
         return definitions
 
     def write_definition(self, place: Own, method: str) -> Written:
@@ -96,34 +96,34 @@ class Code:
         return self.cache[key]
 
 
-def join_texts(written: Written) -> Written:
+def join_texts(definition: Written) -> Written:
     """Join neighbouring texts of a definition to one."""
     tokens: list[tuple[Any, ...]] = []
     texts: list[str] = []
-    for token in written.tokens:
+    for token in definition.tokens:
         if len(token) == 1:
             texts.append(token[0])
             continue
         tokens += [("\n".join(texts),)] if texts else []
         tokens.append(token)
         texts = []
-    written.tokens = tokens + ([("\n".join(texts),)] if texts else [])
-    return written
+    definition.tokens = tokens + ([("\n".join(texts),)] if texts else [])
+    return definition
 
 
 class Numbered:
     """Definitions and members by number, in the order in which they come."""
 
-    def __init__(self, reached: dict[Own, Written]) -> None:
-        self.reach = reached
+    def __init__(self, definitions: dict[Own, Written]) -> None:
+        self.definitions = definitions
         self.places: dict[Own, int] = {}
         self.members: dict[str, int] = {}
-        self.escaped = set().union(*(definition.escapes for definition in reached.values()))
-        tokens = {place: definition.tokens for place, definition in reached.items()}
+        self.escaped = set().union(*(entry.escapes for entry in definitions.values()))
+        tokens = {place: entry.tokens for place, entry in definitions.items()}
         self.keywords = {token[1] for part in tokens.values() for token in part if token[0] == "keyword"}
-        own_names = set().union(*(definition.members for definition in reached.values()))
+        own_names = set().union(*(entry.members for entry in definitions.values()))
         own_names |= {token[1] for place, part in tokens.items() for token in part if self.may_be_keyword(place, token)}
-        literal = set(FOREIGN).union(*(definition.literal for definition in reached.values()))
+        literal = set(FOREIGN).union(*(entry.literal for entry in definitions.values()))
         self.own_names = {name for name in own_names - literal if not (name.startswith("__") and name.endswith("__"))}
 
     def may_be_keyword(self, place: Own, token: tuple[Any, ...]) -> bool:
@@ -143,7 +143,7 @@ class Numbered:
 
     def of_definition(self, place: Own) -> Iterator[str]:
         """Yield the lines of one definition, and say what else its module does when it is imported."""
-        for token in self.reach[place].tokens:
+        for token in self.definitions[place].tokens:
             if token[0] == "ref":
                 yield self.place(token[1])
             elif token[0] in ("member", "keyword"):
@@ -153,7 +153,7 @@ class Numbered:
             elif self.may_be_keyword(place, token):
                 yield self.member(token[1])
         effects = Own(place.module, EFFECTS)
-        if effects in self.reach:
+        if effects in self.definitions:
             yield self.place(effects)
 
     def place(self, place: Own) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-EFFECTS = ""  # the name of what a module does beside defining names
+EFFECTS = ""  # the name of what a module does besides defining names
 
 
 class Target(NamedTuple):
@@ -96,8 +96,8 @@ class Names:
         if (module, name) not in trail:
             for target in entry.imports.get(name, ()):
                 places += self.places(target, trail | {(module, name)})
-        below = f"{module}.{name}"
-        return list(dict.fromkeys(places)) or ([Whole(below)] if self.is_ours(below) else [])
+        submodule = f"{module}.{name}"
+        return list(dict.fromkeys(places)) or ([Whole(submodule)] if self.is_ours(submodule) else [])
 
     def places(self, target: Target, trail: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
         """Return what an import leads to, through modules that pass it on."""

@@ -105,10 +105,10 @@ class Writer(Words, ast.NodeVisitor):
         if not isinstance(node.value, ast.Constant):
             self.generic_visit(node)
 
-    def nothing(self, node: ast.AST) -> None:
+    def skip(self, node: ast.AST) -> None:
         """Write nothing down."""
 
-    visit_Import = visit_ImportFrom = visit_Pass = nothing
+    visit_Import = visit_ImportFrom = visit_Pass = skip
 
     def visit_Global(self, node: ast.Global) -> None:
         if self.scope is not None:

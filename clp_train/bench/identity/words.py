@@ -21,7 +21,7 @@ class Words:
         self.names, self.rules, self.place = names, rules, place
         self.scope: Scope | None = None
         self.numbers: dict[tuple[Scope, str], int] = {}
-        self.is_literal = False  # names of members are known elsewhere, so they are not to be numbered
+        self.is_literal = False  # others know the names of members, so they are not to be numbered
         self.definition = Written()
 
     def say(self, *texts: str) -> None:
@@ -29,7 +29,7 @@ class Words:
         self.definition.tokens += [(text,) for text in texts]
 
     def member(self, name: str, is_definition: bool = False) -> None:
-        """Write the name of a member down. defined: here, so it is ours unless it is known elsewhere."""
+        """Write the name of a member down. is_definition: it is defined here, so it is ours unless others know it."""
         self.definition.tokens.append(("member", name))
         if is_definition:
             (self.definition.literal if self.is_literal else self.definition.members).add(name)

@@ -67,7 +67,7 @@ def first_nonempty(*pools: np.ndarray) -> np.ndarray:
 
 
 def exclude(pool: np.ndarray, row: int, *more: np.ndarray) -> np.ndarray:
-    """Return the first pool that holds another row, without this one; the row alone where none does."""
+    """Return the first pool that holds another row, without this one; the row itself where none does."""
     return first_nonempty(*(rows[rows != row] for rows in (pool, *more)), np.array([row]))
 
 

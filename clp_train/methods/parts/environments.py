@@ -73,9 +73,9 @@ def feature_variance(features: Tensor, env: Tensor) -> Tensor:
 def alignment(features: Tensor, env: Tensor) -> Tensor:
     """Return CORAL's penalty, a scalar: squared differences of means and covariances, the mean over pairs and entries.
 
-    features: (n, A). Covariances are those with n - 1; an environment with one picture is aligned by its mean alone.
+    features: (n, A). Covariances are those with n - 1; an environment with one picture is aligned only by its mean.
     Pairs are never gone through: the sum over pairs of |a_e - a_f|^2 is E sum_e |a_e - mean|^2. Source: Sun and Saenko
-    2016, whose term of covariances alone is a quarter of ours; means as in Gulrajani and Lopez-Paz 2021.
+    2016, whose term, of covariances only, is a quarter of ours; means as in Gulrajani and Lopez-Paz 2021.
     """
     means, counts = part_means(features, env)
     centred = features - means[env.unique(return_inverse=True)[1]]

@@ -196,7 +196,7 @@ def whole_names_in_the_registry(copy):
 
 OTHERWISE = "import torch.nn.functional as F"
 SAME = {
-    "move a module": lambda copy: copy.move("def cached(", "clp_train.loading.cache"),
+    "move a module": lambda copy: copy.move("def load_or_fill(", "clp_train.loading.cache"),
     "move a module that others import as a module": lambda copy: copy.move("def meta_of_kinds(", "clp_train.x.y"),
     "move a module that stands in a text": lambda copy: copy.move("def wide_crop_flip(", "clp_train.moving.joint"),
     "move a fill": lambda copy: copy.move("def grey(", "clp_aug.plain.grey"),
@@ -212,7 +212,7 @@ SAME = {
     "rename a constant": lambda copy: copy.everywhere(r"\bRIGHT_UP\b", "UP_RIGHT"),
     "rename a field": lambda copy: copy.everywhere(r"\blearner\b", "pupil"),
     "rename a method of a class": lambda copy: copy.everywhere(r"\bobserve\b", "look_at_it"),
-    "rename a local": lambda copy: copy.within("evenly", "counts", "much"),
+    "rename a local": lambda copy: copy.within("draw_evenly", "counts", "much"),
     "rename a parameter": lambda copy: copy.within("centres", "n", "many"),
     "import otherwise": lambda copy: copy.everywhere(r"from torch.nn import functional as F", OTHERWISE),
     "other order in all files": lambda copy: copy.trees(reversed_lines),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.methods.csa import context_masks, latest
+from clp_train.methods.csa import context_masks, last_rows
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
 from clp_train.pictures.types import Batch
@@ -119,7 +119,7 @@ def test_a_flat_map_is_no_context():
 def test_the_bank_keeps_the_latest():
     rows, bank, seen = torch.arange(40.0), None, []
     for part in rows.split(7):
-        bank = latest(bank, part, 10)
+        bank = last_rows(bank, part, 10)
         seen += part.tolist()
         assert bank.tolist() == seen[-10:]
     method = filled(csa(), 3)

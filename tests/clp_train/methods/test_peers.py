@@ -138,7 +138,9 @@ def test_pictures_are_counted_down_and_one_is_always_kept():
 
 
 def test_of_equal_losses_the_first_are_taken():
-    assert mean_of_smallest(torch.tensor([2.0, 1.0, 2.0, 1.0, 2.0]), 3).tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3, 0])
+    assert mean_of_smallest(torch.tensor([2.0, 1.0, 2.0, 1.0, 2.0]), 3).tolist() == pytest.approx(
+        [1 / 3, 1 / 3, 0, 1 / 3, 0]
+    )
 
 
 def peers(seed=0):

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
-from clp_train.methods.risda import largest
+from clp_train.methods.risda import is_largest
 from clp_train.models.parts import Output
 from tests.clp_train.builders import generator
 from tests.clp_train.methods.moments_cases import TWELVE, delta_by_hand, entered, small, view_through
@@ -71,10 +71,10 @@ def test_risda_picture_by_picture(seed, head):
 
 
 def test_the_largest_classes_do_not_hang_on_their_order():
-    assert largest(torch.tensor([3.0, 50, 1, 50, 7]), 0.4).tolist() == [False, True, False, True, False]
-    assert largest(torch.tensor([5.0, 5, 5, 5]), 0.5).tolist() == [True] * 4  # equal classes are treated alike
-    assert largest(torch.tensor([4.0, 9, 4, 1]), 0.5).tolist() == [True, True, True, False]
-    assert largest(torch.tensor([5.0, 9]), 0.2).tolist() == [False, True]  # one at least
+    assert is_largest(torch.tensor([3.0, 50, 1, 50, 7]), 0.4).tolist() == [False, True, False, True, False]
+    assert is_largest(torch.tensor([5.0, 5, 5, 5]), 0.5).tolist() == [True] * 4  # equal classes are treated alike
+    assert is_largest(torch.tensor([4.0, 9, 4, 1]), 0.5).tolist() == [True, True, True, False]
+    assert is_largest(torch.tensor([5.0, 9]), 0.2).tolist() == [False, True]  # one at least
 
 
 def test_risda_without_confusion_is_balanced_isda():

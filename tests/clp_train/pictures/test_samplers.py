@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.seeds import rng_for
-from clp_train.pictures.samplers import SAMPLERS, even_batches, draw_evenly
+from clp_train.pictures.samplers import SAMPLERS, draw_evenly, even_batches
 
 
 def labels_and_groups(seed):

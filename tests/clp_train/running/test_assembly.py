@@ -63,4 +63,7 @@ def test_an_own_network_is_trained_in_place_of_the_configs(loaded, demo_shard):
 def test_what_a_method_cannot_do_is_refused_when_it_is_assembled(loaded, demo_shard):
     with pytest.raises(SettingError) as error:
         assemble(config_of("mwn", demo_shard, online="fgsm"), loaded)
-    assert error.value.spelt(spell_option) == "--set online=fgsm: mwn learns from meta originals alone; take --set online=none"
+    assert (
+        error.value.spelt(spell_option)
+        == "--set online=fgsm: mwn learns from meta originals alone; take --set online=none"
+    )
