@@ -124,7 +124,7 @@ def start_network(config: TrainConfig, data: RunData, method: Method) -> Classif
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
-    """Raise SettingError for factuals in a meta step that must have none, and for what a head without body cannot do."""
+    """Raise SettingError for factuals in a meta step that must have none, and for what a bare head cannot do."""
     for stage, _ in stages:
         pick(SAMPLERS, stage.sampler, "sampler")
     online = config.meta_batches.online

@@ -173,5 +173,6 @@ def test_what_is_refused():
     for name in ("logit-adjust", "la-posthoc"):
         for tau in (-1.0, math.nan, math.inf):
             assert_refused(name, f"tau = {tau}: expected a number >= 0", tau=tau)
-    message = "method balanced-softmax does not use it; it is a setting of logit-adjust, la-posthoc, background-adjust"
+    users = "logit-adjust, la-posthoc and background-adjust"
+    message = f"method balanced-softmax does not use it; it is a setting of {users}"
     assert_refused("balanced-softmax", f"tau = 1.0: {message}", tau=1.0)
