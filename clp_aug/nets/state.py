@@ -18,7 +18,7 @@ def write_state(path: Path, key: dict[str, Any], plain: dict[str, Any], tensors:
     """Write tensors and plain JSON, atomically. key: the settings that a resumed run must share, as plain JSON."""
     metadata = {"key": json.dumps(key, sort_keys=True), "plain": json.dumps(plain)}
     with written_beside(path) as temporary:
-        whole = {name: value.detach().contiguous() for name, value in tensors.items()}
+        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         temporary.write_bytes(to_bytes(whole, metadata))
 
 

@@ -26,6 +26,11 @@ class View(NamedTuple):
     row: Tensor | None = None
     progress: float = 0.0
 
+    def to(self, device: torch.device) -> View:
+        """Return the view on a device; its rows stay where their stream is."""
+        logits, features, head, label, group = (part.to(device) for part in self[:5])
+        return View(logits, features, head, label, group, self.row, self.progress)
+
 
 class ClassStats(NamedTuple):
     """What is known of each class. proportion, mean_loss, mean_margin: (C,)."""
@@ -39,6 +44,10 @@ class ClassStats(NamedTuple):
         """Return the statistics before the first step: an undecided classifier's loss log C and margin 0."""
         proportion = counts / counts.sum()
         return cls(proportion, torch.full_like(proportion, math.log(len(counts))), torch.zeros_like(proportion))
+
+    def to(self, device: torch.device) -> ClassStats:
+        """Return the statistics on a device."""
+        return ClassStats(*(part.to(device) for part in self))
 
     def updated(self, view: View, decay: float = 0.9) -> ClassStats:
         """Return the statistics with the batch's class means mixed in: decay * old + (1 - decay) * new.

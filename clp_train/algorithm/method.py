@@ -148,6 +148,11 @@ class Learner(Method):
         self.learned = tuple(network.parameters())
         self.optimiser = torch.optim.Adam(self.learned, lr=lr, weight_decay=weight_decay)
 
+    def enter(self, stage: int, network: Classifier) -> None:
+        """Put the small network, and what its Adam knows of it, on the classifier's device."""
+        self.network.to(network.head.weight.device)
+        self.optimiser.load_state_dict(self.optimiser.state_dict())
+
     def update(self, gradients: Sequence[Tensor]) -> None:
         for values, gradient in zip(self.learned, gradients, strict=True):
             values.grad = gradient

@@ -34,7 +34,7 @@ def restore_momentum(momentum: dict[str, Tensor], network: nn.Module, optimiser:
     """Give an optimiser the momentum of a checkpoint, by the names of the network's parameters."""
     for name, w in network.named_parameters():
         if name in momentum:
-            optimiser.state[w]["momentum_buffer"] = momentum[name]
+            optimiser.state[w]["momentum_buffer"] = momentum[name].to(w.device)
 
 
 def set_rates(optimiser: torch.optim.SGD, factor: float) -> None:

@@ -119,6 +119,8 @@ def train_step(
     same weights. Raises DivergedError.
     """
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
+    device = network.head.weight.device
+    batch, meta = batch.to(device), meta if meta is None else meta.to(device)
     out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
     view = view_of(out, network.head, batch, progress)
     method.observe(view)  # CHARACTERISTICS

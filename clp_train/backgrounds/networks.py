@@ -91,6 +91,7 @@ def learn_epoch(
         originals = pictures.take(torch.from_numpy(part))
         hidden = replace(originals, images=without_object(originals.images, originals.box))
         batch = make_batch(hidden, np.arange(len(part)), generator, fitting.batches.transform)
+        batch = batch.to(network.head.weight.device)
         losses = F.cross_entropy(network(batch.images).logits, batch.label, reduction="none")
         check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
         optimiser.zero_grad()

@@ -33,13 +33,13 @@ def gradcam(network: Classifier, images: Tensor, label: Tensor, layer: str | Non
 
         handle = network.get_submodule(name).register_forward_hook(cut)
         try:
-            logits = run(images).logits
+            logits = run(images).logits.to(label.device)
         finally:
             handle.remove()
         (gradient,) = torch.autograd.grad(logits.gather(1, label[:, None]).sum(), maps[0])
     weights = gradient.mean((2, 3), keepdim=True)  # (n, K, 1, 1)
     evidence = (weights * maps[0].detach()).sum(1, keepdim=True).relu().float()  # (n, 1, h, w)
-    return F.interpolate(evidence, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(evidence.to(images.device), images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def map_layers(network: Classifier, run: Callable[[Tensor], Any], image: Tensor) -> list[str]:

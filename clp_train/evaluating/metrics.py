@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from clp_train.algorithm.losses import REMEDY, DivergedError
-from clp_train.evaluating.outputs import BATCH, outputs
+from clp_train.evaluating.outputs import BATCH, logits_of, outputs
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
@@ -88,24 +88,17 @@ def measure(
     )
 
 
-def logits_of(out: Output) -> Tensor:
-    """Return the logits as they are."""
-    return out.logits
-
-
 def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tensor] = logits_of) -> Tensor:
     """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
 
-    judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
-    evaluation mode. Raises DivergedError where a logit is NaN, whose argmax would pass for a class.
+    judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
+    argmax would pass for a class.
     """
     predicted = []
-    for out in outputs(network, images.split(BATCH)):
-        with torch.no_grad():
-            logits = judge(out)
-        if logits.isnan().any():
+    for out in outputs(network, images.split(BATCH), judge):
+        if out.logits.isnan().any():
             raise DivergedError(f"the network's logits are nan; {REMEDY}")
-        predicted.append(logits.argmax(1))
+        predicted.append(out.logits.argmax(1))
     return torch.cat(predicted)
 
 

@@ -15,15 +15,24 @@ from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
 BATCH = 250
 
 
+def logits_of(out: Output) -> Tensor:
+    """Return the logits as they are."""
+    return out.logits
+
+
 @torch.no_grad()
-def outputs(network: Classifier, images: Iterable[Tensor]) -> Iterator[Output]:
+def outputs(
+    network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor] = logits_of
+) -> Iterator[Output]:
     """Yield what the network makes of parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
 
-    The network is left in that mode.
+    judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
+    that mode.
     """
     network.eval()
     for part in images:
-        yield network(as_input(part))
+        out = network(as_input(part))
+        yield Output(out.features, judge(out))
 
 
 def join(parts: Iterable[Output]) -> Output:

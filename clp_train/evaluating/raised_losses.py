@@ -55,12 +55,12 @@ def raised_losses(
     head, parts = network.head.weight.detach(), []
     for part in np.array_split(np.arange(len(rows)), steps_per_epoch(len(rows), batch_size)):
         picture_rows = torch.from_numpy(rows[part])
-        label, logits = train.label[picture_rows], out.logits[part]
-        view = View(logits, out.features[part], head, label, train.group[picture_rows], picture_rows, progress)
+        label, group = train.label[picture_rows], train.group[picture_rows]
+        view = View(out.logits[part], out.features[part], head, label, group, picture_rows, progress).to(head.device)
         delta = method.terms(view).delta
         if delta is None:
             raise ValueError(f"{type(method).__name__} says that it perturbs, and its terms have no delta")
-        parts.append(raises(logits, delta, label))
+        parts.append(raises(view.logits, delta, view.label))
     up, kind = torch.cat(parts), wrong[torch.from_numpy(rows)]
     return {name: share(up[kind == is_wrong]) for name, is_wrong in ((RIGHT_UP, False), (WRONG_UP, True))}
 

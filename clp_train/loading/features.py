@@ -85,5 +85,6 @@ class Features:
 
 def digest_of_body(network: Classifier) -> str:
     """Return sha256 over all that features depend on, the last layer left out."""
-    parts = [(name, digest_of(v.numpy())) for name, v in network.state_dict().items() if not name.startswith("head.")]
+    state = {name: v.cpu() for name, v in network.state_dict().items() if not name.startswith("head.")}
+    parts = [(name, digest_of(v.numpy())) for name, v in state.items()]
     return digest_of(np.frombuffer(repr((type(network).__qualname__, parts)).encode(), np.uint8))

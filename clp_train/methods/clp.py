@@ -24,6 +24,7 @@ from clp_train.algorithm.perturbation import FORMS, Omega
 from clp_train.algorithm.stages import Stage
 from clp_train.backgrounds.prior import background_start
 from clp_train.methods.parts.omega import OmegaRate
+from clp_train.models.parts import Classifier
 
 BACKGROUND_ONLY = ("omega_start", ("background",))
 
@@ -99,6 +100,10 @@ class Clp(Learner):
         self.share = self.network.share = nn.Parameter(self.share)
         self.learned = (*self.learned, self.share)
         self.optimiser.add_param_group({"params": [self.share], "lr": step})
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        super().enter(stage, network)
+        self.classes = self.classes.to(network.head.weight.device)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.sees_background and epoch == 0:

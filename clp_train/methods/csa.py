@@ -76,8 +76,9 @@ class Csa(Method):
             return batch
         images, masks = require(self.images, "contexts"), require(self.masks, "masks of contexts")
         places = torch.from_numpy(rng.permutation(len(images))[: len(batch)])
-        part = rng.uniform() * masks[places]
-        blended = part * images[places] + (1 - part) * batch.second.images
+        images, masks = (bank[places].to(batch.images.device) for bank in (images, masks))
+        part = rng.uniform() * masks
+        blended = part * images + (1 - part) * batch.second.images
         return replace(batch, second=replace(batch.second, images=blended))
 
     def observe(self, view: View) -> None:
@@ -132,7 +133,7 @@ def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 def last_rows(old: Tensor | None, new: Tensor, size: int) -> Tensor:
     """Return the last `size` rows of the old ones, None for none, followed by the new ones."""
-    rows = new if old is None else torch.cat([old, new])
+    rows = new if old is None else torch.cat([old.to(new.device), new])
     return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back
 
 

@@ -57,7 +57,8 @@ class Glc(Method):
     def terms(self, view: View) -> Terms:
         if not self.correcting:
             return Terms()
-        return Terms(loss=self.loss_of(require(view.row, "rows of the view") >= self.noisy))
+        clean = require(view.row, "rows of the view") >= self.noisy
+        return Terms(loss=self.loss_of(clean.to(view.label.device)))
 
     def loss_of(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the loss of a batch: cross entropy of clean pictures, bool (n,), the corrected one of the others."""

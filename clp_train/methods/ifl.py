@@ -71,10 +71,9 @@ class Ifl(Method):
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.count_environments(epoch / epochs) == self.count_environments((epoch - 1) / epochs):
             return
-        out = scores("train")
-        label = self.label.to(out.logits.device)
+        out, label = scores("train"), self.label
         probability = out.logits.double().softmax(1).gather(1, label[:, None]).squeeze(1)
-        self.weights = environment_weights(probability, label, self.classes).cpu()
+        self.weights = environment_weights(probability, label, self.classes)
         if self.centres is None:
             self.centres = class_means(out.features, label, self.classes)
 
@@ -90,7 +89,7 @@ class Ifl(Method):
         self.pull = (0.0, self.options.first_pull, self.options.second_pull)[self.count_environments(view.progress)]
         self.centres_before = self.centres
         if self.pull > 0:
-            centres = require(self.centres, "centres")
+            centres = require(self.centres, "centres").to(view.features.device)
             self.centres = move_centres(centres, view.features, view.label, self.options.centre_rate)
 
     def terms(self, view: View) -> Terms:

@@ -151,7 +151,8 @@ class DataDriven(MentorNet):
     def weights(self, losses: Tensor, excess: Tensor, progress: float) -> Tensor:
         if not self.is_fitted:
             return torch.ones_like(losses)
-        return self.mentor(torch.stack([losses, excess], 1).float()).sigmoid().squeeze(1).to(losses)
+        inputs = torch.stack([losses, excess], 1).to(next(self.mentor.parameters()))
+        return self.mentor(inputs).sigmoid().squeeze(1).to(losses)
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {f"mentor.{name}": value for name, value in self.mentor.state_dict().items()}

@@ -63,6 +63,7 @@ class Mfrw(Learner):
     def enter(self, stage: int, network: Classifier) -> None:
         if not self.learned:
             self.make_advisor(network.head.in_features)
+        super().enter(stage, network)
 
     def make_advisor(self, features: int) -> None:
         """Make the advisor and its Adam."""

@@ -67,8 +67,8 @@ class Risda(isda.Isda):
         if self.confusion is not None or epoch / epochs < self.start:
             return
         out, label = scores("train"), self.label
-        self.confusion = confusion(out.logits, label.to(out.logits.device))
-        means = class_means(out.features, label.to(out.features.device), len(self.tail))
+        self.confusion = confusion(out.logits, label)
+        means = class_means(out.features, label, len(self.tail))
         self.displacement = self.confusion @ means - means
 
     def terms(self, view: View) -> Terms:
@@ -79,8 +79,7 @@ class Risda(isda.Isda):
     def delta(self, view: View) -> Tensor:
         weight, spread = self.weight(view), self.require_moments().covariance
         rates, displacement = require(self.confusion, "confusion"), require(self.displacement, "displacement")
-        tail = self.tail.to(rates.device)[:, None]
-        mixing = torch.where(tail, rates, torch.eye(len(tail)).to(rates))
+        mixing = torch.where(self.tail[:, None], rates, torch.eye(len(self.tail)).to(rates)).to(weight.device)
         delta = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
         shifts = displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
         return delta + self.shift * self.progress * (shifts - shifts.gather(1, view.label[:, None]))

@@ -52,7 +52,8 @@ def start_linear(linear: nn.Linear, generator: torch.Generator) -> None:
     bound = 1 / math.sqrt(linear.in_features)
     for values in (linear.weight, linear.bias):
         if values is not None:
-            nn.init.uniform_(values, -bound, bound, generator=generator)
+            drawn = torch.empty(values.shape, dtype=values.dtype).uniform_(-bound, bound, generator=generator)
+            values.data.copy_(drawn)  # the generator is that of the CPU, wherever the layer lies
 
 
 class Peers(Classifier):

@@ -18,13 +18,13 @@ def untouched(network: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
     Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
     also after an error. Works under torch.no_grad too.
     """
-    modes = {module: module.training for module in network.modules()}
+    modes, place = {module: module.training for module in network.modules()}, next(network.parameters()).device
     state = {name: value.detach() for name, value in network.named_parameters()}
     state |= {name: value.clone() for name, value in network.named_buffers()}
     network.eval()
     try:
         with torch.enable_grad():
-            yield lambda x: functional_call(network, state, (x,))
+            yield lambda x: functional_call(network, state, (x.to(place),))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -83,7 +83,7 @@ def fgsm(
     """
     pixels = images.detach().clone().requires_grad_()
     with untouched(network) as run:
-        logits = run(pixels).logits
+        logits = run(pixels).logits.to(label.device)
         goal = other_class(label, logits.shape[1], generator) if targeted else label
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits, goal, reduction="sum"), pixels)
     moved = (images.detach() + (-epsilon if targeted else epsilon) * gradient.sign()).clamp(0, 1)

@@ -65,6 +65,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.label)
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device; its rows stay where their stream is."""
+        parts = {name: values for name, values in vars(self).items() if isinstance(values, Tensor) and name != "row"}
+        second = None if self.second is None else self.second.to(device)
+        return replace(self, **{name: values.to(device) for name, values in parts.items()}, second=second)
+
     def first(self, n: int) -> Batch:
         """Return the first n pictures, without partners."""
         parts = {name: values[:n] for name, values in vars(self).items() if isinstance(values, Tensor)}

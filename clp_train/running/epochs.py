@@ -51,5 +51,5 @@ def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of a network's parameters and buffers."""
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+    """Return a copy of a network's parameters and buffers, in memory."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in network.state_dict().items()}

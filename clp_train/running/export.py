@@ -24,7 +24,7 @@ class Logits(nn.Module):
 
 def export_classifier(network: nn.Module, size: int, path: Path) -> None:
     """Write `Logits` in evaluation mode as an exported program for any batch of size x size pictures."""
-    network.eval()
+    network.eval().cpu()  # other tools run it there
     example = torch.zeros(2, 3, size, size)
     program = torch.export.export(
         Logits(network), (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}

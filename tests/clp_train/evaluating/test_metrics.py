@@ -7,6 +7,7 @@ from sklearn.metrics import precision_score
 
 from clp_train.algorithm.losses import DivergedError
 from clp_train.evaluating.metrics import mean_precision, measure, predict
+from clp_train.models.parts import Output
 
 
 def test_metrics_by_hand():
@@ -102,8 +103,10 @@ def test_a_network_that_diverged_is_not_judged():
     """argmax of NaN is class 0, which would pass for an answer."""
     images = torch.zeros(5, 3, 2, 2, dtype=torch.uint8)
     network = torch.nn.Flatten()
-    assert predict(network, images, lambda out: out + torch.eye(5, 12)).tolist() == [0, 1, 2, 3, 4]
+    network.register_forward_hook(lambda module, inputs, out: Output(out, out))
+    network.head = torch.nn.Linear(12, 12)
+    assert predict(network, images, lambda out: out.logits + torch.eye(5, 12)).tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(
         DivergedError, match=r"^the network's logits are nan; lower the learning rate \(lr\) in a new run$"
     ):
-        predict(network, images, lambda out: out / 0)
+        predict(network, images, lambda out: out.logits / 0)
