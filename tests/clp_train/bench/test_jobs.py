@@ -9,14 +9,9 @@ from clp_train.bench import jobs
 from clp_train.bench.jobs import COMMON, OWN, plan
 from clp_train.bench.queue import jobs_of
 from clp_train.bench.spec import Column, Row, Scale, Table
+from tests.clp_train.bench.tiny_tables import table
 
 WORK = Path("work")
-
-
-def table(**rows):
-    cpu = Scale(("--dataset", "demo"), ("--epochs", "2"))
-    columns = {"a": Column("A", cpu=cpu), "b": Column("B", "worst", shared="a"), "c": Column("C", paper=cpu)}
-    return Table("t", "T", columns, rows or {"ce": Row("CE", "erm"), "clp": Row("CLP", "clp", own=("--lr", "1"))})
 
 
 def test_runs_seed_by_seed_and_shared_columns_once():

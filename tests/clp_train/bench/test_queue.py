@@ -12,10 +12,11 @@ import time
 import pytest
 
 from clp_train.bench import queue
+from clp_train.bench.jobs import plan
 from clp_train.bench.queue import Job, Progress, jobs_of, resumption, seconds_left, work_off
 from clp_train.run_folder import RESULT
 from clp_train.running.checkpoint import CHECKPOINT
-from tests.clp_train.bench.test_jobs import plan, table
+from tests.clp_train.bench.tiny_tables import table
 
 
 def job(tmp_path, name, code="", needs=()):

@@ -11,27 +11,11 @@ from clp_aug.contract.errors import InputError
 from clp_train.bench.scores import Cost, best_other, cells, check_splits, costs, holm
 from clp_train.bench.spec import Column, Row, Table
 from clp_train.bench.write import cell_text
+from tests.clp_train.bench.tiny_tables import RESULTS, result
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
 ROWS = {"ce": Row("CE", "erm"), "la": Row("LA", "logit-adjust", quoted={"a": 20.0}), "clp": Row("CLP", "clp")}
 TABLE = Table("t", "T", COLUMNS, ROWS)
-
-
-def result(row, seed, average, worst=0.5, protocol="common", selected=None, seconds=10.0):
-    metrics = {"last": {"test": {"average": average, "worst": worst}}, "selected": {}, "best_on_test": {}}
-    if selected is not None:
-        metrics["selected"] = {"test": {"average": selected, "worst": worst}}
-    return {"row": row, "column": "a", "seed": seed, "protocol": protocol, "metrics": metrics, "seconds": 3 * seconds,
-            "cpu_seconds": seconds, "train": [],
-            "epochs": 5}  # fmt: skip
-
-
-RESULTS = [
-    *(result("ce", seed, 0.7 + 0.01 * seed) for seed in range(3)),
-    *(result("la", seed, 0.8 + 0.02 * seed, 0.6, seconds=20.0) for seed in range(3)),
-    *(result("clp", seed, value, 0.6, seconds=55.0) for seed, value in enumerate((0.87, 0.9, 0.91))),
-    result("clp", 0, 0.95, protocol="own"),
-]
 
 
 def test_cells_by_hand():

@@ -9,7 +9,7 @@ import pytest
 
 from clp_train.bench.spec import Column, Row, Scale, Table
 from clp_train.bench.write import rows_with_fewer_seeds, seconds_text, write_table
-from tests.clp_train.bench.test_scores import RESULTS
+from tests.clp_train.bench.tiny_tables import RESULTS
 
 CPU = Scale((), (), "fewer pictures")
 TABLE = Table(
