@@ -119,10 +119,10 @@ def tables_to_make(name: str, scale: str) -> list[Table]:
 
 
 def say_what_is_done(jobs: Sequence[Job]) -> None:
-    """Print each job with whether it is done, then how many are."""
+    """Print each job with whether it is done, then how many are; without jobs that there is nothing to run."""
     for job in jobs:
         click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
-    click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done")
+    click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done" if jobs else "nothing to run")
 
 
 def say_what_failed(failures: Mapping[str, str]) -> None:

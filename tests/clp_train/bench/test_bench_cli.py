@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from clp_aug.contract.errors import UsageError
-from clp_train.bench.cli import bench, seeds_of
+from clp_train.bench.cli import bench, say_what_is_done, seeds_of
 
 TINY = """
 title = "Tiny"
@@ -147,3 +147,8 @@ def test_a_folder_that_cannot_be_made_is_told_first(tmp_path, option):
         f"error: cannot make folder {tmp_path}/file/x (Not a directory); choose another {option}\n"
     )
     assert not list(tmp_path.glob("w/runs"))
+
+
+def test_a_finished_table_has_nothing_to_run(capsys):
+    say_what_is_done([])
+    assert capsys.readouterr().out == "nothing to run\n"
