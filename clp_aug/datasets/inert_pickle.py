@@ -108,14 +108,20 @@ def _run(stream: mmap.mmap) -> object:
             case "BUILD":
                 state = stack.pop()
                 stack[-1].state = state
-            case "SHORT_BINBYTES":
-                stack.append(argument.decode("latin-1"))
-            case _ if name in PLAIN:
-                stack.append(argument)
-            case _ if name in CONSTANTS:
-                stack.append(CONSTANTS[name])
-            case _ if name in LONG_BYTES:
-                stack.append(Span((position or 0) + LONG_BYTES[name], len(argument)))
             case _:
-                raise ValueError(f"opcode {name}")
+                stack.append(_value(name, argument, position or 0))
     raise ValueError("no end")
+
+
+def _value(name: str, argument: Any, position: int) -> object:
+    """Return the value that an opcode puts on the stack. Raises ValueError for an opcode that puts none there."""
+    match name:
+        case "SHORT_BINBYTES":
+            return argument.decode("latin-1")
+        case _ if name in PLAIN:
+            return argument
+        case _ if name in CONSTANTS:
+            return CONSTANTS[name]
+        case _ if name in LONG_BYTES:
+            return Span(position + LONG_BYTES[name], len(argument))
+    raise ValueError(f"opcode {name}")
