@@ -216,3 +216,14 @@ def test_virtual_passes_leave_the_network_alone():
     stepped.load_state_dict({name: v.detach() for name, v in moved.items()}, strict=False)
     torch.testing.assert_close(out.logits, stepped(meta[0]).logits)
     assert not torch.equal(stepped[1].running_mean, before["1.running_mean"])  # a real pass would have moved them
+
+
+def test_at_weights_that_are_all_zero_a_central_difference_is_the_forward_slope():
+    network = torch.nn.Linear(4, 3).double()
+    weights = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
+    g = torch.Generator().manual_seed(0)
+    direction = [torch.randn(w.shape, generator=g, dtype=torch.float64) for w in weights.values()]
+    x = torch.randn(5, 4, generator=g, dtype=torch.float64)
+    slopes = [SLOPES[mode](network, weights, direction, x, lambda out: out) for mode in ("central", "forward")]
+    assert slopes[0].abs().max() > 0.1
+    torch.testing.assert_close(*slopes)
