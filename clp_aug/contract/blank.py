@@ -20,7 +20,8 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
-from clp_aug.contract.schema import FIELDS, Header
+from clp_aug.contract.digests import picture_digest, seal_of
+from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
 
 CHECKSUM_BYTES = 4
 
@@ -117,7 +118,10 @@ class Blank:
         return {"path": self.path, "_handle": None, "_places": {}}
 
     def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Put `values` (n, ...) at rows start to start + n of a data set. Raises ValueError when they do not fit."""
+        """Put `values` (n, ...) at rows start to start + n of a data set; of pictures, their digests too.
+
+        Raises ValueError when they do not fit, OSError when the disk refuses.
+        """
         if name not in self._places:
             self._places[name] = self._find(name)
         field, places = FIELDS[name], self._places[name][start : start + len(values)]
@@ -126,6 +130,7 @@ class Blank:
         if "H" in field.shape:
             for place, picture in zip(places.tolist(), values, strict=True):
                 self._put(place, picture.tobytes() + fletcher32(picture).to_bytes(CHECKSUM_BYTES, "little"))
+            self.fill(DIGESTS[name], start, np.array([picture_digest(picture) for picture in values], np.uint64))
         elif len(values):
             self._put(int(places[0]), np.ascontiguousarray(values, np.dtype(field.dtype).newbyteorder("<")).tobytes())
 
@@ -134,6 +139,15 @@ class Blank:
         with h5py.File(self.path, "r", locking=False) as file:
             values: np.ndarray = file[name][...]
         return values
+
+    def seal(self, header: Header) -> None:
+        """Seal the whole: from now on the file says what its content must be. header: as it was laid out."""
+        self.fill(SEAL, 0, seal_of(header, self.tables()))
+
+    def tables(self) -> dict[str, np.ndarray]:
+        """Return every data set but the pictures, by name, as it stands."""
+        with h5py.File(self.path, "r", locking=False) as file:
+            return {name: file[name][...] for name in FIELDS if name in file and name not in DIGESTS}
 
     def __enter__(self) -> Blank:
         return self

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+READABLE = ("1.0", "1.1")  # 1.0 had neither digests nor seal
 IMAGE_LAYOUT = "NHWC-uint8-RGB"
 
 ORIGINAL, COUNTERFACTUAL, FACTUAL = 0, 1, 2
@@ -56,9 +57,17 @@ FIELDS: dict[str, Field] = {
     "train/label": Field("i8", ("M",), "the label as trained on, noise included", optional=True),
     "look/matte": Field("u1", ("K", "H", "W"), "matte of each original, 255 = foreground; for people", optional=True),
     "look/sample_id": Field("i8", ("K",), "whose matte it is", optional=True),
+    "meta/digest": Field("u8", ("N",), "first 8 bytes of the sha256 of each picture's bytes", optional=True),
+    "look/digest": Field("u8", ("K",), "the same of each matte", optional=True),
+    "seal": Field(
+        "u1", (32,), "sha256 over attributes and tables; zeros until the shard is whole", optional=True
+    ),
 }
+SEAL = "seal"
+DIGESTS = {"meta/images": "meta/digest", "look/matte": "look/digest"}
+"""Data set of pictures -> that of their digests."""
 
-META = tuple(name for name in FIELDS if name.startswith("meta/") and name != "meta/images")
+META = tuple(name for name in FIELDS if name.startswith("meta/") and name not in ("meta/images", "meta/digest"))
 TRAIN = tuple(name for name in FIELDS if name.startswith("train/"))
 
 JSON_ATTRIBUTES = ("class_names", "group_names", "fills", "box_sources", "settings", "matte")

@@ -9,20 +9,26 @@ from typing import Any
 import h5py
 import numpy as np
 
+from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import DIGESTS, SEAL
 from clp_aug.contract.validate import check_shard, open_shard
 
 
 class ShardReader:
     """One checked shard: small tables in memory, pictures read one by one when asked for.
 
-    header: Header; tables: the small data sets by name, e.g. tables["meta/label"]; shape: (N, H, W, 3).
+    header: Header; tables: the small data sets by name, e.g. tables["meta/label"]; digests: of the pictures, by the
+    name of the pictures' data set, none in a shard of version 1.0; shape: (N, H, W, 3).
     Safe to pickle and to fork: a handle belongs to the process that opened it.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.header, self.shape, self.tables = check_shard(self.path)
+        self.header, self.shape, tables = check_shard(self.path)
+        self.digests = {name: tables.pop(digest) for name, digest in DIGESTS.items() if digest in tables}
+        tables.pop(SEAL, None)
+        self.tables = tables
         self._handle: tuple[int, h5py.File] | None = None
 
     def __len__(self) -> int:
@@ -40,11 +46,16 @@ class ShardReader:
         try:
             picture: np.ndarray = self._file()[name][i]
         except OSError:  # fletcher32 found a flipped byte: only this picture is lost
-            raise InputError(f"shard {self.path}: /{name}[{i}] is damaged; make the shard again") from None
+            raise self._damaged(name, i) from None
+        if name in self.digests and picture_digest(picture) != self.digests[name][i]:
+            raise self._damaged(name, i)
         return picture
 
+    def _damaged(self, name: str, i: int) -> InputError:
+        return InputError(f"shard {self.path}: /{name}[{i}] is damaged; make the shard again")
+
     def image(self, i: int) -> np.ndarray:
-        """Return meta picture i: uint8 (H, W, 3) RGB. Raises InputError when its checksum does not match."""
+        """Return meta picture i: uint8 (H, W, 3) RGB. Raises InputError when checksum or digest do not fit."""
         return self._read("meta/images", i)
 
     def matte(self, i: int) -> np.ndarray | None:
@@ -59,7 +70,7 @@ class ShardReader:
         return out
 
     def verify(self) -> None:
-        """Read every picture once, so that every checksum is compared. Raises InputError at the first bad one."""
+        """Read every picture once and compare every digest. Raises InputError at the first that does not fit."""
         for i in range(len(self)):
             self.image(i)
         for i in range(len(self.tables.get("look/sample_id", ()))):

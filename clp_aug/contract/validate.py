@@ -1,4 +1,4 @@
-"""The nine checks that a shard passes before its first picture is touched: files come from strangers too.
+"""The ten checks that a shard passes before its first picture is touched: files come from strangers too.
 
 HDF5 can name other files, promise 150 GB in a kilobyte, or inflate one chunk to gigabytes. Nothing here reads
 pixels; `ShardReader.verify` does, afterwards and on request.
@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
+from clp_aug.contract.digests import seal_of
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import FIELDS, Header
+from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
 
 MAX_ROWS = 50_000_000
 MAX_INFLATION = 1000  # deflate's own limit is about 1030 : 1
@@ -158,10 +159,22 @@ def read_header(path: Path, file: h5py.File) -> Header:
         if not isinstance(values[name], list) or not all(isinstance(v, str) for v in values[name]):
             raise refuse(path, f"attribute {name} is not a list of names")
         values[name] = tuple(values[name])
-    for name, expected in (("clp_schema", schema.SCHEMA_VERSION), ("image_layout", schema.IMAGE_LAYOUT)):
-        if values[name] != expected:
-            raise refuse(path, f"{name} is {values[name]!r}, this version reads {expected!r}")
+    for name, readable in (("clp_schema", schema.READABLE), ("image_layout", (schema.IMAGE_LAYOUT,))):
+        if values[name] not in readable:
+            expected = " and ".join(map(repr, readable))
+            raise refuse(path, f"{name} is {values[name]!r}, this version reads {expected}")
     return Header(**values)
+
+
+def check_seal(path: Path, header: Header, tables: dict[str, np.ndarray]) -> None:
+    """Check 8: header and tables are those of one whole run; a shard of version 1.0 has no seal."""
+    if header.clp_schema == "1.0":
+        return
+    missing = [name for name in (*DIGESTS.values(), SEAL) if name not in tables]
+    if missing and not (missing == ["look/digest"] and "look/sample_id" not in tables):
+        raise refuse(path, f"/{missing[0]} is missing")
+    if not np.array_equal(tables[SEAL], seal_of(header, tables)):
+        raise refuse(path, "its tables are not those that it was sealed with: it is damaged, or of two runs")
 
 
 def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dict[str, np.ndarray]) -> None:
@@ -205,8 +218,8 @@ def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dic
 def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], dict[str, np.ndarray]]:
     """Run the checks; return the header, the shape of /meta/images, and every small table by name.
 
-    Raises InputError with one line that names the shard, the data set and what was expected. Check 8 (a flipped
-    byte) shows when a picture is read; check 9: HDF5 itself can have bugs, so open strangers' shards in a sandbox.
+    Raises InputError with one line that names the shard, the data set and what was expected. Check 9 (a flipped
+    byte) shows when a picture is read; check 10: HDF5 itself can have bugs, so open strangers' shards in a sandbox.
     """
     path = Path(path)
     with open_shard(path) as file:
@@ -219,4 +232,5 @@ def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], di
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             raise refuse(path, f"damaged ({first_line(error)})") from None
     check_values(path, header, shape[1:3], tables)
+    check_seal(path, header, tables)
     return header, shape, tables

@@ -11,7 +11,7 @@ from clp_aug.common.files import written_beside
 from clp_aug.contract import schema
 from clp_aug.contract.blank import Blank, lay_out
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import FIELDS, Header
+from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
 
 
 def write_shard(
@@ -28,12 +28,14 @@ def write_shard(
     sizes = {"N": len(tables["meta/label"]), "M": len(tables["train/sample_id"])}
     sizes |= dict(zip("HW", head["meta/images"].shape[1:3], strict=True), K=len(tables.get("look/sample_id", ())))
     with written_beside(path) as temporary:
-        lay_out(temporary, header, [name for name in FIELDS if name in tables or name in pictures], sizes)
+        wanted = {*tables, *pictures, SEAL, *(DIGESTS[name] for name in pictures)}
+        lay_out(temporary, header, [name for name in FIELDS if name in wanted], sizes)
         with Blank(temporary) as blank:
             for name, values in tables.items():
                 blank.fill(name, 0, values)
             for name, blocks in streams.items():
                 _fill_pictures(blank, name, sizes, chain([] if head[name] is None else [head[name]], blocks))
+            blank.seal(header)
 
 
 def _fill_pictures(blank: Blank, name: str, sizes: dict[str, int], blocks: Iterable[np.ndarray]) -> None:

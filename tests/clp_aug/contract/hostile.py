@@ -5,8 +5,10 @@ import re
 import h5py
 import pytest
 
+from clp_aug.contract.blank import Blank
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.shards import ShardReader
+from clp_aug.contract.validate import read_header
 
 
 def refused(path, problem: str) -> None:
@@ -37,6 +39,14 @@ def attribute(file: h5py.File, name: str, text: str | bytes) -> None:
     """Write a text attribute as the writer does, with a fixed length."""
     data = text if isinstance(text, bytes) else text.encode()
     file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
+
+
+def reseal(path) -> None:
+    """Seal a shard anew, as a run that wrote this content would."""
+    with h5py.File(path) as file:
+        header = read_header(path, file)
+    with Blank(path) as blank:
+        blank.seal(header)
 
 
 def put(name, row, value):

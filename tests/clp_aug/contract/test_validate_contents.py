@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.shards import ShardReader
-from tests.clp_aug.contract.hostile import attribute, put, refused
+from tests.clp_aug.contract.hostile import attribute, put, refused, reseal
 
 
 def missing_attribute(file):
@@ -96,7 +96,7 @@ CONTENTS = {
     reference_attribute: "attribute dataset is not text",
     array_attribute: "attribute seed is not one value of at most 4 MiB",
     text_seed: "attribute seed is not an integer",
-    other_version: "clp_schema is '2.0', this version reads '1.0'",
+    other_version: "clp_schema is '2.0', this version reads '1.0' and '1.1'",
     duplicate_original: "/meta/sample_id of originals holds an id twice",
     meta_in_train: "a meta picture is also a training picture",
 }
@@ -139,6 +139,7 @@ def test_meta_pictures_may_stay_in_train_when_the_settings_say_so(shard):
     with h5py.File(shard, "r+") as file:
         meta_in_train(file)
         attribute(file, "settings", '{"keep_meta_in_train": true}')
+    reseal(shard)
     assert 0 in ShardReader(shard).tables["train/sample_id"]
 
 
