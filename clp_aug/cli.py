@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,10 +115,21 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
     for remark in outcome.remarks:
         click.echo(f"           {remark}")
     click.echo("boxes      " + ", ".join(f"{count} {name}" for name, count in outcome.outcomes.items()))
+    for name, pictures in outcome.examples.items():
+        if name in outcome.outcomes:
+            click.echo(f"           {name}: {some(pictures, outcome.outcomes[name])}")
     click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
     if outcome.substituted:
-        click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey")
+        click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey:"
+                   f" {some(outcome.examples['substituted'], outcome.substituted)}")  # fmt: skip
     click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {quote(outcome.path)} --html sheet.html")
+
+
+def some(names: Sequence[str], count: int) -> str:
+    """Return the names of some pictures as text, and that there are more."""
+    from clp_aug.inspecting.summary import printable
+
+    return printable(", ".join(names) + (", ..." if count > len(names) else ""))
 
 
 @click.command(context_settings=CONTEXT)

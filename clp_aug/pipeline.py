@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 import clp_aug
+from clp_aug.common.files import disk_error
+from clp_aug.common.locks import held_for
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
@@ -27,14 +29,16 @@ from clp_aug.fills.options import FillOptions, digest_names
 from clp_aug.mattes import Matte, make_chain
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
-from clp_aug.sharding import Copy, Staging, check_space, plan_copies
+from clp_aug.sharding import Copy, check_space, plan_copies
 from clp_aug.stages import Block, Stages
+from clp_aug.staging import Staging
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
 
 BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
 LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
+NAMED = 3  # pictures that are named of those that did not go as asked
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Plan:
 @dataclass(frozen=True)
 class Outcome:
     """What a run did: the shard, its rows, pictures by use, remarks on how the data set was read, boxes by outcome and
-    by matte, and fills asked for but replaced.
+    by matte, fills asked for but replaced; examples: outcome, or "substituted" -> names of the first such pictures.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class Outcome:
     outcomes: dict[str, int]
     sources: dict[str, int]
     substituted: int
+    examples: dict[str, tuple[str, ...]]
 
 
 def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -116,9 +121,18 @@ def default_size(dataset: Dataset, rows: np.ndarray) -> int:
 
 
 def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
-    """Run the whole flow and return what was done; the shard appears under its name only when it is complete."""
+    """Run the whole flow and return what was done; the shard appears under its name only when it is complete.
+
+    Raises UsageError while another run writes the same shard.
+    """
     plan = read(config)
-    staging = Staging(config.shard_path(), staging_key(plan))
+    with held_for(config.shard_path()):
+        return write(plan, Staging(config.shard_path(), staging_key(plan)), progress)
+
+
+def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
+    """MATTE, BOX, INFILL and SHARD, from the start or from where a killed run was."""
+    config = plan.config
     new = staging.open(config.resume, config.overwrite)
     try:
         if new:
@@ -126,12 +140,12 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
         engine = ENGINES[config.engine or default_engine(workers)]
         with engine(stages(plan, staging), workers) as work:
-            do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, staging, progress)
-            do_blocks(work, "boxes-train", "MATTE + BOX train", plan, staging, progress)
+            do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, progress)
+            do_blocks(work, "boxes-train", "MATTE + BOX train", plan, progress)
             check_fallbacks(plan, staging)
-            do_blocks(work, "infill", "INFILL", plan, staging, progress)
+            do_blocks(work, "infill", "INFILL", plan, progress)
         outcome = summarise(plan, staging)
-        staging.publish()  # SHARD
+        staging.publish(make_header(plan))  # SHARD
         return outcome
     except BaseException:
         staging.remove_if_empty()
@@ -144,14 +158,12 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
     return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
 
 
-def do_blocks(work: Map, stage: str, title: str, plan: Plan, staging: Staging, progress: Progress) -> None:
-    """Do the blocks of a stage that are not finished yet."""
+def do_blocks(work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:
+    """Do the blocks of a stage; those that are finished are only looked at."""
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
-    todo = [block for block in blocks if not staging.has(stage, block.number)]
     with progress(title, len(rows)) as advance:
-        advance(len(rows) - sum(block.stop - block.start for block in todo))
-        for done in work(todo):
+        for done in work(blocks):
             advance(done)
 
 
@@ -183,44 +195,57 @@ def lay_out_shard(plan: Plan, staging: Staging) -> None:
     try:
         lay_out(staging.blank.path, make_header(plan), FIELDS, sizes)
     except OSError as error:
-        raise InputError(f"cannot write {staging.blank.path} ({error.strerror}); free space or change --out") from None
+        raise disk_error(staging.blank.path, error) from None
     for name, values in tables.items():
-        staging.blank.fill(name, 0, values)
+        staging.fill(name, 0, values)
     staging.begin()
 
 
-def boxes_of(staging: Staging, ratio: int, column: str) -> np.ndarray:
+def boxes_of(plan: Plan, staging: Staging, column: str) -> np.ndarray:
     """Return one column of the boxes of all originals and training pictures."""
-    return np.concatenate([staging.blank.read(f"meta/{column}")[:: 1 + ratio], staging.blank.read(f"train/{column}")])
+    each = 1 + plan.config.ratio
+    return np.concatenate([staging.read(f"meta/{column}")[::each], staging.read(f"train/{column}")])
+
+
+def names_of(plan: Plan, chosen: np.ndarray) -> tuple[str, ...]:
+    """Return the names of the first few pictures that are chosen, bool (K + M,) over originals and training pictures."""
+    rows = np.concatenate([plan.split.meta, plan.split.train])[chosen]
+    return tuple(plan.dataset.samples.name[row] for row in rows[:NAMED].tolist())
 
 
 def check_fallbacks(plan: Plan, staging: Staging) -> None:
     """Raise TooManyFallbacks when the chosen matte gave fewer boxes than the run can bear."""
-    fallen = boxes_of(staging, plan.config.ratio, "box_source") != 0
-    outcomes = Counter(boxes_of(staging, plan.config.ratio, "outcome").tolist())
+    fallen = boxes_of(plan, staging, "box_source") != 0
+    outcomes = Counter(boxes_of(plan, staging, "outcome")[fallen].tolist())
     if fallen.mean() > plan.config.max_fallback:
-        why = ", ".join(f"{count} {OUTCOMES[code]}" for code, count in sorted(outcomes.items()) if code)
+        why = ", ".join(f"{count} {OUTCOMES[code]}" for code, count in sorted(outcomes.items()))
         raise TooManyFallbacks(
             f"matte {plan.chain[0].about.name} gave no usable box for {fallen.sum()} of {len(fallen)} pictures"
-            f" ({fallen.mean():.0%}; {why}), more than --max-fallback {plan.config.max_fallback:g}; give --boxes or"
-            " --masks, another --matte, or --resume with a higher --max-fallback"
+            f" ({fallen.mean():.0%}; {why}; e.g. {', '.join(names_of(plan, fallen))}), more than --max-fallback"
+            f" {plan.config.max_fallback:g}; give --boxes or --masks, another --matte, or --resume with a higher"
+            " --max-fallback"
         )
 
 
 def summarise(plan: Plan, staging: Staging) -> Outcome:
-    """Count what became of the mattes and of the fills asked for."""
-    ratio, split = plan.config.ratio, plan.split
-    outcomes = Counter(boxes_of(staging, ratio, "outcome").tolist())
-    sources = Counter(boxes_of(staging, ratio, "box_source").tolist())
+    """Count what became of the mattes and of the fills asked for, and name some of what did not go as asked."""
+    split = plan.split
+    outcome, source = boxes_of(plan, staging, "outcome"), boxes_of(plan, staging, "box_source")
     asked = np.array([[0, *(plan.fills.index(copy.fill) for copy in copies)] for copies in plan.copies])
+    replaced = staging.read("meta/fill").reshape(asked.shape) != asked
+    examples = {OUTCOMES[code]: names_of(plan, outcome == code) for code in np.unique(outcome).tolist() if code}
+    if replaced.any():
+        of_originals = np.concatenate([replaced.any(axis=1), np.zeros(len(split.train), bool)])
+        examples["substituted"] = names_of(plan, of_originals)
     return Outcome(
         staging.shard,
         plan.rows,
         {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)},
         remarks_of(plan.dataset, plan.split, plan.config),
-        {OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
-        {plan.chain[code].about.name: count for code, count in sorted(sources.items())},
-        int((staging.blank.read("meta/fill") != asked.reshape(-1)).sum()),
+        {OUTCOMES[code]: count for code, count in sorted(Counter(outcome.tolist()).items())},
+        {plan.chain[code].about.name: count for code, count in sorted(Counter(source.tolist()).items())},
+        int(replaced.sum()),
+        examples,
     )
 
 

@@ -19,7 +19,11 @@ from clp_aug.mattes import Matte, make_chain
 from clp_aug.mattes.chain import Located, locate
 from clp_aug.mattes.picture import Picture
 from clp_aug.mattes.refine import refine
-from clp_aug.sharding import Copy, Staging
+from clp_aug.sharding import Copy
+from clp_aug.staging import Rows, Staging
+
+COLUMNS = ("box", "box_source", "outcome")  # what a box is in the contract
+DIGEST_LETTERS = 16
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class Block:
     number: int
     start: int
     stop: int
+
+    @property
+    def name(self) -> str:
+        """What its mark is called."""
+        return f"{self.stage}-{self.number:06d}"
 
 
 @dataclass
@@ -54,10 +63,33 @@ class Stages:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def __call__(self, block: Block) -> int:
-        """Do one block; return how many pictures it had."""
-        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.make_copies}[block.stage](block)
-        self.staging.mark(block.stage, block.number)
+        """Do one block, unless it is done; return how many pictures it had."""
+        rows = self.rows_of(block)
+        if not self.staging.has(block.name, rows, lambda: self.digests_of(block)):
+            self.make(block)
+            self.staging.mark(block.name, rows, self.digests_of(block))
         return block.stop - block.start
+
+    def make(self, block: Block) -> None:
+        """Fill the rows of a block."""
+        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.make_copies}[block.stage](block)
+
+    def rows_of(self, block: Block) -> Rows:
+        """Return which rows of which data sets a block fills."""
+        of_meta = (block.start * self.rows_each, block.stop * self.rows_each)
+        if block.stage == "infill":
+            return {"meta/images": of_meta, "meta/fill": of_meta}
+        if block.stage == "boxes-train":
+            return {f"train/{name}": (block.start, block.stop) for name in COLUMNS}
+        return {"look/matte": (block.start, block.stop)} | {f"meta/{name}": of_meta for name in COLUMNS}
+
+    def digests_of(self, block: Block) -> dict[str, str]:
+        """Return the digest of each picture whose box a block finds, by name; infills are made of the same pictures."""
+        if block.stage == "infill":
+            return {}
+        rows = (self.meta if block.stage == "boxes-meta" else self.train)[block.start : block.stop]
+        name = self.dataset.samples.name
+        return {name[row]: self.dataset.digest(np.array([row]))[:DIGEST_LETTERS] for row in rows.tolist()}
 
     @property
     def rows_each(self) -> int:
@@ -77,31 +109,31 @@ class Stages:
             "box": np.array([one.box for one in located]),
             "box_source": np.array([one.source for one in located]),
             "outcome": np.array([one.outcome for one in located]),
-        }
+        }  # COLUMNS
         return located, columns
 
     def box_train(self, block: Block) -> None:
         """Boxes of training pictures."""
         _, columns = self.locate(self.train[block.start : block.stop])
         for name, values in columns.items():
-            self.staging.blank.fill(f"train/{name}", block.start, values)
+            self.staging.fill(f"train/{name}", block.start, values)
 
     def box_meta(self, block: Block) -> None:
         """Boxes of meta originals, for their copies too, and their mattes for people."""
         located, columns = self.locate(self.meta[block.start : block.stop])
         for name, values in columns.items():
-            self.staging.blank.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
+            self.staging.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
         mattes = [one.matte for one in located]
         if self.config.refine:
             size, fit = self.size, self.config.fit
             rows = self.meta[block.start : block.stop]
             mattes = [refine(self.dataset.image(row, size, fit), m) for row, m in zip(rows, mattes, strict=True)]
-        self.staging.blank.fill("look/matte", block.start, np.stack(mattes))
+        self.staging.fill("look/matte", block.start, np.stack(mattes))
 
     @cached_property
     def boxes(self) -> np.ndarray:
         """Boxes of the meta originals, int32 (originals, 4), once all of them are there."""
-        return self.staging.blank.read("meta/box")[:: self.rows_each]
+        return self.staging.read("meta/box")[:: self.rows_each]
 
     @cached_property
     def materials(self) -> Materials:
@@ -133,5 +165,5 @@ class Stages:
                 image, used = infill(copy.fill, copy.kind, scene, rng, self.materials, options)
                 images.append(image)
                 fills.append(self.fills.index(used))
-        self.staging.blank.fill("meta/images", block.start * self.rows_each, images)
-        self.staging.blank.fill("meta/fill", block.start * self.rows_each, np.array(fills))
+        self.staging.fill("meta/images", block.start * self.rows_each, images)
+        self.staging.fill("meta/fill", block.start * self.rows_each, np.array(fills))

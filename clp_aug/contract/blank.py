@@ -134,10 +134,10 @@ class Blank:
         elif len(values):
             self._put(int(places[0]), np.ascontiguousarray(values, np.dtype(field.dtype).newbyteorder("<")).tobytes())
 
-    def read(self, name: str) -> np.ndarray:
-        """Return a whole data set as it stands."""
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows of a data set as they stand, all of them unless said otherwise."""
         with h5py.File(self.path, "r", locking=False) as file:
-            values: np.ndarray = file[name][...]
+            values: np.ndarray = file[name][start:stop]
         return values
 
     def seal(self, header: Header) -> None:
@@ -148,6 +148,11 @@ class Blank:
         """Return every data set but the pictures, by name, as it stands."""
         with h5py.File(self.path, "r", locking=False) as file:
             return {name: file[name][...] for name in FIELDS if name in file and name not in DIGESTS}
+
+    def pictures(self, name: str, start: int, stop: int) -> list[np.ndarray]:
+        """Return rows of pictures as they stand, uint8 each. Raises OSError for one whose checksum does not fit."""
+        with h5py.File(self.path, "r", locking=False, rdcc_nbytes=0) as file:
+            return [file[name][i] for i in range(start, stop)]
 
     def __enter__(self) -> Blank:
         return self

@@ -33,6 +33,9 @@ class SettingError(UsageError):
         self.name, self.value, self.reason, self.take = name, value, reason, dict(take or {})
         super().__init__(self.spelt(lambda name, value: f"{name} = {value}"))
 
+    def __reduce__(self) -> tuple[type[SettingError], tuple[str, object, str, dict[str, object]]]:
+        return type(self), (self.name, self.value, self.reason, self.take)  # it travels from worker processes
+
     def spelt(self, spell: Callable[[str, object], str]) -> str:
         """Return the message with every setting spelt by `spell`, (name, value) -> text."""
         remedy = " and ".join(spell(name, value) for name, value in self.take.items())

@@ -130,6 +130,20 @@ class Dataset:
         """
         return ""
 
+    def digest(self, rows: np.ndarray) -> str:
+        """Return sha256, in hexadecimal, over the content of the pictures of some rows, int64 (n,), in their order.
+
+        Masks and boxes that belong to them count, the table does not: that is the fingerprint. Here: the pixels.
+        Raises InputError for a picture or mask that is gone.
+        """
+        digest = hashlib.sha256()
+        for row in rows:
+            for values in (self.image(row), self.alpha(row)):
+                digest.update(repr(None if values is None else (values.shape, values.dtype.str)).encode())
+                digest.update(b"" if values is None else np.ascontiguousarray(values).data)
+            digest.update(repr(self.box(row)).encode())
+        return digest.hexdigest()
+
     def rows_of(self, sample_ids: np.ndarray) -> np.ndarray:
         """Return the rows of the given ids, int64. Raises InputError for an id that is not in the table."""
         order = np.argsort(self.samples.sample_id, kind="stable")
@@ -195,6 +209,15 @@ class FileDataset(Dataset):
                 f"data set {self.name}: cannot read {error.filename} ({error.strerror}); restore it"
             ) from None
         return hashlib.sha256(repr([(each.st_size, each.st_mtime_ns) for each in found]).encode()).hexdigest()
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Return sha256 over the bytes of the files, pictures and masks, and over the boxes; see `Dataset.digest`."""
+        digest, masks, boxes = hashlib.sha256(), self.annotations.masks, self.annotations.boxes
+        for row in map(int, rows):
+            for path in (self.root / self.samples.name[row], masks.get(row)):
+                digest.update(b"-" if path is None else hashlib.sha256(self._bytes(path, row)).digest())
+            digest.update(repr(boxes.get(row)).encode())
+        return digest.hexdigest()
 
     def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         path = self.annotations.masks.get(row)

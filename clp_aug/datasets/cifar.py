@@ -6,6 +6,7 @@ hold 1024 red, 1024 green and 1024 blue values in row-major order, and a list of
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,18 @@ class Batch:
     count: int
     order: Literal["C", "F"]
 
-    def picture(self, index: int) -> np.ndarray:
-        """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError when the file is gone or was cut."""
+    def pixels(self, indices: np.ndarray) -> np.ndarray:
+        """Read some pictures, int64 (n,): uint8 (n, 3072). Raises InputError when the file is gone or was cut."""
         try:
             shape = (self.count, PIXELS)
-            row = np.memmap(self.path, np.uint8, "r", self.offset, shape, self.order)[index]
+            rows = np.memmap(self.path, np.uint8, "r", self.offset, shape, self.order)[indices]
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot read picture {index} of {self.path} ({error}); restore the file") from None
-        return np.ascontiguousarray(row.reshape(3, SIDE, SIDE).transpose(1, 2, 0)).view(np.ndarray)
+            raise InputError(f"cannot read picture {indices[0]} of {self.path} ({error}); restore the file") from None
+        return np.ascontiguousarray(rows).view(np.ndarray)
+
+    def picture(self, index: int) -> np.ndarray:
+        """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError when the file is gone or was cut."""
+        return np.ascontiguousarray(self.pixels(np.array([index])).reshape(3, SIDE, SIDE).transpose(1, 2, 0))
 
 
 class CifarBatches(Dataset):
@@ -72,6 +77,14 @@ class CifarBatches(Dataset):
         if size is None or size == SIDE:
             return picture
         return np.asarray(Geometry.of(SIDE, SIDE, size, fit).apply(Image.fromarray(picture)))
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Return sha256 over the pixels as the batches hold them; see `Dataset.digest`."""
+        digest, at = hashlib.sha256(), np.searchsorted(self.start, rows, side="right") - 1
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(at)) + 1):  # runs of rows of one batch
+            for batch in at[part[:1]]:
+                digest.update(self.batches[batch].pixels(rows[part] - self.start[batch]).data)
+        return digest.hexdigest()
 
     def source_size(self, row: int) -> tuple[int, int]:
         return SIDE, SIDE

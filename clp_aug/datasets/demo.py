@@ -8,6 +8,7 @@ texture of either photograph, so that only their outline tells the class.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
@@ -99,6 +100,14 @@ class Demo(Dataset):
     def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         _, alpha = self._parts(row)
         return alpha if size is None or size == SIZE else resize_alpha(alpha, size, fit)
+
+    def digest(self, rows: np.ndarray) -> str:
+        """Return sha256 over what the pictures are made of: the generator's parameters and the two photographs."""
+        made_of = (self.seed, SIZE, SPURIOUS, sorted(COUNTS.items()), [int(row) for row in rows])
+        digest = hashlib.sha256(repr(made_of).encode())
+        for place in range(len(PLACES)):
+            digest.update(photograph(place).tobytes())
+        return digest.hexdigest()
 
     @property
     def annotated(self) -> bool:

@@ -1,11 +1,13 @@
 """The flow in one process: what the shard holds, what a second run does not do again, what stops a run."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 
 from clp_aug import pipeline
+from clp_aug.common.locks import held_for
 from clp_aug.config import AugmentConfig
 from clp_aug.contract import boxes
 from clp_aug.contract.errors import InputError, TooManyFallbacks, UsageError
@@ -78,13 +80,13 @@ def test_same_bytes_for_every_engine(shard, tmp_path, changed):
 
 @pytest.mark.parametrize("after", range(1, 7))
 def test_a_run_that_dies_goes_on_where_it_was(shard, tmp_path, monkeypatch, after):
-    done, again, real = [], [], Stages.__call__
+    done, again, real = [], [], Stages.make
 
     def work_then_die(self, block):
         if len(done) == after:
             if block.stage == "infill":  # in the middle of the block
                 rows = block.start * self.rows_each
-                self.staging.blank.fill("meta/images", rows, np.full((2, 64, 64, 3), 77, np.uint8))
+                self.staging.fill("meta/images", rows, np.full((2, 64, 64, 3), 77, np.uint8))
             raise KeyboardInterrupt
         done.append(block)
         return real(self, block)
@@ -92,11 +94,11 @@ def test_a_run_that_dies_goes_on_where_it_was(shard, tmp_path, monkeypatch, afte
     monkeypatch.setattr(pipeline, "BOX_BLOCK", 30)
     monkeypatch.setattr(pipeline, "INFILL_BLOCK", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(Stages, "__call__", work_then_die)
+        patch.setattr(Stages, "make", work_then_die)
         with pytest.raises(KeyboardInterrupt):
             pipeline.augment(config(tmp_path, engine="serial"))
     assert not (tmp_path / "x.h5").exists()
-    monkeypatch.setattr(Stages, "__call__", lambda self, block: (again.append(block), real(self, block))[1])
+    monkeypatch.setattr(Stages, "make", lambda self, block: (again.append(block), real(self, block))[1])
     outcome = pipeline.augment(config(tmp_path, engine="serial", resume=True))
     assert len(done) == after
     assert not set(again) & set(done), "a finished block is not made again"
@@ -115,10 +117,8 @@ def test_too_many_fallbacks_stop_the_run_and_can_be_borne(tmp_path, monkeypatch)
     monkeypatch.setattr(Demo, "alpha", lambda self, row, size=None, fit="crop": None)
     with pytest.raises(TooManyFallbacks) as error:
         pipeline.augment(config(tmp_path))
-    assert (
-        "matte given gave no usable box for 72 of 72 pictures (100%; 72 fallback), more than --max-fallback 0.5"
-        in str(error.value)
-    )
+    assert "matte given gave no usable box for 72 of 72 pictures (100%; 72 fallback; e.g. " in str(error.value)
+    assert ", more than --max-fallback 0.5; give --boxes or --masks" in str(error.value)
     assert error.value.exit_code == 4
     assert not (tmp_path / "x.h5").exists()
     outcome = pipeline.augment(config(tmp_path, max_fallback=1, resume=True))
@@ -126,10 +126,12 @@ def test_too_many_fallbacks_stop_the_run_and_can_be_borne(tmp_path, monkeypatch)
     assert sum(outcome.sources.values()) == 72
     assert "hatt" in outcome.sources
     assert "given" not in outcome.sources
+    assert set(outcome.examples) == {"fallback"}
+    assert len(set(outcome.examples["fallback"]) & set(load_dataset("demo").samples.name)) == 3
 
 
 def test_a_failure_before_the_first_block_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(Stages, "__call__", lambda self, block: (_ for _ in ()).throw(InputError("broken")))
+    monkeypatch.setattr(Stages, "make", lambda self, block: (_ for _ in ()).throw(InputError("broken")))
     with pytest.raises(InputError, match="broken"):
         pipeline.augment(config(tmp_path))
     assert not list(tmp_path.iterdir())
@@ -204,3 +206,34 @@ def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
         "class cross has no meta picture",
         "no val pictures are left: no epoch can be selected, the last one counts",
     )
+
+
+def test_a_second_run_on_the_same_shard_is_refused(tmp_path):
+    with (
+        held_for(tmp_path / "x.h5"),
+        pytest.raises(
+            UsageError, match=r"another run is writing to .*x\.h5; wait for it to end, or choose another --out"
+        ),
+    ):
+        pipeline.augment(config(tmp_path, overwrite=True, resume=True))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("changed", ["cat/1.png", "dog/3.png"])
+@pytest.mark.parametrize("matte", ["centre", "grabcut"])
+def test_pictures_that_change_while_a_run_rests_are_not_taken(tmp_path, monkeypatch, changed, matte):
+    """Name, size and time stay as they were."""
+    root = tmp_path / "root"
+    make_folder(root, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(8)])
+    run = dict(dataset="folder", root=root, cf=("grey",), f=(), meta="2/class", limit=None, matte=matte, size=16)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stages, "make_copies", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.augment(config(tmp_path, **run))
+    path, times = root / changed, (root / changed).stat()
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UsageError, match=rf"on other pictures: {changed} has changed since; give --overwrite"):
+        pipeline.augment(config(tmp_path, resume=True, **run))

@@ -1,0 +1,222 @@
+"""The folder that a killed run goes on from: the shard laid out, and a mark for each finished block.
+
+A mark says what its block holds and of which pictures it was made. So nothing must reach the disk in order: a block
+whose bytes were lost is made again, and a run does not go on with pictures that have changed since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clp_aug.common.files import check_name, disk_error, move, remove_leftovers, sync, written_beside
+from clp_aug.contract.blank import Blank
+from clp_aug.contract.digests import picture_digest
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.schema import DIGESTS, Header
+from clp_aug.contract.shards import ShardReader
+
+HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file starts with
+RESUME, OVERWRITE = "--resume", "--overwrite"
+LAID_OUT, MANIFEST, DONE = "shard.h5", "run.json", ".done"
+Rows = Mapping[str, tuple[int, int]]
+"""Data set of the shard -> its rows, from one up to another."""
+
+
+class Staging:
+    """The folder of an unfinished run, beside its shard. `key` ties it to the run's settings and data."""
+
+    def __init__(self, shard: Path, key: dict[str, Any]) -> None:
+        self.shard, self.key = shard, key
+        self.folder = shard.with_name(shard.name + ".parts")
+        self.manifest = self.folder / MANIFEST
+        self.blank = Blank(self.folder / LAID_OUT)
+
+    def open(self, resume: bool, overwrite: bool) -> bool:
+        """Make the folder, or go on with the one that is there; return whether it is new.
+
+        With both flags an unfinished run is gone on with: it was to replace the shard. Raises UsageError when the shard
+        or an unfinished run stands in the way and neither flag says what to do, or when --resume meets other settings;
+        InputError when the folder cannot be written.
+        """
+        check_name(self.shard)
+        try:
+            return self._open(resume, overwrite)
+        except OSError as error:
+            raise disk_error(self.folder, error) from None
+
+    def _open(self, resume: bool, overwrite: bool) -> bool:
+        if self.shard.is_dir():
+            raise UsageError(f"--out {self.shard} is a folder; give the name of a file in it")
+        if self.shard.exists() and not looks_like_a_shard(self.shard):
+            raise UsageError(f"--out {self.shard} is a file of another kind, which is not replaced; give another --out")
+        unfinished = self.manifest.exists() and self.blank.path.exists()
+        if self.shard.exists() and not overwrite and not (resume and unfinished):
+            raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
+        if unfinished and not (resume or overwrite):
+            raise UsageError(
+                f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start anew"
+            )
+        if unfinished and resume:
+            self._compare()
+            return False
+        if self.folder.exists():
+            self._check_that_it_is_ours()
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+        return True
+
+    def _check_that_it_is_ours(self) -> None:
+        """Raise UsageError where there is something that no run of ours leaves, before the folder is removed."""
+        for path in self.folder.iterdir():
+            if not path.name.startswith((LAID_OUT, MANIFEST)) and path.suffix != DONE:
+                raise UsageError(f"{self.folder} holds {path.name}, which is not ours; move it, or give another --out")
+
+    def begin(self) -> None:
+        """Write the run's key: from now on the folder can be gone on with. What is laid out is on the disk before."""
+        try:
+            sync(self.blank.path)
+        except OSError as error:
+            raise disk_error(self.blank.path, error) from None
+        with written_beside(self.manifest) as temporary:
+            temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
+
+    def _compare(self) -> None:
+        remove_leftovers(self.manifest)
+        try:
+            stored = json.loads(self.manifest.read_bytes())
+            self.blank.tables()
+        except (OSError, ValueError, RuntimeError, RecursionError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is in the file
+                raise
+            stored = None
+        if not isinstance(stored, dict):
+            raise InputError(f"{self.folder} is damaged; give {OVERWRITE} to start anew")
+        other = first_difference(stored, self.key, {*stored, *self.key})
+        if other:
+            raise self._of_another(other)
+
+    def _of_another(self, what: str) -> UsageError:
+        return UsageError(f"{self.folder} is of {what}; give {OVERWRITE} to start anew, or another --out")
+
+    def _difference(self) -> str:
+        """Return what to say of the shard that stands in the way: whether it is of these settings and data."""
+        try:
+            header = ShardReader(self.shard).header
+        except InputError:
+            return " and is damaged"
+        stored = {**header.settings, "fingerprint": header.fingerprint}
+        other = first_difference(stored, self.key, stored.keys() & self.key.keys())
+        return f" and is of {other}: rename it" if other else "; use it"
+
+    def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Put rows into the shard, as `Blank.fill` does. Raises InputError when the disk refuses."""
+        try:
+            self.blank.fill(name, start, values)
+        except OSError as error:
+            raise disk_error(self.blank.path, error) from None
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows of a data set as they stand, all by default. Raises InputError when the disk refuses."""
+        try:
+            return self.blank.read(name, start, stop)
+        except OSError as error:
+            raise disk_error(self.blank.path, error, "read") from None
+
+    def mark(self, block: str, rows: Rows, pictures: Mapping[str, str]) -> None:
+        """Note that a block is finished. rows: what it filled; pictures: name -> digest of those it was made of."""
+        text = json.dumps({"content": self.content(rows), "pictures": dict(pictures)})
+        try:
+            self._mark(block).write_text(text)
+        except OSError as error:
+            raise disk_error(self._mark(block), error) from None
+
+    def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool:
+        """Tell whether a block is finished and its content is what was written.
+
+        pictures: as in `mark`, asked for only when they are needed. Raises UsageError for one that has changed since.
+        """
+        try:
+            stored = json.loads(self._mark(block).read_bytes())
+            if stored["content"] != self.content(rows) or not self.whole(rows):
+                return False
+            before = stored["pictures"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+        changed = sorted(before - pictures().items()) if before else []
+        if changed:
+            raise self._of_another(f"a run on other pictures: {changed[0][0]} has changed since")
+        return True
+
+    def content(self, rows: Rows) -> str:
+        """Return sha256 over rows of tables, and the digests of rows of pictures. Raises InputError as `read` does."""
+        digest = hashlib.sha256()
+        for name, (start, stop) in sorted(rows.items()):
+            values = self.read(DIGESTS.get(name, name), start, stop)
+            digest.update(f"{name} {start} {stop} ".encode() + np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    def whole(self, rows: Rows) -> bool:
+        """Tell whether rows of pictures are those of their digests."""
+        for name in rows.keys() & DIGESTS.keys():
+            start, stop = rows[name]
+            digests = self.read(DIGESTS[name], start, stop)
+            pictures = self.blank.pictures(name, start, stop)
+            if any(picture_digest(picture) != digest for picture, digest in zip(pictures, digests, strict=True)):
+                return False
+        return True
+
+    def _mark(self, block: str) -> Path:
+        return self.folder / f"{block}{DONE}"
+
+    def publish(self, header: Header) -> None:
+        """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
+
+        Raises InputError when it is not, or the disk refuses.
+        """
+        try:
+            self.blank.seal(header)
+            self.blank.close()
+        except OSError as error:
+            raise disk_error(self.blank.path, error) from None
+        try:
+            ShardReader(self.blank.path).verify()
+        except InputError as error:
+            raise InputError(
+                f"the disk gave back other bytes than were written ({error}); look at the disk, then {RESUME}"
+            ) from None
+        move(self.blank.path, self.shard)
+        self.remove()
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder of a run that failed before it had finished a block: there is nothing to go on from."""
+        if self.folder.exists() and not any(self.folder.glob("*" + DONE)):
+            self.remove()
+
+    def remove(self) -> None:
+        """Remove the folder; the shard is complete, or there is none. What a disk keeps, the next run removes."""
+        self.blank.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def looks_like_a_shard(path: Path) -> bool:
+    """Whether a file is an HDF5 file, or has nothing in it."""
+    with open(path, "rb") as file:
+        return file.read(len(HDF5)) in (HDF5, b"")
+
+
+def first_difference(stored: dict[str, Any], current: dict[str, Any], names: Collection[str]) -> str:
+    """Return the first setting, by name, in which a stored run differs from the current one, in words; "" for none."""
+    current = json.loads(json.dumps(current))
+    for name in sorted(names):
+        if stored.get(name) != current.get(name):
+            if name == "fingerprint":
+                return "a run on other pictures: names, labels or splits have changed since"
+            return f"a run with {name} = {stored.get(name)!r}, now {current.get(name)!r}"
+    return ""
