@@ -208,7 +208,7 @@ def boxes_of(plan: Plan, staging: Staging, column: str) -> np.ndarray:
 
 
 def names_of(plan: Plan, chosen: np.ndarray) -> tuple[str, ...]:
-    """Return the names of the first few pictures that are chosen, bool (K + M,) over originals and training pictures."""
+    """Return the names of the first few of the chosen pictures: bool (K + M,), originals, then training pictures."""
     rows = np.concatenate([plan.split.meta, plan.split.train])[chosen]
     return tuple(plan.dataset.samples.name[row] for row in rows[:NAMED].tolist())
 

@@ -59,9 +59,7 @@ FIELDS: dict[str, Field] = {
     "look/sample_id": Field("i8", ("K",), "whose matte it is", optional=True),
     "meta/digest": Field("u8", ("N",), "first 8 bytes of the sha256 of each picture's bytes", optional=True),
     "look/digest": Field("u8", ("K",), "the same of each matte", optional=True),
-    "seal": Field(
-        "u1", (32,), "sha256 over attributes and tables; zeros until the shard is whole", optional=True
-    ),
+    "seal": Field("u1", (32,), "sha256 over attributes and tables; zeros until the shard is whole", optional=True),
 }
 SEAL = "seal"
 DIGESTS = {"meta/images": "meta/digest", "look/matte": "look/digest"}

@@ -29,7 +29,7 @@ class ShardReader:
         self.digests = {name: tables.pop(digest) for name, digest in DIGESTS.items() if digest in tables}
         tables.pop(SEAL, None)
         self.tables = tables
-        self._handle: tuple[int, h5py.File] | None = None
+        self._handle: tuple[int, h5py.File, dict[str, h5py.Dataset]] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -37,14 +37,15 @@ class ShardReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}
 
-    def _file(self) -> h5py.File:
+    def _pictures(self, name: str) -> h5py.Dataset:
         if self._handle is None or self._handle[0] != os.getpid():
-            self._handle = (os.getpid(), open_shard(self.path))
-        return self._handle[1]
+            file = open_shard(self.path)
+            self._handle = os.getpid(), file, {each: file[each] for each in DIGESTS if each in file}
+        return self._handle[2][name]
 
     def _read(self, name: str, i: int) -> np.ndarray:
         try:
-            picture: np.ndarray = self._file()[name][i]
+            picture: np.ndarray = self._pictures(name)[i]
         except OSError:  # fletcher32 found a flipped byte: only this picture is lost
             raise self._damaged(name, i) from None
         if name in self.digests and picture_digest(picture) != self.digests[name][i]:

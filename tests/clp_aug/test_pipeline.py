@@ -225,7 +225,8 @@ def test_pictures_that_change_while_a_run_rests_are_not_taken(tmp_path, monkeypa
     """Name, size and time stay as they were."""
     root = tmp_path / "root"
     make_folder(root, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(8)])
-    run = dict(dataset="folder", root=root, cf=("grey",), f=(), meta="2/class", limit=None, matte=matte, size=16)
+    run = {"dataset": "folder", "root": root, "cf": ("grey",), "f": (), "meta": "2/class", "limit": None, "size": 16}
+    run["matte"] = matte
     with monkeypatch.context() as patch:
         patch.setattr(Stages, "make_copies", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
