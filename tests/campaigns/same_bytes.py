@@ -40,6 +40,8 @@ from cases import KEEPS, QUICK, SHARDS, TRAININGS, make_pictures
 MAY_DIFFER = ("versions", "seconds", "cpu_seconds", "command", "config")
 PATHS = ("meta", "root", "out", "cache")
 """Of result.json what says where and when it was made; config is an artefact of its own, without its paths."""
+ADDED = ("attribute clp_schema", "meta/digest", "look/digest", "seal")
+"""Of a shard what a newer schema adds to the same content."""
 STATES = 5  # that a run has kept before it is killed
 
 
@@ -223,15 +225,16 @@ def stamp(file: Path) -> tuple[int, int] | None:
 
 
 def shard_digests(path: Path, arguments: str) -> dict[str, str]:
-    """Return the digest of a shard.
+    """Return the digest of each data set and attribute of a shard, but of those that newer schemas add (ADDED).
 
     The header of a shard with attacked pictures holds the digest of the classifier, an exported program, in which torch
     notes where the code lies: of that shard the data sets count alone.
     """
-    if "--classifier" not in arguments:
-        return {"shard.h5": sha256(path.read_bytes())}
     with h5py.File(path) as file:
-        return {f"shard.h5 {name}": sha256(values.tobytes()) for name, values in data_sets(file)}
+        values = dict(data_sets(file))
+        if "--classifier" not in arguments:
+            values |= {f"attribute {name}": np.asarray(value) for name, value in file.attrs.items()}
+    return {f"shard.h5 {name}": sha256(value.tobytes()) for name, value in values.items() if name not in ADDED}
 
 
 def data_sets(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
