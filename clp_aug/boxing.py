@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -48,6 +50,31 @@ def judge(box: Box | None, height: int, width: int) -> int:
         return FULL
     shortest, floor = min(box[2] - box[0], box[3] - box[1]), min(MIN_SIDE, height, width)
     return TINY if share < MIN_AREA or shortest < floor else OK
+
+
+def cut_to_gate(box: Box, matte: np.ndarray) -> Box | None:
+    """Return a full box with one side moved in, or None where the picture is so small that nothing usable is left.
+
+    matte: uint8 (H, W). The side is moved until a strip beside it is free over the whole picture, 5 % of its side and 2
+    pixels thick: so much counterfactuals need to be filled from. It is the side on which least of the matte is lost; of
+    equal ones that which cuts off less, then the first of top, bottom, left, right. Source: ours; docs/measurements.md.
+    """
+    height, width = matte.shape
+    x0, y0, x1, y1 = box
+    down, across = (max(2, math.ceil(boxes.MIN_STRIP * side)) for side in (height, width))
+    smaller = (
+        (x0, max(y0, down), x1, y1),
+        (x0, y0, x1, min(y1, height - down)),
+        (max(x0, across), y0, x1, y1),
+        (x0, y0, min(x1, width - across), y1),
+    )
+    usable = [one for one in smaller if judge(one, height, width) == OK]
+
+    def kept(one: Box) -> tuple[int, int]:
+        left, top, right, bottom = one
+        return int(matte[top:bottom, left:right].sum(dtype=np.int64)), int(boxes.area(np.array(one)))
+
+    return max(usable, key=kept, default=None)
 
 
 def pad(box: Box, pixels: int, height: int, width: int) -> Box:

@@ -14,7 +14,7 @@ import click
 from clp_aug import __version__
 from clp_aug.common.options import PATH, Command, options_of
 from clp_aug.common.settings import fields_of
-from clp_aug.common.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.config import AugmentConfig
 from clp_aug.datasets import DATASETS
 from clp_aug.engines import usable_cores
@@ -22,14 +22,13 @@ from clp_aug.fills import option_classes
 from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from clp_aug.common.progress import Bars
     from clp_aug.pipeline import Outcome, Plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 BEFORE_FILLS = (
     "root", "cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "img_max", "noise",
-    "noise_seed", "limit", "matte", "masks", "boxes", "pad", "refine", "max_fallback", "size", "fit",
+    "noise_seed", "limit", "matte", "masks", "boxes", "pad", "refine", "max_fallback", "size", "fit", "skip_broken",
 )  # fmt: skip
 FILL_SETTINGS = tuple(name for kind in option_classes().values() for name in fields_of(kind))
 
@@ -67,7 +66,7 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **setti
         return
     for name, options in pipeline.options_in_use(config).items():
         if options.terms():
-            click.echo(f"{name} weights: {options.terms()}", err=True)
+            say(f"{name} weights: {options.terms()}", err=True)
     with progress_bars(quiet) as bars:
         outcome = pipeline.augment(config, lambda stage, total: bar_for(bars, stage, total))
     report_outcome(outcome, json)
@@ -79,7 +78,7 @@ def quote(path: Path) -> str:
 
 
 @contextmanager
-def bar_for(bars: Progress, stage: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar_for(bars: Bars, stage: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show one stage's bar; its value is called with the pictures done since the last call."""
     task = bars.add_task(stage, total=total)
     yield lambda done: bars.advance(task, done)
@@ -102,7 +101,7 @@ def report_plan(plan: Plan, as_json: bool) -> None:
         click.echo(json_module.dumps({**facts, "remarks": remarks}))
         return
     for name, value in (*facts.items(), *(("remark", remark) for remark in remarks)):
-        click.echo(f"{name:<10} {value}")
+        say(f"{name:<10} {value}")
 
 
 def report_outcome(outcome: Outcome, as_json: bool) -> None:
@@ -111,25 +110,23 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
         facts = {**vars(outcome), "path": str(outcome.path)}
         click.echo(json_module.dumps(facts))
         return
-    click.echo("pictures   " + ", ".join(f"{count} {use}" for use, count in outcome.pictures.items()))
+    say("pictures   " + ", ".join(f"{count} {use}" for use, count in outcome.pictures.items()))
     for remark in outcome.remarks:
-        click.echo(f"           {remark}")
-    click.echo("boxes      " + ", ".join(f"{count} {name}" for name, count in outcome.outcomes.items()))
+        say(f"           {remark}")
+    say("boxes      " + ", ".join(f"{count} {name}" for name, count in outcome.outcomes.items()))
     for name, pictures in outcome.examples.items():
         if name in outcome.outcomes:
-            click.echo(f"           {name}: {some(pictures, outcome.outcomes[name])}")
-    click.echo("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
+            say(f"           {name}: {some(pictures, outcome.outcomes[name])}")
+    say("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
     if outcome.substituted:
-        click.echo(f"fills      {outcome.substituted} asked for had no background to take; they are grey:"
+        say(f"fills      {outcome.substituted} asked for had no background to take; they are grey:"
                    f" {some(outcome.examples['substituted'], outcome.substituted)}")  # fmt: skip
-    click.echo(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {quote(outcome.path)} --html sheet.html")
+    say(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {quote(outcome.path)} --html sheet.html")
 
 
 def some(names: Sequence[str], count: int) -> str:
     """Return the names of some pictures as text, and that there are more."""
-    from clp_aug.inspecting.summary import printable
-
-    return printable(", ".join(names) + (", ..." if count > len(names) else ""))
+    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 @click.command(context_settings=CONTEXT)
@@ -157,9 +154,9 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
     path = quote(shard)
     training = f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] == "folder" else "")
     if html is not None:
-        click.echo(f"{html}; open it in a browser; next: {training}")
+        say(f"{html}; open it in a browser; next: {training}")
     else:
-        click.echo(f"next: clp-inspect {path} --html sheet.html, or {training}")
+        say(f"next: clp-inspect {path} --html sheet.html, or {training}")
 
 
 @click.group(context_settings=CONTEXT)
@@ -212,8 +209,10 @@ def run_fit(
 ) -> None:
     """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
     from clp_aug.common.memory import keep_freed_memory
+    from clp_aug.fitting.loop import check_free
 
     keep_freed_memory()
+    check_free(config, resume)
     with fit_bar(quiet, config.steps) as on_step:
         fit_network(config, read(config.data), on_step, resume)
-    click.echo(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")
+    say(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")

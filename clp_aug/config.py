@@ -19,7 +19,7 @@ from clp_aug.mattes import MATTES, check_matte, check_refine, spelling
 from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
-LOCAL = ("root", "masks", "boxes", "out", "max_fallback", "engine", "workers", "resume", "overwrite")
+LOCAL = ("root", "masks", "boxes", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken")
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
 
@@ -51,6 +51,7 @@ class AugmentConfig(ProtocolSettings):
         None, "Side of the stored pictures in pixels.", low=MIN_SIDE, high=MAX_SIDE, shown="of the data, at most 224"
     )
     fit: str = setting("crop", "How a picture becomes square: crop (centred) or stretch.", choices=FITS)
+    skip_broken: bool = setting(False, "Leave out pictures that cannot be read, and count them.")
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     out: Path | None = setting(None, "Shard to write.", shown="shards/<dataset>-<cf>-<f>-seed<k>.h5")
     workers: int = setting(1, "Worker processes.", low=1, high=1024)

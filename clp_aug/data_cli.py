@@ -10,7 +10,7 @@ import click
 from clp_aug import __version__
 from clp_aug.cli import bar_for, quote
 from clp_aug.common.options import options_of
-from clp_aug.common.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.engines import usable_cores
 from clp_aug.making.glt_config import GltConfig
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
@@ -48,12 +48,12 @@ def glt(json: bool, quiet: bool, **settings: Any) -> None:
         return
     for kind, title in (("glt", "Train-GLT"), ("cbl", "Train-CBL")):
         counts = ", ".join(f"{split} {n:,}" for split, n in outcome.counts[kind].items() if n)
-        click.echo(f"{title}  {counts}")
-    click.echo(f"classes    {outcome.largest} to {outcome.smallest} pictures in Train-GLT, features {outcome.features}")
-    click.echo(f"test_bbl   {outcome.per_attribute} pictures of each class and attribute")
+        say(f"{title}  {counts}")
+    say(f"classes    {outcome.largest} to {outcome.smallest} pictures in Train-GLT, features {outcome.features}")
+    say(f"test_bbl   {outcome.per_attribute} pictures of each class and attribute")
     if outcome.short:
-        click.echo(f"short      {outcome.short} pictures that the tail asked for and an attribute did not have")
-    click.echo(
+        say(f"short      {outcome.short} pictures that the tail asked for and an attribute did not have")
+    say(
         f"{outcome.path}; next: clp-augment --dataset generated-glt --root {quote(outcome.path)} --cf tile --f random,"
         " and the same with generated-cbl for ALT"
     )
@@ -87,11 +87,11 @@ def report_waterbirds(outcome: Outcome) -> None:
     from clp_aug.datasets.waterbirds import GROUPS
 
     for split, counts in zip(SPLITS, outcome.groups, strict=True):
-        click.echo(f"{split:<6} " + ", ".join(f"{n} {group}" for n, group in zip(counts, GROUPS, strict=True)))
-    click.echo("masks  " + ", ".join(f"{n} {name}" for name, n in {**outcome.outcomes, **outcome.sources}.items()))
+        say(f"{split:<6} " + ", ".join(f"{n} {group}" for n, group in zip(counts, GROUPS, strict=True)))
+    say("masks  " + ", ".join(f"{n} {name}" for name, n in {**outcome.outcomes, **outcome.sources}.items()))
     if outcome.copies:
-        click.echo(f"copies {outcome.copies} files left out that hold the bytes of another")
+        say(f"copies {outcome.copies} files left out that hold the bytes of another")
     smallest = min(outcome.groups[0])
     meta = "" if smallest > 10 else f" --meta {max(1, smallest // 2)}/group" if smallest else " --meta 10/class"
     root = quote(outcome.path)
-    click.echo(f"{outcome.path}; next: clp-augment --dataset waterbirds --root {root} --cf tile --f random{meta}")
+    say(f"{outcome.path}; next: clp-augment --dataset waterbirds --root {root} --cf tile --f random{meta}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import clp_aug
+from clp_aug.checking import Progress, all_at_once, check_pictures, readable
 from clp_aug.common.files import disk_error
 from clp_aug.common.locks import held_for
 from clp_aug.config import AugmentConfig
@@ -24,17 +25,16 @@ from clp_aug.datasets import load_dataset
 from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
 from clp_aug.engines import ENGINES, Map, default_engine
+from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.fills import FILLS
 from clp_aug.fills.options import FillOptions, digest_names
 from clp_aug.mattes import Matte, make_chain
+from clp_aug.mattes.refine import compile_solver
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
 from clp_aug.sharding import Copy, check_space, plan_copies
 from clp_aug.stages import Block, Stages
 from clp_aug.staging import Staging
-
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""(stage, pictures) -> context whose value is called with the pictures done since the last call."""
 
 BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
 LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
@@ -81,15 +81,19 @@ def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int]
     return nullcontext(lambda done: None)
 
 
-def read(config: AugmentConfig) -> Plan:
+def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     """READ: load the data set, apply the protocol, and settle size, mattes and copies.
 
-    Decodes no picture but where the protocol looks at some: clusters of meta pictures, flip-similar noise.
+    Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, and where
+    those are to be left out that cannot be read.
     """
     dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
     if len(dataset.class_names) < 2:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
-    split = make_split(dataset, config)
+    if config.skip_broken:
+        dataset = readable(dataset, config, progress)
+    with all_at_once(dataset, config, progress):
+        split = make_split(dataset, config)
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
     partnered = [name for name in config.fills if FILLS[name].partner]
     if partnered and len(np.unique(labels)) < 2:
@@ -99,7 +103,8 @@ def read(config: AugmentConfig) -> Plan:
         raise UsageError(
             f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
         )
-    size = config.size or default_size(dataset, split.meta)
+    with all_at_once(dataset, config, progress):
+        size = config.size or default_size(dataset, split.meta)
     config = dataclasses.replace(config, matte=matte, size=size)
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
     for options in options_in_use(config).values():
@@ -125,7 +130,8 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
 
     Raises UsageError while another run writes the same shard.
     """
-    plan = read(config)
+    refuse_in_a_worker()
+    plan = read(config, progress)
     with held_for(config.shard_path()):
         return write(plan, Staging(config.shard_path(), staging_key(plan)), progress)
 
@@ -139,7 +145,13 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
             lay_out_shard(plan, staging)
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
         engine = ENGINES[config.engine or default_engine(workers)]
+        if config.refine:
+            with progress("COMPILE PyMatting (minutes, once)", 1) as advance:
+                compile_solver()
+                advance(1)
         with engine(stages(plan, staging), workers) as work:
+            if not config.skip_broken:
+                check_pictures(plan.dataset, rows_in_use(plan), work, progress)
             do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, progress)
             do_blocks(work, "boxes-train", "MATTE + BOX train", plan, progress)
             check_fallbacks(plan, staging)
@@ -150,6 +162,12 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
     except BaseException:
         staging.remove_if_empty()
         raise
+
+
+def rows_in_use(plan: Plan) -> np.ndarray:
+    """Return the rows whose pictures the run, or training on its shard, opens: ascending, each once."""
+    split = plan.split
+    return np.unique(np.concatenate([split.train, split.meta, split.val, split.test]))
 
 
 def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
@@ -257,7 +275,13 @@ def make_header(plan: Plan) -> Header:
         group_names=plan.dataset.group_names,
         fills=plan.fills,
         box_sources=tuple(matte.about.name for matte in plan.chain),
-        settings={**plan.config.stored(), "matte": plan.chain[0].about.name, **digests(plan), **clusters(plan)},
+        settings={
+            **plan.config.stored(),
+            "matte": plan.chain[0].about.name,
+            **digests(plan),
+            **clusters(plan),
+            **left_out(plan),
+        },
         matte=dataclasses.asdict(plan.chain[0].about),
         fingerprint=plan.dataset.fingerprint(),
         seed=plan.config.seed,
@@ -268,6 +292,11 @@ def make_header(plan: Plan) -> Header:
 def clusters(plan: Plan) -> dict[str, Any]:
     """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
     return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
+
+
+def left_out(plan: Plan) -> dict[str, Any]:
+    """Return which pictures the run does without, for the settings of the shard: training has to, too."""
+    return {"left_out": list(plan.dataset.left_out)} if plan.dataset.left_out else {}
 
 
 def staging_key(plan: Plan) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from clp_aug.config import AugmentConfig
-from clp_aug.datasets.base import VAL, Dataset
+from clp_aug.datasets.base import TRAIN, VAL, Dataset
 from clp_aug.protocol.split import Split
+
+LARGE = 0.25  # share of the training pictures from which on a meta set is said to be large
 
 
 def remarks_of(dataset: Dataset, split: Split, config: AugmentConfig) -> tuple[str, ...]:
@@ -23,6 +25,13 @@ def remarks_of(dataset: Dataset, split: Split, config: AugmentConfig) -> tuple[s
         gone = len(np.setdiff1d(label[split.meta], label[split.val]))
         if gone:
             remarks.append(f"val has no picture left of {gone} classes: epochs are selected on the others")
-    if not len(split.val) and (dataset.samples.split == VAL).any():
+    if not len(split.val) and not len(split.test):
+        remarks.append("no val and no test pictures: clp-train will have nothing to measure on")
+    elif not len(split.val) and (dataset.samples.split == VAL).any():
         remarks.append("no val pictures are left: no epoch can be selected, the last one counts")
+    whole = int((dataset.samples.split == TRAIN).sum())
+    shared = "meta_in_train" in split.report
+    if config.meta_from == "train" and not shared and len(split.meta) >= LARGE * whole:
+        share = f"{len(split.meta)} of {whole} training pictures"
+        remarks.append(f"the meta set takes {share}; a smaller --meta leaves more to train on")
     return tuple(remarks)

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from clp_aug.checking import Look
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
+from clp_aug.datasets.unreadable import Unreadable
 from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import Matte, make_chain
@@ -62,8 +64,10 @@ class Stages:
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def __call__(self, block: Block) -> int:
-        """Do one block, unless it is done; return how many pictures it had."""
+    def __call__(self, block: Block | Look) -> int | list[Unreadable]:
+        """Do one block, unless it is done; return how many pictures it had, of a look which cannot be read."""
+        if isinstance(block, Look):
+            return block.at(self.dataset)
         rows = self.rows_of(block)
         if not self.staging.has(block.name, rows, lambda: self.digests_of(block)):
             self.make(block)

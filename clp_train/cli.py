@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import click
 
 from clp_aug import __version__
 from clp_aug.common.settings import about, type_of
-from clp_aug.common.terminal import one_line_errors, progress_bars
+from clp_aug.common.terminal import one_line_errors, progress_bars, say
+from clp_aug.contract.errors import ClpError, UsageError
 from clp_train.config import (
+    RECORD,
     TrainConfig,
     make_config,
     named_method,
@@ -23,13 +26,17 @@ from clp_train.config import (
     spelt_as_options,
 )
 from clp_train.list_settings import default_of, range_of, settings_text
-from clp_train.next_command import attacked_shard, other_method
+from clp_train.next_command import attacked_shard, command_again, other_method, root_to_say
 from clp_train.presets import check_shard, names, read_method, read_preset
+from clp_train.run_name import suffix_of
 
 if TYPE_CHECKING:
+    from clp_aug.common.progress import Bars, Watch
+    from clp_train.finishing import Finished
     from clp_train.loading.data import RunData
+    from clp_train.running.assembly import Assembly
+    from clp_train.running.loop import Trained
 
-PAGE = "page.html"
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
 
@@ -97,13 +104,22 @@ def train(
     values = {name: value for name, value in options.items() if value is not None}
     with spelt_as_options():
         config = config_of(values, texts)
-        result = run(config, quiet, resume)
+        for remark in left_out(config):
+            say(remark, err=True)
+        finished = run(config, quiet, resume)
+    warn(finished, command_again(values, texts))
     if as_json:
-        click.echo(json.dumps(result))
+        click.echo(json.dumps(finished.result))
         return
-    show(result)
-    command = suggest_command(config, result, values, texts)
-    click.echo(f"wrote {config.folder / PAGE} and the weights beside it; next: {command}")
+    show(finished.result)
+    say(f"{finished.made}; next: {suggest_command(config, finished.result, values, texts)}")
+
+
+def warn(finished: Finished, again: str) -> None:
+    """Print on stderr what a finished run lacks. again: the command that may make it."""
+    lines = [f"{reason}; the run is complete: {again} makes the rest" for reason in finished.lacks]
+    for line in (*lines, *finished.lost):
+        say(" ".join(f"warning: {line}".split()), err=True)
 
 
 def show_list(methods: bool, method: str | None, markdown: bool) -> None:
@@ -116,45 +132,91 @@ def show_list(methods: bool, method: str | None, markdown: bool) -> None:
 def config_of(values: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
     """Return the settings of the command line, on top of its preset. Raises what `make_config` raises."""
     name = values.get("preset")
-    if name is None:
-        return make_config(values, texts)
-    preset = read_preset(name)
-    return make_config(values, texts, preset, read_method(name, named_method(preset, values, texts=texts)))
+    preset = {} if name is None else read_preset(name)
+    of_method = {} if name is None else read_method(name, named_method(preset, values, texts=texts))
+    config = make_config(values, texts, preset, of_method)
+    start = {"meta": config.data.meta, "method": config.method}
+    usual = make_config(start, (), preset, of_method) if name in names() else make_config(start)
+    return replace(config, suffix=suffix_of(config, usual))
+
+
+def left_out(config: TrainConfig) -> Iterator[str]:
+    """Yield a remark for each setting of a preset that is of another method alone, so that nothing records it."""
+    for name in config.spare:
+        if name not in RECORD:
+            yield f"preset {config.preset}: {name} is not a setting of {config.method}; it was left out"
 
 
 def suggest_command(
     config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]
 ) -> str:
     """Return the command to run next."""
+    root = root_to_say(result["dataset"], config.data.root)
     if config.run.export:
         classifier = config.folder / "classifier.pt2"
-        return attacked_shard(result["shard_settings"], result["dataset"], config.data.root, classifier)
-    return other_method(values, texts, config.data.meta, config.method)
+        attack = attacked_shard(result["shard_settings"], result["dataset"], root, classifier)
+        if attack is not None:
+            return attack
+    more = {"root": root} if config.data.root is None and root is not None else {}
+    return other_method({**values, **more}, texts, config.data.meta, config.method, begins_a_run)
 
 
-def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any]:
-    """LOAD, train, EVALUATE and write the run's folder; return its result as plain JSON."""
+def begins_a_run(line: str) -> bool:
+    """Tell whether a command of clp-train is valid, and its folder not there yet."""
+    try:
+        with train.make_context("clp-train", shlex.split(line)[1:]) as context:
+            values = {name: context.params[name] for name in option_names() if context.params[name] is not None}
+            return not config_of(values, context.params["texts"]).folder.exists()
+    except ClpError:
+        return False
+
+
+def run(config: TrainConfig, quiet: bool, resume: bool = False) -> Finished:
+    """LOAD, train, EVALUATE and write the run's folder; or make what a finished one lacks, where it is resumed."""
     from clp_aug.common import memory
-    from clp_aug.contract.shards import ShardReader
-    from clp_train import run_folder
-    from clp_train.evaluating.attention import look_at
-    from clp_train.loading.data import load
-    from clp_train.report.page import write_page
-    from clp_train.result import result_of
-    from clp_train.running import loop
-    from clp_train.running.assembly import assemble, check_meta_batch
+    from clp_train import finishing, run_folder
 
     memory.keep_freed_memory()
-    with run_folder.folder_for(config.folder, resume), progress_bars(quiet) as bar:
+    with run_folder.folder_for(config.folder, resume):
+        if run_folder.is_finished(config.folder):
+            with progress_bars(quiet) as bar:
+                return finishing.complete(config, load_bar(bar))
+        assembly = load(config, quiet)
+        return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume))
+
+
+def load(config: TrainConfig, quiet: bool) -> Assembly:
+    """LOAD: read the shard and the pictures, and make what the loop takes. Raises what cannot be trained on."""
+    from clp_aug.contract.shards import ShardReader
+    from clp_train.loading.data import load
+    from clp_train.running.assembly import assemble, check_meta_batch
+
+    with progress_bars(quiet) as bar:
         shard = ShardReader(config.data.meta)
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
         check_meta_batch(config, len(shard))
-        data = load(shard, config.data, config.run.seed, lambda rows, name: bar.track(rows, description=f"LOAD {name}"))
+        data = load(shard, config.data, config.run.seed, load_bar(bar))
         assembly = assemble(config, data)
     if not quiet:
-        click.echo(describe(data), err=True)
-    with progress_bars(quiet) as bar:
+        say(describe(data), err=True)
+    return assembly
+
+
+def load_bar(bar: Bars) -> Watch:
+    """Return what shows the pictures of a split while they are read."""
+    return lambda rows, name: bar.track(rows, description=f"LOAD {name}")
+
+
+def train_on(assembly: Assembly, quiet: bool, resume: bool) -> Trained:
+    """Train, with a bar, metrics and curves by epoch, and the full state on disk."""
+    from clp_train import run_folder
+    from clp_train.board import board_for
+    from clp_train.running import loop
+
+    config = assembly.config
+    checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), assembly.data)
+    with progress_bars(quiet) as bar, board_for(config.folder) as show_curves, remedies_spelt_as_options():
         task = bar.add_task("TRAIN", total=None)
 
         def on_step(step: loop.Done) -> None:
@@ -162,33 +224,31 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> dict[str, Any
             text = f"TRAIN epoch {step.epoch}, loss {step.losses.train:.3f}{meta}"
             bar.update(task, completed=step.step, total=step.steps, description=text)
 
-        board = run_folder.board_of(config.folder)
-
         def on_epoch(history: list[dict[str, Any]]) -> None:
             run_folder.write_metrics(config.folder, history)
-            if board is not None:
-                run_folder.show_on(board, history[-1])
+            show_curves(history[-1])
 
         hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
-        checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
-        with divergence_spelt_as_options():
-            outcome = loop.train(assembly, hooks, checkpoint, resume)
-    attention, looks = look_at(outcome.network, data.meta)
-    result = result_of(config.as_json(), data, outcome, attention)
-    run_folder.save(config.folder, result, outcome, data.header.settings["size"], config.run.export)
-    write_page(config.folder, config.folder / PAGE, looks)
-    return result
+        return loop.train(assembly, hooks, checkpoint, resume)
 
 
 @contextmanager
-def divergence_spelt_as_options() -> Iterator[None]:
-    """Within it, the remedy for a run that diverged names the options of the command line."""
+def remedies_spelt_as_options() -> Iterator[None]:
+    """Within it, remedies for a run that diverged, or that cannot go on, name what is given on the command line."""
+    from clp_aug.nets.state import OtherRunError
     from clp_train.algorithm.losses import REMEDY, DivergedError
 
     try:
         yield
     except DivergedError as error:
         raise DivergedError(str(error).replace(REMEDY, "lower --lr, with another --out")) from None
+    except OtherRunError as error:
+        if error.name != "threads":
+            raise
+        raise UsageError(
+            f"{error.path} is of a run with {error.stored} threads, now {error.current}, which give other bits; run it"
+            f" with OMP_NUM_THREADS={error.stored}, or use another --out"
+        ) from None
 
 
 def describe(data: RunData) -> str:
@@ -202,12 +262,14 @@ def describe(data: RunData) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the table of a result on stdout."""
-    from rich.console import Console
-
+    """Print the table of a result on stdout, and what it means where only one class is predicted."""
+    from clp_aug.common.consoles import PlainConsole
     from clp_train.report.table import accuracy_table
+    from clp_train.result import collapses
 
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(width=120)  # a pipe has no width of its own
+        console = PlainConsole(width=120)  # a pipe has no width of its own
     console.print(accuracy_table(result))
+    for remark in collapses(result):
+        say(remark)

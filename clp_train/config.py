@@ -49,7 +49,10 @@ class RunSettings(Settings):
     )
     checkpoint_interval: int = setting(100, "Steps between two full states on disk.", low=1)
     seed: int = setting(0, "Seed of the run.", low=0, option=True)
-    out: Path | None = setting(None, "Folder of the run.", shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH")
+    out: Path | None = setting(
+        None, "Folder of the run; the default names each setting that is not the usual one, too.",
+        shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH",
+    )  # fmt: skip
     export: bool = setting(False, "Also write the classifier as a program, for clp-augment --f fgsm.", option=True)
 
 
@@ -75,7 +78,8 @@ class TrainConfig:
     """The settings of one run, each in the object of the room that uses it.
 
     options: the method's own, of `options_of(method)`; given: its own settings that somebody gave, by name; spare:
-    settings of another method that a preset has and this one does not use: they are recorded, nothing else.
+    settings of another method that a preset has and this one does not use: they are recorded, nothing else; suffix:
+    what the default name of its folder says of its settings.
     """
 
     data: DataSettings
@@ -91,11 +95,13 @@ class TrainConfig:
     preset: str | None = None
     given: Mapping[str, object] = field(default_factory=dict)
     spare: Mapping[str, object] = field(default_factory=dict)
+    suffix: str = ""
 
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        return self.run.out or Path("runs") / f"{self.data.meta.stem}-{self.method}-seed{self.run.seed}"
+        name = f"{self.data.meta.stem}-{self.method}-seed{self.run.seed}{self.suffix}"
+        return self.run.out or Path("runs") / name
 
     def flat(self) -> dict[str, Any]:
         """Return every setting of the run, the method's own among them, by its flat name."""

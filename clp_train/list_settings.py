@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field
 from typing import Any, NamedTuple
 
 from clp_aug.common.settings import about, fields_of, type_of
+from clp_aug.common.text import in_markdown
 from clp_aug.contract.errors import pick
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
 from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_text, join_names, option
@@ -157,7 +158,7 @@ def page_section(section: Section) -> str:
     lines += [section.text, ""] if section.text else []
     lines += ["| setting | command line | default | what it does |", "|---|---|---|---|"]
     for owner, field in section.fields:
-        text = " ".join(facts(owner, field, section.part)).replace("|", "\\|")
+        text = in_markdown(" ".join(facts(owner, field, section.part)))
         spelling = option(field.name) + ("=..." if option(field.name).startswith("--set") else "")
-        lines.append(f"| `{field.name}` | `{spelling}` | {default_of(field)} | {text} |")
+        lines.append(f"| `{field.name}` | `{spelling}` | {in_markdown(default_of(field))} | {text} |")
     return "\n".join([*lines, ""])

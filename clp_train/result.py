@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -50,3 +51,30 @@ def result_of(settings: dict[str, Any], data: RunData, outcome: Trained, attenti
             "threads": torch.get_num_threads(),
         },
     }
+
+
+def collapses(result: Mapping[str, Any]) -> Iterator[str]:
+    """Say of each class that is all that a network predicts on a split, when and where: the run has collapsed."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for moment in ("last", "selected"):
+        for split, metrics in (result[moment] or {"metrics": {}})["metrics"].items():
+            predicted = only_class(metrics)
+            if predicted is not None:
+                splits = places.setdefault(result["class_names"][predicted], {})
+                splits.setdefault(f"{moment} epoch", []).append(split)
+    for name, splits in places.items():
+        moments = "; ".join(f"{moment}: {', '.join(where)}" for moment, where in splits.items())
+        yield f"predicts one class only: {name} ({moments})"
+
+
+def only_class(metrics: Mapping[str, Any]) -> int | None:
+    """Return the class that all pictures of a split were taken for; None where there are two or one alone is there.
+
+    Its precision, right over predicted, is then its share of all pictures; metrics has the mean over classes.
+    """
+    present = {k: accuracy for k, accuracy in enumerate(metrics["per_class"]) if accuracy is not None}
+    right = [k for k, accuracy in present.items() if accuracy]
+    precision = metrics.get("precision")
+    if len(present) < 2 or len(right) != 1 or present[right[0]] < 1 or precision is None:
+        return None
+    return right[0] if abs(precision * len(present) - metrics["average"]) < 1e-9 else None

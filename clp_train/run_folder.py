@@ -1,11 +1,13 @@
-"""A run's folder: result.json, weights, and the exported classifier. Each file appears complete or not at all."""
+"""A run's folder: result.json, page, weights, and the exported classifier. Each file appears complete or not at all.
+
+One process at a time works in it, by a lock in the folder. What marks a run as finished, result.json, is written last.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +15,102 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from clp_aug.common.files import written_beside
+from clp_aug.common.files import disk_error, remove_leftovers, written_beside
+from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import InputError, UsageError
-from clp_train.loading.data import RunData
+from clp_train.loading.data import RunData, digest_of_pictures
 from clp_train.running.checkpoint import CHECKPOINT, Checkpoint
 from clp_train.running.export import export_classifier
 from clp_train.running.loop import Trained
 
 METRICS = "metrics.jsonl"
 RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
+PAGE, LOCK = "page.html", ".lock"
+FILES = (CHECKPOINT, METRICS, LAST, SELECTED, CLASSIFIER, PAGE, RESULT)
+UNTIED = ("meta", "root", "out", "cache", "export", "preset")
+"""Settings that say where things are or come from: a run goes on, or is complete, with others too."""
 
 
 def prepare(folder: Path, resume: bool = False) -> None:
     """Make the run's folder.
 
     Raises UsageError when it holds a result already, or an unfinished run that is not to be resumed, InputError when
-    it cannot be made.
+    it cannot be made, or there is nothing to resume.
     """
-    if (folder / RESULT).exists():
-        raise UsageError(f"{folder} holds a result already; choose another --out or remove that folder")
-    if (folder / CHECKPOINT).exists() and not resume:
+    if is_finished(folder):
+        lacks = "" if (folder / PAGE).exists() else f", but no {PAGE}: give --resume to make it"
+        remedy = "" if lacks else "; choose another --out or remove that folder"
+        raise UsageError(f"{folder} holds a result already{lacks}{remedy}")
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists() and not resume:
         raise UsageError(f"{folder} holds an unfinished run; give --resume to go on, or another --out")
+    if resume and not checkpoint.exists():
+        raise InputError(f"{checkpoint}: no checkpoint to resume from; run without --resume")
+    make_folder(folder)
+
+
+def is_finished(folder: Path) -> bool:
+    """Tell whether a folder holds the result of a run."""
+    return (folder / RESULT).exists()
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder; return it and those above it, as far as they were not there, the innermost first.
+
+    Raises InputError when it cannot be made.
+    """
+    check_text(folder)
+    missing: list[Path] = []
     try:
+        missing += [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another --out") from None
+        remove_empty(missing)
+        raise disk_error(folder, error, "make folder") from None
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders that are empty, one after another; the others stay."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def check_text(folder: Path) -> None:
+    """Raise InputError for a folder whose name is no text: libraries that read weights take none of other bytes."""
+    try:
+        if b"\0" in str(folder).encode():
+            raise disk_error(folder, ValueError("it has a null character"), "make folder")
+    except UnicodeEncodeError:
+        raise disk_error(folder, ValueError("it is not UTF-8"), "make folder") from None
 
 
 @contextlib.contextmanager
 def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
-    """Make the run's folder, as `prepare` does; what fails within leaves no empty one behind."""
-    prepare(folder, resume)
+    """Hold a run's folder, which is made if need be and rid of what killed runs left half written.
+
+    What fails within leaves no empty folder behind that was not there. Raises UsageError while another run works in it,
+    and what `prepare` raises, unless a finished run is to be resumed.
+    """
+    made = make_folder(folder)
     try:
-        yield
+        with held_for(folder if folder.name else folder.absolute(), place=folder / LOCK):
+            for name in FILES:
+                remove_leftovers(folder / name)
+            if not (resume and is_finished(folder)):
+                prepare(folder, resume)
+            yield
     except BaseException:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        remove_empty(made)
         raise
 
 
 def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData) -> Checkpoint:
     """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`."""
-    key = {k: v for k, v in settings.items() if k not in ("meta", "root", "out", "cache", "export", "preset")}
+    key = {k: v for k, v in settings.items() if k not in UNTIED}
     key |= {"fingerprint": data.header.fingerprint, "shard": data.digest, "threads": torch.get_num_threads()}
+    key |= {"pictures": digest_of_pictures(data)}
     return Checkpoint(folder / CHECKPOINT, key)
 
 
@@ -68,43 +123,32 @@ def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
 
 
-def board_of(folder: Path) -> Any | None:
-    """Return a TensorBoard writer into the run's folder, None without the extra "track"."""
-    if find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
+def save_networks(folder: Path, outcome: Trained, size: int, export: bool) -> None:
+    """Write the weights, and the exported classifier if asked for. size: the side of the pictures in pixels.
 
-    return SummaryWriter(str(folder / "tensorboard"))
-
-
-def show_on(board: Any, line: dict[str, Any]) -> None:
-    """Write the numbers of one epoch to TensorBoard."""
-    for name, value in line.items():
-        if name != "epoch" and value is not None:
-            board.add_scalar(name, value, line["epoch"])
-    board.flush()
-
-
-def save(folder: Path, result: dict[str, Any], outcome: Trained, size: int, export: bool) -> None:
-    """Write weights, the exported classifier if asked for, and last the result, which marks the run as finished.
-
-    size: the side of the pictures in pixels. Raises InputError when the disk refuses.
+    Raises InputError when the disk refuses.
     """
-    try:
-        _save_weights(folder / LAST, outcome.last.state)
-        if outcome.selected is not None:
-            _save_weights(folder / SELECTED, outcome.selected.state)
-        if export:
-            export_classifier(outcome.network, size, folder / CLASSIFIER)
-        with written_beside(folder / RESULT) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write into {folder} ({error.strerror or error}); free space or choose --out"
-        ) from None
+    save_weights(folder / LAST, outcome.last.state)
+    if outcome.selected is not None:
+        save_weights(folder / SELECTED, outcome.selected.state)
+    if export:
+        export_classifier(outcome.network, size, folder / CLASSIFIER)
 
 
-def _save_weights(path: Path, state: dict[str, Tensor]) -> None:
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a network's parameters and buffers. Raises InputError when the disk refuses."""
     with written_beside(path) as temporary:
         temporary.write_bytes(to_bytes({name: value.contiguous() for name, value in state.items()}))
+
+
+def save_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the result, which marks the run as finished; drop its state. Raises InputError when the disk refuses."""
+    with written_beside(folder / RESULT) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n")
+    drop_state(folder)
+
+
+def drop_state(folder: Path) -> None:
+    """Remove the full state of a finished run; one that the disk keeps does no harm."""
+    with contextlib.suppress(OSError):
+        (folder / CHECKPOINT).unlink(missing_ok=True)

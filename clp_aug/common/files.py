@@ -48,6 +48,19 @@ def disk_error(path: Path | str, error: OSError | ValueError, doing: str = "writ
 
 
 @contextmanager
+def disk_errors(path: Path, doing: str = "write") -> Iterator[None]:
+    """Tell what the disk refuses within in one line: of the file at fault, or of `path` where none is named.
+
+    Raises InputError, see `disk_error`.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = error.filename if isinstance(error.filename, (str, bytes)) else path
+        raise disk_error(os.fsdecode(named), error, doing) from None
+
+
+@contextmanager
 def written_beside(path: Path, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it is synced and renamed, on failure removed.
 
@@ -71,7 +84,9 @@ def written_beside(path: Path, synced: bool = True) -> Iterator[Path]:
 
 
 def check_name(path: Path) -> None:
-    """Raise InputError for a name with a character that no file can have."""
+    """Raise InputError for a path without a name, or with a character that no file can have."""
+    if not path.name:
+        raise disk_error(path, ValueError("it has no name of its own"))
     try:
         if b"\0" in os.fsencode(path):
             raise disk_error(path, ValueError("it has a null character"))

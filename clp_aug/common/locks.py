@@ -14,14 +14,15 @@ from clp_aug.contract.errors import UsageError
 
 
 @contextmanager
-def held_for(path: Path, what: str = "run", wait: bool = False) -> Iterator[None]:
+def held_for(path: Path, what: str = "run", wait: bool = False, place: Path | None = None) -> Iterator[None]:
     """Hold the lock of an output, a file or a folder, whose own folder is made if need be.
 
-    what: who else may hold it, for the message; wait: until that one has ended. Raises UsageError when another process
-    holds it, InputError when the disk refuses. A lock left by a process that is gone is taken over.
+    what: who else may hold it, for the message; wait: until that one has ended; place: of the lock, where it is not to
+    lie beside the output. Raises UsageError when another process holds it, InputError when the disk refuses. A lock
+    left by a process that is gone is taken over.
     """
     check_name(path)
-    place = lock_of(path)
+    place = place or lock_of(path)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place, timeout=-1 if wait else 0)
@@ -37,6 +38,20 @@ def held_for(path: Path, what: str = "run", wait: bool = False) -> Iterator[None
             place.unlink()
         with contextlib.suppress(OSError):
             lock.release()
+
+
+def is_held(place: Path) -> bool:
+    """Tell whether a process holds the lock that lies at a place; one that a process left which is gone is removed.
+
+    Raises InputError when the disk refuses.
+    """
+    if not place.exists():
+        return False
+    try:
+        with held_for(place, place=place):
+            return False
+    except UsageError:
+        return True
 
 
 def lock_of(path: Path) -> Path:

@@ -6,19 +6,38 @@ import base64
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
+from clp_aug.contract.metadata import without_metadata
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
+"""What Pillow may decode. Files may come from anywhere, so it is not asked for rare formats."""
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
 PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
 JPEG_QUALITY = 90
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""Value of the EXIF tag -> what turns the picture upright."""
+SIDEWAYS = [TURNS[value] for value in (5, 6, 7, 8)]
+TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
+MODES = (*TRANSPARENT, "1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
 
 
 @dataclass(frozen=True)
@@ -57,40 +76,109 @@ class Geometry:
 
 
 def open_picture(data: bytes, where: str) -> Image.Image:
-    """Decode the bytes of one picture file, upright by its EXIF tag, in its own mode.
+    """Decode the bytes of one picture file, upright by its EXIF tag, in its own mode; of several frames the first.
 
-    where: the file's name, for messages. Raises InputError for an empty, foreign, truncated, absurdly large or
-    broken file.
+    where: the file's name, for messages. What a file says beside its pixels is passed over where it cannot be read.
+    Raises InputError for an empty, foreign, truncated, absurdly large or broken file.
     """
     if not data:
         raise InputError(f"picture {where}: the file is empty (0 bytes); replace it or remove it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        return _decode(data)
+    except Exception as error:  # a decoder raises whatever it meets: struct.error, KeyError, RuntimeError ...
+        reason = _refusal(error, where)
+    bare = without_metadata(data)
+    if bare is not None:
+        with suppress(Exception):  # the first reason counts
+            return _decode(bare)
+    raise reason
+
+
+def _decode(data: bytes) -> Image.Image:
+    """Decode one picture and turn it upright; raises whatever the decoder does."""
+    with _unwarned(Image.DecompressionBombWarning):
+        picture: Image.Image = Image.open(io.BytesIO(data), formats=formats())
         picture.load()
-        return ImageOps.exif_transpose(picture)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError(f"picture {where}: more than {MAX_PIXELS:,} pixels; shrink it or remove it") from None
-    except Image.UnidentifiedImageError:
-        raise InputError(f"picture {where}: not a {', '.join(FORMATS)} file; convert it or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"picture {where}: broken file ({error}); replace it or remove it") from None
+        try:
+            turn = _turn(picture)
+        except Exception:  # tags hold whatever a camera wrote, or what a disk made of it
+            turn = None
+    if isinstance(alphas := picture.info.get("transparency"), bytes) and len(alphas) > 256:
+        del picture.info["transparency"]  # no palette is so long: other readers pass it over, too
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """Return what turns a picture upright, by its EXIF tag or its XMP; None where it is. Raises whatever tags lead to.
+
+    The other tags stay as they are: `ImageOps.exif_transpose` writes them all anew, which many cameras' do not survive.
+    """
+    return TURNS.get(picture.getexif().get(ORIENTATION, 1))
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return those of FORMATS that this Pillow reads: AVIF came with version 11.3."""
+    return tuple(name for name in FORMATS if name != "AVIF" or find_spec("PIL._avif") is not None)
+
+
+@contextmanager
+def _unwarned(refused: type[Warning] | None = None) -> Iterator[None]:
+    """Let no decoder warn, which would name no picture; of a class that is refused a warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if refused is not None:
+            warnings.simplefilter("error", refused)
+        yield
+
+
+def _refusal(error: Exception, where: str) -> InputError:
+    """Return one line of why a picture cannot be decoded, with the remedy."""
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return InputError(f"picture {where}: more than {MAX_PIXELS:,} pixels; shrink it or remove it")
+    if isinstance(error, MemoryError):
+        return InputError(f"picture {where}: decoding it takes more memory than there is; shrink it or remove it")
+    if isinstance(error, Image.UnidentifiedImageError):
+        return InputError(f"picture {where}: not a {', '.join(formats())} file; convert it or remove it")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"picture {where}: broken file ({reason}); replace it or remove it")
 
 
 def to_rgb(picture: Image.Image, where: str) -> Image.Image:
-    """Return the picture as 8-bit RGB: grey is repeated, transparency lies on white, 16 bits become 8."""
+    """Return the picture as 8-bit RGB: grey is repeated, transparency lies on white, 16 bits become 8.
+
+    Raises InputError for a mode that is none of pictures, such as floating point, and for what cannot be converted.
+    """
     mode = picture.mode
     if mode == "RGB":
         return picture
     if mode.startswith("I"):  # 16-bit grey, which some versions deliver as 32-bit integers
-        return Image.fromarray((np.asarray(picture).astype(np.float64) / 257).round().astype(np.uint8)).convert("RGB")
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+        eight = (_sixteen_bits(picture, where).astype(np.float64) / 257).round().astype(np.uint8)
+        return Image.fromarray(eight).convert("RGB")
+    if mode in TRANSPARENT or "transparency" in picture.info:
+        layer = converted(picture, "RGBA", where)
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    if mode in ("1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV"):
-        return picture.convert("RGB")
-    raise InputError(f"picture {where}: colour mode {mode} is not supported; save it as 8-bit RGB")
+    return converted(picture, "RGB", where)
+
+
+def converted(picture: Image.Image, mode: str, where: str) -> Image.Image:
+    """Return the picture in another mode. Raises InputError for a mode of no picture and a palette that is none."""
+    if picture.mode not in MODES:
+        raise InputError(f"picture {where}: colour mode {picture.mode} is not supported; save it as 8-bit RGB")
+    try:
+        return picture.convert(mode)
+    except Exception as error:
+        raise _refusal(error, where) from None
+
+
+def _sixteen_bits(picture: Image.Image, where: str) -> np.ndarray:
+    """Return integer grey levels in 0..65535. Raises InputError for others, whose white nobody knows."""
+    levels = np.asarray(picture)
+    if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535:
+        raise InputError(
+            f"picture {where}: grey levels {levels.min()}..{levels.max()}, expected 0..65535; save it as 8-bit RGB"
+        )
+    return levels
 
 
 def read_rgb(data: bytes, where: str, size: int | None = None, fit: str = "crop") -> np.ndarray:
@@ -108,14 +196,22 @@ def read_alpha(data: bytes, where: str, size: int | None = None, fit: str = "cro
     with an opaque one. A mask of {0, 1} values reads as {0, 1}.
     """
     picture = open_picture(data, where)
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        whole = picture.convert("RGBA")
+    if picture.mode.startswith("I"):
+        values, top = _sixteen_bits(picture, where).astype(np.float32), 65535.0
+    else:
+        values = np.asarray(_grey(picture, where), np.float32)
+        top = 1.0 if values.max(initial=0) <= 1 else 255.0
+    alpha: np.ndarray = values / np.float32(top)
+    return alpha if size is None else resize_alpha(alpha, size, fit)
+
+
+def _grey(picture: Image.Image, where: str) -> Image.Image:
+    """Return a mask's opacity where it says something, else its brightness, 8 bits. Raises InputError as `to_rgb`."""
+    if picture.mode in TRANSPARENT or "transparency" in picture.info:
+        whole = converted(picture, "RGBA", where)
         opacity = whole.getchannel("A")
         picture = opacity if opacity.getextrema() != (255, 255) else whole.convert("RGB")
-    values = np.asarray(picture if picture.mode.startswith("I") else picture.convert("L"), np.float32)
-    top = 65535.0 if picture.mode.startswith("I") else 1.0 if values.max(initial=0) <= 1 else 255.0
-    alpha: np.ndarray = values / top
-    return alpha if size is None else resize_alpha(alpha, size, fit)
+    return converted(to_rgb(picture, where) if picture.mode == "LAB" else picture, "L", where)
 
 
 def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
@@ -127,15 +223,13 @@ def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
 
 
 def read_size(data: bytes, where: str) -> tuple[int, int]:
-    """Return (width, height) of an upright picture from its header, without decoding its pixels."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        picture, turned = open_picture(data, where), False  # raises with the reason
-    return picture.size[::-1] if turned else picture.size
+    """Return (width, height) of an upright picture, from its header where that tells, without decoding its pixels."""
+    with suppress(Exception), _unwarned():
+        picture = Image.open(io.BytesIO(data), formats=formats())
+        # a TIFF is turned by Pillow itself, when depends on its version; of a PNG's tags the last count
+        if picture.format != "TIFF" and data.count(b"eXIf") < 2:
+            return picture.size[::-1] if _turn(picture) in SIDEWAYS else picture.size
+    return open_picture(data, where).size
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -19,7 +19,8 @@ ORIGINAL, COUNTERFACTUAL, FACTUAL = 0, 1, 2
 KINDS = ("original", "counterfactual", "factual")
 
 OUTCOMES = ("ok", "empty", "full", "tiny", "fallback")
-"""What became of the chosen matte: used; refused as empty, covering the picture or too small; or it gave none."""
+"""What became of the chosen matte's box: used; refused as empty; full, so cut to the gate (never what the user gave);
+refused as too small; or the matte gave none."""
 OK, EMPTY, FULL, TINY, FALLBACK = range(5)
 
 NO_FILL = "none"  # fills[0]: what an original has

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clp_aug.contract.errors import InputError, pick
+from clp_aug.datasets.names import is_folder
 
 if TYPE_CHECKING:
     from clp_aug.datasets.base import Dataset
@@ -66,7 +67,7 @@ def find_root(name: str, root: Path | str | None) -> Path | None:
         places = [Path(os.environ["CLP_DATA"]) / folder] if os.environ.get("CLP_DATA") else []
         places.append(Path("data") / folder)
     for place in places:
-        if place.is_dir():
+        if is_folder(place):
             return place
     raise InputError(f"data set {name}: no folder at {' or '.join(map(str, places))}; give it with --root DIR")
 

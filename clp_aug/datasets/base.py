@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ import numpy.typing as npt
 from clp_aug.contract import images
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
+from clp_aug.contract.intact import check_picture
 from clp_aug.contract.schema import UNKNOWN_GROUP
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
 NONE: Mapping[str, Any] = {}
+MAX_BYTES = 1 << 30  # of a picture's file: more than the largest picture has, uncompressed
 
 
 @dataclass(frozen=True)
@@ -68,20 +71,23 @@ class Dataset:
     Attributes: name; class_names; group_names (empty without groups); samples (the table); splits, by their numbers;
     protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
     strata: kind -> (names, index of each row), for reports alone; remarks: what a user should know of how the set was
-    read, a line each. Objects are cheap to pickle: pictures stay on disk, or are made when asked for.
+    read, a line each; left_out: names of pictures that the whole set has and this one does without. Objects are cheap
+    to pickle: pictures stay on disk, or are made when asked for.
     """
 
     splits: tuple[str, ...] = SPLITS
     protocols: Mapping[str, str] = NONE
     strata: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = NONE
     remarks: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, name: str, class_names: Sequence[str], samples: Samples, group_names: Sequence[str] = ()):
         self.name, self.samples = name, samples
         self.class_names, self.group_names = tuple(class_names), tuple(group_names)
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise InputError for a table without pictures, and for ids, labels, groups and splits that are none."""
         ids, label, group = self.samples.sample_id, self.samples.label, self.samples.group
         if not len(ids):
             raise InputError(f"data set {self.name}: no picture found; look at the layout in the README")
@@ -101,6 +107,9 @@ class Dataset:
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
         """Return the picture of a row: uint8 (H, W, 3) RGB, through the fixed resize and crop when size is given."""
         raise NotImplementedError
+
+    def check_picture(self, row: int) -> None:
+        """Raise InputError for a picture that cannot be read; here none: it is made, or lies in a file read already."""
 
     def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         """Return the mask that comes with the picture: float32 (H, W) in [0, 1], or None without one."""
@@ -122,13 +131,6 @@ class Dataset:
     def source_size(self, row: int) -> tuple[int, int]:
         """Return (width, height) of the picture as stored, from its header alone."""
         raise NotImplementedError
-
-    def stamp(self, rows: np.ndarray) -> str:
-        """Return a text that changes when a picture of some rows, int64 (n,), is changed in place; "" where none can.
-
-        Raises InputError for a picture that is gone.
-        """
-        return ""
 
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256, in hexadecimal, over the content of the pictures of some rows, int64 (n,), in their order.
@@ -189,26 +191,30 @@ class FileDataset(Dataset):
         self.root, self.annotations = Path(root), annotations or Annotations()
 
     def _bytes(self, path: Path, row: int) -> bytes:
+        """Return what a file of a row holds. Raises InputError for what the disk refuses and for what is no picture."""
+        reason = ""
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"data set {self.name}: cannot read {path} ({error.strerror}), listed as sample"
-                f" {self.samples.sample_id[row]}; restore it or take it out of the list"
-            ) from None
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                reason = "it is no file"
+            elif status.st_size > MAX_BYTES:
+                reason = f"{status.st_size:,} bytes, more than a picture takes"
+            else:
+                return path.read_bytes()
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = str(getattr(error, "strerror", None) or error)
+        raise InputError(
+            f"data set {self.name}: cannot read {path} ({reason}), listed as sample {self.samples.sample_id[row]};"
+            " restore it or take it out of the list"
+        )
 
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
         path = self.root / self.samples.name[row]
         return images.read_rgb(self._bytes(path, row), str(path), size, fit)
 
-    def stamp(self, rows: np.ndarray) -> str:
-        try:
-            found = [(self.root / self.samples.name[row]).stat() for row in rows]
-        except OSError as error:
-            raise InputError(
-                f"data set {self.name}: cannot read {error.filename} ({error.strerror}); restore it"
-            ) from None
-        return hashlib.sha256(repr([(each.st_size, each.st_mtime_ns) for each in found]).encode()).hexdigest()
+    def check_picture(self, row: int) -> None:
+        path = self.root / self.samples.name[row]
+        check_picture(self._bytes(path, row), str(path))
 
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256 over the bytes of the files, pictures and masks, and over the boxes; see `Dataset.digest`."""

@@ -20,6 +20,7 @@ from clp_aug.contract.images import Geometry
 from clp_aug.datasets import folder
 from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
 from clp_aug.datasets.inert_pickle import Inert, Span, parse
+from clp_aug.datasets.names import check_names, is_file, is_folder, shown
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -96,12 +97,12 @@ def load(layout: Layout, root: Path) -> Dataset:
     There is no val split. Raises InputError that says what is missing or does not fit.
     """
     root = Path(root)
-    place = root / layout.folder if (root / layout.folder).is_dir() else root
+    place = root / layout.folder if is_folder(root / layout.folder) else root
     files = (*layout.train, *layout.test, layout.meta)
-    missing = [file for file in files if not (place / file).is_file()]
+    missing = [file for file in files if not is_file(place / file)]
     if not missing:
         return _load_batches(layout, place)
-    if (root / "train").is_dir() and (root / "test").is_dir():
+    if is_folder(root / "train") and is_folder(root / "test"):
         return _load_folders(layout, root)
     lacks = f"lacks {', '.join(missing)}; expected" if len(missing) < len(files) else "has neither"
     raise InputError(
@@ -116,13 +117,14 @@ def _load_batches(layout: Layout, place: Path) -> CifarBatches:
         raise InputError(
             f"{place / layout.meta}: {len(class_names)} class names in {layout.names_key!r}; expected {layout.classes}"
         )
+    check_names(class_names, "class", place / layout.meta)
     batches, label, split, names = [], [], [], []
     for which, file in [(TRAIN, file) for file in layout.train] + [(TEST, file) for file in layout.test]:
         content = parse(place / file)
         labels = _list_of(int, content, layout.label_key, place / file)
         wrong = [value for value in labels if not 0 <= value < layout.classes]
         if wrong:
-            raise InputError(f"{place / file}: label {wrong[0]}; expected 0..{layout.classes - 1}")
+            raise InputError(f"{place / file}: label {shown(wrong[0])}; expected 0..{layout.classes - 1}")
         batches.append(_batch(content, len(labels), place / file))
         label += labels
         split += [which] * len(labels)

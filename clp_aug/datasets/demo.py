@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.images import Geometry, resize_alpha
+from clp_aug.contract.images import Geometry, open_picture, resize_alpha
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
 
@@ -35,8 +35,17 @@ def photograph(place: int) -> np.ndarray:
     if spec is None or spec.origin is None:
         raise InputError("data set demo takes its two photographs from scikit-learn; pip install scikit-learn")
     path = Path(spec.origin).parent / "datasets" / "images" / ("china.jpg", "flower.jpg")[place]
-    picture = Image.open(path).convert("RGB")
+    try:
+        picture = open_picture(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror}); install scikit-learn again") from None
     return np.asarray(picture.resize((round(picture.width * 320 / picture.height), 320)))
+
+
+@lru_cache(maxsize=1)
+def photographs_digest() -> bytes:
+    """Return sha256 over the pixels of both photographs."""
+    return hashlib.sha256(b"".join(photograph(place).tobytes() for place in range(len(PLACES)))).digest()
 
 
 def texture(place: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,10 +113,7 @@ class Demo(Dataset):
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256 over what the pictures are made of: the generator's parameters and the two photographs."""
         made_of = (self.seed, SIZE, SPURIOUS, sorted(COUNTS.items()), [int(row) for row in rows])
-        digest = hashlib.sha256(repr(made_of).encode())
-        for place in range(len(PLACES)):
-            digest.update(photograph(place).tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(repr(made_of).encode() + photographs_digest()).hexdigest()
 
     @property
     def annotated(self) -> bool:

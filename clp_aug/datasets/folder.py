@@ -6,17 +6,17 @@ ROOT/masks/ mirrors the pictures' paths (PNG), ROOT/boxes.csv lists boxes (file,
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotations import with_annotations
-from clp_aug.datasets.base import SPLITS, TEST, TRAIN, VAL, FileDataset, Samples
+from clp_aug.datasets.base import TEST, TRAIN, VAL, FileDataset, Samples
+from clp_aug.datasets.class_folders import BOXES, MASKS, Layout, layout_of, list_class, list_folder
+from clp_aug.datasets.names import is_file, some
 
-MASKS, BOXES = "masks", "boxes.csv"
 HELD_OUT = {TEST: 5, VAL: 10}  # split -> one of how many pictures of a class
+AS_CLASS = f"if {MASKS} is a class, rename its folder, or put all classes under train/"
 
 
 class FolderDataset(FileDataset):
@@ -39,41 +39,79 @@ def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDatas
     """Return the class folders under `root`, with its masks and boxes where there are some.
 
     Classes and files are in the order of their names, splits in the order train, val, test; ids are positions.
-    Without a `train` folder a fifth of each class is test and a tenth val data, by the digests of the files' names;
-    hold_out: unless all of it is to be training data. Raises InputError for an empty class folder, a picture outside a
-    class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
+    Without val and test pictures a fifth of each class is test and a tenth val data, by the digests of the files'
+    names; hold_out: unless all of it is to be training data. Raises InputError for an empty class folder, a picture
+    outside a class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
     """
     root = Path(root)
-    parts, ignored = _parts(root)
-    class_names: list[str] = []
+    layout = layout_of(root)
+    class_names, passed_over = layout.splits[TRAIN][1], list(layout.passed_over)
     label, split, names = [], [], []
-    for which, part in parts.items():
-        classes, passed_over = _class_folders(root / part)
-        ignored += passed_over if part else 0  # without parts, the root was counted already
-        class_names = classes if which == TRAIN else class_names
+    for which, (part, classes) in layout.splits.items():
         for folder in classes:
-            where = root / part / folder
             if folder not in class_names:
+                where = root / part / folder
                 raise InputError(f"{where}: train/ has no class {folder!r}; rename the folder or add training pictures")
-            files, passed_over = _pictures(where)
-            ignored += passed_over
-            label += [class_names.index(folder)] * len(files)
-            split += [which] * len(files)
-            names += [(Path(part) / folder / file).as_posix() for file in files]
+            inside = list_class(root, part, folder, layout)
+            below = (Path(part) / folder).as_posix()
+            passed_over += [f"{below}/{file}" for file in inside.others]
+            label += [class_names.index(folder)] * len(inside.pictures)
+            split += [which] * len(inside.pictures)
+            names += [f"{below}/{file}" for file in inside.pictures]
     if not names:
         example = Path("cat") / "1.jpg"
-        raise InputError(f"{root}: no class folder; expected {root / example} or {root / 'train' / example}")
-    remarks = [f"files passed over, hidden or none of {', '.join(images.SUFFIXES)}: {ignored}"] if ignored else []
-    if hold_out and not parts[TRAIN]:
+        raise InputError(f"{root}: no class folder; expected {root / example} or {root / 'train' / example}"
+                         + (f"; {AS_CLASS}" if layout.masks else ""))  # fmt: skip
+    remarks = remarks_on(layout, passed_over)
+    if hold_out and set(split) == {TRAIN}:
         split = hold_out_rows(label, names)
-        remarks.append("no train/ folder: val and test were held out of each class by file name; to choose them, put"
-                       " pictures under train/, val/ and test/")  # fmt: skip
-    dataset = FolderDataset(name, root, class_names, Samples.of(label, split, names), ignored, tuple(remarks))
-    return with_annotations(
-        dataset,
-        root / MASKS if (root / MASKS).is_dir() else None,
-        root / BOXES if (root / BOXES).is_file() else None,
-    )
+        remarks += remarks_on_held_out(label, split, class_names, bool(layout.splits[TRAIN][0]))
+    files = sum(not name.endswith("/") for name in passed_over)
+    dataset = FolderDataset(name, root, class_names, Samples.of(label, split, names), files, tuple(remarks))
+    dataset = with_masks(dataset, root, layout)
+    return with_annotations(dataset, boxes_csv=root / BOXES if is_file(root / BOXES) else None)
+
+
+def with_masks(dataset: FolderDataset, root: Path, layout: Layout) -> FolderDataset:
+    """Return the data set with the masks of ROOT/masks/, which may be meant as a class where pictures lie in it."""
+    if not layout.masks:
+        return dataset
+    inside, in_splits = list_folder(root / MASKS), bool(layout.splits[TRAIN][0])
+    if in_splits or inside.folders or not inside.pictures:
+        return with_annotations(dataset, root / MASKS)
+    if len(dataset.class_names) == 1:
+        raise InputError(f"{root}: one class, {dataset.class_names[0]}/, beside {MASKS}/; {AS_CLASS}")
+    try:
+        dataset = with_annotations(dataset, root / MASKS)
+    except InputError as error:
+        raise InputError(f"{error}; {AS_CLASS}") from None
+    remark = f"{MASKS}/ is read as the masks of {len(dataset.annotations.masks)} pictures, not as a class; {AS_CLASS}"
+    dataset.remarks = (*dataset.remarks, remark)
+    return dataset
+
+
+def remarks_on(layout: Layout, passed_over: Sequence[str]) -> list[str]:
+    """Return what a user should know of how folders were read; nothing where there was no choice."""
+    remarks = [f"{name}/ holds pictures, no class folders: it is read as a class, not as a split"
+               for name in layout.read_as_classes]  # fmt: skip
+    if passed_over:
+        seen_first = sorted(passed_over, key=lambda name: "/." in f"/{name}")  # hidden ones say least
+        count = len(passed_over)
+        remarks.append(f"files passed over, hidden or no pictures by their names: {count} ({some(seen_first)})")
+    return remarks
+
+
+def remarks_on_held_out(label: list[int], split: list[int], class_names: Sequence[str], train: bool) -> list[str]:
+    """Return what a user should know of pictures that were held out. train: whether there is a train folder."""
+    tested = {c for c, which in zip(label, split, strict=True) if which == TEST}
+    whole = [name for c, name in enumerate(class_names) if c not in tested]
+    few = f"fewer than {HELD_OUT[TEST]} pictures"
+    if len(whole) == len(class_names):
+        return [f"every class has {few}, so none were held out as val and test"]
+    there, where = ("train/ alone", "val/ and test/") if train else ("no train/ folder", "train/, val/ and test/")
+    remarks = [f"{there}: val and test were held out of each class by file name; to choose them, put"
+               f" pictures under {where}"]  # fmt: skip
+    return remarks + ([f"classes with {few}, of which no test picture was held out: {some(whole)}"] if whole else [])
 
 
 def hold_out_rows(label: list[int], names: list[str]) -> list[int]:
@@ -83,8 +121,10 @@ def hold_out_rows(label: list[int], names: list[str]) -> list[int]:
     """
     order = sorted(range(len(names)), key=lambda row: hashlib.sha256(names[row].encode()).digest())
     split = [TRAIN] * len(names)
-    for c in set(label):
-        rows = [row for row in order if label[row] == c]
+    of_class: dict[int, list[int]] = {}
+    for row in order:
+        of_class.setdefault(label[row], []).append(row)
+    for rows in of_class.values():
         start = 0
         for which, one_of in HELD_OUT.items():
             stop = start + len(rows) // one_of
@@ -92,56 +132,3 @@ def hold_out_rows(label: list[int], names: list[str]) -> list[int]:
                 split[row] = which
             start = stop
     return split
-
-
-def _parts(root: Path) -> tuple[dict[int, str], int]:
-    """Tell the layout: split -> folder below the root, and the number of files passed over in the root."""
-    folders, ignored = _class_folders(root)
-    splits = [folder for folder in folders if folder in SPLITS]
-    if not splits:
-        return {TRAIN: ""}, ignored
-    if "train" not in splits:
-        raise InputError(f"{root}: there is {splits[0]}/ but no train/; expected train/<class>/ with pictures")
-    strange = [folder for folder in folders if folder not in SPLITS]
-    if strange:
-        raise InputError(f"{root}: beside train/ there is {strange[0]}/; expected only train, val, test and {MASKS}")
-    return {split: folder for split, folder in enumerate(SPLITS) if folder in splits}, ignored
-
-
-def _class_folders(folder: Path) -> tuple[list[str], int]:
-    """Return the sub-folders but masks/, sorted, and the number of files passed over."""
-    folders, pictures, ignored = _list(folder)
-    if pictures:
-        raise InputError(f"{folder / pictures[0]}: a picture outside a class folder; move it into one")
-    return [name for name in folders if name != MASKS], ignored
-
-
-def _pictures(folder: Path) -> tuple[list[str], int]:
-    """Return the pictures of one class folder, sorted, and the number of files passed over."""
-    folders, pictures, ignored = _list(folder)
-    if folders:
-        raise InputError(f"{folder / folders[0]}: a folder inside a class folder; put its pictures into {folder}")
-    if not pictures:
-        raise InputError(f"{folder}: a class folder without pictures ({', '.join(images.SUFFIXES)}); fill or remove it")
-    return pictures, ignored
-
-
-def _list(folder: Path) -> tuple[list[str], list[str], int]:
-    """List one folder: names of folders, names of pictures, both sorted, and the number of other files."""
-    folders, pictures, ignored = [], [], 0
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                hidden = entry.name.startswith(".")
-                if entry.is_dir():
-                    folders += [] if hidden else [entry.name]
-                elif not hidden and entry.name.lower().endswith(images.SUFFIXES):
-                    entry.name.encode()  # fingerprints and shards hold names as UTF-8
-                    pictures.append(entry.name)
-                else:
-                    ignored += entry.name != BOXES
-    except OSError as error:
-        raise InputError(f"cannot list {folder} ({error.strerror}); give the folder of the pictures") from None
-    except UnicodeEncodeError as error:
-        raise InputError(f"{folder}: the file name {error.object!r} is not UTF-8; rename it") from None
-    return sorted(folders), sorted(pictures), ignored

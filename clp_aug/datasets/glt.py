@@ -21,6 +21,7 @@ import numpy as np
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import FileDataset, Samples
+from clp_aug.datasets.names import LONGEST_PATH, check_names, is_file, is_folder, leads_out, short_path, shown
 
 LONG_TAILED, BALANCED = "Train-GLT", "Train-CBL"
 SPLITS = {
@@ -78,7 +79,7 @@ def load(root: Path, name: str) -> GltDataset:
     InputError for a missing or wrong file, for the file of the other training set, and counts missing pictures.
     """
     layout, root = LAYOUTS[name], Path(root)
-    path = next((root / file for file in layout.files if (root / file).is_file()), None)
+    path = next((root / file for file in layout.files if is_file(root / file)), None)
     if path is None:
         raise InputError(
             f"data set {name}: no {' and no '.join(layout.files)} in {root}; put the published file there"
@@ -101,18 +102,20 @@ def load(root: Path, name: str) -> GltDataset:
     dataset = GltDataset(layout, root, class_names, Samples.of(columns["label"], split, names), strata)
     masks, boxes = root / "masks", root / "boxes.csv"
     return with_annotations(
-        dataset, masks if masks.is_dir() else None, boxes if boxes.is_file() else None, of_more=True
+        dataset, masks if is_folder(masks) else None, boxes if is_file(boxes) else None, of_more=True
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file's object. Raises InputError for anything else."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_bytes().decode())
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); give the folder that holds it with --root") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); download it again") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deep; expected an object with train, val and tests") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: a {type(content).__name__} at the top; expected an object with train, val and tests")
     return content
@@ -123,7 +126,12 @@ def read_classes(content: dict[str, Any], path: Path) -> list[str]:
     names = content.get("id2cat")
     if not isinstance(names, dict) or set(names) != {str(c) for c in range(len(names))} or not names:
         raise InputError(f'{path}: no "id2cat" with a name for each of "0", "1", ...; download it again')
-    return [str(names[str(c)]) for c in range(len(names))]
+    class_names = [names[str(c)] for c in range(len(names))]
+    for name in class_names:
+        if not isinstance(name, (str, int, float)):
+            raise InputError(f'{path}: {shown(name)} is a name in "id2cat"; expected text')
+    check_names(map(str, class_names), "class", path)
+    return list(map(str, class_names))
 
 
 def read_split(content: dict[str, Any], which: str, classes: int, path: Path) -> tuple[list[str], dict[str, list[int]]]:
@@ -136,6 +144,7 @@ def read_split(content: dict[str, Any], which: str, classes: int, path: Path) ->
     labels = part.get("label")
     if not isinstance(labels, dict):
         raise InputError(f'{path}: no split "{which}" with "label"; expected {", ".join(SPLITS[LONG_TAILED])}')
+    check_names(labels, "picture", path, LONGEST_PATH)
     columns = {}
     for column, top in (("label", classes), *((kind, len(names)) for kind, names in STRATA.items())):
         values = part.get(column)
@@ -145,15 +154,17 @@ def read_split(content: dict[str, Any], which: str, classes: int, path: Path) ->
     places = part.get("path", {key: key for key in labels})
     if not isinstance(places, dict) or not all(isinstance(places.get(key), str) for key in labels):
         raise InputError(f'{path}: split "{which}" has a "path" that lacks some of its pictures; download it again')
+    check_names((places[key] for key in labels), "picture", path, LONGEST_PATH)
     return [places[key] for key in labels], columns
 
 
 def _whole(value: object, column: str, top: int, key: str, which: str, path: Path) -> int:
     """Return a whole number in [0, top), which published files hold as a number or as text."""
-    text = str(value)
-    number = int(text) if type(value) in (int, str) and text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    number = value if type(value) is int else -1
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        number = int(value)
     if not 0 <= number < top:
-        raise InputError(f'{path}: {column} of {key} in "{which}" is {value!r}; expected 0..{top - 1}')
+        raise InputError(f'{path}: {column} of {short_path(key)} in "{which}" is {shown(value)}; expected 0..{top - 1}')
     return number
 
 
@@ -174,32 +185,32 @@ def below(root: Path, paths: list[str], path: Path) -> list[str]:
     """Return the names of the pictures relative to the root, in their order.
 
     The first picture that is found tells how many first parts of all paths do not count. Raises InputError when none
-    of the first is found, when pictures are missing, and for a picture that stands there twice.
+    of the first is found, when pictures are missing or would lie outside the root, and for a picture that stands there
+    twice.
     """
     parts = [PurePosixPath(text.replace("\\", "/")).parts for text in paths]
     dropped = next((n for path_parts in parts[:TRIED] if (n := _dropped(root, path_parts)) is not None), None)
     if dropped is None:
         raise InputError(
-            f"{path}: no picture of it below {root}, looked for {'/'.join(parts[0]).replace('//', '/')} and every end"
+            f"{path}: no picture of it below {root}, looked for {short_path(paths[0])} and every end"
             " of it; give the folder that holds the pictures with --root"
         )
     names = [PurePosixPath(*path_parts[dropped:]).as_posix() for path_parts in parts]
-    missing = [name for name in names if ".." in PurePosixPath(name).parts or not (root / name).is_file()]
+    missing = [name for name in names if leads_out(name) or not is_file(root / name)]
     if missing:
         raise InputError(
-            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root / missing[0]};"
+            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root}/{short_path(missing[0])};"
             " restore them or take them out of the file"
         )
     taken: set[str] = set()
     for name in names:
         if name in taken:
-            raise InputError(f"{path}: picture {name} stands there twice; no picture may be in two splits")
+            raise InputError(f"{path}: picture {short_path(name)} stands there twice; no picture may be in two splits")
         taken.add(name)
     return names
 
 
 def _dropped(root: Path, parts: tuple[str, ...]) -> int | None:
     """Return how many first parts of a path to leave out, the fewest, to find it below the root; None if it is not."""
-    start = int(parts[:1] == ("/",))
-    tried = (n for n in range(start, len(parts)) if ".." not in parts[n:])
-    return next((n for n in tried if root.joinpath(*parts[n:]).is_file()), None)
+    ends = ((n, PurePosixPath(*parts[n:]).as_posix()) for n in range(len(parts)))
+    return next((n for n, name in ends if not leads_out(name) and is_file(root / name)), None)

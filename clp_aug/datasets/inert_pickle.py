@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.names import shortened
 
 PLAIN = {
     *("SHORT_BINSTRING", "STRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
@@ -50,8 +51,8 @@ def parse(path: Path) -> object:
             return _run(stream)
     except OSError as error:
         raise InputError(f"cannot read {path} ({error.strerror}); restore the file") from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a published batch file ({error}); download it again") from None
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path}: not a published batch file ({shortened(error)}); download it again") from None
 
 
 def _run(stream: mmap.mmap) -> object:
@@ -81,18 +82,18 @@ def _run(stream: mmap.mmap) -> object:
                 count = int(name[-1])
                 stack[-count:] = [tuple(stack[-count:])]
             case "DICT":
-                stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+                stack.append(_pairs(items))
             case "APPEND":
                 item = stack.pop()
                 stack[-1].append(item)
             case "APPENDS":
                 stack[-1].extend(items)
             case "SETITEM":
-                key, value = stack[-2:]
+                pair = _pairs(stack[-2:])
                 del stack[-2:]
-                stack[-1][key] = value
+                stack[-1].update(pair)
             case "SETITEMS":
-                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+                stack[-1].update(_pairs(items))
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -111,6 +112,14 @@ def _run(stream: mmap.mmap) -> object:
             case _:
                 stack.append(_value(name, argument, position or 0))
     raise ValueError("no end")
+
+
+def _pairs(items: list[Any]) -> dict[Any, Any]:
+    """Return keys and values in turn as a dict. Keys are plain: to hash tuples within tuples can crash Python."""
+    for key in items[::2]:
+        if not isinstance(key, (str, int, type(None))):
+            raise ValueError(f"a {type(key).__name__} as a key")
+    return dict(zip(items[::2], items[1::2], strict=True))
 
 
 def _value(name: str, argument: Any, position: int) -> object:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.annotations import read_table, with_annotations
+from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import SPLITS, FileDataset, Samples
+from clp_aug.datasets.names import is_file, is_folder, leads_out, same_place, short_path, shown
+from clp_aug.datasets.tables import read_table
 
 CLASSES, PLACES = ("landbird", "waterbird"), ("land", "water")
 GROUPS = tuple(f"{bird} on {place}" for bird in CLASSES for place in PLACES)
@@ -38,7 +40,8 @@ def load(root: Path) -> FileDataset:
     root = Path(root)
     path = root / TABLE
     ids: dict[int, int] = {}  # id -> line
-    files: dict[str, int] = {}  # file -> line
+    names: list[str] = []
+    lines: dict[str, int] = {}  # file, spelt in one way -> line
     columns: dict[str, list[int]] = {column: [] for column in ALLOWED}
     for position, (line, entry) in enumerate(read_table(path, ("img_filename", *ALLOWED))):
         for column, allowed in ALLOWED.items():
@@ -49,25 +52,28 @@ def load(root: Path) -> FileDataset:
             raise InputError(
                 f"{path} line {line}: img_id {sample_id} is in line {ids[sample_id]} already; ids must differ"
             )
-        if name in files:
-            raise InputError(f"{path} line {line}: {name} is in line {files[name]} already; list a picture once")
-        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InputError(f"{path} line {line}: img_filename is {name!r}; expected a path below {root}")
-        ids[sample_id], files[name] = line, line
+        if not name or leads_out(name):
+            raise InputError(f"{path} line {line}: img_filename is {shown(name)}; expected a path below {root}")
+        spelt = same_place(name)
+        if spelt in lines:
+            raise InputError(
+                f"{path} line {line}: {short_path(name)} is in line {lines[spelt]} already; list a picture once"
+            )
+        names.append(name)
+        ids[sample_id], lines[spelt] = line, line
 
-    names = list(files)
     group = [2 * y + place for y, place in zip(columns["y"], columns["place"], strict=True)]
-    if not (root / RECIPE).exists():
+    if not is_file(root / RECIPE):
         check_published(path, names, np.array(group), np.array(columns["split"]))
-    missing = [name for name in names if not (root / name).is_file()]
+    missing = [name for name in names if not is_file(root / name)]
     if missing:
         raise InputError(
-            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root / missing[0]};"
+            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root}/{short_path(missing[0])};"
             " restore them or take them out of the table"
         )
     samples = Samples.of(columns["y"], columns["split"], names, list(ids), group)
     dataset = FileDataset("waterbirds", root, CLASSES, samples, GROUPS)
-    return with_annotations(dataset, root / MASKS if (root / MASKS).is_dir() else None)
+    return with_annotations(dataset, root / MASKS if is_folder(root / MASKS) else None)
 
 
 def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: np.ndarray) -> None:
@@ -94,8 +100,9 @@ def _listed(counts: Sequence[int]) -> str:
 
 def _whole(text: str, column: str, allowed: tuple[int, ...] | None, path: Path, line: int) -> int:
     """Read a whole number: one of `allowed`, or any id of an int64."""
+    text = text.strip()
     value = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
     if value < 0 or (allowed and value not in allowed):
         expected = " or ".join(map(str, allowed)) if allowed else "a whole number >= 0"
-        raise InputError(f"{path} line {line}: {column} is {text!r}; expected {expected}")
+        raise InputError(f"{path} line {line}: {column} is {shown(text)}; expected {expected}")
     return value

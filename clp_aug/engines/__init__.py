@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from clp_aug.contract.errors import ClpError
+from clp_aug.engines.starting import Start, check_main, why_none_started
 
 Task = Callable[[Any], Any]
 Map = Callable[[Iterable[Any]], Iterator[Any]]
@@ -40,12 +41,12 @@ def serial(task: Task, workers: int = 1) -> Iterator[Map]:
 _task: Task | None = None  # the task of a worker process, set once when it starts
 
 
-def _start(task: Task) -> None:
+def _start(start: Start) -> None:
     global _task
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     quiet_threads()
-    _task = task
+    _task = start.take()
 
 
 def _end_with_the_parent() -> None:
@@ -64,16 +65,24 @@ def _work(item: Any) -> Any:
 
 @contextmanager
 def processes(task: Task, workers: int = 2) -> Iterator[Map]:
-    """Work in spawned processes, one thread each. Raises ClpError when a worker dies."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (task,))
-    try:
-        yield lambda items: pool.map(_work, items)
-    except BrokenProcessPool:
-        raise ClpError(
-            "a worker process died (killed, or out of memory); run again with --resume, with fewer --workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    """Work in spawned processes, one thread each.
+
+    Raises ClpError when a worker dies, UsageError in a script that workers cannot run again or that has no main guard.
+    """
+    check_main()
+    context = multiprocessing.get_context("spawn")
+    with Start.of(task, workers, context) as start:
+        pool = ProcessPoolExecutor(workers, context, _start, (start,))
+        try:
+            yield lambda items: pool.map(_work, items)
+        except BrokenProcessPool:
+            made = list((pool._processes or {}).values())  # nothing public tells how a worker ended
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise why_none_started(start, [process.exitcode for process in made]) or ClpError(
+                "a worker process died (killed, or out of memory); run again with --resume, with fewer --workers"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 ENGINES = {"serial": serial, "processes": processes}

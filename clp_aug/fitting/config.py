@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
 
+STATE, CURVE = ".checkpoint", ".jsonl"
+"""Of the files beside the weights: the full state of an unfinished fit, the curve on held-out pictures."""
 WEIGHTS = "Weights to write (.safetensors); state and curve lie beside."
 
 
@@ -34,6 +36,8 @@ class Fit(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.out.name or self.out.suffix in (STATE, CURVE):
+            raise SettingError("out", self.out, f"expected the name of a file, other than those in {STATE} and {CURVE}")
         if not self.sizes or any(not self.smallest <= size <= 512 for size in self.sizes):
             raise SettingError("sizes", self.sizes, f"expected whole numbers of {self.smallest} to 512")
 

@@ -44,10 +44,10 @@ Batch = tuple[Tensor, Tensor]
 def fit(
     config: InpainterFit, pictures: Pictures, on_step: loop.OnStep = loop.no_report, resume: bool = False
 ) -> ContextualAttentionNet:
-    """Fit the network and write its weights. Raises what `loop.prepare` and `loop.run` raise."""
-    loop.prepare(config, resume)
-    task = InpainterTask(config, pictures)
-    loop.run(config, task, loop.fingerprint(pictures.paths), on_step, resume)
+    """Fit the network and write its weights. Raises what `loop.prepared` and `loop.run` raise."""
+    with loop.prepared(config, resume):
+        task = InpainterTask(config, pictures)
+        loop.run(config, task, loop.fingerprint(pictures.paths), on_step, resume)
     return task.network.eval()
 
 

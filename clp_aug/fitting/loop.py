@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +19,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from clp_aug.common.files import written_beside
+from clp_aug.common.files import disk_error, disk_errors, remove_leftovers, temporary_name, written_beside
+from clp_aug.common.locks import held_for, lock_of
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.fitting.config import Fit
+from clp_aug.fitting.config import CURVE, STATE, Fit
+from clp_aug.fitting.sources import bytes_of
 from clp_aug.fitting.state import Checkpoint
 
 WARM_UP = 100  # steps
@@ -55,36 +59,71 @@ def no_report(done: int, losses: dict[str, float]) -> None:
 def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -> None:
     """Fit, from the start or from the state on disk, and write the weights.
 
-    pictures: fingerprint of what is learnt from. Raises InputError when the disk refuses or there is no state to
-    resume from, UsageError for the state of another fit.
+    pictures: fingerprint of what is learnt from. Raises InputError when there is no state to resume from or the numbers
+    are no longer finite, UsageError for the state of another fit.
     """
     checkpoint = Checkpoint(state_file(config), config.key() | {"pictures": pictures}, task.parts)
-    at: dict[str, Any] = checkpoint.load() if resume else {"step": 0, "curve": []}
+    at: dict[str, Any] = checkpoint.load(config.steps) if resume else {"step": 0, "curve": []}
     for step, batch in enumerate(made_ahead(task.batch, at["step"], config.steps), at["step"]):
         losses = task.learn(step, batch)
         done = step + 1
         on_step(done, {name: loss.item() for name, loss in losses.items()})
         last = done == config.steps
+        if last or done % config.checkpoint_interval == 0:
+            check_finite(task.network.state_dict().values(), f"step {step}: weights")
         if done % config.validate_interval == 0 or last:
             at["curve"].append({"step": done, **task.validate()})
-            write_curve(config.out, at["curve"])
+            write_curve(config, at["curve"])
         if done % config.checkpoint_interval == 0 and not last:
             checkpoint.save({"step": done, "curve": at["curve"]})
     write_weights(task.network, config)
     checkpoint.path.unlink(missing_ok=True)
 
 
-def prepare(config: Fit, resume: bool) -> None:
+@contextmanager
+def prepared(config: Fit, resume: bool) -> Iterator[None]:
+    """Hold the output of a fit, free of what killed ones left, for as long as the fit lasts.
+
+    Raises what `check_free` raises, UsageError when another process holds it, InputError when the disk refuses.
+    """
+    state = state_file(config)
+    with disk_errors(config.out), held_for(config.out, "fit", place=lock_of(state)):
+        check_free(config, resume)
+        for path in (config.out, state, curve_file(config)):
+            remove_leftovers(path)
+            check_place(path)
+        yield
+
+
+def check_free(config: Fit, resume: bool) -> None:
     """Raise UsageError where weights, or an unfinished fit that is not to be resumed, would be lost."""
-    if config.out.exists():
-        raise UsageError(f"{config.out} holds weights already; choose another --out or remove it")
-    if state_file(config).exists() and not resume:
-        raise UsageError(f"{state_file(config)} is an unfinished fit; give --resume to go on, or another --out")
+    with disk_errors(config.out):
+        if config.out.is_dir():
+            raise UsageError(f"{config.out} is a folder; give the name of a file, {config.out / 'mine.safetensors'}")
+        if config.out.exists():
+            raise UsageError(f"{config.out} holds weights already; choose another --out or remove it")
+        if state_file(config).exists() and not resume:
+            raise UsageError(f"{state_file(config)} is an unfinished fit; give --resume to go on, or another --out")
+
+
+def check_place(path: Path) -> None:
+    """Raise InputError, before the first step, when no file can be written beside `path` that would become it."""
+    temporary = temporary_name(path)
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise disk_error(path, error) from None
 
 
 def state_file(config: Fit) -> Path:
     """Return where the full state of a fit lies until its weights are written."""
-    return config.out.with_suffix(".checkpoint")
+    return config.out.with_suffix(STATE)
+
+
+def curve_file(config: Fit) -> Path:
+    """Return where the validation curve of a fit lies, a JSON line a point."""
+    return config.out.with_suffix(CURVE)
 
 
 def made_ahead(batch: Callable[[int], Any], first: int, steps: int) -> Iterator[Any]:
@@ -107,21 +146,30 @@ def set_rates(optimiser: torch.optim.Optimizer, config: Fit, step: int) -> None:
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, config: Fit, step: int) -> None:
     """Do one step of the optimiser down the loss. Raises InputError, saying what to do, when it is not finite."""
-    if not loss.isfinite():
-        raise InputError(f"step {step}: the loss is {loss.item()}; lower --lr, or --resume from {state_file(config)}")
+    check_finite([loss], f"step {step}: the loss", first=step == 0)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
 
 
+def check_finite(values: Iterable[Tensor], what: str, first: bool = False) -> None:
+    """Raise InputError, saying what to do, when there is NaN or infinity. first: nothing was learnt yet."""
+    if not all(value.isfinite().all() for value in values):
+        remedy = "look at the pictures and the start weights" if first else "lower --lr and give another --out"
+        raise InputError(f"{what}: NaN or infinity; {remedy}")
+
+
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Return a SHA-256 over the names and sizes in bytes of pictures."""
-    return hashlib.sha256(repr([(path.name, path.stat().st_size) for path in paths]).encode()).hexdigest()
+    """Return a SHA-256 over the names and the bytes of files. Raises InputError for one that cannot be read."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(hashlib.sha256(os.fsencode(path.name)).digest() + hashlib.sha256(bytes_of(path)).digest())
+    return whole.hexdigest()
 
 
-def write_curve(out: Path, curve: list[dict[str, Any]]) -> None:
+def write_curve(config: Fit, curve: list[dict[str, Any]]) -> None:
     """Write the validation curve so far, a JSON line a point, beside the weights."""
-    with written_beside(out.with_suffix(".jsonl")) as temporary:
+    with written_beside(curve_file(config)) as temporary:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in curve))
 
 
@@ -129,5 +177,6 @@ def write_weights(network: nn.Module, config: Fit) -> None:
     """Write the weights in half precision, with the settings that made them."""
     state = {name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
              for name, value in network.state_dict().items()}  # fmt: skip
+    check_finite(state.values(), "the weights in half precision")
     with written_beside(config.out) as temporary:
         temporary.write_bytes(save(state, {"settings": json.dumps(config.key(), sort_keys=True)}))

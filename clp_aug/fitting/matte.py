@@ -34,11 +34,11 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def fit(config: MatteFit, sources: Sources, on_step: loop.OnStep = loop.no_report, resume: bool = False) -> HattLite:
-    """Fit the network and write its weights. Raises what `loop.prepare` and `loop.run` raise."""
-    loop.prepare(config, resume)
-    task = MatteTask(config, sources)
-    paths = [path for kind in KINDS for path in getattr(sources, kind).paths]
-    loop.run(config, task, loop.fingerprint(paths), on_step, resume)
+    """Fit the network and write its weights. Raises what `loop.prepared` and `loop.run` raise."""
+    with loop.prepared(config, resume):
+        task = MatteTask(config, sources)
+        paths = [path for kind in KINDS for path in getattr(sources, kind).files()]
+        loop.run(config, task, loop.fingerprint(paths), on_step, resume)
     return task.network.eval()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from clp_aug.contract import boxes, images
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets.names import files_below, is_folder
 from clp_aug.fitting.composites import maybe_mirror, resized, window
 from clp_aug.fitting.sources import read_picture
 
@@ -42,9 +43,9 @@ def read_pictures(root: Path) -> Pictures:
     """Return every picture under `root`, in the order of their paths; each is decoded once, so that a broken one does
     not wait until later. Raises InputError for a missing folder, one without pictures, a broken file.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise InputError(f"{root}: no such folder; expected one with pictures, at any depth")
-    files = sorted(path for path in root.rglob("*") if path.is_file())
+    files = files_below(root)
     paths = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
     if len(paths) < 2:
         raise InputError(f"{root}: {len(paths)} pictures; expected 2 or more, at any depth")

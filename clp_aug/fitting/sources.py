@@ -22,9 +22,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from clp_aug.common.files import disk_errors
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotations import read_boxes
+from clp_aug.datasets.names import is_file, is_folder
 from clp_aug.fitting.composites import Truth
 
 FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS = "foregrounds", "backgrounds", "pictures", "masks"
@@ -39,16 +41,21 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Files(Sequence[Any]):
-    """Pictures that are decoded when somebody looks at them."""
+    """Pictures that are decoded when somebody looks at them. beside: files that say more of them, such as masks."""
 
     paths: tuple[Path, ...]
     read: Callable[..., Any]
+    beside: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: Any) -> Any:
         return self.read(self.paths[i])
+
+    def files(self) -> tuple[Path, ...]:
+        """Return every file that is read for them."""
+        return (*self.paths, *self.beside)
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,10 @@ def read_sources(root: Path) -> Sources:
     picture, sizes that differ, a cut-out without transparency, a mask of class numbers, a broken file.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected one with {LAYOUT}")
-    listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS, BOXED)}
+    with disk_errors(root, "read"):
+        if not is_folder(root):
+            raise InputError(f"{root}: no such folder; expected one with {LAYOUT}")
+        listed = {name: picture_files(root / name) for name in (FOREGROUNDS, BACKGROUNDS, PICTURES, MASKS, BOXED)}
     foregrounds, backgrounds, pictures, masks, boxed = (files_of for files_of, _ in listed.values())
     if not backgrounds:
         raise InputError(f"{root / BACKGROUNDS}: no pictures; add at least one without an object")
@@ -81,8 +89,8 @@ def read_sources(root: Path) -> Sources:
     sources = Sources(
         Files(foregrounds, read_cutout),
         Files(backgrounds, read_picture),
-        Files(pictures, functools.partial(read_natural, of_picture)),
-        Files(boxed, functools.partial(read_boxed, boxes_of(root, boxed))),
+        Files(pictures, functools.partial(read_natural, of_picture), tuple(of_picture[path] for path in pictures)),
+        Files(boxed, functools.partial(read_boxed, boxes_of(root, boxed)), (root / BOXES,) if boxed else ()),
         sum(ignored for _, ignored in listed.values()),
     )
     for files in (sources.foregrounds, sources.backgrounds, sources.naturals, sources.boxed):
@@ -93,14 +101,24 @@ def read_sources(root: Path) -> Sources:
 
 def picture_files(folder: Path) -> tuple[tuple[Path, ...], int]:
     """Return the pictures of a folder in the order of their names, none if it lacks, and how many files are none."""
-    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    files = sorted(path for path in folder.iterdir() if is_file(path)) if is_folder(folder) else []
     pictures = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
     return pictures, len(files) - len(pictures)
 
 
+def bytes_of(path: Path) -> bytes:
+    """Return the bytes of a file. Raises InputError when it cannot be read."""
+    with disk_errors(path, "read"):
+        return path.read_bytes()
+
+
 def match_by_stem(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...]) -> dict[Path, Path]:
     """Return the mask of each picture. Raises InputError unless stems match one to one."""
-    by_stem = {mask.stem: mask for mask in masks}
+    by_stem: dict[str, Path] = {}
+    for mask in masks:
+        if mask.stem in by_stem:
+            raise InputError(f"{mask}: {by_stem[mask.stem].name} has the same stem; remove the one that is wrong")
+        by_stem[mask.stem] = mask
     by_picture_stem: dict[str, Path] = {}
     for picture in pictures:
         if picture.stem in by_picture_stem:
@@ -120,7 +138,7 @@ def match_by_stem(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...
 
 def read_picture(path: Path) -> np.ndarray:
     """Return uint8 (h, w, 3) RGB, at most 512 pixels long."""
-    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    picture = images.to_rgb(images.open_picture(bytes_of(path), str(path)), str(path))
     return np.asarray(shrink(picture))
 
 
@@ -129,12 +147,12 @@ def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises InputError for a picture without an alpha channel, and for one that is transparent everywhere.
     """
-    picture = images.open_picture(path.read_bytes(), str(path))
+    picture = images.open_picture(bytes_of(path), str(path))
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         raise InputError(
             f"{path}: no alpha channel; {FOREGROUNDS}/ holds cut-outs, put it into {PICTURES}/ with a mask"
         )
-    pixels = np.asarray(shrink(picture.convert("RGBA")))
+    pixels = np.asarray(shrink(images.converted(picture, "RGBA", str(path))))
     x, y, w, h = cv2.boundingRect(np.ascontiguousarray(pixels[..., 3]))
     if not w:
         raise InputError(f"{path}: transparent everywhere; remove it")
@@ -147,9 +165,9 @@ def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
 
     Raises InputError when their sizes differ, and for a mask that stays darker than half: class numbers, not alpha.
     """
-    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    picture = images.to_rgb(images.open_picture(bytes_of(path), str(path)), str(path))
     mask = masks[path]
-    alpha = images.read_alpha(mask.read_bytes(), str(mask))
+    alpha = images.read_alpha(bytes_of(mask), str(mask))
     if alpha.shape != picture.size[::-1]:
         size = " x ".join(map(str, alpha.shape[::-1]))
         raise InputError(f"{mask}: {size} pixels, its picture has {picture.width} x {picture.height}; save it anew")
@@ -179,7 +197,7 @@ def read_boxed(boxes: dict[Path, Box], path: Path) -> Truth:
 
     Raises InputError for a box that holds no whole pixel of the picture.
     """
-    picture = images.to_rgb(images.open_picture(path.read_bytes(), str(path)), str(path))
+    picture = images.to_rgb(images.open_picture(bytes_of(path), str(path)), str(path))
     x0, y0, x1, y1 = boxes[path]
     inside = np.zeros(picture.size[::-1], np.float32)
     inside[max(0, math.floor(y0)) : math.ceil(y1), max(0, math.floor(x0)) : math.ceil(x1)] = 1

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clp_aug.contract.errors import InputError
 from clp_aug.nets.state import read_state, write_state
 
 
@@ -27,12 +28,21 @@ class Checkpoint:
         tensors = {f"{name}/{key}": v for name, part in self.parts.items() for key, v in tensors_of(part).items()}
         write_state(self.path, self.key, plain, tensors)
 
-    def load(self) -> dict[str, Any]:
-        """Take up the state and return the plain JSON. Raises what `read_state` raises."""
+    def load(self, steps: int) -> dict[str, Any]:
+        """Take up the state and return the plain JSON, whose "step" is one of 0 to steps and whose "curve" is a list.
+
+        Raises what `read_state` raises, and InputError for a state that does not fit the parts.
+        """
         plain, tensors = read_state(self.path, self.key)
-        for name, part in self.parts.items():
-            state = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
-            take_up(part, state)
+        try:
+            if type(plain["step"]) is not int or plain["step"] not in range(steps) or type(plain["curve"]) is not list:
+                raise ValueError(f"step {plain['step']!r}")
+            for name, part in self.parts.items():
+                state = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
+                take_up(part, state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.path}: the state of another fit ({reason}); remove it and start anew") from None
         return plain
 
 

@@ -41,7 +41,7 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
         rows=_rows(reader, originals),
     )
     with written_beside(Path(path)) as temporary:
-        page.dump(str(temporary), encoding="utf-8")
+        page.dump(str(temporary), encoding="utf-8", errors="replace")  # a file may have a name that is not UTF-8
 
 
 def choose(reader: ShardReader, rows: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clp_aug.common.text import printable
 from clp_aug.contract import boxes, schema
 from clp_aug.contract.shards import ShardReader
 
@@ -18,12 +19,8 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 INDENT = 16  # columns of the labels
+SETTING_SHOWN = 20  # values of a setting: more than there are fills
 SHOWN = 6  # names a line of the text summary, before "and 94 more"
-
-
-def printable(text: str) -> str:
-    """Return text from a shard without line breaks, terminal codes and other characters that do not print."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def group_name(header: schema.Header, group: int) -> str:
@@ -107,12 +104,13 @@ def _quantiles(table: np.ndarray, pixels: int) -> dict[str, float]:
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
     """Print the summary in two aligned columns; plain when the console (default: standard output) is no terminal."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = console or Console()
+    from clp_aug.common.consoles import PlainConsole
+
+    console = console or PlainConsole()
     for label, value in lines(summary):
-        first, *more = textwrap.wrap(printable(value), max(20, console.width - INDENT))
+        first, *more = textwrap.wrap(printable(value), max(20, console.width - INDENT)) or [""]
         console.print(Text.assemble((label.ljust(INDENT), "bold"), first), soft_wrap=True)
         for line in more:
             console.print(Text(" " * INDENT + line), soft_wrap=True)
@@ -161,7 +159,10 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _value(value: object) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    more = f" and {len(value) - SETTING_SHOWN} more" if len(value) > SETTING_SHOWN else ""
+    return "+".join(map(str, value[:SETTING_SHOWN])) + more
 
 
 def _size(count: int) -> str:

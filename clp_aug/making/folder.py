@@ -1,33 +1,62 @@
-"""A folder that appears under its name only when it is complete."""
+"""A folder that appears under its name only when it is complete, and then is on the disk."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.common.files import TEMPORARY, check_name, disk_errors, sync, temporary_name
+from clp_aug.common.locks import held_for
+from clp_aug.contract.errors import UsageError
+
+RANDOM = re.compile("[0-9a-f]{16}")  # what `temporary_name` ends in
 
 
 @contextmanager
 def folder_made_beside(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside `out`; on success it is renamed to `out`, on failure removed with all that is in it.
+    """Yield a new folder beside `out`; on success it is brought to the disk and renamed to `out`, on failure removed
+    with all that is in it. What killed runs left is removed first.
 
-    An empty folder may stand at `out`. Raises UsageError when something else does, InputError when the disk refuses.
+    An empty folder may stand at `out`. Raises UsageError when something else does, or when another process makes it;
+    InputError when the disk refuses.
     """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    check_name(out)
+    out = out.resolve() if out.name == ".." else out
+    with disk_errors(out), held_for(out):
+        check_free(out)
+        remove_left_folders(out)
+        temporary = temporary_name(out)
+        try:
+            temporary.mkdir()
+            yield temporary
+            sync_below(temporary)
+            os.replace(temporary, out)
+            sync(out.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Raise UsageError when something stands at `out` that is no empty folder."""
+    if os.path.lexists(out) and not (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         raise UsageError(f"{out}: exists already; give another --out or remove it")
-    temporary = out.with_name(f"{out.name}.tmp-{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {out} ({error.strerror or error}); free space or choose another --out"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_left_folders(out: Path) -> None:
+    """Remove the folders of killed runs beside `out`; only for who holds its lock."""
+    start = out.name + TEMPORARY
+    for name in os.listdir(out.parent):
+        if name.startswith(start) and RANDOM.fullmatch(name.removeprefix(start)):
+            shutil.rmtree(out.parent / name, ignore_errors=True)
+
+
+def sync_below(folder: Path) -> None:
+    """Bring a folder and everything in it to the disk, files before the folders that name them."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(parent, name))
+        sync(Path(parent))

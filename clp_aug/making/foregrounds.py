@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from clp_aug.common.files import disk_errors
+from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.images import SUFFIXES
-from clp_aug.datasets.annotations import match_masks, read_table
 from clp_aug.datasets.base import SPLITS, TEST
+from clp_aug.datasets.masks import match_masks
+from clp_aug.datasets.names import LONGEST_PATH, check_names, files_below, is_file, is_folder, leads_out, shown
+from clp_aug.datasets.tables import read_table
 from clp_aug.datasets.waterbirds import CLASSES, SPECIES_FOLDER
 
 WATER_SPECIES = {
@@ -22,7 +27,6 @@ WATER_SPECIES = {
     *("tern", "gadwall", "grebe", "mallard", "merganser", "guillemot", "loon"),
 }
 """Seabirds and waterfowl among the species of Caltech-UCSD Birds (Sagawa et al. 2020, appendix)."""
-ALPHA_MODES = ("RGBA", "LA", "PA")
 CUB_SPLIT, CUB_LIST = "train_test_split.txt", "images.txt"
 GIVEN, ALPHA, MATTE = "given", "alpha", "matte"
 LAYOUTS = "layouts: docs/waterbirds.md"
@@ -83,22 +87,23 @@ def pictures_under(folder: Path, option: str) -> list[Path]:
 
     Raises InputError for a missing folder or one without pictures.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{option} {folder}: no such folder; {LAYOUTS}")
     paths = [
         path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not any(part[0] == "." for part in path.relative_to(folder).parts)
+        for path in files_below(folder)
+        if path.suffix.lower() in images.SUFFIXES and not any(part[0] == "." for part in path.relative_to(folder).parts)
     ]
     if not paths:
-        raise InputError(f"{option} {folder}: no picture in it ({', '.join(SUFFIXES)}); {LAYOUTS}")
+        raise InputError(f"{option} {folder}: no picture in it ({', '.join(images.SUFFIXES)}); {LAYOUTS}")
+    check_names((path.relative_to(folder).as_posix() for path in paths), "picture", folder, LONGEST_PATH)
     return paths
 
 
 def cub_layout(folder: Path) -> tuple[Path, Path | None]:
     """Return the folder of the pictures and that of CUB's lists, None for other sets of birds."""
     for lists, pictures in ((folder, folder / "images"), (folder.parent, folder)):
-        if (lists / CUB_LIST).is_file() and (lists / CUB_SPLIT).is_file() and pictures == lists / "images":
+        if is_file(lists / CUB_LIST) and is_file(lists / CUB_SPLIT) and pictures == lists / "images":
             return pictures, lists
     return folder, None
 
@@ -160,7 +165,9 @@ def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, in
             raise InputError(f"{path} line {line}: {name} is in the table already; list a picture once")
         if entry["class"] not in CLASSES:
             raise InputError(f"{path} line {line}: class is {entry['class']!r}; expected {' or '.join(CLASSES)}")
-        if not (folder / name).is_file():
+        if leads_out(name):
+            raise InputError(f"{path} line {line}: {shown(name)} leads out of --birds; give a path below it")
+        if not is_file(folder / name):
             raise InputError(f"{path} line {line}: no picture {folder / name}; paths are relative to --birds")
         label[name] = CLASSES.index(entry["class"])
         if "split" in entry:
@@ -172,24 +179,28 @@ def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, in
 
 def bytes_of(path: Path) -> bytes:
     """Return the bytes of a file. Raises InputError when it cannot be read."""
-    try:
+    with disk_errors(path, "read"):
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}); restore it or take it out") from None
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file in bytes. Raises InputError when it cannot be read."""
+    with disk_errors(path, "read"):
+        return path.stat().st_size
 
 
 def has_alpha(path: Path) -> bool:
     """Return whether a picture is a cut-out, from its header. Files that are broken are met when they are decoded."""
-    try:
-        with Image.open(path) as picture:
-            return picture.mode in ALPHA_MODES or "transparency" in picture.info
-    except (OSError, SyntaxError, ValueError):
-        return False
+    with suppress(Exception), warnings.catch_warnings():  # decoders raise whatever they meet
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=images.formats()) as picture:
+            return picture.mode in images.TRANSPARENT or "transparency" in picture.info
+    return False
 
 
 def first_copies(paths: Sequence[Path]) -> list[int]:
     """Return the rows without those whose file holds the bytes of an earlier one: copies could land on both sides."""
-    sizes = [path.stat().st_size for path in paths]
+    sizes = [size_of(path) for path in paths]
     common = {size for size, count in Counter(sizes).items() if count > 1}
     digests: dict[int, set[bytes]] = defaultdict(set)
     kept = []

@@ -9,9 +9,8 @@ ones say which picture is where; the data sets generated-glt and generated-cbl r
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clp_aug.common.files import written_beside
-from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.common.files import disk_errors, remove_leftovers, written_beside
+from clp_aug.common.locks import held_for
+from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
 from clp_aug.datasets.base import Dataset, FileDataset
 from clp_aug.datasets.glt import LAYOUTS
 from clp_aug.making.folder import folder_made_beside
+from clp_aug.making.foregrounds import bytes_of
 from clp_aug.making.glt_config import GltConfig
 from clp_aug.making.glt_splits import SHARES, Benchmark, Rows, divide
 from clp_aug.protocol.clusters import CLUSTERS, cluster
@@ -59,13 +60,38 @@ def make(config: GltConfig, progress: Progress) -> Outcome:
     """Make the benchmark: features, clusters, splits, files; the same settings give the same files on one machine.
 
     progress: (stage, total) -> context whose value is called with what was done. Raises UsageError for a source that
-    is too small or files that are there already, InputError for a source that cannot be read.
+    is too small or files that are there already, InputError for a source that cannot be read and a disk that refuses.
     """
-    dataset = source_of(config)
+    with disk_errors(Path(config.source), "read"):
+        dataset = source_of(config)
     where = config.out or (dataset.root if isinstance(dataset, FileDataset) else None)
     if where is None:
         raise UsageError(f"--from {config.source}: its pictures are no files; give --out DIR to write them to")
-    check_free(config, Path(where))
+    with disk_errors(Path(where)), destination(config, Path(where)) as folder:
+        return make_in(folder, Path(where), dataset, config, progress)
+
+
+@contextmanager
+def destination(config: GltConfig, where: Path) -> Iterator[Path]:
+    """Hold the place of a benchmark for this run alone; yield the folder to write to, a new one where one is asked for.
+
+    Raises UsageError when a benchmark lies there already and is not to be replaced, or another run makes one.
+    """
+    if config.out is not None:
+        with folder_made_beside(config.out) as new:
+            yield new
+        return
+    files = [where / file for file in FILES.values()]
+    with held_for(files[0]):
+        for file in files:
+            if file.exists() and not config.overwrite:
+                raise UsageError(f"{file}: exists already; give --overwrite, or --out DIR for a copy")
+            remove_leftovers(file)
+        yield where
+
+
+def make_in(folder: Path, where: Path, dataset: Dataset, config: GltConfig, progress: Progress) -> Outcome:
+    """Make the benchmark in a folder that will be, or is, `where`. Raises UsageError for a source that is too small."""
     name = config.features or default_features()
     rows = dataset.samples.ascending(np.arange(len(dataset.samples.label)))
     with progress("FEATURES", len(rows)) as advance:
@@ -87,15 +113,14 @@ def make(config: GltConfig, progress: Progress) -> Outcome:
         "clusters": CLUSTERS,
         "short": made.short,
     }
-    if config.out is None:
-        write_files(Path(where), made, classes, about, dict(enumerate(dataset.samples.name)))
-    else:
-        with folder_made_beside(config.out) as new, progress("COPY", used(made).size) as advance:
-            names = copy_pictures(dataset, used(made), new, advance)
-            write_files(new, made, classes, about, names)
+    names = dict(enumerate(dataset.samples.name))
+    if config.out is not None:
+        with progress("COPY", used(made).size) as advance:
+            names = copy_pictures(dataset, used(made), folder, advance)
+    write_files(folder, made, classes, about, names)
     train = [sum(len(rows) for (c, _), rows in made.sets["glt"]["train"].items() if c == k) for k in range(len(order))]
     counts = {kind: {s: sum(map(len, made.sets[kind][s].values())) for s in SPLITS} for kind in FILES}
-    return Outcome(Path(where), counts, max(train), min(train), made.per_attribute, sum(made.short), name)
+    return Outcome(where, counts, max(train), min(train), made.per_attribute, sum(made.short), name)
 
 
 def source_of(config: GltConfig) -> Dataset:
@@ -106,13 +131,6 @@ def source_of(config: GltConfig) -> Dataset:
     if not place.is_dir():
         place = find_root(config.source, config.root) or place
     return folder.load(place, place.resolve().name, hold_out=False)
-
-
-def check_free(config: GltConfig, where: Path) -> None:
-    """Raise UsageError when a benchmark lies there already and is not to be replaced."""
-    existing = [where / file for file in FILES.values() if (where / file).exists()]
-    if config.out is None and existing and not config.overwrite:
-        raise UsageError(f"{existing[0]}: exists already; give --overwrite, or --out DIR for a copy")
 
 
 def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Callable[[int], None]) -> np.ndarray:
@@ -165,7 +183,8 @@ def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable
             if row in dataset.annotations.masks:
                 copy(dataset.annotations.masks[row], (out / "masks" / names[row]).with_suffix(".png"))
             if row in dataset.annotations.boxes:
-                boxes.append(f'"{names[row]}",' + ",".join(map(str, dataset.annotations.boxes[row])))
+                quoted = names[row].replace('"', '""')
+                boxes.append(f'"{quoted}",' + ",".join(map(str, dataset.annotations.boxes[row])))
         else:
             names[row] = f"images/{label:04d}/{sample_id:08d}.png"
             (out / names[row]).parent.mkdir(parents=True, exist_ok=True)
@@ -178,32 +197,39 @@ def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable
 
 def copy(source: Path, target: Path) -> None:
     """Copy one file, making the folder. Raises InputError when the source cannot be read."""
+    content = bytes_of(source)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not source.is_file():
-        raise InputError(f"{source}: no such file; restore it")
-    shutil.copyfile(source, target)
+    target.write_bytes(content)
 
 
 def write_files(where: Path, made: Benchmark, classes: list[str], about: dict[str, Any], names: dict[int, str]) -> None:
     """Write the files of both training sets, in the published form plus "generator": how they were made.
 
-    classes: names by rank; names: row -> relative path of its picture.
+    classes: names by rank; names: row -> relative path of its picture. Both get their names when both are complete.
     """
-    for kind, splits in made.sets.items():
-        content: dict[str, Any] = {
-            "generator": about,
-            "id2cat": {str(i): name for i, name in enumerate(classes)},
-            "cat2id": {name: str(i) for i, name in enumerate(classes)},
+    with ExitStack() as renamed:
+        for kind, splits in made.sets.items():
+            temporary = renamed.enter_context(written_beside(where / FILES[kind]))
+            temporary.write_text(json.dumps(content_of(splits, classes, about, names)), "utf-8")
+
+
+def content_of(
+    splits: dict[str, Rows], classes: list[str], about: dict[str, Any], names: dict[int, str]
+) -> dict[str, Any]:
+    """Return what the file of one training set holds."""
+    content: dict[str, Any] = {
+        "generator": about,
+        "id2cat": {str(i): name for i, name in enumerate(classes)},
+        "cat2id": {name: str(i) for i, name in enumerate(classes)},
+    }
+    for split in SPLITS:
+        listed = [(names[row], c, a) for (c, a), rows in sorted(splits[split].items()) for row in rows.tolist()]
+        content[split] = {
+            "label": {name: str(c) for name, c, _ in listed},
+            "frequency": {name: frequency(c, len(classes)) for name, c, _ in listed},
+            "attribute": {name: a for name, _, a in listed},
         }
-        for split in SPLITS:
-            listed = [(names[row], c, a) for (c, a), rows in sorted(splits[split].items()) for row in rows.tolist()]
-            content[split] = {
-                "label": {name: str(c) for name, c, _ in listed},
-                "frequency": {name: frequency(c, len(classes)) for name, c, _ in listed},
-                "attribute": {name: a for name, _, a in listed},
-            }
-        with written_beside(where / FILES[kind]) as temporary:
-            temporary.write_text(json.dumps(content), "utf-8")
+    return content
 
 
 def frequency(rank: int, classes: int) -> int:

@@ -28,6 +28,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import SPLITS
 from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLE
 from clp_aug.engines import ENGINES, default_engine
+from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.making.composing import composite, frame_cutout, layer_of, near_the_solid, resized
 from clp_aug.making.folder import folder_made_beside
 from clp_aug.making.foregrounds import ALPHA, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
@@ -123,7 +124,8 @@ class Maker:
         """Return the picture of a bird, uint8 (H, W, 3); of a cut-out, with its colours under what is transparent."""
         data = bytes_of(bird.path)
         if bird.source == ALPHA:
-            return np.asarray(images.open_picture(data, str(bird.path)).convert("RGBA"))[..., :3]
+            picture = images.open_picture(data, str(bird.path))
+            return np.asarray(images.converted(picture, "RGBA", str(bird.path)))[..., :3]
         return images.read_rgb(data, str(bird.path))
 
     def alpha_of(self, row: int, picture: np.ndarray) -> np.ndarray:
@@ -165,9 +167,10 @@ def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
 
     Raises InputError, UsageError and TooManyFallbacks, each with what is missing and what to do.
     """
-    birds, bird_copies = read_birds(config.birds, config.classes, config.masks, config.matte is not None)
-    backgrounds, place_copies = read_backgrounds(config)
+    refuse_in_a_worker()
     with folder_made_beside(config.out) as folder:
+        birds, bird_copies = read_birds(config.birds, config.classes, config.masks, config.matte is not None)
+        backgrounds, place_copies = read_backgrounds(config)
         for name in (PICTURES, MASKS, FOUND):
             (folder / name).mkdir()
         maker = Maker(config, birds, backgrounds, folder)

@@ -8,8 +8,10 @@ never stretched to the full range: a picture without an object must be able to c
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clp_aug.contract.errors import UsageError, pick
@@ -81,6 +83,11 @@ def check_refine() -> None:
 def spelling(kind: str) -> str:
     """Return how a back end is asked for: with a file, maybe with one, or without."""
     return f"{kind}:FILE" if kind in NEEDS_FILE else f"{kind}[:FILE]" if kind in MAY_HAVE_FILE else kind
+
+
+def name_with_file(kind: str, path: Path) -> str:
+    """Return what shards call a back end with a file: its stem, in which bytes that are no text are replaced."""
+    return f"{kind}:{os.fsencode(path.stem).decode('utf-8', 'replace')}"
 
 
 def make_matte(name: str) -> Matte:

@@ -11,7 +11,7 @@ import numpy as np
 from clp_aug import boxing
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import FALLBACK, OK
+from clp_aug.contract.schema import FALLBACK, FULL, OK
 from clp_aug.mattes import Matte, PictureLike
 
 TRUSTED = ("given", "centre")  # what the user gave wins over the gates, and the last resort has to
@@ -30,24 +30,32 @@ class Located:
 def locate(picture: PictureLike, chain: Sequence[Matte], pad: int = 0) -> Located:
     """Return the box of one picture: from the first back end in the chain whose box is usable.
 
-    What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. `outcome` says
-    why the chosen back end was passed over, or ok. Raises InputError when no back end has a box, which the centred
-    one always has.
+    What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. A matte's box that
+    is full is cut to the gate: cut, it is far better than that of the next matte. `outcome` is that of the chosen back
+    end: ok, full and cut or kept, else why it was passed over. Raises InputError when no back end has a box, which
+    the centred one always has.
     """
     size = picture.size
     verdict = OK
     for source, back_end in enumerate(chain):
         finding = back_end.find(picture)
-        if finding is None:
-            outcome = FALLBACK
-        else:
-            box, matte = read_finding(finding, size)
-            outcome = boxing.judge(box, size, size)
+        found, matte = (None, np.zeros((size, size), np.uint8)) if finding is None else read_finding(finding, size)
+        outcome = FALLBACK if finding is None else boxing.judge(found, size, size)
         if source == 0:
             verdict = outcome
-        if finding is not None and box is not None and (outcome == OK or back_end.about.name in TRUSTED):
-            return Located(boxing.pad(box, pad, size, size), source, verdict, matte)
+        trusted = back_end.about.name in TRUSTED
+        box = None if found is None else usable_box(found, OK if trusted else outcome, matte, pad)
+        if box is not None:
+            return Located(box, source, verdict, matte)
     raise InputError(f"sample {picture.sample_id}: no matte gave a box")
+
+
+def usable_box(box: Box, outcome: int, matte: np.ndarray, pad: int) -> Box | None:
+    """Return a box of that outcome as a run takes it, padded, and cut where it is full; None where it is refused."""
+    if outcome not in (OK, FULL):
+        return None
+    padded = boxing.pad(box, pad, *matte.shape)
+    return boxing.cut_to_gate(padded, matte) if outcome == FULL else padded
 
 
 def read_finding(finding: np.ndarray | Box, size: int) -> tuple[Box | None, np.ndarray]:

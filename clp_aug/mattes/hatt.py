@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from clp_aug.mattes import About, PictureLike
+from clp_aug.mattes import About, PictureLike, name_with_file
 from clp_aug.nets.shipped import SHIPPED, shipped_path
 from clp_aug.nets.threads import one_thread
 
@@ -32,7 +32,7 @@ class HattMatte:
             from clp_aug.nets.hatt_lite import load
 
             self.network, sha256 = load(self.path)
-            self.about = About(f"hatt:{self.path.stem}", sha256, "see the weights' own terms")
+            self.about = About(name_with_file("hatt", self.path), sha256, "see the weights' own terms")
         else:
             self.about = About("hatt", SHIPPED["hatt"].sha256, SHIPPED["hatt"].licence)
 

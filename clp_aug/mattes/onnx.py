@@ -3,53 +3,158 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.mattes import About, PictureLike
+from clp_aug.nets.reading import first_line, read_bytes
 
 SIDE = 320  # where the network leaves its input size open
+LARGEST_SIDE = 4096
+LARGEST = 2**31  # bytes of a file, as protobuf has it
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
+FLOATS = {"float": np.dtype("f4"), "float16": np.dtype("f2"), "double": np.dtype("f8")}
+OUTSIDE = 0.5  # how far beyond [0, 1] a network without a last sigmoid may go before it is told to give something else
+ONE_FLOAT = "export it with float32 input, for pictures in [0, 1] less ImageNet's mean, over its deviation"
+MATTE_FIRST = "export it with the matte as its first output"
 
 
 class OnnxMatte:
-    """One network file. Input float32 (1, 3, h, w), ImageNet mean and deviation; first output is the matte."""
+    """One network file. Input floating-point (1, 3, h, w), ImageNet mean and deviation; first output is the matte.
+
+    Raises InputError for a file that is none, whose network takes or gives anything else, or that keeps weights in
+    another file, which no digest would cover; UsageError without onnxruntime.
+    """
 
     def __init__(self, file: str) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UsageError("matte onnx needs onnxruntime: pip install 'causal-logit-perturbation[matting]'") from None
-        path = Path(file)
-        if not path.is_file():
-            raise InputError(f"matte onnx:{file}: no such file; give the path of a U2Net-like ONNX model")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums for any worker count
-        options.log_severity_level = 3
-        weights = path.read_bytes()
-        try:
-            self.network = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base class
-            reason = str(error).splitlines()[0]
-            raise InputError(f"matte onnx:{file}: not a usable ONNX model ({reason}); download it again") from None
-        self.input = self.network.get_inputs()[0]
-        if len(self.input.shape) != 4 or self.input.shape[1] != 3:
-            raise InputError(f"matte onnx:{file}: its input is {self.input.shape}, expected (1, 3, h, w)")
+        path, self.what = Path(file), f"matte onnx:{file}"
+        weights = content_of(path, self.what)
+        self.network = session_of(weights, self.what)
+        self.input = only_input(self.network, self.what)
+        if not self.network.get_outputs():
+            raise InputError(f"{self.what}: it gives nothing, expected the matte; {MATTE_FIRST}")
+        check_input(self.input.shape, self.what)
+        self.kind = kind_of(self.input.type, self.what)
         self.about = About(f"onnx:{path.stem}", hashlib.sha256(weights).hexdigest(), "see the model's own terms")
+        if not np.isfinite(self.matte_of(trial_picture())).all():
+            raise InputError(f"{self.what}: it gives NaN or infinity for a plain picture; take another export")
 
     def find(self, picture: PictureLike) -> np.ndarray:
-        """Return the matte at the network's own resolution, float32 (h, w) in [0, 1], not stretched."""
+        """Return the matte at the network's own resolution, float32 (h, w), about in [0, 1], not stretched.
+
+        Raises InputError for one that goes far beyond.
+        """
+        return self.matte_of(picture.image)
+
+    def matte_of(self, image: np.ndarray) -> np.ndarray:
+        """Return the matte of an image, uint8 (size, size, 3) RGB."""
         height, width = (n if isinstance(n, int) else SIDE for n in self.input.shape[2:])
-        shrinking = picture.size > width
-        resized = cv2.resize(
-            picture.image, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        method = cv2.INTER_AREA if len(image) > width else cv2.INTER_CUBIC
+        resized = cv2.resize(image, (width, height), interpolation=method)
+        pixels = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(self.kind)
+        try:
+            outputs = self.network.run(None, {self.input.name: np.ascontiguousarray(pixels)})
+        except Exception as error:  # onnxruntime's own exceptions share no base class
+            raise InputError(
+                f"{self.what}: it fails on a picture of {width} x {height} ({first_line(error)}); take another export"
+            ) from None
+        return matte_in(outputs, self.what)
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """Return the bytes of a model. Raises UsageError without onnxruntime, InputError for a file that cannot be read."""
+    try:
+        import onnxruntime  # noqa: F401  # what is missing is told before the file is looked at
+    except ImportError:
+        raise UsageError("matte onnx needs onnxruntime: pip install 'causal-logit-perturbation[matting]'") from None
+    if not path.is_file():
+        raise InputError(f"{what}: no such file; give the path of a U2Net-like ONNX model")
+    try:
+        return read_bytes(path, LARGEST)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}; give the path of a U2Net-like ONNX model") from None
+
+
+def session_of(weights: bytes, what: str) -> Any:
+    """Return onnxruntime's session of a model, on one thread. Raises InputError for bytes that are none."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums for any worker count
+    options.log_severity_level = 4  # what fails is told by an exception
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    try:
+        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        if "external data" in str(error).lower():
+            raise InputError(
+                f"{what}: it keeps weights in another file; save it as one: onnx.save(onnx.load(FILE), 'one.onnx')"
+            ) from None
+        raise InputError(f"{what}: not a usable ONNX model ({first_line(error)}); download it again") from None
+
+
+def only_input(network: Any, what: str) -> Any:
+    """Return the one input of a session. Raises InputError where there are more or none."""
+    inputs = network.get_inputs()
+    if len(inputs) != 1:
+        names = ", ".join(repr(one.name[:40]) for one in inputs[:4])
+        raise InputError(
+            f"{what}: it takes {len(inputs)} inputs ({names}), expected one, the picture; export it with the picture as"
+            " its only input"
         )
-        pixels = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None]
-        output = self.network.run(None, {self.input.name: np.ascontiguousarray(pixels)})[0]
-        if output.ndim != 4 or output.shape[:2] != (1, 1):
-            raise InputError(f"matte {self.about.name}: its output is {output.shape}, expected (1, 1, h, w)")
-        alpha: np.ndarray = output[0, 0]
-        return alpha
+    return inputs[0]
+
+
+def check_input(shape: list[int | str | None], what: str) -> None:
+    """Raise InputError unless an input is for one picture, or any number, of three planes; open sides are no number."""
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+        said = str(tuple(shape[:8]))[:80]
+        raise InputError(f"{what}: its input is {said}, expected (1, 3, h, w); export it for pictures, planes first")
+    if isinstance(shape[0], int) and shape[0] != 1:
+        raise InputError(
+            f"{what}: it takes {shape[0]} pictures at a time, expected 1; export it for one picture, or for any number"
+        )
+    sides = [side for side in shape[2:] if isinstance(side, int)]
+    if not all(1 <= side <= LARGEST_SIDE for side in sides):
+        said = f"{shape[3]} x {shape[2]}"
+        raise InputError(f"{what}: its sides are {said}, expected 1 to {LARGEST_SIDE}; export it for smaller pictures")
+
+
+def kind_of(name: str, what: str) -> np.dtype[Any]:
+    """Return numpy's type of an input, "tensor(float)". Raises InputError unless it is floating-point."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    if inner not in FLOATS:
+        raise InputError(f"{what}: its input is {inner[:40]}, expected floating-point numbers; {ONE_FLOAT}")
+    return FLOATS[inner]
+
+
+def matte_in(outputs: list[Any], what: str) -> np.ndarray:
+    """Return the matte, float32 (h, w), of what a network gave. Raises InputError for anything but one."""
+    output = outputs[0]
+    if not isinstance(output, np.ndarray):
+        raise InputError(f"{what}: its output is no array, expected (1, 1, h, w); {MATTE_FIRST}")
+    if output.dtype.kind not in "fiub":
+        raise InputError(f"{what}: its output is of strings or objects, expected (1, 1, h, w); {MATTE_FIRST}")
+    if output.ndim != 4 or output.shape[:2] != (1, 1) or not output.size:
+        raise InputError(f"{what}: its output is {output.shape[:8]}, expected (1, 1, h, w); {MATTE_FIRST}")
+    alpha: np.ndarray = output[0, 0].astype(np.float32)
+    low, high = np.fmin.reduce(alpha, axis=None), np.fmax.reduce(alpha, axis=None)  # of those that are numbers
+    if low < -OUTSIDE or high > 1 + OUTSIDE:
+        raise InputError(
+            f"{what}: its output goes from {low:.2f} to {high:.2f}, expected foreground probabilities in [0, 1]; export"
+            " it with a sigmoid at its end, or divided by 255"
+        )
+    return alpha
+
+
+def trial_picture() -> np.ndarray:
+    """Return uint8 (64, 64, 3): a bright disc before a dim gradient, which no matting network takes for nothing."""
+    y, x = np.mgrid[:64, :64]
+    image = np.stack([40 + x, 50 + y, 60 + (x + y) // 2], axis=2)
+    image[(x - 32) ** 2 + (y - 32) ** 2 < 18**2] = (220, 200, 170)
+    return image.astype(np.uint8)

@@ -5,8 +5,25 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from clp_aug.contract.errors import InputError
+
 SURE = (10, 240)  # at most, at least: background and foreground of a uint8 matte that are not looked at again
 ERODE = 0.02  # of the side: how far from sure background and sure foreground the edge may lie
+
+
+def compile_solver() -> None:
+    """Import PyMatting, whose first import on a machine compiles for a minute or two; later ones take what it kept.
+
+    Workers would each compile it for themselves, side by side. Raises InputError where it can be kept nowhere.
+    """
+    try:
+        import pymatting  # noqa: F401
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        raise InputError(
+            "--refine: PyMatting can keep nowhere what it compiles; set NUMBA_CACHE_DIR to a folder that can be written"
+        ) from None
 
 
 def refine(image: np.ndarray, matte: np.ndarray) -> np.ndarray:

@@ -7,29 +7,28 @@ is hidden is read.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import InputError, UsageError, pick
 from clp_aug.nets.attention_layer import contextual_attention
 from clp_aug.nets.layouts import LAYOUTS, Layout
+from clp_aug.nets.reading import first_line, read_bytes
 from clp_aug.nets.smooth_fill import smooth_fill
+from clp_aug.nets.stored import check_values, differences, parse_stored, shapes
 
 STRIDE = 8  # two halvings, and attention compares at half of that
 INPUTS = 5  # the picture with its hole at 0, a plane of ones that shows the border under zero padding, the hole
 FULL_WIDTH, FULL_RATES = 32, (2, 4, 8, 16)
 LARGEST_WIDTH, LARGEST_RATE = 256, 16
 ELU_GAIN = 1.245  # of N(0, 1): 1 / sqrt(E[ELU(x)^2])
-SHOWN = 3  # of the differences between two lists of tensors
+LARGEST = 2**30  # bytes of a file; the widest network has 230 million weights
 
 
 class Elu(torch.autograd.Function):
@@ -216,21 +215,6 @@ def start(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(stage[-1].get_parameter("weight"))
 
 
-def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor."""
-    return {name: tuple(value.shape) for name, value in tensors.items()}
-
-
-def differences(expected: dict[str, tuple[int, ...]], given: dict[str, tuple[int, ...]]) -> str:
-    """Return in one line how tensors, shapes by name, differ from the expected ones: the first few, or ""."""
-    lines = []
-    for name in [*expected, *(name for name in given if name not in expected)]:
-        if expected.get(name) != given.get(name):
-            lines.append(f"{name[:80]!r} is {given.get(name, 'missing')}, expected {expected.get(name, 'nothing')}")
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return ", ".join(lines[:SHOWN] + more)
-
-
 def is_published(names: Iterable[str]) -> bool:
     """Whether tensors bear the names of a published checkpoint."""
     return any("coarse_generator." in name or name.startswith("inpaint_net/") for name in names)
@@ -242,46 +226,34 @@ def load(path: Path) -> tuple[ContextualAttentionNet, str]:
     Its width and dilations are in the file's settings. Raises InputError for a file that is missing, cut short, or not
     of this network; nothing in it is executed.
     """
+    what, remedy = f"inpainting weights {path}", "use weights of clp-fit inpainter"
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"inpainting weights {path}: cannot read ({error.strerror})") from None
+        content = read_bytes(path, LARGEST)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}") from None
     try:
-        with safe_open(path, "pt") as file:
-            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, RecursionError) as error:
+        state, settings, sha256 = parse_stored(content)
+    except ValueError as error:
         raise InputError(
-            f"inpainting weights {path}: damaged, or not of clp-fit inpainter ({error}); copy or fit them again, or"
-            " give a published checkpoint to --cagan-weights"
+            f"{what}: damaged, or not of clp-fit inpainter ({error}); copy or fit them again, or give a published"
+            " checkpoint to --cagan-weights"
         ) from None
     if is_published(state):
-        raise InputError(
-            f"inpainting weights {path}: a published checkpoint, not of clp-fit inpainter; give it to --cagan-weights"
-        )
+        raise InputError(f"{what}: a published checkpoint, not of clp-fit inpainter; give it to --cagan-weights")
     try:
         with torch.device("meta"):  # a shape costs nothing there, whatever the settings say
             width, dilations = settings["width"], tuple(settings["dilations"])
             network = ContextualAttentionNet(width, dilations, smooth=settings.get("smooth") is True)
     except (UsageError, KeyError, TypeError) as error:
         raise InputError(
-            f"inpainting weights {path}: settings without width and dilations of a network ({error}); use weights of"
-            " clp-fit inpainter"
+            f"{what}: settings without width and dilations of a network ({first_line(error)}); {remedy}"
         ) from None
-    what, remedy = f"inpainting weights {path}", "use weights of clp-fit inpainter"
     wrong = differences(shapes(network.state_dict()), shapes(state))
     if wrong:
         raise InputError(f"{what}: {wrong}; {remedy}")
     check_values(state, what, remedy)
     put(network, state)
-    return network, hashlib.sha256(content).hexdigest()
-
-
-def check_values(tensors: dict[str, Tensor], what: str, remedy: str) -> None:
-    """Raise InputError, from `what` to `remedy`, unless all tensors hold finite floating-point numbers."""
-    for name, value in tensors.items():
-        if not (value.is_floating_point() and value.isfinite().all()):
-            raise InputError(f"{what}: {name} holds NaN, infinity or no floating point; {remedy}")
+    return network, sha256
 
 
 def put(network: ContextualAttentionNet, state: dict[str, Tensor]) -> None:

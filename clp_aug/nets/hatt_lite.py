@@ -8,18 +8,17 @@ widths; group norm; attention on the high-level features before they are upsampl
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from clp_aug.contract.errors import InputError
 from clp_aug.nets.efficientnet_lite import MEAN, STD, EfficientNetLite0, imagenet_weights
+from clp_aug.nets.reading import read_bytes
+from clp_aug.nets.stored import check_values, differences, parse_stored, shapes
 
 BLOCKS = 11  # the rest of EfficientNet-Lite0, at stride 32, holds four fifths of its parameters
 HALF, QUARTER, HIGH = (0, 16), (2, 24), (10, 112)  # tapped block and its planes: at 1/2, 1/4 and 1/16 of each side
@@ -28,6 +27,7 @@ RATES = (1, 2, 4)  # a picture of 224 px is 14 x 14 here: kernels span 3, 5 and 
 WIDE, MIDDLE, NARROW = 64, 48, 16  # planes at 1/16, 1/4 and 1/2 of each side
 STRIP = 7
 GROUPS = 8
+LARGEST = 2**26  # bytes of a file; its million weights are 4 MB in single precision
 
 
 class Backbone(nn.Module):
@@ -214,26 +214,23 @@ def read(path: Path) -> tuple[HattLite, str]:
 
     Raises InputError for a file that is missing, cut short, or not of this network; nothing in it is executed.
     """
+    what, remedy = f"matting weights {path}", "use weights of clp-fit matte"
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"matting weights {path}: cannot read ({error.strerror})") from None
+        content = read_bytes(path, LARGEST)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}") from None
     try:
-        with safe_open(path, "pt") as file:
-            settings = json.loads((file.metadata() or {}).get("settings", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"matting weights {path}: damaged ({error}); copy or fit them again") from None
+        state, settings, sha256 = parse_stored(content)
+    except ValueError as error:
+        raise InputError(f"{what}: damaged ({error}); copy or fit them again") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{what}: its settings are no JSON object; {remedy}")
     network = HattLite(bool(settings.get("distil", True)), bool(settings.get("filter_cues", True)))
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items()}
-    for name in sorted({*expected, *given}):
-        if expected.get(name) != given.get(name):
-            raise InputError(
-                f"matting weights {path}: {name} is {given.get(name, 'missing')}, expected"
-                f" {expected.get(name, 'nothing')}; use weights of clp-fit matte"
-            )
-    if not all(value.isfinite().all() for value in state.values()):
-        raise InputError(f"matting weights {path}: NaN or infinity in them; fit them again")
-    network.load_state_dict(state)
-    return network.eval(), hashlib.sha256(content).hexdigest()
+    expected = network.state_dict()
+    wrong = differences(shapes(expected), shapes(state))
+    if wrong:
+        raise InputError(f"{what}: {wrong}; {remedy}")
+    numbers = {name: value for name, value in state.items() if expected[name].is_floating_point()}
+    check_values(numbers, what, "fit them again")
+    network.load_state_dict(state | {name: value.float() for name, value in numbers.items()})
+    return network.eval(), sha256

@@ -20,17 +20,10 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError, pick
-from clp_aug.nets.contextual_attention import (
-    FULL_RATES,
-    FULL_WIDTH,
-    ContextualAttentionNet,
-    check_values,
-    differences,
-    is_published,
-    put,
-    shapes,
-)
+from clp_aug.nets.contextual_attention import FULL_RATES, FULL_WIDTH, ContextualAttentionNet, is_published, put
 from clp_aug.nets.layouts import LAYOUTS
+from clp_aug.nets.reading import first_line, read_bytes
+from clp_aug.nets.stored import check_values, differences, shapes
 
 LICENCE = "CC BY-NC 4.0, not for commercial use: weights published by Yu et al., and those converted from them"
 LARGEST = 64 * 2**20  # bytes; the 84 tensors are 14.4 MB in single precision
@@ -53,8 +46,7 @@ def load_published(path: Path, layout: str = "own") -> tuple[ContextualAttention
     try:
         tensors = READERS[path.suffix.lower()](content)
     except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{what}: cannot be used ({reason[:200]}); {REMEDY}") from None
+        raise InputError(f"{what}: cannot be used ({first_line(error)}); {REMEDY}") from None
     if not is_published(tensors):
         raise InputError(f"{what}: {foreign(tensors)}; {REMEDY}")
     tf = any(name.startswith("inpaint_net/") for name in tensors)
@@ -71,12 +63,9 @@ def read(path: Path, what: str) -> bytes:
     if path.suffix.lower() not in READERS:
         raise InputError(f"{what}: unknown ending {path.suffix!r}, expected one of {', '.join(READERS)}")
     try:
-        size = path.stat().st_size
-        if size <= LARGEST:
-            return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{what}: cannot read ({error.strerror})") from None
-    raise InputError(f"{what}: {size} bytes, at most {LARGEST} can be; {REMEDY}")
+        return read_bytes(path, LARGEST)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}; {REMEDY}") from None
 
 
 def check_unpacked(content: bytes) -> None:

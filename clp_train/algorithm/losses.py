@@ -12,26 +12,37 @@ from clp_aug.contract.errors import ClpError
 from clp_aug.contract.schema import COUNTERFACTUAL
 
 REMEDY = "lower the learning rate (lr) in a new run"
+NOT_THE_RATE = "no weight has moved yet, so the learning rate is not at fault"
+AT_START = f"{NOT_THE_RATE}; raise the batch size or give other weights"
+OFF = "leave the term out (saliency_lambda 0)"
+SALIENCY_AT_START = {
+    "train": f"{NOT_THE_RATE}; raise the batch size or {OFF}",
+    "meta": f"raise the batch size, {OFF}, or {REMEDY}",  # it is taken behind a virtual step
+}
 
 
 class DivergedError(ClpError):
     """A loss became NaN or infinite (exit code 3)."""
 
 
-def check_finite(losses: Tensor, sample_id: Tensor, name: str, step: int) -> None:
-    """Raise DivergedError that names the step and the pictures unless every one of losses (n,) is finite."""
+def check_finite(losses: Tensor, sample_id: Tensor, name: str, step: int, at_start: str = REMEDY) -> None:
+    """Raise DivergedError that names the step and the pictures unless every one of losses (n,) is finite.
+
+    at_start: the remedy at step 0.
+    """
     finite = losses.isfinite()
     if finite.all():
         return
     ids = sample_id[~finite].tolist()
     samples = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    raise DivergedError(f"step {step}: the {name} is {losses[~finite][0]:.0f} on samples {samples}; {REMEDY}")
+    remedy = REMEDY if step else at_start
+    raise DivergedError(f"step {step}: the {name} is {losses[~finite][0]:.0f} on samples {samples}; {remedy}")
 
 
 def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
     """Return a method's penalty, a scalar or None. Raises DivergedError that names the step unless it is finite."""
     if penalty is not None and not penalty.isfinite():
-        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; {REMEDY}")
+        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; {REMEDY if step else AT_START}")
     return penalty
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from clp_train.algorithm.hypergradient import Weights, virtual_pass
-from clp_train.algorithm.losses import check_finite, cross_entropy
+from clp_train.algorithm.losses import SALIENCY_AT_START, check_finite, cross_entropy
 from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.algorithm.settings import SaliencySettings
 
@@ -114,6 +114,6 @@ class SaliencyTerm:
             images, of_part.logits, part.inside, part.label, self.settings.saliency_target,
             self.settings.saliency_scale, twice.input_gradient,
         )  # fmt: skip
-        check_finite(terms, part.sample_id, f"{split} saliency", step)
+        check_finite(terms, part.sample_id, f"{split} saliency", step, SALIENCY_AT_START[split])
         relative = self.settings.saliency_relative
         return out, saliency_weight(self.weight, relative, terms, of_part.logits, part.label) * terms.mean()

@@ -74,9 +74,7 @@ class MetaStepSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.meta_step == "lagged" and self.hypergradient == "reference":
-            raise SettingError(
-                "meta_step", "lagged", "has no reference form; set hypergradient to central or forward",
-            )  # fmt: skip
+            raise SettingError("meta_step", "lagged", "has no reference form", {"hypergradient": "central"})
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.hypergradient import Weights, features_of, logits_of, virtual_pass
-from clp_train.algorithm.losses import check_finite, check_penalty, meta_losses
+from clp_train.algorithm.losses import AT_START, check_finite, check_penalty, meta_losses
 from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, MetaStep
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import Terms, logits_from, objective, sample_losses
@@ -126,7 +126,7 @@ def train_step(
     method.observe(view)  # CHARACTERISTICS
     penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
     training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
-    check_finite(training.sample_losses(), batch.sample_id, "training loss", step)
+    check_finite(training.sample_losses(), batch.sample_id, "training loss", step, AT_START)
 
     objective = None if meta is None else MetaObjective(network, method, meta, rule, step)
     meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective)

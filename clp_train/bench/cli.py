@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from clp_aug import __version__
-from clp_aug.common.terminal import one_line_errors, progress_bars
+from clp_aug.common.files import check_name, remove_leftovers
+from clp_aug.common.locks import held_for
+from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_train.bench.spec import SCALES, Table, names, read_table
 
@@ -114,25 +116,26 @@ def tables_to_make(name: str, scale: str) -> list[Table]:
     tables = [read_table(table_name) for table_name in names()]
     for table in tables:
         if not table.at(scale):
-            click.echo(f"{table.name}: left out, it has no settings of scale {scale}")
+            say(f"{table.name}: left out, it has no settings of scale {scale}")
     return [table for table in tables if table.at(scale)]
 
 
 def say_what_is_done(jobs: Sequence[Job]) -> None:
     """Print each job with whether it is done, then how many are; without jobs that there is nothing to run."""
     for job in jobs:
-        click.echo(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
-    click.echo(f"{sum(job.done for job in jobs)} of {len(jobs)} done" if jobs else "nothing to run")
+        say(("done  " if job.done else "to do ") + " ".join(("", *job.command[1:])).strip())
+    say(f"{sum(job.done for job in jobs)} of {len(jobs)} done" if jobs else "nothing to run")
 
 
 def say_what_failed(failures: Mapping[str, str]) -> None:
     """Print on stderr what could not be made, and why."""
     for product, reason in failures.items():
-        click.echo(f"{product}: {reason}", err=True)
+        say(f"{product}: {reason}", err=True)
 
 
 def make_folder(folder: Path, option: str) -> None:
     """Make a folder that will be needed. Raises InputError when it cannot be made."""
+    check_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,19 +166,24 @@ def write_finished(orders: Sequence[Order], scale: str) -> None:
     for order in orders:
         results = order.results + collect(order.to_do)
         if results:
-            click.echo(f"wrote {write_table_and_figure(order.table, scale, results, order.folder)}")
+            say(f"wrote {write_table_and_figure(order.table, scale, results, order.folder)}")
 
 
 def write_table_and_figure(table: Table, scale: str, results: list[Result], folder: Path) -> Path:
-    """Write a table of results and its figure; return its Markdown. Raises what the checks below raise."""
+    """Write a table of results and its figure; return its Markdown, one process after another.
+
+    Raises what the checks below raise, and InputError when the disk refuses.
+    """
     from clp_train.bench.figures import write_figure
     from clp_train.bench.known import check_kept, check_one_data, key_of
     from clp_train.bench.scores import check_splits
     from clp_train.bench.write import TABLE, write_table
 
-    check_kept(table, folder / TABLE, {key_of(result) for result in results})
-    check_one_data(results)
-    check_splits(table, results)
-    page = write_table(table, scale, results, folder)[1]
-    write_figure(table, results, folder)
-    return page
+    with held_for(folder, "queue", wait=True):
+        check_kept(table, folder / TABLE, {key_of(result) for result in results})
+        check_one_data(results)
+        check_splits(table, results)
+        paths = write_table(table, scale, results, folder) + write_figure(table, results, folder)
+        for path in paths:
+            remove_leftovers(path)
+    return paths[1]

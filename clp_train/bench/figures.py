@@ -7,10 +7,12 @@ import math
 import statistics
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clp_aug.common.files import written_beside
+from clp_aug.common.text import printable
 from clp_aug.contract.errors import pick
 from clp_train.bench.jobs import COMMON
 from clp_train.bench.scores import Result, cells
@@ -25,7 +27,8 @@ PANEL = (4.6, 3.4)  # inches
 TITLE, LABEL = 44, 20  # letters a line, of a panel's title and of a row's name beside it
 # matplotlib types these names as literals from 3.11 on, as texts before
 SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False
+    "svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "text.parse_math": False,  # names are texts: a dollar in them is a dollar
 }  # fmt: skip
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 
@@ -40,7 +43,7 @@ def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    draw = pick(DRAWINGS, table.draw, "drawing")
+    draw, table = pick(DRAWINGS, table.draw, "drawing"), as_drawn(table)
     run = {result["column"] for result in results}
     names = [name for name, column in table.columns.items() if (column.shared or name) in run] or list(table.columns)
     with mpl.rc_context(SETTINGS):
@@ -60,6 +63,17 @@ def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[
             with written_beside(paths[-1]) as temporary:
                 temporary.write_bytes(content.getvalue())
     return paths
+
+
+def as_drawn(table: Table) -> Table:
+    """Return the table with names that can be drawn: matplotlib leaves those out of its legends that begin with "_"."""
+
+    def drawn(text: str) -> str:
+        return (" " if text.startswith("_") else "") + printable(text)
+
+    columns = {name: replace(column, title=drawn(column.title)) for name, column in table.columns.items()}
+    rows = {name: replace(row, title=drawn(row.title)) for name, row in table.rows.items()}
+    return replace(table, columns=columns, rows=rows, axis=drawn(table.axis))
 
 
 def dots(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:

@@ -1,28 +1,29 @@
 """The queue: shards, then runs, each a command of ours in a process of its own; killed at any moment it goes on.
 
-What is done is on disk: a shard has its name only when it is complete, a run's folder has a result. A lock beside each
-belongs to the process that makes it, and outlives a killed queue as long as that process lives, so nothing is made by
-two at once. Every process has the same number of threads, or results would depend on how many run side by side.
+What is done is on disk: a shard has its name only when it is complete, a run's folder has a result. Nothing is made by
+two at once: a queue holds the lock of a job that it does, and the process that does it holds the lock of what it makes,
+which outlives a killed queue as long as that process lives. Every process has the same number of threads, or results
+would depend on how many run side by side.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
+from clp_aug.common.files import disk_error
+from clp_aug.common.locks import held_for, is_held, lock_of
+from clp_aug.contract.errors import EXIT_USAGE, UsageError
 from clp_train.bench.jobs import Run, Shard
-from clp_train.run_folder import RESULT
+from clp_train.run_folder import LOCK, RESULT
 from clp_train.running.checkpoint import CHECKPOINT
 
 PAUSE = 0.2  # seconds between two looks at the processes
@@ -45,12 +46,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Job:
-    """One process to run. needs: files that must be there before; makes: the file that says it is done."""
+    """One process to run. needs: files that must be there before; makes: the file that says it is done; lock: what the
+    process holds while it makes that.
+    """
 
     row: str
     command: tuple[str, ...]
     makes: Path
     log: Path
+    lock: Path
     needs: tuple[Path, ...] = ()
 
     @property
@@ -85,14 +89,15 @@ def shard_job(shard: Shard) -> Job:
         "--quiet",
         "--resume",
     )
-    return Job(SHARDS, command, shard.path, shard.path.with_suffix(".log"))
+    return Job(SHARDS, command, shard.path, shard.path.with_suffix(".log"), lock_of(shard.path))
 
 
 def run_job(run: Run) -> Job:
     """Return the job that does a run."""
     paths = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
     command = (script("clp-train"), *run.arguments, *paths, "--quiet")
-    return Job(run.row, command, run.folder / RESULT, run.folder.with_suffix(".log"), (run.shard.path,))
+    log, lock = run.folder.with_suffix(".log"), run.folder / LOCK
+    return Job(run.row, command, run.folder / RESULT, log, lock, (run.shard.path,))
 
 
 def script(name: str) -> str:
@@ -102,11 +107,11 @@ def script(name: str) -> str:
 
 @dataclass
 class Running:
-    """A job in its process."""
+    """A job in its process, with its lock, which is closed at its end."""
 
     job: Job
     process: subprocess.Popen[bytes]
-    lock: IO[str]
+    lock: contextlib.ExitStack
     start: float
 
 
@@ -130,6 +135,7 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
     Interrupted or terminated, it stops its processes, which can all go on later.
     """
     waiting = [job for job in jobs if not job.done]
+    clear_away(job for job in jobs if job.done)
     progress = Progress(len(jobs), len(jobs) - len(waiting))
     running: list[Running] = []
     on_change(progress)
@@ -145,7 +151,11 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
             ended_entries = [job_process for job_process in running if job_process.process.poll() is not None]
             for job_process in ended_entries:
                 running.remove(job_process)
-                finish(job_process, progress)
+                if came_second(job_process):
+                    waiting.append(job_process.job)
+                else:
+                    finish(job_process, progress)
+                job_process.lock.close()
             waiting = [job for job in waiting if not is_obsolete(job, progress)]
             progress.running = [job_process.job.makes.parent.name for job_process in running]
             if ended_entries:
@@ -176,51 +186,67 @@ def is_obsolete(job: Job, progress: Progress) -> bool:
     return bool(missing)
 
 
+def clear_away(jobs: Iterable[Job]) -> None:
+    """Remove the locks and the logs that killed queues left of jobs that are done."""
+    for job in jobs:
+        is_held(job.lock)
+        if job.log.exists() and not is_held(lock_of(job.log)):
+            job.log.unlink(missing_ok=True)
+
+
 def start(job: Job, threads: int) -> Running | None:
-    """Start a job's process, None while another process has its lock. What it prints goes into its log."""
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(job.log.with_suffix(".lock"), "w")  # noqa: SIM115
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    if job.done:
-        lock.close()
-        return None
+    """Start a job's process; None while another queue has its lock, or the process of a killed one is at work.
+
+    Raises InputError when it cannot be started.
+    """
+    with contextlib.ExitStack() as lock:
+        try:
+            lock.enter_context(held_for(job.log, "queue"))
+        except UsageError:
+            return None
+        if job.done or is_held(job.lock):
+            return None
+        return Running(job, run_apart(job, threads), lock.pop_all(), time.monotonic())
+
+
+def run_apart(job: Job, threads: int) -> subprocess.Popen[bytes]:
+    """Start a job's process. What it prints goes into its log. Raises InputError when it cannot be started."""
     command = [*job.command, *resumption(job)]
     environment = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads))
-    with open(job.log, "w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock.fileno()],
-            start_new_session=True,
-        )  # fmt: skip
-    return Running(job, process, lock, time.monotonic())
+    try:
+        with open(job.log, "w") as log:
+            return subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+    except OSError as error:
+        raise disk_error(error.filename or job.log, error, "open or start") from None
 
 
 def resumption(job: Job) -> list[str]:
-    """Return --resume for a run that was killed; a folder without a state is made again."""
-    folder = job.makes.parent
-    if job.makes.name != RESULT or not folder.exists():
-        return []
-    if (folder / CHECKPOINT).exists():
-        return ["--resume"]
-    shutil.rmtree(folder)
-    return []
+    """Return --resume for a run that was killed."""
+    is_run = job.makes.name == RESULT
+    return ["--resume"] if is_run and (job.makes.parent / CHECKPOINT).exists() else []
+
+
+def came_second(entry: Running) -> bool:
+    """Whether a process ended because another one, that of a killed queue, makes the same."""
+    return entry.process.returncode == EXIT_USAGE and not entry.job.done and is_held(entry.job.lock)
 
 
 def finish(entry: Running, progress: Progress) -> None:
     """Take note of a process that ended."""
-    entry.lock.close()
-    if entry.process.returncode == 0 and entry.job.done:
+    job, code = entry.job, entry.process.returncode
+    if job.done:
         progress.done += 1
-        progress.seconds.setdefault(entry.job.row, []).append(time.monotonic() - entry.start)
-        entry.job.log.unlink()
-        entry.job.log.with_suffix(".lock").unlink()
+        if code == 0:
+            progress.seconds.setdefault(job.row, []).append(time.monotonic() - entry.start)
+        job.log.unlink(missing_ok=True)
         return
-    lines = entry.job.log.read_text(errors="replace").strip().splitlines()
-    last = lines[-1] if lines else "it printed nothing"
-    progress.failed[str(entry.job.makes)] = f"exit code {entry.process.returncode}: {last}"
+    try:
+        lines = job.log.read_text(errors="replace").strip().splitlines()
+    except OSError as error:
+        lines = [f"its log cannot be read ({error.strerror})"]
+    progress.failed[str(job.makes)] = f"exit code {code}: {lines[-1] if lines else 'it printed nothing'}"
 
 
 def seconds_left(jobs: Sequence[Job], progress: Progress, workers: int) -> float | None:

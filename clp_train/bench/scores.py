@@ -12,10 +12,12 @@ from typing import Any
 
 from scipy.stats import ttest_rel
 
+from clp_aug.common.files import disk_error
 from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
 from clp_train.bench.spec import Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
+from clp_train.report.page import read_result
 from clp_train.run_folder import RESULT
 
 Result = dict[str, Any]
@@ -26,14 +28,21 @@ LOWER = ("error",)
 KEPT = ("average", "weighted_average", "worst", "per_class", "per_group", "precision")
 CURVES = (RIGHT_UP, WRONG_UP)
 """What is kept of every epoch."""
+PARTS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("run", "row", "column", "protocol", "fingerprint"), str),
+    **dict.fromkeys(("augment", "train", "history"), list),
+    **dict.fromkeys(("metrics", "versions"), dict),
+    **dict.fromkeys(("seconds", "cpu_seconds"), (int, float)),
+    **dict.fromkeys(("seed", "epochs"), int),
+    "attention": (dict, type(None)),
+}
+"""What a result holds, and the types of it."""
 OWN_METHOD = "clp"
 
 
 def collect(runs: Sequence[Run]) -> list[Result]:
-    """Return the small result of each run that is done, plain JSON."""
-    return [
-        summarise(run, json.loads((run.folder / RESULT).read_text())) for run in runs if (run.folder / RESULT).exists()
-    ]
+    """Return the small result of each run that is done, plain JSON. Raises InputError for one that cannot be read."""
+    return [summarise(run, read_result(run.folder)) for run in runs if (run.folder / RESULT).exists()]
 
 
 def summarise(run: Run, result: dict[str, Any]) -> Result:
@@ -203,11 +212,31 @@ def preset_of(result: Result) -> str:
 
 
 def read_results(path: Path) -> list[Result]:
-    """Return the results that a table.json holds. Raises InputError for a file that is none."""
+    """Return the results that a table.json holds. Raises InputError for a file that is none, or cannot be read."""
     try:
-        runs = json.loads(path.read_text())["runs"]
-        for run in runs:
-            run["run"], run["row"], run["column"], run["seed"]
-    except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path}: no table of results; remove it, or give another --out") from e
+        runs = json.loads(path.read_bytes().decode())["runs"]
+    except OSError as error:
+        raise disk_error(path, error, "read") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        runs = None
+    if not isinstance(runs, list) or not all(map(is_result, runs)):
+        raise InputError(f"{path}: no table of results; remove it, or give another --out")
     return runs
+
+
+def is_result(run: Any) -> bool:
+    """Tell whether a value is what `summarise` returns: every part of its kind."""
+    if not isinstance(run, dict) or not set(PARTS) <= set(run):
+        return False
+    if not all(isinstance(run[key], kind) for key, kind in PARTS.items()):
+        return False
+    moments = [run["metrics"].get(moment, {}) for moment in WHENS]
+    parts = [part for splits in moments if isinstance(splits, dict) for part in splits.values()]
+    return (
+        all(isinstance(splits, dict) for splits in moments)
+        and "last" in run["metrics"]
+        and all(isinstance(part, dict) for part in (*parts, *run["history"]))
+        and all(isinstance(value, (int, float, list, type(None))) for part in parts for value in part.values())
+        and "torch" in run["versions"]
+        and (run["attention"] is None or {"inside", "area"} <= set(run["attention"]))
+    )

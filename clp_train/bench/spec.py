@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,8 +110,9 @@ def read_table(name: str) -> Table:
 
 def table_of(name: str, content: dict[str, Any]) -> Table:
     """Return a table of what TOML holds. Raises UsageError for what does not fit."""
-    columns = {key: column_of(key, value) for key, value in content.pop("columns", {}).items()}
-    rows = {key: row_of(key, value, columns) for key, value in content.pop("rows", {}).items()}
+    column_tables, row_tables = (table(content.pop(key, {}), key) for key in ("columns", "rows"))
+    columns = {key: column_of(key, table(value, f"columns.{key}")) for key, value in column_tables.items()}
+    rows = {key: row_of(key, table(value, f"rows.{key}"), columns) for key, value in row_tables.items()}
     if not columns or not rows:
         raise UsageError("no columns or no rows: expected tables [columns.NAME] and [rows.NAME]")
     for key, column in columns.items():
@@ -123,9 +125,17 @@ def table_of(name: str, content: dict[str, Any]) -> Table:
     return Table(name, columns=columns, rows=rows, **read(Table, content, name, ("name", "columns", "rows")))
 
 
+def table(value: object, name: str) -> dict[str, Any]:
+    """Return what must be a table of TOML. Raises UsageError for anything else under its name."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} = {value!r}; expected a table, [{name}]")
+    return value
+
+
 def column_of(name: str, content: dict[str, Any]) -> Column:
     """Return a column. Raises UsageError for what does not fit."""
-    scales = {key: Scale(**read(Scale, content.pop(key), f"{name}.{key}")) for key in SCALES if key in content}
+    parts = {key: table(content.pop(key), f"columns.{name}.{key}") for key in SCALES if key in content}
+    scales = {key: Scale(**read(Scale, part, f"{name}.{key}")) for key, part in parts.items()}
     column = Column(**(read(Column, content, name, SCALES) | scales))
     pick(MEASURES, column.measure, f"measure of column {name}")
     return column
@@ -133,12 +143,14 @@ def column_of(name: str, content: dict[str, Any]) -> Column:
 
 def row_of(name: str, content: dict[str, Any], columns: Mapping[str, Column]) -> Row:
     """Return a row. Raises UsageError for what does not fit."""
-    quoted = content.pop("quoted", {})
+    quoted = table(content.pop("quoted", {}), f"rows.{name}.quoted")
     for column, value in quoted.items():
         pick(columns, column, f"quoted column of row {name}")
         if type(value) not in (int, float) or not 0 <= value <= 100:
             raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
     row = Row(quoted=quoted, **read(Row, content, name, ("quoted",)))
+    if row.x is not None and not math.isfinite(row.x):
+        raise UsageError(f"row {name}: x = {row.x}; expected a number")
     for column in row.without:
         pick(columns, column, f"column of row {name}")
     pick(METHODS, row.method, f"method of row {name}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from clp_aug.common.files import written_beside
+from clp_aug.common.files import disk_errors, written_beside
+from clp_aug.common.text import code_in_markdown, in_markdown
 from clp_train.bench.scores import Cell, Cost, Result, cells, costs, preset_of
 from clp_train.bench.spec import MEASURES, Table, names
 from clp_train.bench.versions import code_version
@@ -24,6 +26,7 @@ TITLES = {
 ONE_FOR_BOTH = "Last epoch (also the one that is selected, where there are validation pictures)"
 NOTHING = "-"
 TIMES = ("s an epoch", "cost")
+BRACKETS = str.maketrans({"[": "\\[", "]": "\\]"})  # what ends the name of a picture in Markdown
 TABLE, FIGURE = "table.json", "figure.svg"
 Part = Mapping[str, Mapping[str, Cell]]
 """The cells of one moment by row and column."""
@@ -32,7 +35,10 @@ Costs = Mapping[str, Mapping[str, Cost]]
 
 
 def write_table(table: Table, scale: str, results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write table.json, .md, .csv and .html into a folder and return their paths."""
+    """Write table.json, .md, .csv and .html into a folder and return their paths.
+
+    Raises InputError when the disk refuses.
+    """
     parts = {moment: cells(table, results, moment) for moment in TITLES}
     parts = {
         moment: part for moment, part in parts.items() if any(c.values for row in part.values() for c in row.values())
@@ -44,10 +50,11 @@ def write_table(table: Table, scale: str, results: Sequence[Result], folder: Pat
         "table.csv": as_csv(table, results, parts, cost),
         "table.html": as_html(table, scale, results, parts, cost),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder, "make"):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         with written_beside(folder / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_bytes(text.encode("utf-8", "replace"))
     return [folder / name for name in texts]
 
 
@@ -207,20 +214,23 @@ def rows_with_fewer_seeds(table: Table, results: Sequence[Result]) -> list[str]:
 
 def command_of(table: Table, scale: str) -> str:
     """Return what makes a table: by its name, or from a file of the user's."""
-    return f"clp-bench {table.name if table.name in names() else f'{table.name}.toml'} --scale {scale}"
+    return f"clp-bench {table.name if table.name in names() else shlex.quote(f'{table.name}.toml')} --scale {scale}"
 
 
 def as_markdown(table: Table, scale: str, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
     """Return the table as Markdown."""
-    lines = [f"# {table.title}", "", f"Made by `{command_of(table, scale)}`.", ""]
-    lines += [f"![{table.title}]({FIGURE})", ""] if table.draw else []
+    title_text = in_markdown(table.title)
+    lines = [f"# {title_text}", "", f"Made by {code_in_markdown(command_of(table, scale))}.", ""]
+    lines += [f"![{title_text.translate(BRACKETS)}]({FIGURE})", ""] if table.draw else []
     layout = layout_of(table, parts)
     heads = heads_of(table, layout, cost)
     for moment, title in titles_of(parts).items():
-        lines += [f"## {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        lines += [f"## {title}", "", f"| {' | '.join(map(in_markdown, heads))} |", "|---" * len(heads) + "|"]
         shown_lines = lines_of(table, parts[moment], layout, cost)
-        lines += [f"| {' | '.join(field.text for field in line)} |" for line in shown_lines] + [""]
-    return "\n".join([*lines, *(f"- {remark}" for remark in remarks(table, scale, results, layout))]) + "\n"
+        lines += [f"| {' | '.join(in_markdown(field.text) for field in line)} |" for line in shown_lines] + [""]
+    return (
+        "\n".join([*lines, *(f"- {in_markdown(remark)}" for remark in remarks(table, scale, results, layout))]) + "\n"
+    )
 
 
 def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.schema import ORIGINAL
-from clp_train.evaluating.gradcam import gradcam
+from clp_train.evaluating.gradcam import gradcam, why_no_map
 from clp_train.evaluating.metrics import predict
+from clp_train.evaluating.outputs import evenly, most_at_once
 from clp_train.models.parts import Classifier
 from clp_train.pictures.types import BoxedPictures, as_input, masks, meta_of_kinds
 
@@ -49,6 +50,11 @@ def pointing(maps: Tensor, inside: Tensor) -> Tensor:
     return (((maps == peak) & inside).any(2).any(1)) & (peak[:, 0, 0] > 0)
 
 
+def area_of(inside: Tensor) -> float:
+    """Return the mean share of the picture that boxes take. inside: bool (n, H, W), True in the box."""
+    return inside.double().mean().item()
+
+
 @dataclass(frozen=True)
 class Attention:
     """Where the maps of one split lie. All shares in [0, 1]; inside and pointing over non-zero maps, None for none.
@@ -72,7 +78,7 @@ def attention(maps: Tensor, inside: Tensor) -> Attention:
     return Attention(
         inside=shares[nonzero].double().mean().item() if has_maps else None,
         pointing=pointing(maps, inside)[nonzero].double().mean().item() if has_maps else None,
-        area=inside.double().mean().item(),
+        area=area_of(inside),
         maps=len(maps),
         zero=int((~nonzero).sum()),
     )
@@ -82,12 +88,18 @@ def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], l
     """Return the share of attention inside the boxes as plain JSON, and some pictures with their maps for the page.
 
     Grad-CAM of each original's own label; the pictures shown are spread evenly over the originals, whose order goes
-    through classes and groups. The network is left in evaluation mode.
+    through classes and groups. Of a network without a last feature map there is none, and `no_map` says why. The
+    network is left in evaluation mode.
     """
     originals = meta_of_kinds(meta, (ORIGINAL,))
-    predicted = predict(network, originals.images)
-    maps = torch.cat([_maps(network, originals, rows) for rows in torch.arange(len(originals)).split(BATCH)])
     inside = masks(originals.box, *originals.images.shape[2:])
+    reason = why_no_map(network, as_input(originals.images[:1]))
+    if reason:
+        nothing = Attention(inside=None, pointing=None, area=area_of(inside), maps=0, zero=0)
+        return {**dataclasses.asdict(nothing), "no_map": reason}, []
+    predicted = predict(network, originals.images)
+    most, batches = most_at_once(network, originals.images[:1]), torch.arange(len(originals)).split(BATCH)
+    maps = torch.cat([_maps(network, originals, rows) for batch in batches for rows in evenly(batch, most)])
     rows = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long()
     columns = (originals.images, maps, originals.box, originals.label, predicted)
     return dataclasses.asdict(attention(maps, inside)), list(map(Look, *(column[rows] for column in columns)))

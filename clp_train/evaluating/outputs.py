@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clp_aug.contract.schema import GREY
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Scores
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
 
-BATCH = 250
+BATCH = 250  # pictures at a time
+MOST_BYTES = 160 << 20
+"""Of the largest array in a network's pass; all of a pass takes some five times as much memory.
+
+For pictures of 32 x 32 pixels, up to WRN-28-10, that is more than BATCH of them take.
+"""
 
 
 def logits_of(out: Output) -> Tensor:
@@ -27,29 +33,73 @@ def outputs(
     """Yield what the network makes of parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
 
     judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
-    that mode.
+    that mode. Parts that take too much memory are divided evenly: a small rest could go through other code, which
+    rounds otherwise.
     """
     network.eval()
+    most = 0
     for part in images:
-        out = network(as_input(part))
-        yield Output(out.features, judge(out))
+        if not part.is_floating_point():
+            most = most or most_at_once(network, part[:1])
+        for pictures in evenly(part, most) if most else [part]:
+            out = network(as_input(pictures))
+            yield Output(out.features, judge(out))
 
 
-def join(parts: Iterable[Output]) -> Output:
+def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
+    """Divide rows (n, ...) into as few parts as have no more than so many each, whose sizes differ by one at most."""
+    return rows.tensor_split(max(1, -(-len(rows) // most)))
+
+
+@torch.no_grad()
+def most_at_once(network: Classifier, picture: Tensor) -> int:
+    """Return of how many pictures like this one, uint8 (1, 3, H, W), a network may be asked at a time."""
+    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(torch.zeros_like(picture)))))
+
+
+def largest_output(network: Classifier, picture: Tensor) -> int:
+    """Return the bytes of the largest array that a part of a network makes of one picture, float (1, 3, H, W)."""
+    largest = picture.nbytes
+
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.nbytes)
+
+    handles = [module.register_forward_hook(note) for module in network.modules()]
+    try:
+        network(picture)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return largest
+
+
+def join(some: Iterable[Output]) -> Output:
     """Return the parts of a stream as one."""
-    whole = list(parts)
+    whole = list(some)
     return Output(torch.cat([part.features for part in whole]), torch.cat([part.logits for part in whole]))
+
+
+def parts(network: Classifier, pictures: Pictures) -> Iterator[Output]:
+    """Yield features and logits of pictures, untransformed, some at a time."""
+    return outputs(network, pictures.images.split(BATCH))
+
+
+def parts_of_backgrounds(network: Classifier, pictures: BoxedPictures) -> Iterator[Output]:
+    """Yield those of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time."""
+    pairs = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
+    return outputs(network, (without_object(images, box) for images, box in pairs))
 
 
 def score(network: Classifier, pictures: Pictures) -> Output:
     """Return features and logits of all pictures, untransformed."""
-    return join(outputs(network, pictures.images.split(BATCH)))
+    return join(parts(network, pictures))
 
 
 def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
-    """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time."""
-    parts = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
-    return join(outputs(network, (without_object(images, box) for images, box in parts)))
+    """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes."""
+    return join(parts_of_backgrounds(network, pictures))
 
 
 def without_object(images: Tensor, box: Tensor) -> Tensor:

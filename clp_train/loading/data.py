@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,9 +18,14 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
-from clp_train.loading.cache import load_or_fill, path_of
+from clp_aug.datasets.unreadable import all_listed, leave_out
+from clp_train.loading.cache import digest_of, load_or_fill, path_of
 from clp_train.loading.settings import DataSettings
 from clp_train.pictures.types import BoxedPictures, Pictures
+
+PART = 1000  # pictures that statistics are made of at a time
+SKIP = "make the shard again with clp-augment --skip-broken"
+"""What else helps where pictures cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,25 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     )  # fmt: skip
 
 
+def digest_of_pictures(data: RunData) -> str:
+    """Return sha256, in hexadecimal, over all pictures of a run as it reads them; what it learns from and measures on.
+
+    It reads through memory once, but not what came out of the cache.
+    """
+    streams = {"train": data.train, "meta": data.meta, **data.evaluation}
+    return hashlib.sha256(repr([(k, digest_of(v.images)) for k, v in streams.items()]).encode()).hexdigest()
+
+
 def load_shard_dataset(shard: ShardReader, root: Path | None) -> Dataset:
-    """Return the data set that a shard was made from. Raises InputError for another version of it."""
-    dataset, header = load_dataset(shard.header.dataset, root), shard.header
+    """Return the data set that a shard was made from, without the pictures that it was made without.
+
+    Raises InputError for another version of it.
+    """
+    header = shard.header
+    names = header.settings.get("left_out", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"shard {shard.path}: left_out is no list of names; make the shard again with clp-augment")
+    dataset = leave_out(load_dataset(header.dataset, root), names)
     if dataset.fingerprint() != header.fingerprint:
         raise InputError(
             f"shard {shard.path}: made from another version of data set {header.dataset} (fingerprint"
@@ -188,22 +209,32 @@ class Reader:
 
     def __call__(self, rows: np.ndarray, name: str) -> Pictures:
         """Return the pictures of some rows, int64 (n,); name: of their split, for the progress bar."""
-        shape, samples = (len(rows), 3, self.size, self.size), self.dataset.samples
-
-        def fill(images: np.ndarray) -> None:
-            for i, row in enumerate(self.watch(rows, name)):
-                images[i] = self.dataset.image(int(row), self.size, self.fit).transpose(2, 0, 1)
-
-        if self.cache is None:
-            images = np.empty(shape, np.uint8)
-            fill(images)
-        else:
-            key = (self.dataset.fingerprint(), self.dataset.stamp(rows), rows.tolist(), self.size, self.fit)
-            images = load_or_fill(path_of(self.cache, *key), shape, np.uint8, fill)
+        samples = self.dataset.samples
+        images = self.in_memory(rows, name) if self.cache is None else self.cached(rows, name, self.cache)
         label = samples.label[rows]
         group = samples.group[rows] if self.dataset.group_names else label
         columns = (np.asarray(v, np.int64) for v in (label, group, samples.sample_id[rows]))
-        return Pictures(torch.from_numpy(images), *map(torch.from_numpy, columns))
+        return Pictures(images, *map(torch.from_numpy, columns))
+
+    def in_memory(self, rows: np.ndarray, name: str) -> Tensor:
+        """Decode the pictures of some rows: uint8 (n, 3, size, size)."""
+        images = np.empty((len(rows), 3, self.size, self.size), np.uint8)
+        for i, picture in enumerate(self.decoded(rows, name)):
+            images[i] = picture
+        return torch.from_numpy(images)
+
+    def cached(self, rows: np.ndarray, name: str, cache: Path) -> Tensor:
+        """Return the same from the cache, for which they are decoded unless files of the same content were before."""
+        with all_listed(self.dataset, rows, SKIP):
+            key = (self.dataset.fingerprint(), self.dataset.digest(rows), rows.tolist(), self.size, self.fit)
+        shape = (len(rows), 3, self.size, self.size)
+        return load_or_fill(path_of(cache, *key), shape, np.uint8, lambda: self.decoded(rows, name))
+
+    def decoded(self, rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
+        """Yield the pictures of some rows, uint8 (3, size, size) each."""
+        with all_listed(self.dataset, rows, SKIP):
+            for row in self.watch(rows, name):
+                yield self.dataset.image(int(row), self.size, self.fit).transpose(2, 0, 1)
 
 
 def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
@@ -223,7 +254,8 @@ def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in range(3):
-        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()  # exact, without a float copy
+        parts = images[:, channel].split(PART)  # a copy of so many at a time
+        share = torch.stack([torch.bincount(part.flatten(), minlength=256) for part in parts]).sum(0).double()  # exact
         share /= share.sum()
         mean.append(float((share * levels).sum()))
         std.append(max(float((share * (levels - mean[-1]).square()).sum().sqrt()), 1e-3))

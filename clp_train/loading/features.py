@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_train.evaluating.outputs import score, score_backgrounds
+from clp_train.evaluating.outputs import parts, parts_of_backgrounds
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
 from clp_train.loading.data import RunData
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import BoxedPictures, Pictures
 
+HEAD = "head."  # how the names of the last layer's parameters and buffers begin
+
 
 class Probe(Classifier):
     """The last layer of a classifier, shared with it: float (n, A) -> Output."""
 
-    tail = ("head.",)
+    tail = (HEAD,)
 
     def __init__(self, head: nn.Linear) -> None:
         super().__init__()
@@ -63,28 +66,24 @@ class Features:
 
     def __call__(self, pictures: Pictures) -> Tensor:
         """Return those of pictures as they are."""
-        return self.load_or_compute(pictures, "", lambda: score(self.network, pictures))
+        return self.load_or_compute(pictures, "", lambda: parts(self.network, pictures))
 
     def of_backgrounds(self, pictures: BoxedPictures) -> Tensor:
         """Return those of pictures without their objects."""
-        boxes = "" if self.cache is None else digest_of(pictures.box.numpy())
-        return self.load_or_compute(pictures, boxes, lambda: score_backgrounds(self.network, pictures))
+        boxes = "" if self.cache is None else digest_of(pictures.box)
+        return self.load_or_compute(pictures, boxes, lambda: parts_of_backgrounds(self.network, pictures))
 
-    def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Output]) -> Tensor:
+    def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Iterator[Output]]) -> Tensor:
         """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones."""
         if self.cache is None:
-            return compute().features
-        path = path_of(self.cache, self.body, digest_of(pictures.images.numpy()), boxes, torch.get_num_threads())
-
-        def fill(values: np.ndarray) -> None:
-            values[:] = compute().features.numpy()
-
+            return torch.cat([out.features for out in compute()])
+        path = path_of(self.cache, self.body, digest_of(pictures.images), boxes, torch.get_num_threads())
         shape = (len(pictures), self.network.head.in_features)
-        return torch.from_numpy(load_or_fill(path, shape, np.float32, fill))
+        return load_or_fill(path, shape, np.float32, lambda: (out.features.numpy() for out in compute()))
 
 
 def digest_of_body(network: Classifier) -> str:
     """Return sha256 over all that features depend on, the last layer left out."""
-    state = {name: v.cpu() for name, v in network.state_dict().items() if not name.startswith("head.")}
-    parts = [(name, digest_of(v.numpy())) for name, v in state.items()]
-    return digest_of(np.frombuffer(repr((type(network).__qualname__, parts)).encode(), np.uint8))
+    state = network.state_dict().items()
+    parts = [(name, digest_of(value.cpu())) for name, value in state if not name.startswith(HEAD)]
+    return hashlib.sha256(repr((type(network).__qualname__, parts)).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clp_aug.common.text import in_markdown
 from clp_train.methods import METHODS, Entry
 
 COLUMNS = ("method", "paper", "family: what it changes", "needs", "cost")
@@ -19,7 +20,9 @@ def methods_table(markdown: bool = False) -> str:
     """Return a line a registered method, the methods of a family together, with a head; or the page of the docs."""
     rows = [COLUMNS, *(row(name, METHODS[name]) for name in by_family())]
     if markdown:
-        lines = [f"| {' | '.join(cells)} |" for cells in ((f"`{name}`", *rest) for name, *rest in rows[1:])]
+        lines = [
+            f"| {' | '.join(cells)} |" for cells in ((f"`{name}`", *map(in_markdown, rest)) for name, *rest in rows[1:])
+        ]
         head = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
         return "\n".join([INTRODUCTION, *head, *lines])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +17,8 @@ from torchvision import models
 from torchvision.ops import StochasticDepth
 
 from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.nets.reading import first_line
+from clp_aug.nets.stored import check_values
 from clp_train.models.parts import Classifier, Normalise, Output
 
 WITH_AUXILIARY_HEADS = {"googlenet": "aux", "inception_v3": "AuxLogits"}  # which only add losses in training
@@ -29,6 +32,15 @@ class HardSigmoid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu6(x + 3) / 6
+
+
+class MNASNet(models.MNASNet):
+    """One that takes up states without version numbers, as runs and files hold them: its own refuses those."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, {"version": self._version} | local_metadata, *rest)
 
 
 class TorchvisionClassifier(Classifier):
@@ -118,12 +130,20 @@ def build(
     name, file = split(text)
     with torch.random.fork_rng(devices=[]):  # torchvision's start values come from the global generator of the CPU
         torch.default_generator.manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
-        body = models.get_model_builder(name)(weights=None, **options(name, file is not None))
+        body = make_body(name, file is not None)
         if file is not None:
             load(body, name, file)
             preset = models.get_model_weights(name).DEFAULT.transforms()
             mean, std = preset.mean, preset.std
         return TorchvisionClassifier(body, classes, mean, std)
+
+
+def make_body(name: str, pretrained: bool) -> nn.Module:
+    """Return the network of torchvision, started its own way."""
+    body: nn.Module = models.get_model_builder(name)(weights=None, **options(name, pretrained))
+    if isinstance(body, models.MNASNet):
+        body.__class__ = MNASNet
+    return body
 
 
 def options(name: str, pretrained: bool) -> dict[str, bool]:
@@ -134,21 +154,43 @@ def options(name: str, pretrained: bool) -> dict[str, bool]:
 
 
 def load(body: nn.Module, name: str, file: Path) -> None:
-    """Load all but the head from a file, in place."""
-    try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"weights {file}: not a readable {SUFFIX} file ({error}); write it again") from None
+    """Load all but the head from a file, in place. Shapes are compared before any value is read."""
     head = f"{linear_head(body)[0]}."
     prefixes = (head, WITH_AUXILIARY_HEADS.get(name, head))
     expected = {k: v for k, v in body.state_dict().items() if not k.startswith(head)}
-    tensors = {k: v for k, v in tensors.items() if not k.startswith(prefixes)}
+    shapes = {k: shape for k, shape in shapes_in(file).items() if not k.startswith(prefixes)}
     counters = {k for k in expected if k.endswith("num_batches_tracked")}  # old files lack them
-    wrong = sorted(k for k in (expected.keys() | tensors.keys()) - counters
-                   if k not in expected or k not in tensors or expected[k].shape != tensors[k].shape)  # fmt: skip
+    wrong = sorted(k for k in (expected.keys() | shapes.keys()) - counters
+                   if k not in expected or k not in shapes or tuple(expected[k].shape) != shapes[k])  # fmt: skip
     if wrong:
         raise InputError(
-            f"weights {file}: {len(wrong)} tensors do not fit torchvision's {name}, the first is {wrong[0]!r};"
+            f"weights {file}: {len(wrong)} tensors do not fit torchvision's {name}, the first is {wrong[0][:80]!r};"
             f" give weights of {name}"
         )
+    tensors = {k: v for k, v in tensors_in(file).items() if k in shapes}
+    numbers = {k: v for k, v in tensors.items() if expected[k].is_floating_point()}
+    check_values(numbers, f"weights {file}", f"give weights of {name}")
     body.load_state_dict(tensors, strict=False)
+
+
+def shapes_in(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor that a file of weights says it has. Raises InputError for another file."""
+    try:
+        with safe_open(file, "np") as tensors:  # of these types too that numpy has not; no value is read
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+        raise unreadable(file, error) from None
+
+
+def tensors_in(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights. Raises InputError for another file."""
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+        return tensors
+    except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+        raise unreadable(file, error) from None
+
+
+def unreadable(file: Path, error: Exception) -> InputError:
+    """Return what is said of a file that holds no weights."""
+    return InputError(f"weights {file}: not a readable {SUFFIX} file ({first_line(error)}); write it again")

@@ -1,4 +1,4 @@
-"""Look at a network in training without leaving a trace: evaluation mode, copies of its state, no gradients left."""
+"""Look at a network in training without leaving a trace: its own mode again, copies of its state, no gradients left."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 
 @contextmanager
-def untouched(network: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
-    """Yield a function x -> network(x), computed in evaluation mode with gradients only to x.
+def untouched(network: nn.Module, training: bool = False) -> Iterator[Callable[[Tensor], Any]]:
+    """Yield a function x -> network(x), computed in evaluation or training mode with gradients only to x.
 
     Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
     also after an error. Works under torch.no_grad too.
@@ -21,7 +21,7 @@ def untouched(network: nn.Module) -> Iterator[Callable[[Tensor], Any]]:
     modes, place = {module: module.training for module in network.modules()}, next(network.parameters()).device
     state = {name: value.detach() for name, value in network.named_parameters()}
     state |= {name: value.clone() for name, value in network.named_buffers()}
-    network.eval()
+    network.train(training)
     try:
         with torch.enable_grad():
             yield lambda x: functional_call(network, state, (x.to(place),))

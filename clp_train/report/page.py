@@ -21,16 +21,28 @@ from clp_train.report.table import Result, accuracy_table, percent
 
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
 
+RESULT_PARTS = {
+    "class_names", "config", "dataset", "fingerprint", "group_names", "has_groups", "history", "last", "meta_kinds",
+    "seconds", "selected", "shard_settings", "train_group_counts", "versions",
+}  # fmt: skip
+
 
 def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:
-    """Write the page of the run in a folder to `out`: one HTML file without any outside resource or script.
+    """Write the page of the run in a folder to `out`, as `write_result_page` does.
+
+    Raises InputError for a folder without a finished run or a disk that refuses.
+    """
+    write_result_page(read_result(Path(run_folder)), out, looks)
+
+
+def write_result_page(result: Result, out: Path, looks: Sequence[Look] = ()) -> None:
+    """Write the page of a result to `out`: one HTML file without any outside resource or script.
 
     looks: pictures of one size for the contact sheet. The same run and looks give the same bytes. Raises InputError
-    for a folder without a finished run or a disk that refuses.
+    when the disk refuses.
     """
     import jinja2
 
-    result = read_result(Path(run_folder))
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
@@ -42,10 +54,11 @@ def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:
         table=table_cells(result),
         looks=[picture_entry(look, result["class_names"]) for look in looks],
         summary=looks_summary(looks),
+        no_map=(result.get("attention") or {}).get("no_map", ""),
         settings=settings(result),
     )
     with written_beside(Path(out)) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are no text
 
 
 def read_result(folder: Path) -> Result:
@@ -55,9 +68,9 @@ def read_result(folder: Path) -> Result:
         result = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder}: no result.json, so no finished run; train with clp-train --out {folder}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); train again") from None
-    missing = {"config", "dataset", "history", "last", "selected"} - set(result if isinstance(result, dict) else ())
+    missing = RESULT_PARTS - set(result if isinstance(result, dict) else ())
     if missing:
         raise InputError(f"{path}: not a result of clp-train, it lacks {', '.join(sorted(missing))}; train again")
     return result
@@ -101,9 +114,9 @@ def table_cells(result: Result) -> dict[str, Any]:
     rows = list(zip(*(column.cells for column in table.columns), strict=True))
     parts = next((i + 1 for i, row in enumerate(table.rows) if row.end_section), 0)
     return {
-        "head": [column.header for column in table.columns],
-        "sections": [rows[:parts], rows[parts:]],
-        "note": table.caption,
+        "head": [str(column.header) for column in table.columns],
+        "sections": [[list(map(str, row)) for row in section] for section in (rows[:parts], rows[parts:])],
+        "note": str(table.caption),
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from clp_aug.common.text import printable
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.methods import METHODS
 
@@ -20,39 +22,50 @@ def percent(share: float | None) -> str:
 
 
 def accuracy_table(result: Result) -> Table:
-    """Lay out the metrics of a result: a row a group, or a stratum, then worst group and the two averages.
+    """Lay out the metrics of a result: a row a group, or a stratum, then the worst of them and the two averages.
 
     result: what `runs.result_of` returns. The last epoch comes first, then the selected one where there is a val split.
     Of a data set with protocols, test splits are called by them and the mean precision of the classes is a row too.
     """
     selected = result["selected"]
+    part = "group" if result["has_groups"] else "class"
     note = (
         "no val split: nothing selected, test at the last epoch only"
         if selected is None
-        else f"selected = best val worst group (epoch {selected['epoch']}), never by test"
+        else f"selected = best val worst {part} (epoch {selected['epoch']}), never by test"
     )
     if len(result["group_names"]) > MOST_GROUPS:
         note += f"; {len(result['group_names'])} rows of single ones: result.json"
     note = "; ".join([note, *remarks(result)])
     settings = result["config"]
     title = f"{settings['method']} on {result['dataset']}: {settings['model']}, seed {settings['seed']}"
-    table = Table(title=title, caption=note, caption_justify="left")
-    table.add_column("group" if result["has_groups"] else "class")
+    table = Table(title=shown(title, "table.title"), caption=shown(note, "table.caption"), caption_justify="left")
+    table.add_column(part)
     table.add_column("train n", justify="right")
     columns = []
     for title, snapshot in ((f"last ({result['last']['epoch']})", result["last"]), ("selected", selected)):
         for split, metrics in (snapshot or {"metrics": {}})["metrics"].items():
-            table.add_column(f"{split_title(split, result)}, {title}", justify="right")
+            table.add_column(shown(f"{split_title(split, result)}, {title}"), justify="right")
             columns.append(metrics)
     rows = part_rows(result, columns)
     for i, row in enumerate(rows):
-        table.add_row(*row, end_section=i + 1 == len(rows))
+        table.add_row(*map(shown, row), end_section=i + 1 == len(rows))
     total = sum(result["train_group_counts"])
-    averages = [("worst", "worst"), ("average (top-1)", "average")]
+    averages = [(worst_name(result), "worst"), ("average (top-1)", "average")]
     averages += [("mean precision", "precision")] if result.get("protocols") else []
     for title, key in (*averages, ("average, weighted as in training", "weighted_average")):
         table.add_row(title, str(total) if key == "average" else "", *(percent(m[key]) for m in columns))
     return table
+
+
+def worst_name(result: Result) -> str:
+    """Return what the worst accuracy is called: of the groups, or, where none are known, of the classes."""
+    return "worst" if result["has_groups"] else "worst class"
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Return text for a table as it is: names in it are no markup, and what does not print is replaced."""
+    return Text(printable(text), style)
 
 
 def split_title(split: str, result: Result) -> str:
@@ -94,7 +107,7 @@ def remarks(result: Result) -> list[str]:
     if best is not None:
         test = next(m for split, m in best["metrics"].items() if split != "val")
         sentences.append(
-            f"best on test: average {percent(test['average'])}, worst {percent(test['worst'])} (epoch {best['epoch']});"
-            " chosen by test, so no honest figure"
+            f"best on test: average {percent(test['average'])}, {worst_name(result)} {percent(test['worst'])}"
+            f" (epoch {best['epoch']}); chosen by test, so no honest figure"
         )
     return sentences

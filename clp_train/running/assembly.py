@@ -25,6 +25,7 @@ from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm,
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
 from clp_train.pictures.types import meta_of_kinds
+from clp_train.running.trial import check_fit
 
 Start = Callable[[], Classifier]
 
@@ -55,7 +56,8 @@ class Assembly:
 def assemble(config: TrainConfig, data: RunData) -> Assembly:
     """Return what a config describes on some data, before the first step.
 
-    Raises SettingError for a run that the method or the data do not allow.
+    Raises SettingError for a run that the method, the network or the data do not allow, InputError for weights to start
+    from that are damaged.
     """
     check_meta_batch(config, len(data.meta))
     method = build_method(config.options, context_of(config, data))
@@ -82,7 +84,9 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     def backgrounds(watch: Watch = unwatched) -> Output:
         return learn_backgrounds(fitting, data.train, watch)
 
-    return Assembly(config, data, method, start(), start, stages, step_rule(config), backgrounds)
+    network = start()
+    check_fit(network, config, data, method, stages)
+    return Assembly(config, data, method, network, start, stages, step_rule(config), backgrounds)
 
 
 def context_of(config: TrainConfig, data: RunData) -> Context:

@@ -1,12 +1,14 @@
 """The full state of a run in one file, written beside its name and renamed: a killed run goes on bit by bit.
 
 All randomness of a run is keyed by seed, epoch and step, so there is no generator to save: weights, batch-norm
-statistics, momentum, the method's own state, and where the run is, say it all.
+statistics, momentum, the method's own state, and where the run is, say it all. A body that never learns is as it was
+made: its digest stands for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clp_aug.nets.state import read_state, write_state
+from clp_aug.contract.errors import InputError
+from clp_aug.nets.state import check_same_tensors, read_state, write_state
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.step import StepLosses
 from clp_train.evaluating.metrics import Metrics
+from clp_train.loading.features import HEAD
 from clp_train.running.clock import Spent
 
 CHECKPOINT = "checkpoint.safetensors"
+MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What taking up a state raises that is not of this run."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,20 @@ class Checkpoint:
     path: Path
     key: dict[str, Any]
 
-    def save(self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position) -> str:
-        """Write the state, atomically; return where it is in words."""
-        tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-        tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
+    def save(
+        self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position, body: str = ""
+    ) -> str:
+        """Write the state, atomically; return where it is in words.
+
+        body: digest of a body that never learns and so is left out, "" where it learns.
+        """
+        tensors = prefixed("network", learnt(network.state_dict(), body)) | prefixed("method", method.state_dict())
         for name, w in network.named_parameters():
             buffer = optimiser.state.get(w, {}).get("momentum_buffer")
             if buffer is not None:
                 tensors[f"momentum.{name}"] = buffer
         if position.selected is not None:
-            tensors |= {f"selected.{name}": value for name, value in position.selected.state.items()}
+            tensors |= prefixed("selected", learnt(position.selected.state, body))
         plain = {
             "step": position.step,
             "begun": position.begun,
@@ -78,31 +88,67 @@ class Checkpoint:
             "best": snapshot_json(position.best),
             "spent": position.spent,
         }
-        write_state(self.path, self.key, plain, tensors)
+        write_state(self.path, self.key, plain | ({"body": body} if body else {}), tensors)
         return self.describe(position)
 
     def describe(self, position: Position) -> str:
         """Return in words where the state of a position is."""
         return f"last state: {self.path}, step {position.step}"
 
-    def load(self, network: nn.Module, method: Method) -> tuple[Position, dict[str, Tensor]]:
+    def load(self, network: nn.Module, method: Method, body: str = "") -> tuple[Position, dict[str, Tensor]]:
         """Take up the state; return where the run was and the momentum of each parameter by name.
 
-        Raises what `read_state` raises.
+        body: as in `save`. Raises what `read_state` raises, and InputError for a state that does not fit.
         """
         plain, tensors = read_state(self.path, self.key)
+        if plain.get("body", "") != body:
+            raise InputError(
+                f"{self.path}: of a run on a frozen body with other weights; restore those, or use another --out"
+            )
+        try:
+            position = position_of(plain, network, tensors, body)
+            momentum, weights = unprefixed("momentum", tensors), dict(network.named_parameters())
+            check_same_tensors(momentum, {name: w for name, w in weights.items() if name in momentum})
+            network.load_state_dict(whole(unprefixed("network", tensors), network, body))
+            method.load_state_dict(unprefixed("method", tensors))
+        except MISFITS as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"{self.path}: the state of another run ({reason}); remove it and start anew") from None
+        return position, momentum
 
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
 
-        network.load_state_dict(part("network"))
-        method.load_state_dict(part("method"))
-        selected, best = (snapshot_of(plain[name], part(name)) for name in ("selected", "best"))
-        losses = [StepLosses(*values) for values in plain["losses"]]
-        spent = Spent(*plain["spent"])
-        begun = plain.get("begun", bool(losses))  # older states were kept only after a step or an epoch
-        position = Position(plain["step"], begun, losses, plain["history"], selected, best, spent)
-        return position, part("momentum")
+def learnt(state: Mapping[str, Tensor], body: str) -> dict[str, Tensor]:
+    """Return what of a network's state can change: all, or the last layer on a body that never learns."""
+    return {name: value for name, value in state.items() if not body or name.startswith(HEAD)}
+
+
+def whole(state: Mapping[str, Tensor], network: nn.Module, body: str) -> dict[str, Tensor]:
+    """Return a state with what `learnt` left out. Raises ValueError for one that is not of the network."""
+    current = network.state_dict()
+    check_same_tensors(state, learnt(current, body))
+    return {name: state[name] if name in state else value.detach().clone() for name, value in current.items()}
+
+
+def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under names that say what they are of."""
+    return {f"{prefix}.{name}": value for name, value in state.items()}
+
+
+def unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those tensors that `prefixed` gave such names, under their own."""
+    return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
+
+
+def position_of(plain: dict[str, Any], network: nn.Module, tensors: Mapping[str, Tensor], body: str) -> Position:
+    """Return the position that `save` wrote. Raises MISFITS where it is none."""
+    if type(plain["step"]) is not int or plain["step"] < 0 or type(plain["begun"]) is not bool:
+        raise ValueError(f"step {plain['step']!r}, begun {plain['begun']!r}")
+    if not isinstance(plain["history"], list) or not all(isinstance(line, dict) for line in plain["history"]):
+        raise ValueError("its history is no list of lines")
+    losses = [StepLosses(*values) for values in plain["losses"]]
+    selected = snapshot_of(plain["selected"], lambda: whole(unprefixed("selected", tensors), network, body))
+    best = snapshot_of(plain["best"], dict)
+    return Position(plain["step"], plain["begun"], losses, plain["history"], selected, best, Spent(*plain["spent"]))
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:
@@ -115,12 +161,12 @@ def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:
     }
 
 
-def snapshot_of(plain: dict[str, Any] | None, state: dict[str, Tensor]) -> Snapshot | None:
-    """Return the snapshot of what `snapshot_json` gave and a state."""
+def snapshot_of(plain: dict[str, Any] | None, state: Callable[[], dict[str, Tensor]]) -> Snapshot | None:
+    """Return the snapshot of what `snapshot_json` gave, and of its state if it is one."""
     if plain is None:
         return None
     metrics = {split: metrics_of(values) for split, values in plain["metrics"].items()}
-    return Snapshot(plain["epoch"], state, metrics)
+    return Snapshot(plain["epoch"], state(), metrics)
 
 
 def metrics_of(plain: dict[str, Any]) -> Metrics:

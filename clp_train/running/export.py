@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -23,12 +24,18 @@ class Logits(nn.Module):
 
 
 def export_classifier(network: nn.Module, size: int, path: Path) -> None:
-    """Write `Logits` in evaluation mode as an exported program for any batch of size x size pictures."""
+    """Write `Logits` in evaluation mode as an exported program for any batch of size x size pictures.
+
+    Raises InputError when the disk refuses.
+    """
     network.eval().cpu()  # other tools run it there
     example = torch.zeros(2, 3, size, size)
     program = torch.export.export(
         Logits(network), (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch")}}
     )
-    with written_beside(path) as temporary, open(temporary, "wb") as file, warnings.catch_warnings():
+    content = io.BytesIO()  # torch ends the process where a file refuses
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group")  # torch's, of its own file
-        torch.export.save(program, file)
+        torch.export.save(program, content)
+    with written_beside(path) as temporary:
+        temporary.write_bytes(content.getbuffer())

@@ -24,7 +24,7 @@ from clp_train.evaluating.metrics import Metrics, evaluate
 from clp_train.evaluating.outputs import scores_of
 from clp_train.evaluating.raised_losses import raised_losses
 from clp_train.loading.data import RunData
-from clp_train.loading.features import probe_of
+from clp_train.loading.features import digest_of_body, probe_of
 from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
 from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
@@ -113,7 +113,9 @@ def train(
 
 
 class Run:
-    """A run under way. at: where it is; part: the stage under way; last_state: where its last full state is."""
+    """A run under way. at: where it is; part: the stage under way; last_state: where its last full state is; body:
+    digest of one that never learns, so that the state can do without it; "" where it learns, or no state is kept.
+    """
 
     part: Part
     optimiser: torch.optim.SGD
@@ -124,6 +126,8 @@ class Run:
         self.network = assembly.network
         self.at, self.last_state = Position(), "no state was kept"
         self.momentum: dict[str, Tensor] = {}
+        is_frozen = checkpoint is not None and self.config.run.trainable == "head"
+        self.body = digest_of_body(self.network) if is_frozen else ""
         self.clock = Clock(self.at.spent)
         self.steps = sum(self.steps_of(stage, epoch) for stage, epochs in assembly.stages for epoch in epochs)
 
@@ -136,7 +140,7 @@ class Run:
         """Go on from the checkpoint. Raises what `Checkpoint.load` raises."""
         if self.checkpoint is None:
             raise ValueError("a run without a checkpoint cannot be resumed")
-        self.at, self.momentum = self.checkpoint.load(self.network, self.method)
+        self.at, self.momentum = self.checkpoint.load(self.network, self.method, self.body)
         self.clock = Clock(self.at.spent)
         self.last_state = self.checkpoint.describe(self.at)
 
@@ -144,7 +148,7 @@ class Run:
         """Keep the full state, if there is a place for it."""
         if self.checkpoint is not None:
             self.at.spent = self.clock.read()
-            self.last_state = self.checkpoint.save(self.network, self.optimiser, self.method, self.at)
+            self.last_state = self.checkpoint.save(self.network, self.optimiser, self.method, self.at, self.body)
 
     def begin_stage(self, number: int, stage: Stage, epochs: range) -> None:
         """Start a stage, or go on within it: what learns, from which pictures, with which optimiser."""

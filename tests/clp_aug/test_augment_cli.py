@@ -10,7 +10,7 @@ from PIL import Image
 from clp_aug.cli import augment
 
 REMARKS = [
-    "files passed over, hidden or none of .jpg, .jpeg, .png, .webp, .bmp: 1",
+    "files passed over, hidden or no pictures by their names: 1 (cat/notes.txt)",
     "no train/ folder: val and test were held out of each class by file name; to choose them, put pictures under"
     " train/, val/ and test/",
 ]

@@ -1,5 +1,6 @@
-"""Engines: the same answers from each, and no worker outlives a parent that was killed."""
+"""Engines: the same answers from each, no worker outlives a killed parent, and one that cannot start is explained."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,7 +9,11 @@ import time
 
 import pytest
 
+from clp_aug.config import AugmentConfig
 from clp_aug.engines import ENGINES
+from clp_aug.making import waterbirds
+from clp_aug.making.waterbirds_config import WaterbirdsConfig
+from clp_aug.pipeline import augment
 
 PARENT = """
 import os, time
@@ -52,3 +57,111 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     while not gone(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert gone(worker)
+
+
+TASKS = """
+import os, signal, sys
+
+class Task:
+    def __init__(self, size, dies):
+        self.parcel, self.dies = bytes(size), dies
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if self.dies == "as it starts":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.dies == "of an error":
+            raise ValueError("this task cannot be read")
+
+    def __call__(self, item):
+        if self.dies == "at work":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+"""
+SCRIPT = """
+import sys
+from clp_aug.contract.errors import ClpError
+from clp_aug.engines import processes
+from tasks import Task
+{top}
+if {guard}:
+    try:
+        with processes(Task({size}, {dies!r}), 2) as map_:
+            print(*map_(["a", "b"]))
+    except ClpError as error:
+        print(type(error).__name__, error)
+"""
+KILLED = "ClpError a worker process died (killed, or out of memory); run again with --resume, with fewer --workers"
+REMEDY = 'put what it does under if __name__ == "__main__": or take one worker (workers=1, engine="serial")'
+UNGUARDED = f"UsageError worker processes run the main script again, and this one starts workers at once; {REMEDY}"
+FAILED = f"ClpError no worker process could start, for the reason printed above; in a script, {REMEDY}"
+LARGE = 1_000_000  # bytes; more than the pipe to a worker that does not read will hold
+GUARD = '__name__ == "__main__"'
+
+
+@pytest.mark.parametrize(
+    ("guard", "top", "dies", "answer"),
+    [
+        (GUARD, "", "", "a b"),
+        ("True", "", "", UNGUARDED),
+        (GUARD, "if __name__ != '__main__': raise ValueError('not twice')", "", FAILED),
+        (GUARD, "", "of an error", FAILED),
+        (GUARD, "", "as it starts", KILLED),
+        (GUARD, "", "at work", KILLED),
+    ],
+    ids=["guarded", "unguarded", "main fails", "task fails", "killed as it starts", "killed at work"],
+)
+def test_a_worker_that_dies_is_explained(tmp_path, guard, top, dies, answer):
+    (tmp_path / "tasks.py").write_text(TASKS)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(guard=guard, top=top, dies=dies, size=LARGE))
+    done = run(tmp_path, script)
+    assert done.stdout == f"{answer}\n"
+    assert ("Traceback" in done.stderr) == (answer == FAILED)
+
+
+def test_a_script_from_standard_input_is_refused_before_a_worker_starts(tmp_path):
+    (tmp_path / "tasks.py").write_text(TASKS)
+    done = run(tmp_path, "-", input=SCRIPT.format(guard="True", top="", dies="", size=10))
+    assert done.stdout == (
+        f"UsageError worker processes run the main script again, but {tmp_path / '<stdin>'} is no file; write the"
+        f" script to a file, and {REMEDY}\n"
+    )
+    assert done.stderr == ""
+
+
+def run(folder, *arguments, **settings):
+    """Run a script in a folder; a hang ends the test."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), str(folder)])}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        timeout=120,
+        capture_output=True,
+        text=True,
+        **settings,
+    )
+
+
+def test_a_task_that_cannot_travel_is_told_by_the_pickler():
+    with pytest.raises(AttributeError, match="local"), ENGINES["processes"](lambda item: item, 2):
+        pass
+
+
+def augment_in(folder):
+    augment(AugmentConfig(dataset="demo", cf=("grey",), workers=2, out=folder / "x.h5"))
+
+
+def make_in(folder):
+    waterbirds.make(WaterbirdsConfig(birds=folder, land=(folder,), water=(folder,), out=folder / "set", workers=2))
+
+
+@pytest.mark.parametrize("write", [augment_in, make_in])
+def test_what_writes_files_does_not_begin_again_in_a_worker_to_be(tmp_path, monkeypatch, write):
+    """There it would meet the lock of its own run, or write the files that its parent writes."""
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        write(tmp_path)
+    assert stopped.value.code == 78
+    assert not list(tmp_path.iterdir())

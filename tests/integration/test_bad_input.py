@@ -79,8 +79,7 @@ JPEG = encoded(picture(0, size=(64, 64)), "JPEG")
         ("cut.jpg", JPEG[: len(JPEG) // 2], "broken file (image file is truncated"),
         ("empty.jpg", b"", "the file is empty (0 bytes); replace it or remove it"),
         ("bomb.png", bomb(), "more than 89,478,485 pixels; shrink it or remove it"),
-        ("text.png", b"hello, this is no picture", "not a JPEG, PNG, WEBP, BMP file; convert it or remove it"),
-        ("gif.png", encoded(picture(0), "GIF"), "not a JPEG, PNG, WEBP, BMP file"),
+        ("text.png", b"hello, this is no picture", "not a JPEG, PNG, WEBP, BMP, GIF, TIFF, "),
     ],
 )
 def test_pictures_that_cannot_be_read(root, name, data, message):
@@ -104,6 +103,11 @@ def test_pictures_that_cannot_be_read(root, name, data, message):
         ("wide.bmp", encoded(picture(1, size=(90, 11)), "BMP")),
         ("dot.png", encoded(picture(1, size=(1, 1)))),
         ("web.webp", encoded(picture(1), "WEBP")),
+        ("moving.gif", encoded(picture(1), "GIF", save_all=True, append_images=[picture(2)])),
+        ("pages.tiff", encoded(picture(1), "TIFF", save_all=True, append_images=[picture(2)])),
+        ("camera.JFIF", encoded(picture(1), "JPEG")),
+        ("map.ppm", encoded(picture(1), "PPM")),
+        ("gif.png", encoded(picture(1), "GIF")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from clp_aug.common.locks import held_for, lock_of
+from clp_aug.common.locks import held_for, is_held, lock_of
 from clp_aug.contract.errors import InputError, UsageError
 
 HOLDER = (
@@ -73,3 +73,25 @@ def test_what_fails_within_frees_the_lock(tmp_path):
         raise KeyError
     with held_for(tmp_path / "x"):
         pass
+
+
+def test_a_lock_may_lie_elsewhere(tmp_path):
+    place = tmp_path / "x" / "lock"
+    with held_for(tmp_path / "x", place=place):
+        assert place.exists()
+        assert not lock_of(tmp_path / "x").exists()
+        with pytest.raises(UsageError, match=r"writing to .*/x; wait"), held_for(tmp_path / "x", place=place):
+            pass
+    assert not list((tmp_path / "x").iterdir())
+
+
+def test_whether_somebody_holds_a_lock(tmp_path, holder):
+    place = lock_of(tmp_path / "x")
+    assert is_held(place)
+    holder.kill()
+    holder.wait()
+    assert place.exists()
+    assert not is_held(place)
+    assert not list(tmp_path.iterdir()), "what a dead process left is removed"
+    assert not is_held(tmp_path / "nowhere" / "lock")
+    assert not list(tmp_path.iterdir()), "nothing is made to find out"

@@ -1,6 +1,11 @@
-"""Progress that nobody watches, and what a watcher is."""
+"""Progress that nobody watches, what a watcher is, and the lines of a log."""
 
-from clp_aug.common.progress import unwatched
+import io
+
+import pytest
+
+from clp_aug.common.progress import PAUSE, Lines, unwatched
+from clp_aug.common.terminal import progress_bars
 
 
 def test_unwatched_gives_back_what_it_got():
@@ -18,3 +23,121 @@ def test_unwatched_gives_back_what_it_got():
     assert next(iter(found)) == 3
     assert asked == [3]
     assert list(found) == [1, 2]
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def log():
+    """A log and the clock that it goes by."""
+    clock = Clock()
+    return Lines(io.StringIO(), clock), clock
+
+
+def printed(lines):
+    return lines.stream.getvalue().splitlines()
+
+
+def test_a_stage_that_is_short_is_told_at_its_begin_and_its_end(log):
+    lines, clock = log
+    for _ in lines.track([7] * 1200, description="LOAD train"):
+        clock.now += 0.01
+    assert printed(lines) == ["LOAD train: 1,200 to do", "LOAD train: 1,200 done in 0:00:12"]
+
+
+def test_a_stage_that_is_long_is_told_of_now_and_then(log):
+    lines, clock = log
+    task = lines.add_task("INFILL", total=2000)
+    for _ in range(49):
+        clock.now += 1
+        lines.advance(task, 32)
+    assert printed(lines)[1:] == [
+        "INFILL: 640 of 2,000, 32/s, 0:00:42 left",
+        "INFILL: 1,280 of 2,000, 32/s, 0:00:22 left",
+    ]
+
+
+def test_never_more_often_than_a_line_a_pause(log):
+    lines, clock = log
+    task = lines.add_task("TRAIN", total=None)
+    for step in range(5 * int(PAUSE) * 64):
+        clock.now += 1 / 64
+        lines.update(task, total=10_000, completed=step + 1, description=f"TRAIN epoch {step // 1000}")
+    assert len(printed(lines)) == 1 + 5
+    assert printed(lines)[0] == "TRAIN: begins"
+    assert printed(lines)[-1] == "TRAIN epoch 6: 6,400 of 10,000, 64/s, 0:00:56 left"
+
+
+def test_what_was_done_by_a_killed_run_says_nothing_of_the_speed(log):
+    lines, clock = log
+    task = lines.add_task("INFILL", total=2000)
+    lines.advance(task, 1900)
+    clock.now += PAUSE
+    lines.advance(task, 10)
+    assert printed(lines)[-1] == "INFILL: 1,910 of 2,000, 0.50/s, 0:03:00 left"
+
+
+def test_the_end_is_told_once_and_an_unknown_end_never(log):
+    lines, clock = log
+    task = lines.add_task("BENCH", total=2)
+    for completed in (1, 2, 2):
+        lines.update(task, completed=completed)
+    endless = lines.add_task("TRAIN", total=None)
+    clock.now += PAUSE
+    lines.advance(endless, 5)
+    assert printed(lines) == ["BENCH: 2 to do", "BENCH: 2 done in 0:00:00", "TRAIN: begins", "TRAIN: 5"]
+
+
+def test_names_in_a_line_do_not_act_on_the_terminal(log):
+    lines, _ = log
+    lines.add_task("LOAD [red]\x1b[2J\n", total=3)
+    assert printed(lines) == ["LOAD [red]\ufffd[2J\ufffd: 3 to do"]
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    def write(self, text):
+        raise OSError("full")
+
+
+@pytest.mark.parametrize("stream", [None, Full()], ids=["quiet", "full"])
+def test_nothing_to_print_on_stops_nothing(stream):
+    with Lines(stream) as lines:
+        assert list(lines.track([1, 2], description="LOAD")) == [1, 2]
+
+
+class Terminal(io.StringIO):
+    """A terminal of 80 columns without colours."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("quiet", "kind"), [(True, "silent"), (False, "bars"), (False, "lines")])
+def test_bars_on_a_terminal_and_lines_elsewhere(monkeypatch, quiet, kind):
+    stream = io.StringIO() if kind == "lines" else Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bars(quiet) as bars:
+        bars.advance(bars.add_task("LOAD [x] :smile: \x07", total=1))
+    text = stream.getvalue()
+    assert ("\x1b" in text) == (kind == "bars")
+    assert ("LOAD [x] :smile: \ufffd" in text) == (kind != "silent")
+    assert ("1/1" in text) == (kind == "bars")
+
+
+def test_a_terminal_that_cannot_draw_has_lines(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "dumb")
+    with progress_bars(False) as bars:
+        bars.advance(bars.add_task("LOAD", total=1))
+    assert stream.getvalue() == "LOAD: 1 to do\nLOAD: 1 done in 0:00:00\n"

@@ -66,6 +66,44 @@ def test_what_is_no_toml_is_one_line(folder, content, message):
         assert "\n" not in str(error.value)
 
 
+HOSTILE = {
+    "digits": ("seed = " + "9" * 4301, "not TOML (Exceeds the limit"),
+    "digits of base 16": ("seed = 0x" + "f" * 5000, "not TOML (a whole number of 20,000 bits)"),
+    "beyond floats": ("lr = [1, {a = -1" + "0" * 309 + "}]", "not TOML (a whole number of 1,027 bits)"),
+    "brackets": ("a = " + "[" * 3000 + "]" * 3000, "nested too deep; expected tables of key = value lines"),
+    "braces": ("a = " + "{b = " * 3000 + "1" + "}" * 3000, "nested too deep; expected"),
+    "dots": (".".join("a" * 9000) + " = 1", "nested too deep; expected"),
+    "dots in a table": (f"[{'.'.join('a' * 9000)}]\nb = 1", "nested too deep; expected"),
+    "a few brackets too many": ("a = " + "[" * 100 + "]" * 100, "nested too deep; expected"),
+    "half a character": ('a = "\\ud800"', "not TOML (Escaped character is not a Unicode scalar value"),
+    "null character": ("a = '\0'", "not TOML ("),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_what_python_cannot_hold_is_one_line(folder, content, message):
+    path = folder / "hostile.toml"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        read_named(str(path), folder, "preset")
+    assert str(error.value).startswith(f"preset {path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_and_nests_that_are_used_are_read(folder):
+    (folder / "fine.toml").write_text(f"a = 0x{'f' * 64}\nb = -1{'0' * 308}\nc = {'[' * 98}{']' * 98}\nd = inf\n")
+    table = read_named("fine", folder, "preset")[1]
+    assert (table["a"], table["b"], table["d"]) == (2**256 - 1, -(10**308), float("inf"))
+
+
+@pytest.mark.parametrize("name", ["a\0b.toml", "\ud800.toml", "x" * 300 + ".toml"], ids=["null", "half", "long"])
+def test_names_that_no_file_has(folder, name):
+    with pytest.raises(
+        InputError, match=r"^cannot read preset .*\((embedded null byte|.*surrogates.*|File name too long)\)$"
+    ):
+        read_named(name, folder, "preset")
+
+
 def test_a_folder_in_place_of_a_file(folder):
     (folder / "deep.toml").mkdir()
     with pytest.raises(InputError, match=r"^cannot read preset .*deep\.toml \(Is a directory\)$"):

@@ -158,6 +158,16 @@ WRONG_BATCHES = {
     "label 10": (python2_batch(PIXELS, [1, 10]), r"label 10; expected 0..9"),
     "fine labels": (python2_batch(PIXELS, [1, 2], "fine_labels"), r"no list 'labels' of int values"),
     "no pixels": (python2_dict({"labels": python2_list([b"K\x01"])}), r"no array 'data'; expected a published batch"),
+    "huge label": (
+        python2_dict({"labels": python2_list([b"\x8a\xff" + b"\x7f" * 255]), "data": python2_array(PIXELS[:1])}),
+        r"label \d{80}\.\.\.; expected 0..9",
+    ),
+    "label of thousands of digits": (
+        python2_dict(
+            {"labels": python2_list([b"\x8b\xd0\x07\0\0" + b"\x7f" * 2000]), "data": python2_array(PIXELS[:1])}
+        ),
+        r"label a number of thousands of digits; expected 0..9",
+    ),
     "text as pixels": (
         python2_dict({"labels": python2_list([b"K\x01"]), "data": python2_text("x")}),
         r"no array 'data'; expected a published batch",
@@ -210,6 +220,61 @@ def test_wrong_number_of_class_names(tmp_path):
     meta = python2_dict({"label_names": python2_list([python2_text("cat")])})
     (root / "cifar-10-batches-py/batches.meta").write_bytes(meta)
     with pytest.raises(InputError, match=r"batches.meta: 1 class names in 'label_names'; expected 10"):
+        cifar10.load(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (b"X\x03\0\0\0\xed\xa0\x80", r"batches.meta: the class name '\\ud800' is not UTF-8; rename it"),
+        (b"X\0\x01\0\0" + b"x" * 256, r"batches.meta: a class name of 256 bytes, 'x{79}\.\.\.; expected at most 255"),
+    ],
+    ids=["half a character", "long"],
+)
+def test_class_names_that_no_shard_can_hold(tmp_path, name, message):
+    root = make_cifar10(tmp_path)
+    names = [name, *(python2_text(f"class{i}") for i in range(9))]
+    (root / "cifar-10-batches-py/batches.meta").write_bytes(python2_dict({"label_names": python2_list(names)}))
+    with pytest.raises(InputError, match=message):
+        cifar10.load(root)
+
+
+NESTED = {
+    "tuples": b")" + b"\x85" * 100_000,
+    "pairs of the same": b")" + b"q\x00h\x00\x86" * 64,
+    "a call": b"cposix\nsystem\n(tR",
+    "a list": b"]",
+    "a span": b"B\x03\0\0\0abc",
+}
+
+
+@pytest.mark.parametrize("key", NESTED.values(), ids=NESTED)
+@pytest.mark.parametrize(
+    ("start", "end"), [(b"}(", b"K\x01u."), (b"}", b"K\x01s."), (b"(", b"K\x01d.")], ids=["u", "s", "d"]
+)
+def test_a_key_that_is_no_text_is_refused_before_it_is_hashed(tmp_path, key, start, end):
+    """Python follows tuples within tuples without a limit when it hashes them, and dies, or takes for ever."""
+    (tmp_path / "p").write_bytes(b"\x80\x02" + start + key + end)
+    with pytest.raises(
+        InputError, match=r"p: not a published batch file \(a (tuple|Inert|list|Span) as a key\); download"
+    ):
+        parse(tmp_path / "p")
+
+
+WITHOUT_END = {
+    "tuples": b")" + b"\x85" * 40_000,
+    "lists": b"]" * 40_000 + b"a" * 39_999,
+    "calls": b"cx\ny\n" + b")R" * 40_000,
+    "states": b"cx\ny\n" * 20_000 + b"b" * 19_999,
+    "marks": b"(" * 40_000 + b"l" * 40_000,
+}
+
+
+@pytest.mark.parametrize("nested", WITHOUT_END.values(), ids=WITHOUT_END)
+def test_values_nested_without_end_are_let_go_again(tmp_path, nested):
+    root = make_cifar10(tmp_path)
+    (root / "cifar-10-batches-py/batches.meta").write_bytes(b"\x80\x02}(U\x0blabel_names" + nested + b"u.")
+    with pytest.raises(InputError, match=r"batches.meta: no list 'label_names' of str values"):
         cifar10.load(root)
 
 

@@ -67,7 +67,9 @@ def test_hidden_and_foreign_files_are_counted_and_passed_over(tmp_path):
     dataset = folder.load(tmp_path)
     assert dataset.samples.name == ["train/cat/1.jpg"]
     assert dataset.ignored == 4
-    assert dataset.remarks == ("files passed over, hidden or none of .jpg, .jpeg, .png, .webp, .bmp: 4",)
+    assert dataset.remarks[0] == (
+        "files passed over, hidden or no pictures by their names: 4 (README, train/notes.txt, train/cat/Thumbs.db, ...)"
+    )
 
     flat = folder.load(tmp_path / "train")
     assert (flat.samples.name, flat.ignored) == (["cat/1.jpg"], 3)
@@ -91,7 +93,7 @@ WRONG = {
     "no class folder": ([], r"no class folder; expected .*cat/1.jpg or .*train/cat/1.jpg"),
     "picture in the root": (["1.jpg", "cat/1.jpg"], r"/1.jpg: a picture outside a class folder; move it into one"),
     "picture in train": (["train/1.jpg", "train/cat/1.jpg"], r"train/1.jpg: a picture outside a class folder"),
-    "nested": (["cat/1.jpg", "cat/old/2.jpg"], r"cat/old: a folder inside a class folder; put its pictures into"),
+    "nested": (["cat/1.jpg", "cat/old/2.jpg"], r"cat/old: a folder inside a class folder; if it is a"),
     "no train": (["test/cat/1.jpg"], r"there is test/ but no train/; expected train/<class>/"),
     "strange split": (
         ["train/cat/1.jpg", "valid/cat/1.jpg"],

@@ -53,6 +53,7 @@ def test_clt_and_glt_share_a_training_set_and_alt_has_its_own(root):
 
 
 def write(root, content, file="generated_glt.json"):
+    root.mkdir(exist_ok=True)
     (root / file).write_text(content if isinstance(content, str) else json.dumps(content))
     return root
 
@@ -92,6 +93,34 @@ def test_masks_and_boxes_of_more_pictures_lie_beside(tmp_path):
     assert list(dataset.annotations.masks) == [1]
 
 
+@pytest.mark.parametrize("of", ["", "/", "//", "/far/away/", "//far/away/", "C:\\\\data\\\\"])
+def test_no_picture_is_read_from_outside_the_root(tmp_path, of):
+    """Each path but the first is absolute, and leads to a picture that is there."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    content, _ = glt_content(GLT_COUNTS, "x", True, False)
+    save_picture(root / "first.jpg")
+    for part in content.values():
+        for key in part.get("path", ()):
+            save_picture(outside / f"{key}.jpg")
+            part["path"][key] = f"{outside}/{key}.jpg"
+    content["train"]["path"]["train00"] = f"{of}first.jpg"
+    with pytest.raises(InputError, match=r"47 of 48 pictures are missing, first .*outside/train01.jpg; restore them"):
+        load_dataset("generated-glt", write(root, content))
+    content["train"]["path"]["train00"] = f"/{outside}/train00.jpg"
+    with pytest.raises(InputError, match=r"no picture of it below .*root, looked for .*/outside/train00.jpg and every"):
+        load_dataset("generated-glt", write(root, content))
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "a\0b.jpg", "d/" * 2000 + "a.jpg"], ids=["long", "null", "deep"])
+def test_paths_that_no_disk_has_are_missing_pictures(tmp_path, name):
+    content, paths = glt_content(GLT_COUNTS, "/far", True, False)
+    for path in paths:
+        save_picture(tmp_path / path.removeprefix("/far/"))
+    content["train"]["path"]["train01"] = name
+    with pytest.raises(InputError, match=r"1 of 48 pictures are missing, first .*; restore them or take them out"):
+        load_dataset("generated-glt", write(tmp_path, content))
+
+
 def put(*keys, value):
     def change(content):
         for key in keys[:-1]:
@@ -110,6 +139,13 @@ def drop(*keys):
     return change
 
 
+def paths(value):
+    def change(content):
+        content["train"]["path"] = dict.fromkeys(content["train"]["label"], value)
+
+    return change
+
+
 FIRST = "/far/away/train/n0/train00.JPEG"
 TWICE = "/far/away/train/n0/../n0/train00.JPEG"
 WRONG = {
@@ -121,6 +157,19 @@ WRONG = {
     "label": (put("train", "label", FIRST, value="3"), r"label of .*train00.JPEG in \"train\" is '3'; expected 0..2"),
     "truth": (put("train", "label", FIRST, value=True), r'label of .* in "train" is True; expected 0..2'),
     "fraction": (put("train", "label", FIRST, value=1.0), r'label of .* in "train" is 1.0; expected 0..2'),
+    "deep": (put("train", "label", FIRST, value=[[[]]]), r'label of .* in "train" is a list; expected 0..2'),
+    "not a number": (put("train", "label", FIRST, value=float("nan")), r'label of .* in "train" is nan; expected 0..2'),
+    "huge": (put("train", "label", FIRST, value=10**4000), r'label of .* in "train" is 10{79}\.\.\.; expected 0..2'),
+    "long text": (put("train", "label", FIRST, value="1" * 999), r"label of .* is '1{79}\.\.\.; expected 0..2"),
+    "other digits": (put("train", "label", FIRST, value="\u0661"), r"label of .* is '\u0661'; expected 0..2"),
+    "no class name": (put("id2cat", "1", value=None), r'None is a name in "id2cat"; expected text'),
+    "classes as lists": (put("id2cat", "1", value=["n1"]), r'a list is a name in "id2cat"; expected text'),
+    "half a class name": (put("id2cat", "1", value="\ud800"), r"the class name '\\ud800' is not UTF-8; rename it"),
+    "long class name": (put("id2cat", "1", value="n" * 256), r"a class name of 256 bytes, 'n{79}\.\.\.; expected at"),
+    "half a path": (paths("\udcff"), r"the picture name '\\udcff' is not UTF-8; rename"),
+    "half a key": (put("train", "label", "\ud800", value="0"), r"the picture name '\\ud800' is not UTF-8; rename it"),
+    "long path": (paths("a/" * 3000), r"a picture name of 6,000 bytes, 'a/.*; expected at"),
+    "paths as numbers": (paths(3), r'split "train" has a "path" that lacks some'),
     "negative": (put("val", "attribute", "/far/away/train/n0/val00.JPEG", value=-1), r'"val" is -1; expected 0..2'),
     "no paths": (put("train", "path", value={}), r'split "train" has a "path" that lacks some of its pictures'),
     "empty": (put("train", value={"label": {}, "frequency": {}, "attribute": {}}), r'split "train" has no picture'),
@@ -155,7 +204,16 @@ def test_a_picture_twice_and_a_path_that_leads_out(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", r"glt.json: not JSON \(Expecting"), ("[]", r"glt.json: a list at the top; expected an object with train")],
+    [
+        ("{", r"glt.json: not JSON \(Expecting"),
+        ("[]", r"glt.json: a list at the top; expected an object with train"),
+        ("[" * 100_000, r"glt.json: nested too deep; expected an object with train, val and tests$"),
+        ('{"train": ' * 3000 + "1" + "}" * 3000, r"glt.json: nested too deep; expected an object with train"),
+        ("1" * 5000, r"glt.json: not JSON \(Exceeds the limit .*\); download it again$"),
+        ("NaN", r"glt.json: a float at the top; expected an object"),
+        ("\x00", r"glt.json: not JSON \(Expecting value"),
+    ],
+    ids=["cut", "list", "deep", "deep objects", "huge", "NaN", "null character"],
 )
 def test_what_is_no_such_file(tmp_path, text, message):
     with pytest.raises(InputError, match=message):

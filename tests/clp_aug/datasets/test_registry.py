@@ -59,6 +59,16 @@ def test_data_set(tmp_path, name, make, splits, classes, groups, size):
     assert DEFAULT_META[name].endswith("group") == bool(groups)
 
 
+@pytest.mark.parametrize("root", ["x" * 300, "a\0b", "/".join("d" * 4000)], ids=["long", "null", "deep"])
+def test_a_root_that_no_disk_has_is_a_missing_one(tmp_path, monkeypatch, root):
+    with pytest.raises(InputError, match=r"^data set folder: no folder at .*; give it with --root DIR$"):
+        load_dataset("folder", tmp_path / root)
+    monkeypatch.setenv("CLP_DATA", "x" * 300)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^data set folder: no folder at x{300}/folder or data/folder; give it with"):
+        load_dataset("folder")
+
+
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
         UsageError,

@@ -66,6 +66,23 @@ WRONG = {
     "short": (HEADER + "7,images/00000.jpg,0,0\n", r"line 2: not the 5 columns of the header; mend the line"),
     "absolute": (HEADER + "7,/etc/passwd,0,0,0\n", r"line 2: img_filename is '/etc/passwd'; expected a path below"),
     "outside": (HEADER + "7,images/../../a.jpg,0,0,0\n", r"line 2: img_filename is .*; expected a path below"),
+    "up at the end": (HEADER + "7,images/..,0,0,0\n", r"line 2: img_filename is 'images/..'; expected a path below"),
+    "two slashes": (
+        HEADER + "7,//etc/passwd,0,0,0\n",
+        r"line 2: img_filename is '//etc/passwd'; expected a path below",
+    ),
+    "no name": (HEADER + "7,,0,0,0\n", r"line 2: img_filename is ''; expected a path below"),
+    "spelt twice": (
+        HEADER + FIRST + "8,./images//00000.jpg,0,0,0\n",
+        r"line 3: ./images//00000.jpg is in line 2 already; list a picture once",
+    ),
+    "long name": (HEADER + f"7,{'x' * 300}.jpg,0,0,0\n", r"1 of 1 pictures are missing, first .*xxx.jpg; restore them"),
+    "null": (HEADER + FIRST + "8,images/00001.jpg\0,0,0,0\n", r"1 of 2 pictures are missing|not a CSV file"),
+    "long value": (HEADER + f"7,images/00000.jpg,{'0' * 5000},0,0\n", r"line 2: y is '0{79}\.\.\.; expected 0 or 1"),
+    "other digits": (
+        HEADER + "\u0661,images/00000.jpg,0,0,0\n",
+        r"line 2: img_id is '\u0661'; expected a whole number",
+    ),
     "missing": (
         HEADER + FIRST + "8,images/a.jpg,0,0,0\n9,images/b.jpg,0,0,0\n",
         r"metadata.csv: 2 of 3 pictures are missing, first .*images/a.jpg; restore them or take them out",
@@ -80,6 +97,14 @@ def test_wrong_tables(tmp_path, text, message):
         waterbirds.load(tmp_path)
     assert "\n" not in str(raised.value)
     assert "metadata.csv" in str(raised.value)
+
+
+@pytest.mark.parametrize("sign", [",", ", ", ";", "\t"], ids=["commas", "blanks", "semicolons", "tabs"])
+def test_tables_of_spreadsheets_are_the_same_set(tmp_path, sign):
+    published = waterbirds.load(make_waterbirds(tmp_path))
+    lines = (tmp_path / "metadata.csv").read_text().splitlines()
+    (tmp_path / "metadata.csv").write_text("\n".join(sign.join(line.split(",")) for line in [*lines, ",,,,,"]))
+    assert waterbirds.load(tmp_path).fingerprint() == published.fingerprint()
 
 
 def test_no_table(tmp_path):

@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import os
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from clp_aug import cli
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.fitting import matte
+from clp_aug.fitting import matte, sources
 from clp_aug.fitting.config import MatteFit
 from clp_aug.fitting.loop import set_rates
 from clp_aug.fitting.sources import read_sources
@@ -96,7 +98,7 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
     sources = read_sources(folder)
     fewer = dataclasses.replace(sources, backgrounds=matte.split(sources, 0)[0].backgrounds)
-    with pytest.raises(UsageError, match=r"is of a run with pictures = .*; use another --out"):
+    with pytest.raises(UsageError, match="on other pictures than there are now; restore those, or use another --out"):
         matte.fit(first, fewer, resume=True)
     with pytest.raises(
         UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to go on, or another --out"
@@ -109,10 +111,42 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
         matte.fit(config(folder, tmp_path / "other.safetensors"), read_sources(folder), resume=True)
 
 
+@pytest.mark.parametrize(
+    "name", ["foregrounds/0.png", "backgrounds/1.png", "pictures/0.png", "masks/1.png", "boxed/a.png", "boxed.csv"]
+)
+def test_what_changed_since_the_kill_is_refused(folder, tmp_path, name):
+    """Though the file has its size and its time."""
+    root = shutil.copytree(folder, tmp_path / "data")
+    (root / "boxed").mkdir()
+    shutil.copy(root / "pictures" / "0.png", root / "boxed" / "a.png")
+    (root / "boxed.csv").write_text("file,x0,y0,x1,y1\na.png,2,2,30,30\n")
+    one = config(root, tmp_path / "w.safetensors")
+
+    def kill(done, terms):
+        if done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        matte.fit(one, read_sources(root), kill)
+    sources, times, data = read_sources(root), os.stat(root / name), bytearray((root / name).read_bytes())
+    data[-6] ^= 1
+    (root / name).write_bytes(data)
+    os.utime(root / name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(UsageError, match="on other pictures than there are now; restore those, or use another --out"):
+        matte.fit(one, sources, resume=True)
+
+
 def test_weights_are_not_overwritten(folder, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match=r"w\.safetensors holds weights already; choose another --out or remove it"):
         matte.fit(config(folder, tmp_path / "w.safetensors"), read_sources(folder))
+
+
+def test_weights_that_would_be_lost_are_told_of_before_any_picture_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "read_sources", lambda root: pytest.fail("pictures were read"))
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    result = CliRunner().invoke(cli.fit, ["matte", "--data", "nowhere", "--out", str(tmp_path / "w.safetensors")])
+    assert (result.exit_code, result.stderr.count("holds weights already")) == (2, 1)
 
 
 def test_held_out_pictures_are_not_learnt_from(folder):
@@ -170,9 +204,13 @@ def test_a_fit_starts_from_weights_of_another(folder, tmp_path):
     ("start", "change", "message"),
     [
         ("no.safetensors", {}, r"no\.safetensors: cannot read \(No such file"),
+        ("nan.safetensors", {}, r"nan\.safetensors: .*NaN"),
         ("shipped", {"distil": False}, "--start shipped: a network with other attentions; expected those of the fit"),
     ],
 )
-def test_a_start_that_cannot_be(folder, tmp_path, start, change, message):
+def test_a_start_that_cannot_be(folder, tmp_path, monkeypatch, start, change, message):
+    monkeypatch.chdir(tmp_path)
+    state = {name: value * np.nan for name, value in HattLite().state_dict().items() if value.is_floating_point()}
+    save_file(HattLite().state_dict() | state, "nan.safetensors")
     with pytest.raises((InputError, UsageError), match=message):
         matte.build(config(folder, tmp_path / "out.safetensors", start=start, **change))

@@ -12,7 +12,7 @@ from rich.console import Console
 from clp_aug.contract import schema
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.inspecting.summary import fallen_share, print_summary, printable, summarise
+from clp_aug.inspecting.summary import fallen_share, print_summary, summarise
 
 
 def printed(summary: dict, width: int = 80) -> str:
@@ -52,7 +52,7 @@ def test_counts_against_a_plain_loop(demo_shard):
 
 
 def test_whatever_made_the_next_matte_step_in_is_a_fallback():
-    """An empty or a full box of the chosen matte, too, not only one that it did not give."""
+    """An empty or a tiny box of the chosen matte, too, not only one that it did not give."""
     assert fallen_share(np.array([0, 1, 2, 0], np.uint8)) == 0.5
     assert fallen_share(np.array([], np.uint8)) == 0
 
@@ -122,4 +122,16 @@ def test_names_cannot_write_to_the_terminal(demo_shard):
     text = printed(summary)
     assert "\x1b" not in text
     assert "\ufffd[31mred\ufffd\ufffd[bold]x[/bold] 1" in text
-    assert printable("añb 中") == "añb 中"
+
+
+def test_names_without_a_letter_are_lines_too(demo_shard):
+    summary = summarise(ShardReader(demo_shard)) | {"matte": {"": " "}}
+    assert "\nMatte " in printed(summary)
+
+
+def test_a_setting_of_many_values_is_cut(demo_shard):
+    summary = summarise(ShardReader(demo_shard))
+    summary["settings"] = {"left_out": [f"{i}.jpg" for i in range(30)], "cf": ["grey", "tile"]}
+    text = " ".join(printed(summary).split())
+    assert "19.jpg and 10 more, cf grey+tile" in text
+    assert "20.jpg" not in text

@@ -14,6 +14,11 @@ TABLES = {
     "class": ("file,class\nlandbird/00.png,duck\n", r"line 2: class is 'duck'; expected landbird or waterbird"),
     "split": ("file,class,split\nlandbird/00.png,landbird,0\n", r"line 2: split is '0'; expected train, val, test"),
     "missing": ("file,class\nlandbird/x.png,landbird\n", r"line 2: no picture .*x.png; paths are relative to --birds"),
+    "above": ("file,class\n../masks/landbird/00.png,landbird\n", r"line 2: '../masks/.*' leads out of --birds; give"),
+    "within": ("file,class\nlandbird/../waterbird/01.png,waterbird\n", r"line 2: 'landbird/../.*' leads out of "),
+    "absolute": ("file,class\n/etc/hostname,landbird\n", r"line 2: '/etc/hostname' leads out of --birds; give a path"),
+    "too long": (f"file,class\n{300 * 'x'}.png,landbird\n", r"line 2: no picture .*x.png; paths are relative to"),
+    "null": ("file,class\na\0.png,landbird\n", r"birds.csv( line 2: no picture|: not a CSV file in UTF-8)"),
     "twice": ("file,class\n" + 2 * "landbird/00.png,landbird\n", r"line 3: landbird/00.png is in the table already"),
     "column": ("file,kind\nlandbird/00.png,landbird\n", r"no column class in the header file, kind; add it"),
 }
@@ -95,7 +100,7 @@ def test_a_failure_while_writing_leaves_nothing(sources, monkeypatch):
 
     monkeypatch.setattr(waterbirds, "write_tables", full)
     with pytest.raises(
-        InputError, match=r"cannot write .*set \(No space left on device\); free space or choose another"
+        InputError, match=r"cannot write .*set \(No space left on device\); free some space or choose another"
     ):
         make(settings(sources))
     assert not list(sources.glob("set*"))

@@ -1,5 +1,6 @@
 """hatt: weights from a file are checked before they are used, and pictures of any size get a matte."""
 
+import os
 import re
 
 import cv2
@@ -57,13 +58,16 @@ def broken(path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("head.bias"), "head.bias is missing, expected (1,); use weights of clp-fit matte"),
-        (lambda s: s.update(more=torch.zeros(2)), "more is (2,), expected nothing; use weights of clp-fit matte"),
+        (lambda s: s.pop("head.bias"), "'head.bias' is missing, expected (1,); use weights of clp-fit matte"),
+        (lambda s: s.update(more=torch.zeros(2)), "'more' is (2,), expected nothing; use weights of clp-fit matte"),
         (
             lambda s: s.update({"head.bias": torch.zeros(2)}),
-            "head.bias is (2,), expected (1,); use weights of clp-fit matte",
+            "'head.bias' is (2,), expected (1,); use weights of clp-fit matte",
         ),
-        (lambda s: s["head.bias"].fill_(float("nan")), "NaN or infinity in them; fit them again"),
+        (
+            lambda s: s["head.bias"].fill_(float("nan")),
+            "head.bias holds NaN, infinity or no floating point; fit them again",
+        ),
     ],
     ids=["missing", "foreign", "shape", "nan"],
 )
@@ -95,3 +99,11 @@ def test_attention_that_was_left_out_stays_out(tmp_path):
     found, _ = load(path)
     assert found.distillation is None
     assert found.fine.attention is None
+
+
+def test_a_name_that_is_no_text_is_made_one(weights):
+    """Shards hold it, and their readers want text."""
+    path, _ = weights
+    other = path.with_name(os.fsdecode(b"caf\xe9.safetensors"))
+    path.rename(other)
+    assert make_matte(f"hatt:{other}").about.name == "hatt:caf\N{REPLACEMENT CHARACTER}"

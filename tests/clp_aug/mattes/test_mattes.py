@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from clp_aug.contract.boxes import iou
+from clp_aug import boxing
+from clp_aug.contract.boxes import iou, usable_strip
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, TINY
 from clp_aug.datasets import load_dataset
@@ -69,15 +70,45 @@ def test_a_box_wins_over_a_mask_and_nothing_is_a_fallback():
 
 
 @pytest.mark.parametrize(
-    ("alpha", "outcome"),
-    [(square(value=0.1), EMPTY), (np.ones((64, 64)), FULL), (square(low=30, high=32), TINY), (square(), OK)],
+    ("alpha", "outcome", "box"),
+    [
+        (square(value=0.1), EMPTY, (8, 8, 40, 40)),
+        (np.ones((64, 64)), FULL, (0, 4, 64, 64)),
+        (square(low=30, high=32), TINY, (8, 8, 40, 40)),
+        (square(), OK, (20, 20, 44, 44)),
+    ],
     ids=["empty", "full", "tiny", "ok"],
 )
-def test_the_outcome_is_that_of_the_chosen_matte(alpha, outcome):
+def test_the_outcome_is_that_of_the_chosen_matte(alpha, outcome, box):
+    """A box over the whole picture is cut down and used; what is empty or tiny is passed over."""
     found = locate(ArrayPicture(), [Says(alpha), Says((8, 8, 40, 40))])
-    assert found.outcome == outcome
-    assert found.source == (0 if outcome == OK else 1)
-    assert found.box == ((20, 20, 44, 44) if outcome == OK else (8, 8, 40, 40))
+    assert (found.outcome, found.box) == (outcome, box)
+    assert found.source == (outcome in (EMPTY, TINY))
+
+
+@pytest.mark.parametrize("size", [6, 7, 32, 33, 64, 140, 224])
+def test_a_box_that_was_cut_leaves_background_to_tile_with(size):
+    found = locate(ArrayPicture(size=size), [Says(np.ones((size, size))), Says((0, 0, 2, 2))])
+    assert (found.source, found.outcome) == (0, FULL)
+    assert usable_strip(found.box, size, size) is not None
+    assert boxing.judge(found.box, size, size) == OK
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_a_picture_too_small_to_cut_goes_to_the_next_matte(size):
+    found = locate(ArrayPicture(size=size), [Says(np.ones((size, size))), make_matte("centre")])
+    assert (found.source, found.outcome) == (1, FULL)
+
+
+def test_a_box_that_was_cut_stays_cut_when_it_is_padded():
+    assert locate(ArrayPicture(), [Says(np.ones((64, 64)))], pad=9).box == (0, 4, 64, 64)
+    assert locate(ArrayPicture(), [Says(square(64, 2, 62))], pad=9).box == (0, 0, 64, 64), "asked for, as it was"
+
+
+def test_the_next_mattes_box_is_cut_too():
+    """Pictures that nobody boxed come to hatt behind the given ones."""
+    found = locate(ArrayPicture(), [make_matte("given"), Says(np.ones((64, 64))), Says((8, 8, 40, 40))])
+    assert (found.source, found.outcome, found.box) == (1, FALLBACK, (0, 4, 64, 64))
 
 
 def test_what_the_user_gave_wins_over_the_gates():

@@ -2,15 +2,17 @@
 
 import importlib.util
 import re
+import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from clp_aug.config import AugmentConfig
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.shards import ShardReader
 from clp_aug.mattes import check_refine
-from clp_aug.mattes.refine import refine
+from clp_aug.mattes.refine import compile_solver, refine
 from clp_aug.pipeline import augment
 
 
@@ -64,3 +66,38 @@ def test_a_missing_extra_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=re.escape("pip install 'causal-logit-perturbation[matting]'")):
         check_refine()
+
+
+def test_compiling_is_a_stage_of_its_own_before_the_workers_start(tmp_path):
+    """It takes a minute or two the first time, in which nothing else could be told of."""
+    pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
+    told = []
+
+    def progress(stage, total):
+        told.append((stage, total))
+        return nullcontext(lambda done: None)
+
+    settings = {"dataset": "demo", "cf": ("grey",), "meta": "2/class", "matte": "grabcut", "limit": 8, "size": 32}
+    for wanted in (False, True):
+        augment(AugmentConfig(**settings, refine=wanted, out=tmp_path / f"{wanted}.h5"), progress)
+    assert [stage for stage in told if "PyMatting" in stage[0]] == [("COMPILE PyMatting (minutes, once)", 1)]
+    assert told[3][0].startswith("COMPILE")
+
+
+@pytest.mark.parametrize(
+    ("told", "error", "line"),
+    [
+        (
+            "cannot cache function 'f': no locator available for file 'x.py'", InputError,
+            "--refine: PyMatting can keep nowhere what it compiles; set NUMBA_CACHE_DIR to a folder that can be",
+        ),
+        ("another", RuntimeError, "another"),
+    ],
+    ids=["no place", "of its own"],
+)  # fmt: skip
+def test_a_compiler_without_a_place_for_its_code_says_so(tmp_path, monkeypatch, told, error, line):
+    (tmp_path / "pymatting.py").write_text(f"raise RuntimeError({told!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pymatting", raising=False)
+    with pytest.raises(error, match=re.escape(line)):
+        compile_solver()

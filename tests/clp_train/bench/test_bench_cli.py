@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from clp_aug.contract.errors import UsageError
-from clp_train.bench.cli import bench, say_what_is_done, seeds_of
+from clp_train.bench.cli import bench, say_what_failed, say_what_is_done, seeds_of
 
 TINY = """
 title = "Tiny"
@@ -152,3 +152,8 @@ def test_a_folder_that_cannot_be_made_is_told_first(tmp_path, option):
 def test_a_finished_table_has_nothing_to_run(capsys):
     say_what_is_done([])
     assert capsys.readouterr().out == "nothing to run\n"
+
+
+def test_what_a_job_printed_does_not_act_on_the_terminal(capsys):
+    say_what_failed({"runs/a": "exit code 3: error: class \x1b[2J is empty"})
+    assert capsys.readouterr().err == "runs/a: exit code 3: error: class \ufffd[2J is empty\n"

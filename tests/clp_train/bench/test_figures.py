@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
@@ -112,3 +113,18 @@ def test_a_class_without_pictures_is_not_drawn(tmp_path):
     first, second, third = per_class(runs, "test")
     assert (first, third) == (100, 50)
     assert math.isnan(second)
+
+
+NAMES = ("$\\frac$", "_hidden", "a\x1b[2J\nb", "[red] | <b>")
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_drawn_as_they_are(draw, name, tmp_path):
+    """No mathematics, nothing that XML forbids, nothing that a legend leaves out."""
+    columns = {key: dataclasses.replace(column, title=name) for key, column in COLUMNS.items()}
+    rows = {key: dataclasses.replace(row, title=name) for key, row in ROWS.items()}
+    table = dataclasses.replace(TABLE, columns=columns, rows=rows, axis=name, draw=draw)
+    root = ElementTree.fromstring(write_figure(table, RESULTS, tmp_path)[0].read_bytes())
+    legends = [part for part in root.iter() if (part.get("id") or "").startswith("legend")]
+    assert len(legends) == (2 if draw in ("classes", "raised", "attention") else 0)

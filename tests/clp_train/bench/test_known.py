@@ -18,7 +18,15 @@ def table(**rows):
 
 
 def results_of(runs):
-    return [{"run": run.folder.name, "row": run.row, "column": run.column, "seed": run.seed} for run in runs]
+    rest = {"protocol": "common", "fingerprint": "0" * 64, "augment": [], "train": [], "history": [], "attention": None}
+    rest |= {
+        "metrics": {"last": {"test": {"average": 0.5}}},
+        "versions": {"torch": "2"},
+        "seconds": 1,
+        "cpu_seconds": 1,
+    }
+    rest["epochs"] = 2
+    return [{"run": run.folder.name, "row": run.row, "column": run.column, "seed": run.seed, **rest} for run in runs]
 
 
 def test_the_same_training_of_another_row_is_still_to_be_collected(tmp_path):
@@ -52,6 +60,43 @@ def test_a_file_that_is_no_table(tmp_path, text):
     with pytest.raises(InputError, match=r"table.json: no table of results; remove it, or give another --out") as error:
         known_results(table(x=Row("X", "clp")), "cpu", path)
     assert "\n" not in str(error.value)
+
+
+BROKEN = {
+    "deep": lambda content, run: "[" * 100_000,
+    "half a byte": lambda content, run: b"\xff",
+    "seed": lambda content, run: run.update(seed="0"),
+    "row": lambda content, run: run.update(row=["x"]),
+    "no metrics": lambda content, run: run.pop("metrics"),
+    "no last": lambda content, run: run["metrics"].pop("last"),
+    "moment": lambda content, run: run["metrics"].update(selected=3),
+    "split": lambda content, run: run["metrics"]["last"].update(test=[0.5]),
+    "figure": lambda content, run: run["metrics"]["last"]["test"].update(average="x"),
+    "history": lambda content, run: run.update(history=[1]),
+    "attention": lambda content, run: run.update(attention={"inside": 1}),
+    "versions": lambda content, run: run.update(versions={}),
+    "run": lambda content, run: content.update(runs=[run, None]),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
+def test_a_table_whose_parts_are_of_another_kind(tmp_path, damage):
+    one = table(x=Row("X", "clp"))
+    path = tmp_path / "table.json"
+    content = {"runs": results_of(plan(one, "cpu", [0], Path()))}
+    text = damage(content, content["runs"][0])
+    text = text if isinstance(text, (str, bytes)) else json.dumps(content)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=r"table.json: no table of results; remove it, or give another --out$"):
+        known_results(one, "cpu", path)
+
+
+def test_a_table_that_cannot_be_read(tmp_path):
+    (tmp_path / "table.json").mkdir()
+    with pytest.raises(
+        InputError, match=r"^cannot read .*/table.json \(Is a directory\); a folder has this name; choose"
+    ):
+        known_results(table(x=Row("X", "clp")), "cpu", tmp_path / "table.json")
 
 
 def test_a_table_is_not_replaced_by_a_smaller_one(tmp_path):

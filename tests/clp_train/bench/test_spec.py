@@ -61,6 +61,23 @@ MESSAGES = {
     "list": (('augment = ["--dataset", "demo"]', 'augment = "demo"'), "a.cpu: augment = 'demo'; expected a list of"),
     "no title": (('title = "T"', ""), "t: no title; add a line title = ..."),
     "nothing": ((GOOD, 'title = "T"'), "no columns or no rows: expected tables"),
+    "columns": ((GOOD, "title = 'T'\ncolumns = 5"), "columns = 5; expected a table, [columns]"),
+    "rows": ((GOOD, "title = 'T'\nrows = [1]"), "rows = [1]; expected a table, [rows]"),
+    "column": ((GOOD, "title = 'T'\ncolumns.a = 5"), "columns.a = 5; expected a table, [columns.a]"),
+    "row": (
+        (GOOD, "columns.a = {title = 'A', shared = 'a'}\nrows.b = 'x'"),
+        "rows.b = 'x'; expected a table, [rows.b]",
+    ),
+    "scale": (
+        ("[columns.a.cpu]", "cpu = 3\n[columns.a.paper]"),
+        "columns.a.cpu = 3; expected a table, [columns.a.cpu]",
+    ),
+    "quoted number": (("{ a = 90.5 }", "5"), "rows.clp.quoted = 5; expected a table, [rows.clp.quoted]"),
+    "quoted list": (("{ a = 90.5 }", "[90.5]"), "rows.clp.quoted = [90.5]; expected a table, [rows.clp.quoted]"),
+    "quoted nan": (("{ a = 90.5 }", "{ a = nan }"), "row clp: quoted a = nan; expected a number in percent"),
+    "no place": (('method = "clp"', 'method = "clp"\nx = nan'), "row clp: x = nan; expected a number"),
+    "no end": (('method = "clp"', 'method = "clp"\nx = -inf'), "row clp: x = -inf; expected a number"),
+    "digits": (('title = "T"', "title = " + "9" * 4301), "not TOML (Exceeds the limit"),
     "not toml": (('title = "T"', "title = "), "not TOML"),
 }
 

@@ -19,7 +19,7 @@ WHO = {*METHOD, "shard"}
 RUNS = set(METHOD)
 NOT_REACHED = (
     r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
-    r"|export)\b|^clp_train$"
+    r"|run_name|finishing|board|export)\b|^clp_train$"
 )
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""
 UNUSED = r"\.(memory|terminal|rectangles|state|inpaint_critics)$"

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from clp_aug.contract.errors import InputError
 from clp_train.bench.spec import Column, Row, Scale, Table
 from clp_train.bench.write import rows_with_fewer_seeds, seconds_text, write_table
 from tests.clp_train.bench.tiny_tables import RESULTS
@@ -132,3 +133,43 @@ def test_rows_with_fewer_seeds_are_named():
     ]
     assert rows_with_fewer_seeds(TABLE, runs) == [f"{TABLE.rows['la'].title} (2)"]
     assert rows_with_fewer_seeds(TABLE, [run for run in runs if run["row"] != "la"]) == []
+
+
+HOSTILE = Table(
+    "a`b", "T | <b>x</b> [y", {"a": Column("C|<i>", "worst", cpu=Scale((), (), "cut | <u>"))},
+    {"ce": Row("R | <script>\n\x1b", "erm"), "clp": Row("CLP", "clp")}, ("note <img src=x> | y",), "dots",
+)  # fmt: skip
+
+
+def test_names_make_no_columns_and_no_tags_of_markdown(tmp_path):
+    text = write_table(HOSTILE, "cpu", [r for r in WHOLE if r["row"] != "la"], tmp_path)[1].read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+    assert not re.search(r"<[A-Za-z/!?]", text)
+    assert "# T \\| &lt;b>x&lt;/b> [y" in text
+    assert "![T \\| &lt;b>x&lt;/b> \\[y](figure.svg)" in text
+    assert "Made by `` clp-bench 'a`b.toml' --scale cpu ``." in text
+    assert "| R \\| &lt;script>\ufffd\ufffd | " in text
+    assert "| method | C\\|&lt;i>: ours | " in text
+    assert "- note &lt;img src=x> \\| y\n" in text
+    assert "- Cut at this scale, C\\|&lt;i>: cut \\| &lt;u>.\n" in text
+
+
+def test_the_page_of_hostile_names_has_none_of_their_tags(tmp_path):
+    page = write_table(HOSTILE, "cpu", WHOLE[:3], tmp_path)[3].read_text("utf-8")
+    assert not re.search(r"<(script|img src=x|i|u|b)>", page)
+
+
+def test_tables_are_utf_8_wherever_they_are_made(tmp_path, monkeypatch):
+    """The page says that it is, and a spread is more than ASCII."""
+    monkeypatch.setattr("locale.getencoding", lambda: "ascii", raising=False)
+    monkeypatch.setattr("io.text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")
+    paths = write_table(dataclasses.replace(TABLE, name="caf\udce9"), "cpu", WHOLE, tmp_path)
+    assert all("29.0 ± 1.0" in path.read_bytes().decode("utf-8") for path in (paths[1], paths[3]))
+    assert "clp-bench 'caf\ufffd.toml'" in paths[1].read_text("utf-8")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot make .*file/x \(Not a directory\); a part of the path is a file; "):
+        write_table(TABLE, "cpu", WHOLE, tmp_path / "file" / "x")

@@ -1,5 +1,6 @@
 """clp-train --list-settings and docs/settings.md: every setting with what it does, its default and its valid values."""
 
+import dataclasses
 import re
 from dataclasses import MISSING
 from pathlib import Path
@@ -142,3 +143,14 @@ def test_it_trains_nothing_and_ends_well(more, monkeypatch):
     monkeypatch.setattr(cli, "run", lambda *_: pytest.fail("a run"))
     done = call("--list-settings", *more)
     assert (done.exit_code, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("place", ["help", "shown", "source"])
+def test_names_in_a_setting_make_no_columns_and_no_tags(monkeypatch, place):
+    """Presets, files and methods of others may bring any text."""
+    field = fields_of(Start)["method"]
+    hostile = dataclasses.replace(about(field), **{place: "a|b <b>x</b>\n\x1b"})
+    monkeypatch.setattr("clp_train.list_settings.about", lambda other: hostile if other is field else about(other))
+    row = next(line for line in settings_text(markdown=True).splitlines() if line.startswith("| `method`"))
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
+    assert "a\\|b &lt;b>x&lt;/b>\ufffd\ufffd" in row

@@ -1,5 +1,6 @@
 """clp-train --list-methods, the page of the docs and the README name what is registered."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -61,3 +62,9 @@ def test_it_trains_nothing_and_ends_well(arguments, monkeypatch):
     done = CliRunner().invoke(cli.train, arguments)
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == methods_table("--markdown" in arguments) + "\n"
+
+
+def test_names_of_methods_make_no_columns_and_no_tags(monkeypatch):
+    monkeypatch.setitem(METHODS, "mine", dataclasses.replace(METHODS["erm"], source="a|b <b>"))
+    line = next(line for line in methods_table(markdown=True).splitlines() if "`mine`" in line)
+    assert line.startswith("| `mine` | a\\|b &lt;b> | ")

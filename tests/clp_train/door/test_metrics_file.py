@@ -1,4 +1,4 @@
-"""Metrics by epoch: a line each, killed or not; the same numbers for a board of curves."""
+"""Metrics by epoch: a line each, killed or not."""
 
 import json
 
@@ -65,23 +65,3 @@ def test_metrics_replace_the_file_whole(tmp_path):
     runs.write_metrics(tmp_path, [{"epoch": 1}])
     assert (tmp_path / "metrics.jsonl").read_text() == '{"epoch": 1}\n'
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-def test_numbers_on_the_board(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    board = runs.board_of(tmp_path)
-    for epoch in (1, 2):
-        runs.show_on(board, {"epoch": epoch, "lr": 0.1, "train_loss": 0.5 / epoch, "meta_loss": None})
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))  # on disk before it is closed
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert sorted(events.Tags()["scalars"]) == ["lr", "train_loss"]
-    assert [(e.step, e.value) for e in events.Scalars("train_loss")] == [(1, 0.5), (2, 0.25)]
-    board.close()
-
-
-def test_without_the_package_there_is_no_board(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "find_spec", lambda name: None)
-    assert runs.board_of(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []

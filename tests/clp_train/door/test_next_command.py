@@ -9,7 +9,7 @@ from clp_aug import cli as augment_cli
 from clp_train import cli
 from clp_train.config import option_names, settings_of
 from clp_train.methods import METHODS
-from clp_train.next_command import LEFT_OUT, attacked_shard, other_method
+from clp_train.next_command import LEFT_OUT, attacked_shard, command_again, other_method, root_to_say
 from tests.clp_train.door.calling import config_called
 
 
@@ -81,12 +81,61 @@ def test_erm_is_followed_by_another():
     assert "--method erm" not in line
 
 
+def test_one_whose_run_is_there_already_is_passed_over():
+    refused = {"cb-ce", "focal"}
+    line = other_method({}, (), Path("x.h5"), "erm", lambda line: line.split()[-1] not in refused)
+    assert line == "clp-train --meta x.h5 --method cb-focal"
+    assert other_method({}, (), Path("x.h5"), "erm", lambda line: False).endswith("cb-ce"), "none is left"
+    offered = []
+    other_method({}, (), Path("x.h5"), "clp", lambda line: offered.append(line.split()[-1]))
+    assert offered == [name for name in METHODS if not {*METHODS[name].needs} - {"meta"} and name != "clp"]
+
+
+def test_the_same_command_again():
+    line = "--meta 'a b.h5' --preset mine.toml --lr 0.1 --out r --export --set method=erm --set watch_test=true"
+    params = parsed(cli.train, f"clp-train {line}")
+    given = {name: value for name, value in params.items() if name in option_names()}
+    assert sorted(shlex.split(command_again(given, params["texts"]))) == sorted(
+        ["clp-train", *shlex.split(line), "--resume"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "root", "said"),
+    [
+        ("", None, None),
+        ("", "p", "p"),
+        ("sets", "p", "p"),
+        ("sets", None, "sets/cifar10"),
+        ("nowhere", None, None),
+        ("data", None, None),
+    ],
+)
+def test_where_the_data_lie_is_said_if_it_cannot_be_known(tmp_path, monkeypatch, variable, root, said):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("sets", "data"):
+        (tmp_path / folder / "cifar10").mkdir(parents=True)
+    monkeypatch.setenv("CLP_DATA", variable)
+    place = root_to_say("cifar10", root and Path(root))
+    assert place == (said and Path(said))
+    assert root_to_say("demo", None) is None
+
+
 def test_a_shard_of_the_same_pictures_for_an_attack():
     settings = {"size": 16, "fit": "stretch", "meta": "4/class", "imbalance": 50.0, "img_max": "rest", "noise": None,
-                "matte": "centre"}  # fmt: skip
+                "matte": "centre", "meta_from": "train", "keep_meta_in_train": True, "noise_seed": 3, "limit": 90,
+                "pad": 2}  # fmt: skip
     found = parsed(augment_cli.augment, attacked_shard(settings, "cifar10", Path("d e"), Path("r/classifier.pt2")))
     wanted = {"dataset": "cifar10", "root": Path("d e"), "size": 16, "fit": "stretch", "meta": "4/class",
-              "imbalance": 50.0, "matte": "centre", "f": ("fgsm",), "classifier": Path("r/classifier.pt2")}  # fmt: skip
+              "imbalance": 50.0, "matte": "centre", "keep_meta_in_train": True, "noise_seed": 3, "limit": 90,
+              "pad": 2, "f": ("fgsm",), "classifier": Path("r/classifier.pt2"), "meta_from": None}  # fmt: skip
     assert {name: found.get(name) for name in wanted} == wanted
     plain = attacked_shard({"size": 64, "fit": "crop", "meta": "10/class"}, "demo", None, Path("c.pt2"))
     assert plain == "clp-augment --dataset demo --size 64 --meta 10/class --f fgsm --classifier c.pt2"
+    broken = attacked_shard({"size": 64, "left_out": ["cat/1.png"]}, "demo", None, Path("c.pt2"))
+    assert broken == "clp-augment --dataset demo --size 64 --skip-broken --f fgsm --classifier c.pt2"
+    val = attacked_shard({"size": 64, "meta_from": "val"}, "cifar10", None, Path("c.pt2"))
+    assert "--meta-from val" in val
+    for matte in ("hatt:mine", "onnx:u2net"):
+        assert attacked_shard({"size": 64, "matte": matte}, "demo", None, Path("c.pt2")) is None, "where is it?"
+    assert "--matte given" in attacked_shard({"size": 64, "matte": "given"}, "demo", None, Path("c.pt2"))

@@ -139,6 +139,23 @@ def test_the_command_line_beats_the_preset_and_set_beats_both(tmp_path, told):
     assert config.sgd.weight_decay == config_of(**SHARD).sgd.weight_decay
 
 
+def test_what_is_of_another_method_alone_is_not_left_out_silently(tmp_path, told):
+    path = preset(tmp_path, "[settings]\nlr = 0.3\nleave_out = 2\nomega_lr = 0.03\n")
+    result = call("--meta", "x.h5", "--preset", path, "--method", "erm")
+    assert result.stderr.splitlines()[0] == (f"preset {path}: leave_out is not a setting of erm; it was left out"), (
+        "what results record of any method is told of nowhere"
+    )
+    assert "left out" not in call("--meta", "x.h5", "--preset", path).stderr
+    assert [config.as_json()["options"] for config in told] == [{}, {"leave_out": 2}]
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("method", ["erm", "clp", "lisa"])
+def test_shipped_presets_leave_nothing_out(name, method, told):
+    assert "left out" not in call("--meta", "x.h5", "--preset", name, "--method", method).stderr
+    assert told
+
+
 def test_a_shipped_preset_from_the_command_line(told):
     call("--meta", "x.h5", "--preset", "cifar-lt-cpu", "--epochs", 2)
     (config,) = told

@@ -105,3 +105,22 @@ def test_the_key_of_a_checkpoint_is_as_before(config, differs):
     expected |= {"fingerprint": "f", "shard": "d", "threads": torch.get_num_threads()}
     assert json.dumps(checkpoint.key) == json.dumps(expected)
     assert checkpoint.path == config.folder / "checkpoint.safetensors"
+
+
+@pytest.mark.parametrize(("config", "differs"), RECORDS.items(), indirect=["config"])
+def test_a_settings_file_of_the_record_is_the_same_run(config, differs, told, tmp_path):
+    """What is null is not there: a default is None wherever None is possible."""
+    record = config.as_json()
+    options = record.pop("options")
+    tables = {"settings": record, f"methods.{config.method}": options}
+    lines = [f"[{title}]\n" + "".join(map(line_of, table.items())) for title, table in tables.items()]
+    (tmp_path / "again.toml").write_text("\n".join(lines))
+    call("--preset", "again.toml")
+    again = told[1].as_json()
+    assert json.dumps(again) == json.dumps(PLAIN | differs | {"preset": "again.toml"})
+
+
+def line_of(entry):
+    """Return a setting as TOML has it; nothing for null."""
+    name, value = entry
+    return "" if value is None else f"{name} = {json.dumps(value)}\n"

@@ -145,13 +145,6 @@ def test_divergence_in_the_last_step_is_no_result(demo_shard, tmp_path):
     assert not (tmp_path / "r" / "result.json").exists()
 
 
-def test_a_folder_that_cannot_be_made(demo_shard, tmp_path):
-    (tmp_path / "file").write_text("")
-    result = call("--meta", demo_shard, "--out", tmp_path / "file" / "r", "--quiet")
-    assert result.exit_code == 3
-    assert result.stderr == f"error: cannot make folder {tmp_path}/file/r (Not a directory); choose another --out\n"
-
-
 def test_interrupted(monkeypatch, demo_shard):
     def stop(config, quiet, resume):
         raise KeyboardInterrupt

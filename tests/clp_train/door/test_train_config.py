@@ -29,7 +29,7 @@ SHARD = {"meta": Path("x.h5")}
         ),
         (
             {"meta_step": "lagged", "hypergradient": "reference"},
-            "--set meta_step=lagged: has no reference form; set hypergradient to central or forward",
+            "--set meta_step=lagged: has no reference form; take --set hypergradient=central",
         ),
         (
             {"omega_start": "log-prior", "omega_form": "bounded"},

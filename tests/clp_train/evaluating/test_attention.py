@@ -66,3 +66,24 @@ def test_a_flat_map_scores_the_area_of_the_box():
 def test_maps_that_are_all_zero_have_no_share():
     found = attention(torch.zeros(3, 4, 4), torch.ones(3, 4, 4, dtype=torch.bool))
     assert (found.inside, found.pointing, found.zero) == (None, None, 3)
+
+
+class OnePixel(InTheBox):
+    """Its last map is one pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Conv2d(3, 1, 16)
+
+
+def test_a_network_without_a_map_has_no_shares_and_says_why(demo_shard):
+    meta = load(config_of(meta=demo_shard)).meta
+    network = OnePixel().train()
+    found, looks = look_at(network, meta)
+    with_maps = look_at(InTheBox(), meta)[0]
+    assert looks == []
+    assert found == {
+        "inside": None, "pointing": None, "area": with_maps["area"], "maps": 0, "zero": 0,
+        "no_map": "its last feature map is one pixel",
+    }  # fmt: skip
+    assert "no_map" not in with_maps

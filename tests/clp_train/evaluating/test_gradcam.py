@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.evaluating.gradcam import gradcam, map_layers
+from clp_train.evaluating.gradcam import gradcam, map_layers, why_no_map
 from clp_train.models import build_model
 from clp_train.models.untouched import untouched
 from tests.clp_train.builders import generator
@@ -161,3 +161,98 @@ def test_a_network_without_maps_is_one_line():
 
     with pytest.raises(UsageError, match=r"^Dense: no module gives a map larger than 1 x 1 for pictures of 2 x 2; "):
         gradcam(Dense(), torch.rand(3, 3, 2, 2), torch.zeros(3, dtype=torch.long))
+
+
+class Net(nn.Module):
+    """Parts in a row under their names, global pooling, and a last layer."""
+
+    def __init__(self, planes=8, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+        self.parts, self.head = tuple(parts), nn.Linear(planes, 3)
+
+    def forward(self, x):
+        for name in self.parts:
+            x = self.get_submodule(name)(x)
+        return Out(self.head(x.mean((2, 3)) if x.ndim == 4 else x.mean(1)))
+
+
+class ChannelsLast(nn.Module):
+    """A linear layer over the channels of a map, which come last within it; back: they are put in front again."""
+
+    def __init__(self, back):
+        super().__init__()
+        self.linear, self.back = nn.Linear(8, 8), back
+
+    def forward(self, x):
+        x = self.linear(x.permute(0, 2, 3, 1))
+        return x.permute(0, 3, 1, 2) if self.back else x.flatten(1, 2)
+
+
+class Squeeze(nn.Module):
+    """One factor a plane, as squeeze-and-excitation has it, and a convolution behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor, self.conv = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return self.conv(x * self.factor(x.mean((2, 3), keepdim=True)).sigmoid())
+
+
+def conv(stride=2):
+    return nn.Conv2d(3, 8, 3, stride, 1)
+
+
+ONE_PIXEL, TOKENS = "its last feature map is one pixel", "it ends in tokens, not in a feature map"
+ENDS = {
+    "map": (Net(a=conv()), "", "a"),
+    "behind a relu": (Net(a=conv(), b=nn.ReLU(inplace=True)), "", "b"),
+    "squeezed": (Net(a=conv(), b=Squeeze()), "", "b"),
+    "linear layers inside": (Net(a=conv(), b=ChannelsLast(True), c=nn.Identity()), "", "c"),
+    "pooled to several": (Net(a=conv(), b=nn.AdaptiveAvgPool2d(3)), "", "b"),
+    "one pixel": (Net(a=conv(), b=nn.Conv2d(8, 8, 4)), ONE_PIXEL, "a"),
+    "one pixel of linear layers": (Net(a=conv(8), b=ChannelsLast(True)), ONE_PIXEL, None),
+    "one pixel that is spread": (Net(a=conv(), b=nn.MaxPool2d(4), c=nn.AdaptiveAvgPool2d(7)), ONE_PIXEL, "c"),
+    "tokens": (Net(a=conv(), b=ChannelsLast(False)), TOKENS, None),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_networks_whose_last_features_are_no_map(case):
+    """layer: what a map is made of nevertheless, as a method may ask for; None for a refusal."""
+    network, reason, layer = ENDS[case]
+    images, label = torch.rand(2, 3, 8, 8, generator=generator()), torch.tensor([0, 1])
+    assert why_no_map(network, images) == reason
+    if layer is None:
+        with pytest.raises(UsageError, match=f"^Net: {reason}; Grad-CAM needs a larger one, choose another model or"):
+            gradcam(network, images, label)
+    else:
+        assert torch.equal(gradcam(network, images, label), gradcam(network, images, label, layer))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        ("resnet8", 8, ""),
+        ("resnet8", 33, ""),
+        ("efficientnet-lite0-scratch", 32, ONE_PIXEL),
+        ("efficientnet-lite0-scratch", 64, ""),
+        ("torchvision:resnet18", 32, ONE_PIXEL),
+        ("torchvision:resnet18", 64, ""),
+        ("torchvision:shufflenet_v2_x0_5", 32, ONE_PIXEL),
+        ("torchvision:mobilenet_v3_small", 64, ""),
+        ("torchvision:regnet_y_400mf", 64, ""),
+    ],
+)
+def test_known_networks(name, size, reason):
+    network = build_model(name, 3, [0.5] * 3, [0.25] * 3, generator())
+    images = torch.rand(1, 3, size, size, generator=generator())
+    assert why_no_map(network, images) == reason
+    if not reason:
+        with untouched(network) as run:
+            last = map_layers(network, run, images)[-1]
+        assert torch.equal(
+            gradcam(network, images, torch.tensor([1])), gradcam(network, images, torch.tensor([1]), last)
+        )

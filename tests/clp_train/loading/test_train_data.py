@@ -1,6 +1,7 @@
 """LOAD and the joint transform."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_cached_pictures_are_the_same_and_are_decoded_once(demo_shard, tmp_path,
     plain = load(config_of(meta=demo_shard))
     first = load(config_of(meta=demo_shard, cache=tmp_path / "cache"))
     files = sorted(tmp_path.glob("cache/*"))
-    assert [path.suffix for path in files] == [".npy"] * 3  # train, val, test; nothing left beside them
+    assert [path.suffix for path in files] == [".array"] * 3  # train, val, test; nothing left beside them
 
     def never(*_):
         raise AssertionError("decoded again")
@@ -184,12 +185,18 @@ def test_cached_pictures_are_the_same_and_are_decoded_once(demo_shard, tmp_path,
             assert all(torch.equal(a, b) for a, b in zip(vars(part).values(), vars(other).values(), strict=True))
 
 
-def test_pictures_that_were_changed_in_place_are_decoded_anew(tmp_path):
-    for name, level in (("cat/1", 10), ("cat/2", 20), ("dog/1", 30)):
-        path = tmp_path / "train" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4), (level,) * 3).save(path)
+def paint(path, level):
+    """Write a grey picture, as many bytes for any level."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), (level,) * 3).save(path)
 
+
+@pytest.mark.parametrize("keeps_time", [False, True])
+def test_pictures_that_were_changed_in_place_are_decoded_anew(tmp_path, keeps_time):
+    """With the size, and even the time, that their file had."""
+    files = {name: tmp_path / "train" / f"{name}.bmp" for name in ("cat/1", "cat/2", "dog/1")}
+    for path, level in zip(files.values(), (10, 20, 30), strict=True):
+        paint(path, level)
     dataset = folder.load(tmp_path)
 
     def levels():
@@ -197,12 +204,14 @@ def test_pictures_that_were_changed_in_place_are_decoded_anew(tmp_path):
         return read(np.arange(3), "train").images[:, 0, 0, 0].tolist()
 
     assert levels() == [10, 20, 30]
-    Image.new("RGB", (4, 4), (50,) * 3).save(tmp_path / "train" / "cat" / "2.png")
+    before = files["cat/2"].stat()
+    paint(files["cat/2"], 50)
+    if keeps_time:
+        os.utime(files["cat/2"], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert files["cat/2"].stat().st_size == before.st_size
     assert levels() == [10, 50, 30]
-    path.unlink()
-    with pytest.raises(
-        InputError, match=r"data set folder: cannot read .*/dog/1.png \(No such file or directory\); rest"
-    ):
+    files["dog/1"].unlink()
+    with pytest.raises(InputError, match=r"dog/1\.bmp"):
         levels()
 
 
@@ -211,12 +220,8 @@ def test_a_damaged_cache_is_refused(demo_shard, tmp_path, bytes_of_it):
     config = config_of(meta=demo_shard, cache=tmp_path / "cache")
     load(config)
     for path in tmp_path.glob("cache/*"):
-        path.unlink()
-        if bytes_of_it is None:
-            np.save(path, np.zeros((1, 2), np.uint8))
-        else:
-            path.write_bytes(bytes_of_it)
-    with pytest.raises(InputError, match=r"\.npy: damaged cache.*; remove it"):
+        path.write_bytes(bytes(path.stat().st_size) if bytes_of_it is None else bytes_of_it)
+    with pytest.raises(InputError, match=r"\.array: damaged cache .*; remove it"):
         load(config)
 
 

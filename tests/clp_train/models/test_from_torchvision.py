@@ -1,14 +1,19 @@
 """Names, files of weights, and the place of the head, for every classifier of torchvision."""
 
+import json
+import math
+import struct
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision import models
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train.models import build_model, check_model, from_torchvision
 from clp_train.models.from_torchvision import WITHOUT_LINEAR_HEAD, Classifier, last_of, linear_head
+from clp_train.models.parts import Peers
 
 STATISTICS = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
 
@@ -140,3 +145,87 @@ def test_hard_sigmoid_is_torchs():
     x = torch.linspace(-5, 5, 101)
     torch.testing.assert_close(from_torchvision.HardSigmoid()(x), nn.functional.hardsigmoid(x))
     assert not any(isinstance(module, nn.Hardsigmoid) for module in build("mobilenet_v3_small").modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("conv1.0.weight", lambda value: value.fill_(math.nan)),
+        ("conv1.0.weight", lambda value: value.fill_(math.inf)),
+        ("conv1.0.weight", lambda value: value.double().fill_(1e300)),
+        ("conv1.0.weight", lambda value: value.int()),
+        ("conv1.1.running_var", lambda value: value.fill_(-math.inf)),
+        ("conv1.0.weight", lambda value: value.to(torch.complex64)),
+    ],
+    ids=["nan", "inf", "large", "int", "running", "complex"],
+)
+def test_values_that_are_no_finite_numbers_name_the_file(trained, tmp_path, name, change):
+    state, path = {key: value.clone() for key, value in load_file(trained[1]).items()}, tmp_path / "w.safetensors"
+    save_file(state | {name: change(state[name])}, path)
+    with pytest.raises(InputError) as error:
+        build(f"shufflenet_v2_x0_5@{path}")
+    assert str(error.value) == (
+        f"weights {path}: {name} holds NaN, infinity or no floating point; give weights of shufflenet_v2_x0_5"
+    )
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64, torch.float8_e4m3fn], ids=str)
+def test_weights_of_other_floating_point(trained, tmp_path, kind):
+    state, path = load_file(trained[1]), tmp_path / "w.safetensors"
+    save_file(state | {"conv1.0.weight": state["conv1.0.weight"].to(kind)}, path)
+    found = build(f"shufflenet_v2_x0_5@{path}").state_dict()["body.conv1.0.weight"]
+    assert torch.equal(found, state["conv1.0.weight"].to(kind).float())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"conv1.0.weight": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}},
+        {"a\nb" * 1000: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+    ],
+    ids=["larger than the file", "no type of torch", "no type of torch either", "long name"],
+)
+def test_headers_that_lie(tmp_path, header):
+    text = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
+    with pytest.raises(InputError, match=r"^weights \S+: ") as error:
+        build(f"shufflenet_v2_x0_5@{tmp_path / 'w.safetensors'}")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_file_of_another_size_is_refused_before_its_values_are_read(tmp_path):
+    """A terabyte of zeros, of which the disk holds nothing."""
+    length = 2**40
+    text = json.dumps({"a": {"dtype": "F32", "shape": [length // 4], "data_offsets": [0, length]}}).encode()
+    with open(tmp_path / "w.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + length)
+    with pytest.raises(InputError, match=r"tensors do not fit torchvision's shufflenet_v2_x0_5, the first is 'a'"):
+        build(f"shufflenet_v2_x0_5@{tmp_path / 'w.safetensors'}")
+
+
+FAMILIES = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t", "mnasnet0_5",
+    "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", "swin_v2_t", "vgg11_bn",
+    "vit_b_32",
+)  # fmt: skip
+"""A small classifier of every module of torchvision.models but regnet, which computes at construction."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_state_without_versions_is_taken_up(name):
+    """States of a run and files hold tensors by name; torch's own state dicts have version numbers besides."""
+    with torch.device("meta"):
+        network = from_torchvision.TorchvisionClassifier(from_torchvision.make_body(name, False), 3, *STATISTICS)
+    for whole in (network, Peers(network, network)):
+        whole.load_state_dict(dict(whole.state_dict()), assign=True)
+
+
+def test_weights_of_a_network_with_versions(tmp_path):
+    body = models.mnasnet0_5(weights=None)
+    save_file(body.state_dict(), tmp_path / "m.safetensors")
+    found = build(f"mnasnet0_5@{tmp_path / 'm.safetensors'}").body.state_dict()
+    assert all(torch.equal(value, body.state_dict()[name]) for name, value in found.items())

@@ -253,9 +253,14 @@ def test_the_same_run_gives_the_same_page(written):
     [
         (None, r"run: no result.json, so no finished run; train with clp-train --out .*run$"),
         ("{", r"result.json: not readable as JSON \(.*\); train again$"),
-        ("[]", r"result.json: not a result of clp-train, it lacks config, dataset, history, last, selected; train ag"),
-        ('{"config": {}, "dataset": "x", "last": {}}', r"it lacks history, selected; train again$"),
+        ("[" * 100_000, r"result.json: not readable as JSON \(.*recursion.*\); train again$"),
+        ("[]", r"result.json: not a result of clp-train, it lacks class_names, config, .*, versions; train again$"),
+        (
+            json.dumps({key: RESULT[key] for key in RESULT if key not in ("selected", "history")}),
+            r"not a result of clp-train, it lacks history, selected; train again$",
+        ),
     ],
+    ids=["none", "cut short", "nested", "list", "parts"],
 )
 def test_no_finished_run_is_one_line(tmp_path, content, message):
     (tmp_path / "run").mkdir()
@@ -264,6 +269,12 @@ def test_no_finished_run_is_one_line(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
         write_page(tmp_path / "run", tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_path_that_is_no_text_is_shown_as_well_as_can_be(written):
+    """A file may have any bytes as its name; JSON spells them, UTF-8 does not."""
+    page = written(RESULT | {"config": RESULT["config"] | {"meta": "runs/caf\udce9.h5", "out": "\udcff"}})
+    assert "meta set caf?.h5" in page.text
 
 
 def test_a_disk_that_refuses_is_one_line(written, tmp_path):
@@ -318,3 +329,11 @@ def test_in_a_browser(written, tmp_path, scheme, width):
     assert int(body["data-wide"]) <= 0
     assert body["data-curves"] == "true"
     assert [float(v) for v in body["data-box"].split(",")] == pytest.approx([2 / 12, 1 / 8, 4 / 12, 4 / 8], abs=0.02)
+
+
+def test_a_network_without_a_map_is_told(written):
+    reason = "its last feature map is one pixel"
+    attention = {"inside": None, "pointing": None, "area": 0.25, "maps": 0, "zero": 0, "no_map": reason}
+    assert f"No Grad-CAM: {reason}." in written(RESULT | {"attention": attention}).text
+    for result in (RESULT, RESULT | {"attention": {"inside": 0.5, "area": 0.25}}):
+        assert "Where it looks" not in written(result).text

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from clp_train.report.table import accuracy_table, percent, remarks
@@ -39,7 +40,7 @@ def test_without_groups_and_val():
     assert ["class", "train n", "test, last (7)"] in cells
     assert ["dog", "20", "50.0 % (2)"] in cells
     assert ["eel", "5", "- (0)"] in cells
-    assert ["worst", "", "50.0 %"] in cells
+    assert ["worst class", "", "50.0 %"] in cells
     assert ["average (top-1)", "55", "75.0 %"] in cells
     assert ["average, weighted as in training", "", "80.0 %"] in cells
     assert "no val split: nothing selected, test at the last epoch only" in text(RESULT)
@@ -50,6 +51,16 @@ def test_with_val_the_selected_epoch_stands_beside_the_last():
     result = RESULT | {"last": {"epoch": 7, "metrics": both}, "selected": {"epoch": 2, "metrics": both}}
     for part in ("val, last (7)", "test, last (7)", "val, selected", "test, selected", "(epoch 2), never by test"):
         assert part in text(result)
+
+
+@pytest.mark.parametrize(("has_groups", "worst", "parts"), [(True, "worst", "group"), (False, "worst class", "class")])
+def test_the_worst_is_that_of_groups_or_else_of_classes(has_groups, worst, parts):
+    result = RESULT | {"has_groups": has_groups, "selected": RESULT["last"], "best_on_test": RESULT["last"]}
+    lines = text(result).splitlines()
+    assert [line.split("│")[1].strip() for line in lines if "worst" in line and "│" in line] == [worst]
+    shown = " ".join(" ".join(lines).split())
+    assert f"selected = best val worst {parts} (epoch 7), never by test" in shown
+    assert f"best on test: average 75.0 %, {worst} 50.0 % (epoch 7)" in shown
 
 
 def test_protocols_strata_and_more_classes_than_rows():
@@ -79,6 +90,28 @@ def test_it_says_who_was_told_of_the_noise():
         assert remarks(RESULT | {"config": config | {"method": method}}) == expected
 
 
+NAMES = ("[red]cat", "cup [/mug]", ":smile:", "[bold]", "\x1b[2Jx\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_no_markup_and_no_terminal_codes(name):
+    """On any console, also in the title, in the heads of splits and beside strata."""
+    metrics = METRICS | {"per_group": [1.0], "group_counts": [3], "strata": {name: 0.5}}
+    last = {"epoch": 1, "metrics": {name: metrics}}
+    result = RESULT | {"group_names": [name], "train_group_counts": [30], "dataset": name, "last": last}
+    shown = name.replace("\x1b", "\ufffd").replace("\n", "\ufffd")
+    assert text(result).count(shown) == 4
+    assert "\x1b" not in text(result)
+
+
+@pytest.mark.parametrize(("part", "style"), [("title", "\x1b[3m"), ("caption", "\x1b[2;3m")])
+def test_title_and_note_look_as_rich_draws_them(part, style):
+    out = io.StringIO()
+    Console(width=120, file=out, force_terminal=True, color_system="standard").print(accuracy_table(RESULT))
+    line = out.getvalue().splitlines()[{"title": 0, "caption": -1}[part]]
+    assert style in line
+
+
 def test_percent():
     assert (percent(None), percent(0.0), percent(0.12345)) == ("-", "0.0 %", "12.3 %")
 
@@ -92,5 +125,5 @@ def test_it_says_how_large_the_saliency_was_and_what_was_chosen_by_test():
     best = {"epoch": 2, "metrics": {"test": METRICS}}
     assert remarks(RESULT | {"history": history, "best_on_test": best}) == [
         "saliency of training pictures, with its weight: 2.0e-05 of their cross entropy",
-        "best on test: average 75.0 %, worst 50.0 % (epoch 2); chosen by test, so no honest figure",
+        "best on test: average 75.0 %, worst class 50.0 % (epoch 2); chosen by test, so no honest figure",
     ]

@@ -172,6 +172,21 @@ def test_a_broken_picture_stops_the_run_by_name():
         step(network, method, optimiser, batch, None, config, 5)
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("erm", {}, "the training loss is nan .*, so the learning rate is not at fault; raise the batch size or give other"),
+        ("clp", {}, r"the train saliency is nan .* is not at fault; raise .* or leave the term out \(saliency_lambda 0\)"),
+        ("clp", {"saliency_on": "meta"}, "the training loss is nan .*, so the learning rate is not at fault"),
+    ],
+)  # fmt: skip
+def test_a_first_step_that_fails_does_not_blame_the_learning_rate(method, settings, message):
+    config, network, method, optimiser = strong_parts(method, **settings)
+    network.head.bias.data[2] = torch.nan
+    with pytest.raises(DivergedError, match=f"step 0: {message}"):
+        step(network, method, optimiser, batch_of(0, 4), batch_of(1, 6), config, 0)
+
+
 def test_learning_rate_drops_at_60_and_80_percent():
     settings = config_of(epochs=10, lr=0.1).sgd
     rates = [settings.lr * rate_factor(settings, epoch, 10) for epoch in range(10)]

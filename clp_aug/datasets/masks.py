@@ -1,0 +1,140 @@
+"""READ: masks that lie beside pictures - which mask is whose, and whether they are masks at all."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract import images
+from clp_aug.contract.errors import InputError
+from clp_aug.datasets.names import files_below, is_folder, some
+
+LOOKED_AT = 8  # files that are opened, spread over all, to see whether they are masks
+FAINT = 0.2  # a mask that never reaches this gives no box
+SIDE = 64  # pixels that a mask is shrunk to for a look
+SPREAD, COLOURED, DIFFERENT = 16, 0.2, 0.3
+"""A photograph: so much between its channels in this share of pixels, and this share of them have own colours."""
+NUMBERS, PHOTOGRAPH, MASK = "numbers", "photograph", "mask"
+REASONS = {
+    NUMBERS: "is nearly black, as class numbers 1, 2, 3 are, or dark colours of a palette",
+    PHOTOGRAPH: "is a colour photograph",
+}
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """What lies below a folder of masks, in the order of the paths: PNG files, and files of other kinds, not hidden."""
+
+    folder: Path
+    masks: list[Path]
+    others: list[Path]
+
+
+def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
+    """Find the mask of each picture: the PNG at the same relative path, or, directly in the folder, of the same stem.
+
+    names: relative paths of the pictures, one a row. Returns row -> file. A mask in a sub-folder is never matched by
+    its stem: `dog/1.png` must not become the mask of `cat/1.jpg`. Raises InputError for a missing folder, for a mask
+    that fits several pictures or a picture with several masks, when nothing matches, and for files that are no masks.
+    """
+    return match(names, mask_files(masks_dir))
+
+
+def mask_files(masks_dir: Path) -> MaskFiles:
+    """List a folder of masks. Raises InputError for a folder that is not there or cannot be read."""
+    if not is_folder(masks_dir):
+        raise InputError(f"masks: no folder {masks_dir}; expected PNG files named as the pictures")
+    kinds: dict[bool, list[Path]] = {True: [], False: []}
+    for path in files_below(masks_dir):
+        if not path.name.startswith("."):
+            kinds[path.suffix.lower() == ".png"].append(path)
+    return MaskFiles(masks_dir, kinds[True], kinds[False])
+
+
+def match(names: Sequence[str], files: MaskFiles) -> dict[int, Path]:
+    """Return row -> mask; see `match_masks`."""
+    by_path, by_stem = defaultdict(list), defaultdict(list)
+    for row, name in enumerate(names):
+        key = os.path.splitext(name)[0]
+        by_path[key].append(row)
+        by_stem[key.rpartition("/")[2]].append(row)
+    matches: dict[int, Path] = {}
+    for mask in files.masks:
+        key = os.path.splitext(mask.relative_to(files.folder).as_posix())[0]
+        rows = by_path.get(key) or ([] if "/" in key else by_stem.get(key, []))
+        if len(rows) > 1:
+            raise InputError(
+                f"mask {mask}: fits {len(rows)} pictures, {names[rows[0]]} and {names[rows[1]]};"
+                " give pictures different names and mirror their folders under the masks"
+            )
+        for row in rows:
+            if row in matches:
+                raise InputError(f"picture {names[row]}: has two masks, {matches[row]} and {mask}; remove one")
+            matches[row] = mask
+    if not matches:
+        raise InputError(f"masks {files.folder}: {nothing_fits(files)}; expected e.g."
+                         f" {os.path.splitext(names[0])[0]}.png for {names[0]}")  # fmt: skip
+    check_masks(files.folder, list(matches.values()))
+    return matches
+
+
+def nothing_fits(files: MaskFiles) -> str:
+    """Return in words what lies in a folder of masks of which none fits a picture."""
+    others = [path.relative_to(files.folder).as_posix() for path in files.others]
+    if files.masks:
+        return f"none of {len(files.masks)} PNG files fits a picture"
+    if any(name.lower().endswith(images.SUFFIXES) for name in others):
+        return f"no PNG file, but {some(others)}: save masks as PNG, other formats smear their edges or are not read"
+    return f"no PNG file, but {some(others)}" if others else "no file in it"
+
+
+def unused(files: MaskFiles, matches: dict[int, Path]) -> str | None:
+    """Return a remark on masks that fit no picture and on files that are no PNG, None where there are none."""
+    taken = set(matches.values())
+    strays = [path for path in (*files.masks, *files.others) if path not in taken]
+    if not strays:
+        return None
+    names = some(path.relative_to(files.folder).as_posix() for path in strays)
+    return f"masks {files.folder}: {len(matches)} fit a picture, {len(strays)} files fit none or are no PNG: {names}"
+
+
+def check_masks(folder: Path, masks: Sequence[Path]) -> None:
+    """Raise InputError where all of some files are no masks: class numbers, too dark to be seen, or photographs.
+
+    Files that cannot be read or are black do not count: whoever needs them will say so.
+    """
+    looks: dict[str, str] = {}  # look -> the first such file
+    for path in masks[:: max(1, len(masks) // LOOKED_AT)]:
+        look = look_at(path)
+        if look == MASK:
+            return
+        if look is not None:
+            looks.setdefault(look, path.relative_to(folder).as_posix())
+    for look, name in looks.items():
+        raise InputError(f"masks {folder}: {name} {REASONS[look]}; expected 255 where the object is and 0 elsewhere")
+
+
+def look_at(path: Path) -> str | None:
+    """Return what a file looks like: MASK, or one of REASONS; None for one that is broken, or black everywhere."""
+    try:
+        data = path.read_bytes()
+        alpha = images.read_alpha(data, str(path))
+        picture = images.open_picture(data, str(path))
+        rgb = images.to_rgb(picture, str(path))
+    except (OSError, InputError):
+        return None
+    if not alpha.any():
+        return None
+    if alpha.max() < FAINT and alpha.min() < alpha.max():
+        return NUMBERS
+    grey = np.asarray(rgb.convert("L"), np.float32) / 255
+    pixels = np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.NEAREST)).reshape(-1, 3)
+    coloured = (np.ptp(pixels.astype(int), axis=1) > SPREAD).mean() > COLOURED
+    varied = len(np.unique(pixels, axis=0)) > DIFFERENT * min(len(pixels), rgb.width * rgb.height)
+    return PHOTOGRAPH if coloured and varied and np.array_equal(alpha, grey) else MASK  # else its opacity counts

@@ -1,0 +1,25 @@
+"""What all readers of network files share: bytes within bounds, and errors as one short line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LINE = 200  # characters of what a library says
+
+
+def read_bytes(path: Path, largest: int) -> bytes:
+    """Return the bytes of a file. Raises ValueError, saying why, when the disk refuses or there are more than that."""
+    try:
+        size = path.stat().st_size
+        if size <= largest:
+            return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"cannot read ({reason})") from None
+    raise ValueError(f"{size} bytes, at most {largest} can be")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, its type where it says nothing; not too long."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:LINE]
