@@ -209,10 +209,11 @@ def run_fit(
 ) -> None:
     """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
     from clp_aug.common.memory import keep_freed_memory
-    from clp_aug.fitting.loop import check_free
+    from clp_aug.fitting.loop import prepared
 
     keep_freed_memory()
-    check_free(config, resume)
+    with prepared(config, resume):
+        pass  # what would refuse the fit does so before pictures are read, which may take minutes
     with fit_bar(quiet, config.steps) as on_step:
         fit_network(config, read(config.data), on_step, resume)
     say(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")

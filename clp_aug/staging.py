@@ -57,6 +57,8 @@ class Staging:
         if self.shard.exists() and not looks_like_a_shard(self.shard):
             raise UsageError(f"--out {self.shard} is a file of another kind, which is not replaced; give another --out")
         unfinished = self.manifest.exists() and self.blank.path.exists()
+        if not unfinished:
+            self._remove_leftovers()
         if self.shard.exists() and not overwrite and not (resume and unfinished):
             raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
         if unfinished and not (resume or overwrite):
@@ -66,17 +68,18 @@ class Staging:
         if unfinished and resume:
             self._compare()
             return False
-        if self.folder.exists():
-            self._check_that_it_is_ours()
-            shutil.rmtree(self.folder)
+        self._remove_leftovers()
         self.folder.mkdir(parents=True)
         return True
 
-    def _check_that_it_is_ours(self) -> None:
-        """Raise UsageError where there is something that no run of ours leaves, before the folder is removed."""
+    def _remove_leftovers(self) -> None:
+        """Remove the folder, if there is one. Raises UsageError where it holds something that no run of ours leaves."""
+        if not self.folder.exists():
+            return
         for path in self.folder.iterdir():
             if not path.name.startswith((LAID_OUT, MANIFEST)) and path.suffix != DONE:
                 raise UsageError(f"{self.folder} holds {path.name}, which is not ours; move it, or give another --out")
+        shutil.rmtree(self.folder)
 
     def begin(self) -> None:
         """Write the run's key: from now on the folder can be gone on with. What is laid out is on the disk before."""

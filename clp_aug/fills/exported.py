@@ -1,21 +1,25 @@
-"""Load a classifier as an exported program (torch.export), after a look at its archive: nothing in it may be pickled.
+"""Load a classifier as an exported program (torch.export) from an archive that is looked through and written anew.
 
-torch.export.load unpickles weights and constants that are marked so, and falls back to full unpickling for sample
-inputs; so the archive must hold only what a plain export writes, and its sample inputs must be plain tensors.
+torch.export.load unpickles weights and constants that are marked so, and what a program was exported with; it executes
+guards and evaluates sizes. So the archive must hold only what a plain export writes, its program only tensor operators
+(plain_program), and torch gets a copy that lacks the inputs and the guards, which nothing here needs.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clp_aug.contract.errors import InputError
+from clp_aug.fills.plain_program import check_program
+from clp_aug.nets.reading import check_unpacked, first_line, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,27 +29,53 @@ ALLOWED = re.compile(
     r"|data/sample_inputs/\w+\.pt|models/\w+\.json|archive_format|archive_version|version|byteorder|\.data/\w+)"
 )
 PAYLOAD = re.compile(r"(weight|tensor)_\d+")
+LARGEST = 2**33  # bytes of a file; the largest classifier of torchvision has 2.6 GB
 REMEDY = "clp-train --export writes one"
 
 
-def check_archive(data: bytes) -> None:
-    """Raise ValueError, saying why, unless loading the archive runs no code of its own."""
-    import torch
+def plain_copy(data: bytes) -> bytes:
+    """Return an archive anew, without the inputs of its export and without guards.
 
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
-        if len(set(names)) != len(names):
+    Raises ValueError, saying why, unless loading that runs no code of its own and takes about as much memory as the
+    file. What torch reads is what was looked at: two readers of one archive can differ.
+    """
+    copy = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(copy, "w") as plain:
+        members = archive.infolist()
+        check_unpacked(members, len(data))
+        sizes = {member.filename.partition("/")[2]: member.file_size for member in members}
+        if len(sizes) != len(members):
             raise ValueError("it holds a file twice")
-        for name in names:
-            inner = name.partition("/")[2]
+        for member in members:
+            inner = member.filename.partition("/")[2]
             if not ALLOWED.fullmatch(inner):
-                raise ValueError(f"it holds {name}, which a plain export does not")
-            if inner.endswith("_config.json"):
-                for payload in json.loads(archive.read(name))["config"].values():
-                    if payload["use_pickle"] or not PAYLOAD.fullmatch(payload["path_name"]):
-                        raise ValueError(f"{payload['path_name']} is pickled")
-            if inner.startswith("data/sample_inputs/"):
-                torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+                raise ValueError(f"it holds {member.filename[:80]}, which a plain export does not")
+            content = b"" if inner.startswith("data/sample_inputs/") else archive.read(member)
+            plain.writestr(zipfile.ZipInfo(member.filename), checked(inner, content, sizes))
+    return copy.getvalue()
+
+
+def checked(inner: str, content: bytes, sizes: Mapping[str, int]) -> bytes:
+    """Return a file of the archive as torch is to read it. sizes: bytes of each file. Raises ValueError."""
+    if inner.endswith("_config.json"):
+        for name, payload in json.loads(content)["config"].items():
+            check_payload(name, payload, sizes, inner.rpartition("/")[0])
+    elif inner.startswith("models/"):
+        program = json.loads(content)
+        guards = program.pop("guards_code", None)
+        check_program(program)
+        return json.dumps(program).encode() if guards else content
+    return content
+
+
+def check_payload(name: str, payload: Mapping[str, Any], sizes: Mapping[str, int], folder: str) -> None:
+    """Raise ValueError unless a tensor of the archive is a plain one, and no larger than its file."""
+    file = payload["path_name"]
+    if payload["use_pickle"] or not PAYLOAD.fullmatch(file):
+        raise ValueError(f"{file[:80]} is pickled")
+    shape = [side["as_int"] for side in payload["tensor_meta"]["sizes"]]
+    if math.prod(shape) > sizes[f"{folder}/{file}"]:
+        raise ValueError(f"{name[:80]} is {str(shape)[:80]}, more than its file holds")
 
 
 @lru_cache(maxsize=1)
@@ -57,12 +87,14 @@ def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
     import torch
 
     try:
-        data = Path(path).read_bytes()
-        check_archive(data)
+        data = read_bytes(Path(path), LARGEST)
+    except ValueError as error:
+        raise InputError(f"classifier {path}: {error}; {REMEDY}") from None
+    try:
+        copy = plain_copy(data)
+        del data
         torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
-        return torch.export.load(io.BytesIO(data)).module()
-    except OSError as error:
-        raise InputError(f"classifier {path}: {error.strerror}; {REMEDY}") from None
+        classifier: Callable[[Tensor], Tensor] = torch.export.load(io.BytesIO(copy)).module()
+        return classifier
     except Exception as error:  # a foreign archive fails in torch in any way it likes
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"classifier {path}: not an exported program ({reason[0]}); {REMEDY}") from None
+        raise InputError(f"classifier {path}: not an exported program ({first_line(error)}); {REMEDY}") from None

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.fitting.config import CURVE, STATE, Fit
 from clp_aug.fitting.sources import bytes_of
 from clp_aug.fitting.state import Checkpoint
+from clp_aug.nets.state import DAMAGED, contents
 
 WARM_UP = 100  # steps
 Parts = dict[str, nn.Module | torch.optim.Optimizer]
@@ -88,6 +89,7 @@ def prepared(config: Fit, resume: bool) -> Iterator[None]:
     """
     state = state_file(config)
     with disk_errors(config.out), held_for(config.out, "fit", place=lock_of(state)):
+        remove_finished_state(config)
         check_free(config, resume)
         for path in (config.out, state, curve_file(config)):
             remove_leftovers(path)
@@ -104,6 +106,15 @@ def check_free(config: Fit, resume: bool) -> None:
             raise UsageError(f"{config.out} holds weights already; choose another --out or remove it")
         if state_file(config).exists() and not resume:
             raise UsageError(f"{state_file(config)} is an unfinished fit; give --resume to go on, or another --out")
+
+
+def remove_finished_state(config: Fit) -> None:
+    """Remove the state of the fit that wrote the weights, where it was killed right after; another one stays."""
+    state = state_file(config)
+    with suppress(OSError, AttributeError, *DAMAGED):
+        of_weights, of_state = json.loads(contents(config.out)[0]["settings"]), json.loads(contents(state)[0]["key"])
+        if {name: value for name, value in of_state.items() if name != "pictures"} == of_weights:
+            state.unlink()
 
 
 def check_place(path: Path) -> None:

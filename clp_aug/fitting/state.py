@@ -40,7 +40,7 @@ class Checkpoint:
             for name, part in self.parts.items():
                 state = {key.removeprefix(f"{name}/"): v for key, v in tensors.items() if key.startswith(f"{name}/")}
                 take_up(part, state)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.path}: the state of another fit ({reason}); remove it and start anew") from None
         return plain
@@ -55,12 +55,15 @@ def tensors_of(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def take_up(part: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give a network or an optimiser a state that `tensors_of` gave."""
+    """Give a network or an optimiser a state that `tensors_of` gave. Raises errors of many kinds for another."""
     if isinstance(part, nn.Module):
         part.load_state_dict(tensors)
         return
+    weights = [weight for group in part.param_groups for weight in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         i, name = key.split(".")
+        if value.dim() and value.shape != weights[int(i)].shape:
+            raise ValueError(f"{key} is {tuple(value.shape)}")
         slots.setdefault(int(i), {})[name] = value
     part.load_state_dict({**part.state_dict(), "state": slots})

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clp_aug.common.files import written_beside
+from clp_aug.common.files import remove_leftovers, written_beside
+from clp_aug.common.locks import held_for
 from clp_aug.contract import schema
 from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
@@ -40,8 +41,11 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
         width=reader.shape[2],
         rows=_rows(reader, originals),
     )
-    with written_beside(Path(path)) as temporary:
-        page.dump(str(temporary), encoding="utf-8", errors="replace")  # a file may have a name that is not UTF-8
+    path = Path(path)
+    with held_for(path):
+        remove_leftovers(path)
+        with written_beside(path) as temporary:
+            page.dump(str(temporary), encoding="utf-8", errors="replace")  # a file may have a name that is not UTF-8
 
 
 def choose(reader: ShardReader, rows: int) -> np.ndarray:

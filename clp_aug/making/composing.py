@@ -71,8 +71,8 @@ def covering(background: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     scale = min(background.shape[0] / height, background.shape[1] / width)
     h, w = height * scale, width * scale
-    top, left = (background.shape[0] - h) / 2, (background.shape[1] - w) / 2
-    window = (left, top, left + w, top + h)
+    top, left = (max(0.0, (side - part) / 2) for side, part in zip(background.shape[:2], (h, w), strict=True))
+    window = (left, top, min(left + w, background.shape[1]), min(top + h, background.shape[0]))  # rounding goes beyond
     return np.asarray(Image.fromarray(background).resize((width, height), Image.Resampling.BILINEAR, box=window))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 LINE = 200  # characters of what a library says
+FACTOR, SPARE = 4, 2**26  # an archive may unpack to so many times its size, and so many bytes more, of code and tables
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
@@ -23,3 +26,10 @@ def first_line(error: Exception) -> str:
     """Return the first line of what an error says, its type where it says nothing; not too long."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:LINE]
+
+
+def check_unpacked(members: Iterable[zipfile.ZipInfo], size: int) -> None:
+    """Raise ValueError for members of an archive that unpack to far more than its size in bytes."""
+    unpacked, most = sum(member.file_size for member in members), SPARE + FACTOR * size
+    if unpacked > most:
+        raise ValueError(f"unpacks to {unpacked} bytes, at most {most} can be")

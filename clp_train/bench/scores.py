@@ -231,12 +231,21 @@ def is_result(run: Any) -> bool:
     if not all(isinstance(run[key], kind) for key, kind in PARTS.items()):
         return False
     moments = [run["metrics"].get(moment, {}) for moment in WHENS]
-    parts = [part for splits in moments if isinstance(splits, dict) for part in splits.values()]
+    if "last" not in run["metrics"] or not all(isinstance(splits, dict) for splits in moments):
+        return False
+    parts = [part for splits in moments for part in splits.values()]
+    if not all(isinstance(part, dict) for part in (*parts, *run["history"])):
+        return False
+    values = [value for part in (*parts, *run["history"]) for value in part.values()]
+    looks = run["attention"] if run["attention"] is not None else dict.fromkeys(("inside", "area"))
     return (
-        all(isinstance(splits, dict) for splits in moments)
-        and "last" in run["metrics"]
-        and all(isinstance(part, dict) for part in (*parts, *run["history"]))
-        and all(isinstance(value, (int, float, list, type(None))) for part in parts for value in part.values())
-        and "torch" in run["versions"]
-        and (run["attention"] is None or {"inside", "area"} <= set(run["attention"]))
+        all(is_figure(value) or (isinstance(value, list) and all(map(is_figure, value))) for value in values)
+        and all(is_figure(looks.get(key, "")) for key in ("inside", "area"))
+        and all(isinstance(word, str) for word in (*run["augment"], *run["train"]))
+        and isinstance(run["versions"].get("torch"), str)
     )
+
+
+def is_figure(value: object) -> bool:
+    """Tell whether a value is a number, or None where there is none."""
+    return value is None or isinstance(value, (int, float))

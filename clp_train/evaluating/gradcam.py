@@ -133,7 +133,7 @@ def seen(network: Classifier, run: Callable[[Tensor], Any], image: Tensor) -> li
 
 
 def look_over(name: str, module: nn.Module, output: Tensor, image: Tensor) -> Seen:
-    """Return what a module gave for an image: (n, K, h, w), or (n, ..., K) where linear layers work on the last axis."""
+    """Return what a module gave for an image: (n, K, h, w), or (n, ..., K) where it is linear in the last axis."""
     learned = any(values.ndim > 1 for values in module.parameters(recurse=False))
     tokens = learned and isinstance(module, nn.Linear)
     places = output.shape[1:-1] if tokens else output.shape[2:]

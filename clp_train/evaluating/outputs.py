@@ -15,7 +15,7 @@ from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
 
 BATCH = 250  # pictures at a time
 MOST_BYTES = 160 << 20
-"""Of the largest array in a network's pass; all of a pass takes some five times as much memory.
+"""Of the largest array in a network's pass; all of a pass takes five to ten times as much memory.
 
 For pictures of 32 x 32 pixels, up to WRN-28-10, that is more than BATCH of them take.
 """

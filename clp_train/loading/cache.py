@@ -139,7 +139,7 @@ def read(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Tensor:
     except ValueError as error:
         raise InputError(f"{path}: damaged cache ({error}); remove it") from None
     tensor = torch.from_numpy(values)
-    KNOWN[tensor] = digest
+    KNOWN.setdefault(tensor, digest)
     return tensor
 
 

@@ -57,7 +57,7 @@ def check_network(network: Classifier, model: str, images: Tensor, classes: int)
 
 
 def misfit(network: Classifier, model: str, images: Tensor, error: Exception) -> SettingError:
-    """Return what is said of a network that does not take pictures of a size: the next that it takes, or torch's why."""
+    """Return what is said of a network that does not take pictures of a size: the next that it takes, or why."""
     height, width = images.shape[2:]
     sides = sorted(SIDES, key=lambda side: (side < height, abs(side - height)))
     other = None if takes(network, height) else next((side for side in sides if takes(network, side)), None)

@@ -43,14 +43,10 @@ def cut_all(desk: Desk, name: str, scenario: Scenario, quota: int) -> None:
     """Do this worker's share of a scenario's cases."""
     reference = desk.reference(name, scenario)
     calls = recorded(desk, scenario)
-    cases = {f"{name} {at} {loss}": (at, loss) for at in moments(calls) for loss in LOSSES}
-    draw = random.Random(f"{desk.options.seed} {name}")
-    chosen = list(cases) if len(cases) <= quota else draw.sample(list(cases), quota)
-    between = [at for at in range(1, len(calls)) if f"{name} {at} all" not in cases]
-    for at in draw.sample(between, min(len(between), max(0, quota - len(cases)))):
-        chosen.append(f"{name} {at} {draw.choice(list(LOSSES))}")
-    for case in desk.mine(chosen):
-        at, loss = int(case.split(" ")[1]), case.split(" ", 2)[2]
+    chosen = choice(len(calls), moments(calls), quota, random.Random(f"{desk.options.seed} {name}"))
+    cases = {f"{name} {at} {loss}": (at, loss) for at, loss in chosen}
+    for case in desk.mine(list(cases)):
+        at, loss = cases[case]
         start = time.monotonic()
         outcome = cut(desk, name, scenario, reference, calls[:at], loss)
         about = {"moment": f"after {calls[at - 1].operation} {calls[at - 1].path.removeprefix(str(desk.out))}"}
@@ -70,6 +66,17 @@ def moments(calls: Sequence[shim.Call]) -> list[int]:
     """Return how many calls were made right before and right after each fsync, and at the end."""
     syncs = [at for at, call in enumerate(calls) if call.operation.startswith("sync")]
     return sorted({moment for at in syncs for moment in (at, at + 1) if moment} | {len(calls)})
+
+
+def choice(calls: int, syncs: Sequence[int], quota: int, draw: random.Random) -> list[tuple[int, str]]:
+    """Return so many cases: a loss at each moment of a sync, then the other losses there, then other moments."""
+    losses = {at: draw.sample(list(LOSSES), len(LOSSES)) for at in syncs}
+    first = [(at, losses[at][0]) for at in syncs]
+    rest = [(at, loss) for at in syncs for loss in losses[at][1:]]
+    between = [(at, draw.choice(list(LOSSES))) for at in range(1, calls) if at not in losses]
+    draw.shuffle(rest)
+    draw.shuffle(between)
+    return [*first, *rest, *between][: max(quota, len(first))]
 
 
 def cut(

@@ -285,6 +285,17 @@ def test_a_folder_that_cannot_be_removed_does_not_fail_a_complete_run(tmp_path, 
     assert staging(tmp_path).open(False, True)
 
 
+@pytest.mark.parametrize(("resume", "overwrite"), [(True, False), (False, False)])
+def test_who_is_told_that_the_shard_is_there_finds_no_folder_beside_it(tmp_path, resume, overwrite):
+    """The run was killed after it had published, while it removed its folder."""
+    one = begun(tmp_path, *BLOCKS)
+    PARTS.write(one.shard)
+    one.blank.path.unlink()
+    with pytest.raises(UsageError, match="exists"):
+        staging(tmp_path).open(resume, overwrite)
+    assert names(one.shard.parent) == ["x.h5"]
+
+
 def test_a_killed_run_that_was_to_replace_a_shard_goes_on(tmp_path):
     one = staging(tmp_path)
     one.shard.parent.mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clp_train.methods import METHODS
-from tests.campaigns import fuzz, shim
+from tests.campaigns import fuzz, power, shim
 from tests.campaigns.campaign import SKIPPED
 from tests.campaigns.disk import LOSSES, Loss, rebuild
 from tests.campaigns.scenarios import SCENARIOS
@@ -212,3 +212,9 @@ def test_fuzzed_inputs_are_the_same_each_time(tmp_path):
     first, second = (fuzz.desk_of("boxes", tmp_path / f"work{i}", 0) for i in range(2))
     assert [first.input(i) for i in range(50)] == [second.input(i) for i in range(50)]
     assert len({first.input(i) for i in range(50)}) > 40
+
+
+def test_the_power_is_cut_at_every_sync_however_few_cases():
+    chosen = power.choice(20, [3, 4, 9, 20], 2, random.Random(0))
+    assert [at for at, _ in chosen] == [3, 4, 9, 20]
+    assert len(power.choice(20, [3, 4, 9, 20], 10**6, random.Random(0))) == 4 * len(LOSSES) + 16

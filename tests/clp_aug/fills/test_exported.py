@@ -1,5 +1,6 @@
 """Exported programs from hostile hands: nothing in them runs, nothing in them takes the machine's memory."""
 
+import contextlib
 import io
 import json
 import struct
@@ -8,10 +9,10 @@ import zlib
 
 import pytest
 import torch
-from clp_aug.fills.plain_program import check_program
 
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.exported import load_classifier
+from clp_aug.fills.plain_program import check_program
 
 SIDE, CLASSES = 8, 3
 
@@ -127,8 +128,6 @@ HOSTILE = {
     "an operator that calls": lambda trap: calls("_operator.call", touching(trap)),
     "a file that is mapped": lambda trap: calls("torch.ops.aten.from_file.default", str(trap)),
     "a library that is loaded": lambda trap: calls("torch.ops.load_library", str(trap)),
-    "a guard": lambda trap: guarded(f"{touching(trap)} is None"),
-    "a guard behind a comparison": lambda trap: guarded(f"1 == 1, '') or ({touching(trap)}"),
     "a size": lambda trap: sized(touching(trap)),
     "a size that calls": lambda trap: sized(f"Integer({touching(trap)})"),
     "a size of characters": lambda trap: sized("exec(chr(49))"),
@@ -185,6 +184,15 @@ def test_what_it_was_exported_with_is_not_read(plain, tmp_path):
     assert torch.equal(found(images), plain[1](images))
 
 
+@pytest.mark.parametrize("guard", ["{} is None", "1 == 1, '') or ({}"])
+def test_guards_are_left_out(plain, tmp_path, guard):
+    """Torch executes them as Python."""
+    trap, images = tmp_path / "sprung", torch.rand(3, 3, SIDE, SIDE)
+    path = with_program(plain[0], tmp_path / "g.pt2", guarded(guard.format(touching(trap))))
+    assert torch.equal(load_classifier(path)(images), plain[1](images))
+    assert not trap.exists()
+
+
 @pytest.mark.parametrize(
     "text",
     ["s34", "u0 + 1", "2*s0*(s1 - 3)", "Symbol('s34', positive=True, integer=True)", "Max(1, s0)",
@@ -197,7 +205,7 @@ def test_sizes_that_are_arithmetic_are_allowed(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "os", "exec", "x()", "s0()", "s0.real", "s0[0]", "'a'", "Symbol(s0.name)", "Symbol('a b')", "lambda: 1",
+    ["", "os", "exec", "x", "x()", "s0()", "s0.real", "s0[0]", "'a'", "Symbol(s0.name)", "Symbol('a b')", "lambda: 1",
      "[1]", "(1, 2)", "Symbol('s0', evaluate=open)", "9**9**9", "Pow(Integer(9), Integer(9))", "1" * 100, "f'{1}'",
      "Symbol('s0', **{})", "Symbol(*x)", "s0 if s0 else 1", "s0 := 1", "(" * 300 + "1" + ")" * 300, "-" * 5000 + "1",
      "S('exec')", "sympify", "Integer", "s0 + 'a'", "1j", "1e999", None, 3, ["s0"]],
@@ -293,10 +301,8 @@ def test_two_tables_of_one_archive_cannot_disagree(plain, tmp_path):
     hostile = with_program(plain[0], tmp_path / "h.pt2", calls("torch.os.system", f"touch {tmp_path / 'sprung'}"))
     for content in (hostile.read_bytes() + good, good + hostile.read_bytes()):
         (tmp_path / "two.pt2").write_bytes(content)
-        try:
+        with contextlib.suppress(InputError):
             load_classifier(tmp_path / "two.pt2")(torch.rand(1, 3, SIDE, SIDE))
-        except InputError as error:
-            assert "not an exported program" in str(error)
         assert not (tmp_path / "sprung").exists()
 
 

@@ -118,7 +118,8 @@ def test_an_archive_that_could_run_code_is_refused(linear, tmp_path):
     extra = rewritten(source, tmp_path / "d.pt2", lambda name, data: data)
     with zipfile.ZipFile(extra, "a") as archive:
         archive.writestr("linear/data/weights/model.pt", pickle.dumps(Trap(sprung)))
-    for path in (inputs, weights, custom, extra):
+    load_classifier(inputs)  # what it was exported with is not read
+    for path in (weights, custom, extra):
         with pytest.raises(InputError, match=r"not an exported program \(.*\); clp-train --export writes one"):
             load_classifier(path)
     assert not sprung.exists()
@@ -129,5 +130,57 @@ def test_foreign_files(tmp_path, content):
     (tmp_path / "x.pt2").write_bytes(content)
     with pytest.raises(InputError, match=r"x\.pt2: not an exported program"):
         load_classifier(tmp_path / "x.pt2")
-    with pytest.raises(InputError, match=r"none\.pt2: No such file or directory; clp-train --export writes one"):
+    with pytest.raises(
+        InputError, match=r"none\.pt2: cannot read \(No such file or directory\); clp-train --export writes one"
+    ):
         load_classifier(tmp_path / "none.pt2")
+
+
+class Gives(torch.nn.Module):
+    """Gives what a function makes of the mean of the picture's planes, (N, 3)."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, images):
+        return self.make(images.mean((2, 3)))
+
+
+GIVEN = {
+    "nan": (lambda x: x * torch.nan, "its logits are nan for a picture"),
+    "infinity": (lambda x: x / 0, "its logits are infinite for a picture"),
+    "nan of a gradient": (lambda x: (x - x).sqrt() + x, "its gradient is nan for a picture"),
+    "too few classes": (lambda x: x[:, :2], r"it gives \(1, 2\), expected \(1, 3\)"),
+    "too many classes": (lambda x: torch.cat([x, x], 1), r"it gives \(1, 6\), expected \(1, 3\)"),
+    "a map": (lambda x: x[:, :, None], r"it gives \(1, 3, 1\), expected \(1, 3\)"),
+    "no picture": (lambda x: x.mean(0), r"it gives \(3,\), expected \(1, 3\)"),
+    "several": (lambda x: (x, x), r"it gives a tuple, expected \(1, 3\)"),
+    "whole numbers": (lambda x: x.long(), "it does not take pictures of "),
+    "no gradient": (lambda x: x.detach(), "it does not take pictures of "),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    return {name: export(folder / f"{i}.pt2", Gives(make)) for i, (name, (make, _)) in enumerate(GIVEN.items())}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_what_a_classifier_must_not_give(files, case):
+    """Told by the check before a picture is decoded, and for a picture, where another one passed."""
+    message = rf"^classifier {files[case]}: {GIVEN[case][1]}.*; export one trained on this data set at this --size$"
+    with pytest.raises(InputError, match=message):
+        Options(files[case]).check(SIDE, CLASSES)
+    for targeted in (True, False):
+        with pytest.raises(InputError, match=message):
+            attack(files[case], targeted, 0.5)
+
+
+def test_a_classifier_that_fits_is_checked_before_a_picture_is_decoded(linear):
+    Options(linear[0]).check(SIDE, CLASSES)
+    with pytest.raises(InputError, match=r"does not take pictures of \(1, 3, 20, 20\) with 3 classes"):
+        Options(linear[0]).check(20, CLASSES)
+    with pytest.raises(InputError, match=r"it gives \(1, 3\), expected \(1, 4\)"):
+        Options(linear[0]).check(SIDE, 4)

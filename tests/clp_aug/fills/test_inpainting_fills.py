@@ -1,11 +1,14 @@
 """cagan, telea, lama: what they read, what they write, boxes of every place, files that are no such network."""
 
+import json
 import re
+import zipfile
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
@@ -42,6 +45,55 @@ class Alone(torch.nn.Module):
         return picture
 
 
+class Nan(torch.nn.Module):
+    """Gives no numbers."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        return picture / 0 * 0
+
+
+class Infinite(torch.nn.Module):
+    """Gives numbers beyond all pictures."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        return (picture + 1) / 0
+
+
+class Levels(torch.nn.Module):
+    """Gives grey levels of 0 to 255."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        return picture * 255
+
+
+class Signed(torch.nn.Module):
+    """Gives a picture in [-1, 1]."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        return picture * 2 - 1
+
+
+class Several(torch.nn.Module):
+    """Gives the picture and more."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return picture, hole
+
+
+class Three(torch.nn.Module):
+    """Takes more than a picture and its hole."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        return picture
+
+
+class Slightly(torch.nn.Module):
+    """Leaves the range of pictures a little, as a network without a last sigmoid may."""
+
+    def forward(self, picture: torch.Tensor, hole: torch.Tensor) -> torch.Tensor:
+        return picture * 1.4 - 0.2
+
+
 @pytest.fixture(scope="module")
 def options(tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
@@ -49,7 +101,7 @@ def options(tmp_path_factory):
     start(network, torch.Generator().manual_seed(0))
     fitted = InpainterFit(folder, folder / "cagan.safetensors", width=4, dilations=(2,))
     write_weights(network, fitted)
-    for module in (Mean, Half, Alone):
+    for module in (Mean, Half, Alone, Nan, Infinite, Levels, Signed, Several, Three, Slightly):
         torch.jit.script(module()).save(folder / f"{module.__name__}.pt")
     return {"cagan": cagan.Options(fitted.out), "lama": lama.Options(folder / "Mean.pt")}
 
@@ -99,12 +151,87 @@ def test_telea_is_opencv():
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [("Half", "not LaMa's network (it gives (1, 3, 12, 32))"), ("Alone", "not LaMa's network")],
+    [
+        ("Half", "not LaMa's network (it gives (1, 3, "),
+        ("Alone", "not LaMa's network ("),
+        ("Several", "not LaMa's network (it gives a tuple)"),
+        ("Three", "not LaMa's network ("),
+        ("Nan", "its picture is nan; give another export of LaMa"),
+        ("Infinite", "its picture is infinite; give another export of LaMa"),
+        ("Levels", "its picture goes from "),
+        ("Signed", "its picture goes from -"),
+    ],
 )
 def test_programs_that_are_not_lama_are_refused(options, module, message):
+    """By the check before a picture is decoded, and for a picture, where another one passed."""
     path = options["lama"].lama_weights.with_name(f"{module}.pt")
-    with pytest.raises(InputError, match=re.escape(f"lama weights {path}: {message}")):
+    refused = re.escape(f"lama weights {path}: {message}")
+    with pytest.raises(InputError, match=refused) as error:
+        lama.Options(path).check(24, 2)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=refused):
         infill("lama", CF, scene_of((5, 5, 12, 16)), rng_for(0, 0, ""), Materials(), lama.Options(path))
+
+
+@pytest.mark.parametrize("module", ["Mean", "Slightly"])
+@pytest.mark.parametrize("size", [1, 2, 8, 33])
+def test_a_network_that_fits_passes_the_check(options, module, size):
+    lama.Options(options["lama"].lama_weights.with_name(f"{module}.pt")).check(size, 2)
+
+
+def test_a_picture_a_little_out_of_range_is_clipped(options):
+    path, scene = options["lama"].lama_weights.with_name("Slightly.pt"), scene_of((5, 5, 12, 16))
+    filled, _ = infill("lama", CF, scene, rng_for(0, 0, ""), Materials(), lama.Options(path))
+    expected = np.clip(scene.image / np.float32(255) * 1.4 - 0.2, 0, 1) * 255
+    assert np.abs(filled.astype(float) - np.where(scene.causal()[..., None], expected, scene.image)).max() <= 0.51
+
+
+def test_weights_that_overflow_are_told(tmp_path):
+    """Finite each, and their products are not."""
+    network = ContextualAttentionNet(4, (2,))
+    start(network, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for values in network.parameters():
+            values.mul_(1e30)
+    fitted = InpainterFit(tmp_path, tmp_path / "w.safetensors", width=4, dilations=(2,))
+    fitted.out.write_bytes(save(network.state_dict(), {"settings": json.dumps({"width": 4, "dilations": [2]})}))
+    message = rf"cagan weights {fitted.out}: its picture is nan; give other weights"
+    with pytest.raises(InputError, match=message):
+        cagan.Options(fitted.out).check(24, 2)
+    with pytest.raises(InputError, match=message):
+        infill("cagan", CF, scene_of((5, 5, 12, 16)), rng_for(0, 0, ""), Materials(), cagan.Options(fitted.out))
+
+
+@pytest.mark.parametrize("size", [1, 8, 33])
+def test_the_shipped_network_passes_the_check(size):
+    cagan.Options().check(size, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"not a TorchScript archive \("),
+        (b"PK\x03\x04broken", r"not a TorchScript archive \("),
+        (None, r"cannot read \(Is a directory\)"),
+    ],
+    ids=["empty", "broken", "folder"],
+)
+def test_archives_that_are_none(tmp_path, content, message):
+    path = tmp_path / "x.pt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"lama weights {path}: {message}.*; give LaMa's network as published"):
+        load_lama(path)
+
+
+def test_small_archives_that_unpack_to_large_ones(tmp_path):
+    with zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b/data/0", bytes(2**27))
+    with pytest.raises(InputError, match=r"not a TorchScript archive \(unpacks to \d+ bytes, at most \d+ can be\)"):
+        load_lama(tmp_path / "b.pt")
+    with open(tmp_path / "l.pt", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(InputError, match=r"l\.pt: 1099511627776 bytes, at most \d+ can be"):
+        load_lama(tmp_path / "l.pt")
 
 
 def test_files_that_are_no_network_are_refused(tmp_path):

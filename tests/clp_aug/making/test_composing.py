@@ -111,3 +111,19 @@ def test_haze_far_from_the_object_goes_and_the_object_stays():
     far[33:67, 33:67] = False
     assert (found[far] == 0).all()
     assert (found <= alpha + 1e-6).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_background_of_nearly_the_shape_of_the_frame_covers_it(seed):
+    """Rounding must not put the window beside the picture."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(5, 400, 2)
+    for factor in rng.uniform(0.2, 4, 30):
+        shape = (max(1, round(height * factor)), max(1, round(width * factor)), 3)
+        assert covering(np.zeros(shape, np.uint8), height, width).shape == (height, width, 3)
+
+
+def test_a_background_that_has_the_shape_but_for_rounding_covers_the_frame():
+    for side in range(1, 60):
+        for frame in range(1, 60):
+            assert covering(np.zeros((side, side, 3), np.uint8), frame, frame).shape == (frame, frame, 3)

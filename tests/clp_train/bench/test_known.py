@@ -74,6 +74,10 @@ BROKEN = {
     "figure": lambda content, run: run["metrics"]["last"]["test"].update(average="x"),
     "history": lambda content, run: run.update(history=[1]),
     "attention": lambda content, run: run.update(attention={"inside": 1}),
+    "classes": lambda content, run: run["metrics"]["last"]["test"].update(per_class=[0.5, "x"]),
+    "words": lambda content, run: run.update(train=[{}]),
+    "curve": lambda content, run: run.update(history=[{"right": "x"}]),
+    "attention as text": lambda content, run: run.update(attention={"inside": "x", "area": 1}),
     "versions": lambda content, run: run.update(versions={}),
     "run": lambda content, run: content.update(runs=[run, None]),
 }

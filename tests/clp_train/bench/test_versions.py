@@ -253,7 +253,7 @@ NEW = {
     "a key of the history": ('RIGHT_UP, WRONG_UP = "', '"raised_right"', '"raised"', RUNS),
     "a model that is found by name": ("def build(blocks", "/ math.sqrt(WIDTHS[-1])",
                                       "* math.sqrt(WIDTHS[-1])", RUNS),
-    "where Grad-CAM looks": ("def look_at(", "SHOWN, BATCH = 24, 50", "SHOWN, BATCH = 24, 51", RUNS),
+    "where Grad-CAM looks": ("def inside_share(", "SHOWN, BATCH = 24, 50", "SHOWN, BATCH = 24, 51", RUNS),
     "a fill": ("def grey(", "np.full_like(", "np.zeros_like(", {"shard"}),
     "a default of the shard": ("class AugmentConfig", "ratio: int = setting(2,", "ratio: int = setting(3,", {"shard"}),
     "a setting of a fill": ("def cagan(", '"own", "Of published', '"tf", "Of published', {"shard"}),

@@ -97,12 +97,13 @@ def test_the_record_is_as_before_settings_had_rooms(config, differs):
 
 
 @pytest.mark.parametrize(("config", "differs"), RECORDS.items(), indirect=["config"])
-def test_the_key_of_a_checkpoint_is_as_before(config, differs):
+def test_the_key_of_a_checkpoint_is_as_before_and_knows_the_pictures(config, differs, monkeypatch):
+    monkeypatch.setattr(run_folder, "digest_of_pictures", lambda data: "p")
     data = SimpleNamespace(header=SimpleNamespace(fingerprint="f"), digest="d")
     checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
     of_run = ("meta", "root", "out", "cache", "export", "preset")
     expected = {name: value for name, value in (PLAIN | differs).items() if name not in of_run}
-    expected |= {"fingerprint": "f", "shard": "d", "threads": torch.get_num_threads()}
+    expected |= {"fingerprint": "f", "shard": "d", "threads": torch.get_num_threads(), "pictures": "p"}
     assert json.dumps(checkpoint.key) == json.dumps(expected)
     assert checkpoint.path == config.folder / "checkpoint.safetensors"
 

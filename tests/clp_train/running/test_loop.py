@@ -175,8 +175,8 @@ def test_a_broken_picture_stops_the_run_by_name():
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        ("erm", {}, "the training loss is nan .*, so the learning rate is not at fault; raise the batch size or give other"),
-        ("clp", {}, r"the train saliency is nan .* is not at fault; raise .* or leave the term out \(saliency_lambda 0\)"),
+        ("erm", {}, "the training loss is nan .*, so the learning rate is not at fault; raise the batch"),
+        ("clp", {}, r"the train saliency is nan .* not at fault; raise .* or leave the term out \(saliency_lambda 0\)"),
         ("clp", {"saliency_on": "meta"}, "the training loss is nan .*, so the learning rate is not at fault"),
     ],
 )  # fmt: skip

@@ -139,7 +139,8 @@ def part(data, pictures):
 
 @pytest.mark.parametrize(
     ("method", "batch_size", "count", "smallest"),
-    [("erm", 2, 40, 2), ("erm", 2, 41, 1), ("erm", 3, 41, 2), ("erm", 100, 7, 7), ("pde", 2, 41, 1), ("clp", 40, 80, 24)],
+    [("erm", 2, 40, 2), ("erm", 2, 41, 1), ("erm", 3, 41, 2), ("erm", 100, 7, 7), ("pde", 2, 41, 1),
+     ("clp", 40, 80, 24)],
 )  # fmt: skip
 def test_the_smallest_batch_of_a_run(loaded, demo_shard, method, batch_size, count, smallest):
     config = config_of(method, demo_shard, batch_size=batch_size, saliency_lambda=0.0)

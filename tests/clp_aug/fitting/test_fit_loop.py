@@ -97,6 +97,42 @@ def test_what_killed_fits_left_is_removed(tmp_path):
     assert left(tmp_path) == ["other.jsonl.tmp-0123456789abcdef", "w.jsonl", "w.safetensors"]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_state_of_a_fit_that_was_killed_behind_its_weights_is_removed(tmp_path, monkeypatch, resume):
+    write_weights = loop.write_weights
+
+    def killed_then(*arguments):
+        write_weights(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_weights", killed_then)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config(tmp_path / "w.safetensors"))
+    assert left(tmp_path) == ["w.checkpoint", "w.jsonl", "w.safetensors"]
+    weights = (tmp_path / "w.safetensors").read_bytes()
+    with pytest.raises(UsageError, match=r"w.safetensors holds weights already; choose another --out or remove it"):
+        fit(config(tmp_path / "w.safetensors"), resume=resume)
+    assert left(tmp_path) == ["w.jsonl", "w.safetensors"]
+    assert (tmp_path / "w.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize("weights", ["of another fit", "of no fit", "a folder"])
+def test_a_state_beside_weights_that_are_not_its_own_stays(tmp_path, weights):
+    """One of w.bin, for instance, which has the name of that of w.safetensors."""
+    if weights == "of another fit":
+        fit(config(tmp_path / "w.safetensors"))
+    elif weights == "of no fit":
+        (tmp_path / "w.safetensors").write_bytes(b"mine")
+    else:
+        (tmp_path / "w.safetensors").mkdir()
+    other = config(tmp_path / "w.bin", lr=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        fit(other, on_step=killed)
+    with pytest.raises(UsageError, match=r"holds weights already|is a folder"):
+        fit(config(tmp_path / "w.safetensors"), resume=True)
+    fit(other, resume=True)
+
+
 @pytest.mark.parametrize("name", [".", "/", "w.checkpoint", "w.jsonl"])
 def test_names_that_a_fit_would_write_over(name):
     with pytest.raises(UsageError, match=r"expected the name of a file, other than those in .checkpoint and .jsonl"):
@@ -193,6 +229,14 @@ HOSTILE = {
     "a list": ([2], None),
     "no tensors": ({"step": 2, "curve": []}, {}),
     "another shape": ({"step": 2, "curve": []}, {"network/weight": torch.zeros(2, 2)}),
+    "momentum of another shape": (
+        {"step": 2, "curve": []},
+        {"network/weight": torch.zeros(1, 1), "optimiser/0.momentum_buffer": torch.zeros(3)},
+    ),
+    "momentum of nothing": (
+        {"step": 2, "curve": []},
+        {"network/weight": torch.zeros(1, 1), "optimiser/7.momentum_buffer": torch.zeros(3)},
+    ),
     "no number": ({"step": 2, "curve": []}, {"network/weight": torch.zeros(1, 1), "optimiser/x.y": torch.zeros(1)}),
 }
 
@@ -203,7 +247,10 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, plain, tensors):
     if tensors is None:
         tensors = {f"network/{name}": value for name, value in tensors_of(Halves(one).network).items()}
     write_state(loop.state_file(one), one.key() | {"pictures": "same"}, plain, tensors)
-    with pytest.raises(InputError, match=r"w\.checkpoint: the state of another fit \(.*\); remove it and start anew"):
+    with pytest.raises(
+        InputError,
+        match=r"w\.checkpoint: (the state of another fit|damaged checkpoint) \(.*\); remove it and start anew",
+    ):
         fit(one, resume=True)
 
 
