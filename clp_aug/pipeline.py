@@ -109,6 +109,7 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
     for options in options_in_use(config).values():
         options.prepare()
+        options.check(size, len(dataset.class_names))
     fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
     return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,8 @@ def held_for(path: Path, what: str = "run", wait: bool = False, place: Path | No
         lock.acquire()
     except Timeout:
         raise UsageError(f"another {what} is writing to {path}; wait for it to end, or choose another --out") from None
+    except FileExistsError:
+        raise disk_error(path, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))) from None
     except OSError as error:
         raise disk_error(path, error) from None
     try:

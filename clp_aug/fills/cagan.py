@@ -11,7 +11,7 @@ import numpy as np
 
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
-from clp_aug.fills.inpainting import fill_by
+from clp_aug.fills.inpainting import fill_by, try_on_scene
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.nets.shipped import SHIPPED, shipped_path
@@ -39,14 +39,22 @@ class Options(FillOptions):
         """Load the network. Raises what `load_inpainter` raises."""
         load_inpainter(self.cagan_weights, self.cagan_layout)
 
+    def check(self, size: int, classes: int) -> None:
+        """Inpaint a scene of the run's size. Raises what `cagan` raises."""
+        try_on_scene(cagan, size, self)
+
     def terms(self) -> str:
         """Return in one line under which terms the weights may be used."""
         return terms_of(self.cagan_weights)
 
 
 def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
-    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture."""
-    return fill_by(load_inpainter(options.cagan_weights, options.cagan_layout).fill, scene, window)
+    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
+    InputError for weights that give no numbers.
+    """
+    network = load_inpainter(options.cagan_weights, options.cagan_layout)
+    what = f"cagan weights {options.cagan_weights or 'of the package'}"
+    return fill_by(network.fill, scene, window, what, "give other weights")
 
 
 @lru_cache(maxsize=1)

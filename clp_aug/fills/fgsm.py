@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.options import FillOptions, network_file
-from clp_aug.fills.scene import Materials, Scene
+from clp_aug.fills.scene import Materials, Scene, trial_scene
+from clp_aug.nets.reading import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+REMEDY = "export one trained on this data set at this --size"
 
 
 @dataclass(frozen=True)
@@ -33,34 +40,57 @@ class Options(FillOptions):
         """Load the classifier. Raises what `load_classifier` raises."""
         load_classifier(self.classifier)
 
+    def check(self, size: int, classes: int) -> None:
+        """Take the gradient of a scene of the run's size. Raises what `input_gradient` raises."""
+        input_gradient(self.classifier, trial_scene(size).image, 0, classes)
+
 
 def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
     """Return uint8 (H, W, 3): the pixels moved by epsilon along the sign of the loss gradient.
 
     targeted: down the cross entropy of a random other class; else up that of the own class. epsilon is in [0, 1]
     pixel units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient
-    is taken at the untouched picture; the object never moves.
+    is taken at the untouched picture; the object never moves. Raises what `input_gradient` raises.
     """
-    import torch
-
-    classifier = load_classifier(options.classifier)
     targeted = options.fgsm == "targeted"
     others = [c for c in range(materials.num_classes) if c != scene.label]
     goal = int(rng.choice(others)) if targeted else scene.label
-    pixels = torch.tensor(scene.image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
+    gradient = input_gradient(options.classifier, scene.image, goal, materials.num_classes)
+    step = int(options.epsilon * 255) * (-1 if targeted else 1)
+    return np.clip(scene.image.astype(np.int64) + step * np.sign(gradient).astype(np.int64), 0, 255).astype(np.uint8)
+
+
+def input_gradient(file: Path, image: np.ndarray, goal: int, classes: int) -> np.ndarray:
+    """Return the gradient of a classifier's cross entropy of a class, float32 (H, W, 3), at an image, uint8 (H, W, 3).
+
+    Raises InputError for a classifier that does not take such pictures, or gives anything but finite logits of so many
+    classes.
+    """
+    import torch
+
+    classifier, what = load_classifier(file), f"classifier {file}"
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
+    misfit = f"{what}: it does not take pictures of {tuple(pixels.shape)} with {classes} classes"
     try:
         logits = classifier(pixels)
-        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, torch.tensor([goal])), pixels)
-    except (RuntimeError, IndexError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"classifier {options.classifier}: it does not take pictures of {tuple(pixels.shape)} with"
-            f" {materials.num_classes} classes ({reason}); export one trained on this data set at this --size"
-        ) from None
-    if logits.shape != (1, materials.num_classes):
-        raise InputError(
-            f"classifier {options.classifier}: it gives {tuple(logits.shape)}, expected (1, {materials.num_classes})"
-        )
-    step = int(options.epsilon * 255) * (-1 if targeted else 1)
-    sign = gradient[0].sign().permute(1, 2, 0).numpy().astype(np.int64)  # (H, W, 3)
-    return np.clip(scene.image.astype(np.int64) + step * sign, 0, 255).astype(np.uint8)
+    except Exception as error:  # a program fails in any way it likes
+        raise InputError(f"{misfit} ({first_line(error)}); {REMEDY}") from None
+    if getattr(logits, "shape", None) != (1, classes):
+        given = tuple(logits.shape) if hasattr(logits, "shape") else f"a {type(logits).__name__}"
+        raise InputError(f"{what}: it gives {given}, expected (1, {classes}); {REMEDY}")
+    require_finite(logits, f"{what}: its logits are")
+    try:
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([goal]))
+        (gradient,) = torch.autograd.grad(loss, pixels)
+    except Exception as error:  # no path from the logits to the pixels, or logits that are no floating point
+        raise InputError(f"{misfit} ({first_line(error)}); {REMEDY}") from None
+    require_finite(gradient, f"{what}: its gradient is")
+    moved: np.ndarray = gradient[0].permute(1, 2, 0).numpy()
+    return moved
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raise InputError where values are NaN or infinite."""
+    if not values.isfinite().all():
+        value = "nan" if values.isnan().any() else "infinite"
+        raise InputError(f"{what} {value} for a picture; {REMEDY}")

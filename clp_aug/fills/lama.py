@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +14,17 @@ import numpy as np
 
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
-from clp_aug.fills.inpainting import fill_by
+from clp_aug.fills.inpainting import fill_by, try_on_scene
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
+from clp_aug.nets.reading import LINE, check_size, check_unpacked, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 8  # sides must be multiples of it
+LARGEST = 2**33  # bytes of a file; the published one has 206 MB
+REMEDY = "give LaMa's network as published, big-lama.pt"
 
 
 @dataclass(frozen=True)
@@ -37,28 +41,33 @@ class Options(FillOptions):
         """Load the network. Raises what `load_lama` raises."""
         load_lama(self.lama_weights)
 
+    def check(self, size: int, classes: int) -> None:
+        """Inpaint a scene of the run's size. Raises what `lama` raises."""
+        try_on_scene(lama, size, self)
+
 
 def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
     """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
-    InputError for a network that does not take a picture and its hole.
+    InputError for a network that does not take a picture and its hole, or gives no picture.
     """
     from torch.nn import functional as F
 
-    network = load_lama(options.lama_weights)
+    network, what = load_lama(options.lama_weights), f"lama weights {options.lama_weights}"
 
     def padded(picture: Tensor, hole: Tensor) -> Tensor:
         height, width = hole.shape[2:]
         picture, hole = (F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), "replicate") for x in (picture, hole))
         try:
             filled = network(picture, hole)
-            if filled.shape != picture.shape:
-                raise RuntimeError(f"it gives {tuple(filled.shape)}")
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise InputError(f"lama weights {options.lama_weights}: not LaMa's network ({reason})") from None
-        return filled[:, :, :height, :width]
+            if getattr(filled, "shape", None) != picture.shape:
+                given = tuple(filled.shape) if hasattr(filled, "shape") else f"a {type(filled).__name__}"
+                raise RuntimeError(f"it gives {given}")
+        except Exception as error:  # a program fails in any way it likes
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:LINE]
+            raise InputError(f"{what}: not LaMa's network ({reason}); {REMEDY}") from None
+        return filled[:, :, :height, :width].float()
 
-    return fill_by(padded, scene, window)
+    return fill_by(padded, scene, window, what, "give another export of LaMa")
 
 
 @lru_cache(maxsize=1)
@@ -69,10 +78,16 @@ def load_lama(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
     """
     import torch
 
+    what = f"lama weights {weights}"
     try:
+        size = check_size(Path(weights), LARGEST)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}; {REMEDY}") from None
+    try:
+        with zipfile.ZipFile(weights) as archive:
+            check_unpacked(archive.infolist(), size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than LaMa's
             return torch.jit.load(str(weights), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"lama weights {weights}: not a TorchScript archive ({reason})") from None
+    except Exception as error:  # a foreign archive fails in torch in any way it likes
+        raise InputError(f"{what}: not a TorchScript archive ({first_line(error)}); {REMEDY}") from None

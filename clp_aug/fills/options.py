@@ -51,6 +51,12 @@ class FillOptions(Settings):
     def prepare(self) -> None:
         """Load what the fill needs, so that a file that is no such network fails before a picture is decoded."""
 
+    def check(self, size: int, classes: int) -> None:
+        """Try what was loaded on a picture of the run's size, so that what does not fit fails before one is decoded.
+
+        size: in pixels; classes: of the data set.
+        """
+
     def terms(self) -> str:
         """Return in one line under which terms the fill's weights may be used; empty for one without weights."""
         return ""

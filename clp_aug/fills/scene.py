@@ -56,6 +56,14 @@ def crop(image: np.ndarray, window: Box) -> np.ndarray:
     return image[y0:y1, x0:x1]
 
 
+def trial_scene(size: int) -> Scene:
+    """Return a square scene that networks are tried on: black and white stripes, with a box in their middle."""
+    stripes = 255 * (np.arange(size) * 4 // size % 2)
+    image = np.broadcast_to(stripes[None, :, None], (size, size, 3)).astype(np.uint8)
+    low, high = size // 4, max(size // 4 + 1, 3 * size // 4)
+    return Scene(image, (low, low, high, high), 0)
+
+
 def compose(scene: Scene, kind: int, infilling: np.ndarray) -> np.ndarray:
     """Eqs. (2) and (4) for a box: uint8 (H, W, 3) with the hole filled, every other pixel bit-identical.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
         rows=_rows(reader, originals),
     )
     path = Path(path)
-    with held_for(path):
+    with held_for(path) if os.path.isdir(path.parent) else nullcontext():
         remove_leftovers(path)
         with written_beside(path) as temporary:
             page.dump(str(temporary), encoding="utf-8", errors="replace")  # a file may have a name that is not UTF-8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,15 +12,22 @@ FACTOR, SPARE = 4, 2**26  # an archive may unpack to so many times its size, and
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """Return the bytes of a file. Raises ValueError, saying why, when the disk refuses or there are more than that."""
+    """Return the bytes of a file. Raises what `check_size` raises."""
+    check_size(path, largest)
+    return path.read_bytes()
+
+
+def check_size(path: Path, largest: int) -> int:
+    """Return the bytes of a file that can be read. Raises ValueError, saying why, for one that cannot, or with more."""
     try:
-        size = path.stat().st_size
-        if size <= largest:
-            return path.read_bytes()
+        with open(path, "rb") as file:
+            size = file.seek(0, io.SEEK_END)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"cannot read ({reason})") from None
-    raise ValueError(f"{size} bytes, at most {largest} can be")
+    if size > largest:
+        raise ValueError(f"{size} bytes, at most {largest} can be")
+    return size
 
 
 def first_line(error: Exception) -> str:

@@ -270,8 +270,8 @@ def test_hostile_names_in_a_browser(browse, bare_shard, tmp_path):
     assert page.text.lstrip().startswith("bare.h5")  # the title is still the shard's name
 
 
-def test_what_a_killed_one_left_beside_the_page_is_removed(shard, tmp_path):
+def test_what_a_killed_one_left_beside_the_page_is_removed(demo_shard, tmp_path):
     left = tmp_path / "sheet.html.tmp-0123456789abcdef"
     left.write_text("half")
-    write_sheet(ShardReader(shard), tmp_path / "sheet.html")
+    write_sheet(ShardReader(demo_shard), tmp_path / "sheet.html")
     assert [path.name for path in sorted(tmp_path.glob("*sheet*"))] == ["sheet.html"]
