@@ -60,7 +60,7 @@ def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
     return np.clip(scene.image.astype(np.int64) + step * np.sign(gradient).astype(np.int64), 0, 255).astype(np.uint8)
 
 
-def input_gradient(file: Path, image: np.ndarray, goal: int, classes: int) -> np.ndarray:
+def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int) -> np.ndarray:
     """Return the gradient of a classifier's cross entropy of a class, float32 (H, W, 3), at an image, uint8 (H, W, 3).
 
     Raises InputError for a classifier that does not take such pictures, or gives anything but finite logits of so many

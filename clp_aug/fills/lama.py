@@ -50,6 +50,7 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
     """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
     InputError for a network that does not take a picture and its hole, or gives no picture.
     """
+    import torch
     from torch.nn import functional as F
 
     network, what = load_lama(options.lama_weights), f"lama weights {options.lama_weights}"
@@ -65,7 +66,8 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
         except Exception as error:  # a program fails in any way it likes
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:LINE]
             raise InputError(f"{what}: not LaMa's network ({reason}); {REMEDY}") from None
-        return filled[:, :, :height, :width].float()
+        known_to_numpy = filled.dtype in (torch.float16, torch.float32, torch.float64)
+        return (filled if known_to_numpy else filled.float())[:, :, :height, :width]
 
     return fill_by(padded, scene, window, what, "give another export of LaMa")
 

@@ -54,7 +54,7 @@ def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
 @torch.no_grad()
 def most_at_once(network: Classifier, picture: Tensor) -> int:
     """Return of how many pictures like this one, uint8 (1, 3, H, W), a network may be asked at a time."""
-    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(torch.zeros_like(picture)))))
+    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture))))
 
 
 def largest_output(network: Classifier, picture: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.campaigns.mutations import Draw, bytes_changed
+from tests.campaigns.mutations import Draw, bytes_changed, text_changed
 from tests.campaigns.readers import Reader
 
 
@@ -57,6 +58,24 @@ def header_changed(good: bytes, seeds: Sequence[bytes], draw: Draw) -> bytes:
     return changed + good[size:]
 
 
+def archive_changed(good: bytes, seeds: Sequence[bytes], draw: Draw) -> bytes:
+    """Change the bytes of a zip archive, or, with a table that is right again, those of one file in it."""
+    if draw.random() < 0.25 or not good.startswith(b"PK"):
+        return bytes_changed(good, seeds, draw)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as archive, zipfile.ZipFile(changed, "w") as other:
+        names = archive.namelist()
+        texts = [name for name in names if name.endswith((".json", ".py", ".pkl", ".debug_pkl"))]
+        chosen = draw.choice(texts if texts and draw.random() < 0.8 else names)
+        for name in names:
+            content = archive.read(name)
+            if name == chosen:
+                change = text_changed if name.endswith((".json", ".py")) else bytes_changed
+                content = change(content, [content], draw)
+            other.writestr(zipfile.ZipInfo(name), content)
+    return changed.getvalue()
+
+
 def make_programs(place: Path, inputs: Path) -> list[bytes]:
     """Return a small classifier as clp-train --export writes it."""
     from clp_train.models.resnet_cifar import ResNet
@@ -88,6 +107,31 @@ def message(*fields: tuple[int, int | bytes]) -> bytes:
 def varint(value: int) -> bytes:
     """Return a whole number of protocol buffers."""
     return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+
+def make_torchvision(place: Path, inputs: Path) -> list[bytes]:
+    """Return weights of a small network of torchvision's kind."""
+    from safetensors.torch import save
+
+    state = {name: value.clone() for name, value in small_body().state_dict().items()}
+    return [save(state), save({name: value for name, value in state.items() if "tracked" not in name})]
+
+
+def small_body() -> Any:
+    """Return a network whose last layer is linear."""
+    from torch import nn
+
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    return nn.Sequential(*layers)
+
+
+def read_torchvision(path: Path) -> object:
+    """Read weights for --model torchvision:NAME@FILE."""
+    from clp_train.models.from_torchvision import load
+
+    body = small_body()
+    load(body, "small", path)
+    return body
 
 
 def make_onnx(place: Path, inputs: Path) -> list[bytes]:
@@ -172,9 +216,10 @@ def read_script(path: Path) -> object:
 READERS = {
     "inpainter-weights": Reader(make_inpainters, "x.safetensors", header_changed, read_inpainter, cost=1.4),
     "matte-weights": Reader(make_mattes, "x.safetensors", header_changed, read_matte, cost=14),
-    "published-weights": Reader(make_published, "x.pt", bytes_changed, read_published, complete=False),
-    "published-arrays": Reader(make_published_arrays, "x.npz", bytes_changed, read_published, complete=False),
-    "exported": Reader(make_programs, "x.pt2", bytes_changed, read_program, cost=67),
-    "torchscript": Reader(make_scripts, "x.pt", bytes_changed, read_script, cost=10),
+    "torchvision-weights": Reader(make_torchvision, "x.safetensors", header_changed, read_torchvision, cost=1),
+    "published-weights": Reader(make_published, "x.pt", archive_changed, read_published, complete=False),
+    "published-arrays": Reader(make_published_arrays, "x.npz", archive_changed, read_published, complete=False),
+    "exported": Reader(make_programs, "x.pt2", archive_changed, read_program, cost=67),
+    "torchscript": Reader(make_scripts, "x.pt", archive_changed, read_script, cost=10),
     "onnx": Reader(make_onnx, "x.onnx", bytes_changed, read_onnx, cost=0.7),
 }

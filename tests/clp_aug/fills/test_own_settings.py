@@ -9,11 +9,12 @@ import pytest
 from clp_aug import pipeline
 from clp_aug.common.settings import about, fields_of, setting
 from clp_aug.config import AugmentConfig
-from clp_aug.contract.errors import UsageError
+from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.shards import ShardReader
 from clp_aug.fills import CF, FILLS, Fill, option_classes, read_options
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import crop
+from clp_aug.mattes.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,24 @@ def test_one_file_and_one_line_make_a_fill_with_settings(registered, tmp_path):
     with pytest.raises(UsageError, match="fill 'flat' needs paint: give it with --paint FILE"):
         AugmentConfig(**settings)
     assert AugmentConfig(dataset="demo", cf=("grey",)).stored()["level"] == 1
+
+
+def test_what_does_not_fit_the_run_fails_before_a_picture_is_decoded(registered, tmp_path, monkeypatch):
+    """The fill is asked, with the size and the classes of the run."""
+    asked = []
+
+    def check(self, size, classes):
+        asked.append((size, classes))
+        raise InputError("flat paint: too small")
+
+    monkeypatch.setattr(Options, "check", check)
+    monkeypatch.setattr(Picture, "image", property(lambda self: pytest.fail("a picture was decoded")))
+    (tmp_path / "paint").write_bytes(b"red")
+    settings = {"dataset": "demo", "limit": 8, "size": 16, "cf": ("flat",), "out": tmp_path / "x.h5"}
+    with pytest.raises(InputError, match="too small"):
+        pipeline.augment(AugmentConfig(**settings, options={"paint": tmp_path / "paint"}))
+    assert asked == [(16, 2)]
+    assert [path.name for path in tmp_path.iterdir()] == ["paint"]
 
 
 @pytest.mark.parametrize(
