@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +80,25 @@ def check_payload(name: str, payload: Mapping[str, Any], sizes: Mapping[str, int
         raise ValueError(f"{name[:80]} is {str(shape)[:80]}, more than its file holds")
 
 
+@contextmanager
+def errors_of_torch() -> Iterator[None]:
+    """Within it, an error that torch.export.load logs, to raise another that says nothing, is raised itself."""
+    logged: list[BaseException | None] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        logged.append(record.exc_info[1] if record.exc_info else None)
+        return False
+
+    logger = logging.getLogger("torch.export")
+    logger.addFilter(keep)
+    try:
+        yield
+    except Exception as error:
+        raise next(filter(None, logged), error) from None
+    finally:
+        logger.removeFilter(keep)
+
+
 @lru_cache(maxsize=1)
 def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
     """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
@@ -94,7 +115,8 @@ def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
         copy = plain_copy(data)
         del data
         torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
-        classifier: Callable[[Tensor], Tensor] = torch.export.load(io.BytesIO(copy)).module()
+        with errors_of_torch():
+            classifier: Callable[[Tensor], Tensor] = torch.export.load(io.BytesIO(copy)).module()
         return classifier
     except Exception as error:  # a foreign archive fails in torch in any way it likes
         raise InputError(f"classifier {path}: not an exported program ({first_line(error)}); {REMEDY}") from None

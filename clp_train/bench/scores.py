@@ -17,7 +17,7 @@ from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
 from clp_train.bench.spec import Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
-from clp_train.report.page import read_result
+from clp_train.report.page import read_result, result_of_a_run
 from clp_train.run_folder import RESULT
 
 Result = dict[str, Any]
@@ -42,7 +42,16 @@ OWN_METHOD = "clp"
 
 def collect(runs: Sequence[Run]) -> list[Result]:
     """Return the small result of each run that is done, plain JSON. Raises InputError for one that cannot be read."""
-    return [summarise(run, read_result(run.folder)) for run in runs if (run.folder / RESULT).exists()]
+    return [small_result(run) for run in runs if (run.folder / RESULT).exists()]
+
+
+def small_result(run: Run) -> Result:
+    """Return the small result of a run that is done. Raises InputError where a part of it is of another kind."""
+    with result_of_a_run(run.folder):
+        result = summarise(run, read_result(run.folder))
+        if not is_result(result):
+            raise ValueError("a part of it is of another kind")
+        return result
 
 
 def summarise(run: Run, result: dict[str, Any]) -> Result:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -47,22 +48,32 @@ def write_result_page(result: Result, out: Path, looks: Sequence[Look] = ()) -> 
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     page = template.render(
-        title=f"{result['config']['method']} on {result['dataset']}",
-        lead=lead(result),
-        tiles=tiles(result),
-        panels=panels(result),
-        table=table_cells(result),
+        **parts_of(result),
         looks=[picture_entry(look, result["class_names"]) for look in looks],
         summary=looks_summary(looks),
-        no_map=(result.get("attention") or {}).get("no_map", ""),
-        settings=settings(result),
     )
     with written_beside(Path(out)) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are no text
 
 
+def parts_of(result: Result) -> dict[str, Any]:
+    """Return what the page shows of a result alone, by the names that its template has for them."""
+    return {
+        "title": f"{result['config']['method']} on {result['dataset']}",
+        "lead": lead(result),
+        "tiles": tiles(result),
+        "panels": panels(result),
+        "table": table_cells(result),
+        "no_map": (result.get("attention") or {}).get("no_map", ""),
+        "settings": settings(result),
+    }
+
+
 def read_result(folder: Path) -> Result:
-    """Return the result of a finished run as plain JSON. Raises InputError when the folder holds none."""
+    """Return the result of a finished run as plain JSON, of which a page can be made.
+
+    Raises InputError when the folder holds none, or one with a part that is not of its kind.
+    """
     path = folder / "result.json"
     try:
         result = json.loads(path.read_text("utf-8"))
@@ -73,7 +84,20 @@ def read_result(folder: Path) -> Result:
     missing = RESULT_PARTS - set(result if isinstance(result, dict) else ())
     if missing:
         raise InputError(f"{path}: not a result of clp-train, it lacks {', '.join(sorted(missing))}; train again")
+    with result_of_a_run(folder):
+        parts_of(result)
     return result
+
+
+@contextmanager
+def result_of_a_run(folder: Path) -> Iterator[None]:
+    """Within it, a stored result with a part that is not of its kind is one line. Raises InputError."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f"{folder / 'result.json'}: not a result of clp-train ({type(error).__name__}: {error}); train again"
+        ) from None
 
 
 def lead(result: Result) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.campaigns.mutations import Draw, bytes_changed, text_changed
+from tests.campaigns.mutations import Draw, bytes_changed, json_changed, text_changed
 from tests.campaigns.readers import Reader
 
 
@@ -70,7 +70,8 @@ def archive_changed(good: bytes, seeds: Sequence[bytes], draw: Draw) -> bytes:
         for name in names:
             content = archive.read(name)
             if name == chosen:
-                change = text_changed if name.endswith((".json", ".py")) else bytes_changed
+                as_json = json_changed if draw.random() < 0.7 else text_changed
+                change = as_json if name.endswith(".json") else text_changed if name.endswith(".py") else bytes_changed
                 content = change(content, [content], draw)
             other.writestr(zipfile.ZipInfo(name), content)
     return changed.getvalue()

@@ -306,6 +306,23 @@ def test_two_tables_of_one_archive_cannot_disagree(plain, tmp_path):
         assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name, data: data[:-4] if name == "data/weights/weight_0" else data, "setStorage: .* out of bounds"),
+        (lambda name, data: b"six" if name == ".data/version" else data, "Couldn't parse the version six as Long"),
+        (lambda name, data: b"9" if name == "archive_version" else data, "Saved archive version 9 does not match"),
+    ],
+    ids=["short weight", "version", "archive version"],
+)
+def test_what_torch_logs_is_told_in_the_one_line(plain, tmp_path, capfd, change, message):
+    path = rewritten(plain[0], tmp_path / "s.pt2", change)
+    with pytest.raises(InputError, match=rf"s\.pt2: not an exported program \(.*{message}.*\); clp-train") as error:
+        load_classifier(path)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("where", ["data/weights/weight_0", "models/", "data/weights/"])
 def test_a_damaged_byte_is_noticed(plain, tmp_path, where):
     content = bytearray(plain[0].read_bytes())

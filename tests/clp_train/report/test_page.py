@@ -337,3 +337,14 @@ def test_a_network_without_a_map_is_told(written):
     assert f"No Grad-CAM: {reason}." in written(RESULT | {"attention": attention}).text
     for result in (RESULT, RESULT | {"attention": {"inside": 0.5, "area": 0.25}}):
         assert "Where it looks" not in written(result).text
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("last", []), ("last", {"epoch": 1}), ("history", [1]), ("config", []), ("selected", {"epoch": 1})],
+)
+def test_a_result_whose_parts_are_of_another_kind_is_one_line(tmp_path, part, value):
+    result = RESULT
+    (tmp_path / "result.json").write_text(json.dumps({**result, part: value}))
+    with pytest.raises(InputError, match=r"result\.json: not a result of clp-train \(\w+: .*\); train again"):
+        write_page(tmp_path, tmp_path / "page.html")
