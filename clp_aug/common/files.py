@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from clp_aug.contract.errors import InputError
 
 TEMPORARY = ".tmp-"  # what stands between a file's name and the random part of its temporary one
+LEFT = re.compile("[0-9a-f]{16}")  # the random part
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What fsync says where the file system has none."""
 UNSYNCED_FOLDER = UNSYNCED | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
@@ -103,7 +105,8 @@ def remove_leftovers(path: Path) -> None:
     """Remove what killed runs left beside `path`; only for who holds its lock: others may still be writing theirs."""
     with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(path.parent):
-            if name.startswith(path.name + TEMPORARY):
+            start, _, random = name.rpartition(TEMPORARY)
+            if start == path.name and LEFT.fullmatch(random):
                 with contextlib.suppress(OSError):
                     os.unlink(path.parent / name)
 

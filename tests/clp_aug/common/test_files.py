@@ -107,8 +107,8 @@ def test_names_that_no_file_can_have(tmp_path, name):
 
 
 def test_leftovers_of_killed_runs_are_removed_and_nothing_else(tmp_path):
-    kept = ["page.html", "other.html.tmp-0123456789abcdef", "page.html.bak"]
-    for name in [*kept, "page.html.tmp-0123456789abcdef", "page.html.tmp-17"]:
+    kept = ["page.html", "page.html.tmp-backup", "other.html.tmp-0123456789abcdef", "page.html.bak"]
+    for name in [*kept, "page.html.tmp-0123456789abcdef"]:
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path / "page.html")
     assert sorted(os.listdir(tmp_path)) == sorted(kept)

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 from torchvision import models
 
 from clp_aug.contract.errors import InputError, SettingError
+from clp_train import cli
 from clp_train.config import spell_option
 from clp_train.models import build_model
 from clp_train.models.from_torchvision import TorchvisionClassifier
@@ -161,3 +163,22 @@ def test_a_run_whose_network_cannot_take_its_last_batch(loaded, demo_shard):
     with pytest.raises(SettingError, match="it leaves batches of one picture") as error:
         assemble(config_of("clp", demo_shard, omega_start="background", **small | {"batch_size": 40}), part(loaded, 3))
     assert error.value.take == {}, "each background network learns one picture"
+
+
+def test_the_door_refuses_in_one_line_and_leaves_no_folder(demo_shard, tmp_path):
+    options = [
+        "--meta",
+        str(demo_shard),
+        "--model",
+        "torchvision:densenet121",
+        "--out",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
+    result = CliRunner().invoke(cli.train, options)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: --model torchvision:densenet121: it takes no pictures of 16 x 16, but of 32 x 32: make the shard with"
+        " clp-augment --size 32, or choose another model\n"
+    )
+    assert list(tmp_path.iterdir()) == []
