@@ -158,7 +158,7 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
             check_fallbacks(plan, staging)
             do_blocks(work, "infill", "INFILL", plan, progress)
         outcome = summarise(plan, staging)
-        staging.publish(make_header(plan))  # SHARD
+        staging.publish()  # SHARD
         return outcome
     except BaseException:
         staging.remove_if_empty()

@@ -19,7 +19,7 @@ from clp_aug.common.files import check_name, disk_error, move, remove_leftovers,
 from clp_aug.contract.blank import Blank
 from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.contract.schema import DIGESTS, Header
+from clp_aug.contract.schema import DIGESTS
 from clp_aug.contract.shards import ShardReader
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file starts with
@@ -178,13 +178,13 @@ class Staging:
     def _mark(self, block: str) -> Path:
         return self.folder / f"{block}{DONE}"
 
-    def publish(self, header: Header) -> None:
+    def publish(self) -> None:
         """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
 
         Raises InputError when it is not, or the disk refuses.
         """
         try:
-            self.blank.seal(header)
+            self.blank.seal()
             self.blank.close()
         except OSError as error:
             raise disk_error(self.blank.path, error) from None

@@ -6,11 +6,9 @@ import contextlib
 import errno
 import functools
 import io
-import logging
 import os
 import select
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
@@ -47,7 +45,6 @@ def one_line_errors(interrupted: str, spell: Callable[[str, object], str] = as_o
         def wrapped(*args: Any, **options: Any) -> Any:
             never_refuse(sys.stdout, "replace")
             never_refuse(sys.stderr, "backslashreplace")
-            quiet_libraries()
             try:
                 done = command(*args, **options)
                 if sys.stdout is not None:
@@ -76,12 +73,6 @@ def never_refuse(stream: TextIO | None, errors: str) -> None:
     """Let a stream replace what its encoding lacks, where it would raise UnicodeEncodeError."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors=errors)
-
-
-def quiet_libraries() -> None:
-    """Keep what libraries remark on a damaged file, in their log or as a warning, from standing beside our one line."""
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    warnings.filterwarnings("ignore", module=r"torch(\.|$)", category=UserWarning)
 
 
 def line_of(error: Exception) -> str | None:

@@ -22,6 +22,7 @@ import numpy as np
 from clp_aug.contract import schema
 from clp_aug.contract.digests import picture_digest, seal_of
 from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
+from clp_aug.contract.validate import read_header
 
 CHECKSUM_BYTES = 4
 
@@ -140,8 +141,10 @@ class Blank:
             values: np.ndarray = file[name][start:stop]
         return values
 
-    def seal(self, header: Header) -> None:
-        """Seal the whole: from now on the file says what its content must be. header: as it was laid out."""
+    def seal(self) -> None:
+        """Seal the whole: from now on the file says what its content must be. Raises InputError for a damaged file."""
+        with h5py.File(self.path, "r", locking=False) as file:
+            header = read_header(self.path, file)
         self.fill(SEAL, 0, seal_of(header, self.tables()))
 
     def tables(self) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
+NO_HANDLER = logging.NullHandler()
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
 PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
 JPEG_QUALITY = 90
@@ -124,12 +126,20 @@ def formats() -> tuple[str, ...]:
 
 @contextmanager
 def _unwarned(refused: type[Warning] | None = None) -> Iterator[None]:
-    """Let no decoder warn, which would name no picture; of a class that is refused a warning is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if refused is not None:
-            warnings.simplefilter("error", refused)
-        yield
+    """Let no decoder warn, which would name no picture; of a class that is refused a warning is an error.
+
+    What Pillow logs goes to the handlers that there are, and not to stderr where there are none.
+    """
+    log = logging.getLogger("PIL")
+    log.addHandler(NO_HANDLER)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if refused is not None:
+                warnings.simplefilter("error", refused)
+            yield
+    finally:
+        log.removeHandler(NO_HANDLER)
 
 
 def _refusal(error: Exception, where: str) -> InputError:

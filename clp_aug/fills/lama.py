@@ -17,7 +17,7 @@ from clp_aug.contract.errors import InputError
 from clp_aug.fills.inpainting import fill_by, try_on_scene
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
-from clp_aug.nets.reading import LINE, check_size, check_unpacked, first_line
+from clp_aug.nets.reading import LINE, allowance, check_size, check_unpacked, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ def load_lama(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
         raise InputError(f"{what}: {error}; {REMEDY}") from None
     try:
         with zipfile.ZipFile(weights) as archive:
-            check_unpacked(archive.infolist(), size)
+            check_unpacked(archive.infolist(), allowance(size))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than LaMa's
             return torch.jit.load(str(weights), map_location="cpu").eval()

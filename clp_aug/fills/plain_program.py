@@ -31,15 +31,8 @@ OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USu
 PACKED = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 LONGEST, LARGEST, HIGHEST = 2000, 2**63, 8  # characters of a size, a number in it, the power of a symbol
 FREE = {
-    "stack_trace",
-    "nn_module_stack",
-    "torch_fn",
-    "source_fn_stack",
-    "from_node",
-    "custom",
-    "as_string",
-    "as_strings",
-}
+    "stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom", "as_string", "as_strings",
+}  # fmt: skip
 """Texts that torch keeps, or gives to an operator, as they are."""
 REFUSED = {"as_operator", "as_custom_obj"}
 

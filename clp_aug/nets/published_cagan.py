@@ -11,6 +11,7 @@ import hashlib
 import io
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from clp_aug.contract.errors import InputError, pick
 from clp_aug.nets.contextual_attention import FULL_RATES, FULL_WIDTH, ContextualAttentionNet, is_published, put
 from clp_aug.nets.layouts import LAYOUTS
-from clp_aug.nets.reading import first_line, read_bytes
+from clp_aug.nets.reading import check_unpacked, first_line, read_bytes
 from clp_aug.nets.stored import check_values, differences, shapes
 
 LICENCE = "CC BY-NC 4.0, not for commercial use: weights published by Yu et al., and those converted from them"
@@ -68,20 +69,20 @@ def read(path: Path, what: str) -> bytes:
         raise InputError(f"{what}: {error}; {REMEDY}") from None
 
 
-def check_unpacked(content: bytes) -> None:
+def check_archive(content: bytes) -> None:
     """Raise ValueError for a zip archive, as a .pt of today and an .npz are, that unpacks to too much."""
     if content.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > LARGEST:
-            raise ValueError(f"unpacks to {size} bytes, at most {LARGEST} can be")
+            check_unpacked(archive.infolist(), LARGEST)
 
 
 def from_pickle(content: bytes) -> dict[str, Tensor]:
     """Return a state dict that torch.save wrote, today or years ago; raises ValueError for anything else in it."""
-    check_unpacked(content)
+    check_archive(content)
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on old and on damaged files, which are told in one line
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # its message tells how to load the file nevertheless
         raise ValueError("no checkpoint of torch, or one with more than tensors in it") from None
     if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
@@ -94,7 +95,7 @@ def from_pickle(content: bytes) -> dict[str, Tensor]:
 
 def from_npz(content: bytes) -> dict[str, Tensor]:
     """Return the arrays of an .npz; `:0` behind a name of TensorFlow's is dropped."""
-    check_unpacked(content)
+    check_archive(content)
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return {name.removesuffix(":0"): torch.from_numpy(archive[name]) for name in archive.files}
 

@@ -36,8 +36,13 @@ def first_line(error: Exception) -> str:
     return lines[0][:LINE]
 
 
-def check_unpacked(members: Iterable[zipfile.ZipInfo], size: int) -> None:
-    """Raise ValueError for members of an archive that unpack to far more than its size in bytes."""
-    unpacked, most = sum(member.file_size for member in members), SPARE + FACTOR * size
+def allowance(size: int) -> int:
+    """Return how many bytes an archive of a size may unpack to."""
+    return SPARE + FACTOR * size
+
+
+def check_unpacked(members: Iterable[zipfile.ZipInfo], most: int) -> None:
+    """Raise ValueError for members of an archive that unpack to more than so many bytes."""
+    unpacked = sum(member.file_size for member in members)
     if unpacked > most:
         raise ValueError(f"unpacks to {unpacked} bytes, at most {most} can be")

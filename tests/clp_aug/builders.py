@@ -35,7 +35,7 @@ def write_shard(
                 blank.fill(name, 0, values)
             for name, blocks in streams.items():
                 _fill_pictures(blank, name, sizes, chain([] if head[name] is None else [head[name]], blocks))
-            blank.seal(header)
+            blank.seal()
 
 
 def _fill_pictures(blank: Blank, name: str, sizes: dict[str, int], blocks: Iterable[np.ndarray]) -> None:

@@ -8,7 +8,6 @@ import pytest
 from clp_aug.contract.blank import Blank
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.contract.validate import read_header
 
 
 def refused(path, problem: str) -> None:
@@ -43,10 +42,8 @@ def attribute(file: h5py.File, name: str, text: str | bytes) -> None:
 
 def reseal(path) -> None:
     """Seal a shard anew, as a run that wrote this content would."""
-    with h5py.File(path) as file:
-        header = read_header(path, file)
     with Blank(path) as blank:
-        blank.seal(header)
+        blank.seal()
 
 
 def put(name, row, value):

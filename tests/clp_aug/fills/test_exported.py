@@ -13,16 +13,9 @@ import torch
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.plain_program import check_program
+from tests.clp_aug.fills.exporting import export
 
 SIDE, CLASSES = 8, 3
-
-
-def export(path, module):
-    program = torch.export.export(
-        module.eval(), (torch.rand(2, 3, SIDE, SIDE),), dynamic_shapes=({0: torch.export.Dim("n")},)
-    )
-    torch.export.save(program, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +25,7 @@ def plain(tmp_path_factory):
     module = torch.nn.Sequential(
         torch.nn.Conv2d(3, 2, 3, 2, 1), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.Linear(32, CLASSES)
     )
-    return export(tmp_path_factory.mktemp("exported") / "plain.pt2", module), module
+    return export(tmp_path_factory.mktemp("exported") / "plain.pt2", module, SIDE), module
 
 
 def rewritten(source, target, change=lambda name, data: data, more=(), compress=zipfile.ZIP_STORED):

@@ -14,16 +14,9 @@ from clp_aug.fills import F, infill
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.fgsm import Options
 from clp_aug.fills.scene import Materials, Scene
+from tests.clp_aug.fills.exporting import export
 
 SIDE, CLASSES = 12, 3
-
-
-def export(path, module, side=SIDE):
-    program = torch.export.export(
-        module.eval(), (torch.rand(2, 3, side, side),), dynamic_shapes=({0: torch.export.Dim("n")},)
-    )
-    torch.export.save(program, path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +24,8 @@ def linear(tmp_path_factory):
     """A linear classifier and its weights (CLASSES, 3, SIDE, SIDE)."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(3 * SIDE * SIDE, CLASSES)
-    path = export(tmp_path_factory.mktemp("fgsm") / "linear.pt2", torch.nn.Sequential(torch.nn.Flatten(), layer))
+    flat = torch.nn.Sequential(torch.nn.Flatten(), layer)
+    path = export(tmp_path_factory.mktemp("fgsm") / "linear.pt2", flat, SIDE)
     return path, layer.weight.detach().numpy().reshape(CLASSES, 3, SIDE, SIDE), layer
 
 
@@ -78,7 +72,7 @@ def test_wrong_size_and_wrong_classes(linear, tmp_path):
     with pytest.raises(InputError, match=r"does not take pictures of \(1, 3, 20, 20\) with 3 classes"):
         attack(path, True, 0.5, Scene(np.zeros((20, 20, 3), np.uint8), (1, 1, 5, 5), 0))
     features = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE * SIDE, 7))
-    seven = export(tmp_path / "seven.pt2", features)
+    seven = export(tmp_path / "seven.pt2", features, SIDE)
     with pytest.raises(InputError, match=r"it gives \(1, 7\), expected \(1, 3\)"):
         attack(seven, True, 0.5)
 
@@ -162,7 +156,7 @@ GIVEN = {
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("given")
-    return {name: export(folder / f"{i}.pt2", Gives(make)) for i, (name, (make, _)) in enumerate(GIVEN.items())}
+    return {name: export(folder / f"{i}.pt2", Gives(make), SIDE) for i, (name, (make, _)) in enumerate(GIVEN.items())}
 
 
 @pytest.mark.parametrize("case", GIVEN)

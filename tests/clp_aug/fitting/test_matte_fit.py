@@ -52,18 +52,23 @@ def config(folder, out, **change):
     return MatteFit(folder, out, **{**settings, "start": "nothing", **change})
 
 
+def kill_after(steps, one, sources):
+    """Fit, and end after some steps."""
+
+    def kill(done, terms):
+        if done == steps:
+            raise Killed
+
+    with pytest.raises(Killed):
+        matte.fit(one, sources, kill)
+
+
 @pytest.mark.parametrize("change", [{}, {"adversarial": 0.05}, {"distil": False, "filter_cues": False}], ids=str)
 def test_killed_and_resumed_it_is_the_same_fit(folder, tmp_path, change):
     sources = read_sources(folder)
     matte.fit(config(folder, tmp_path / "whole.safetensors", **change), sources)
     cut = config(folder, tmp_path / "cut.safetensors", **change)
-
-    def kill(done, terms):
-        if done == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        matte.fit(cut, sources, kill)
+    kill_after(3, cut, sources)
     assert not cut.out.exists()
     matte.fit(cut, sources, resume=True)
     for suffix in (".safetensors", ".jsonl"):
@@ -87,13 +92,7 @@ def test_it_learns(folder, tmp_path):
 
 def test_the_state_of_another_fit_is_refused(folder, tmp_path):
     first = config(folder, tmp_path / "w.safetensors")
-
-    def kill(done, terms):
-        if done == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        matte.fit(first, read_sources(folder), kill)
+    kill_after(2, first, read_sources(folder))
     with pytest.raises(UsageError, match=r"is of a run with lr = 0.001, now 0.01; use another --out"):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
     sources = read_sources(folder)
@@ -121,13 +120,7 @@ def test_what_changed_since_the_kill_is_refused(folder, tmp_path, name):
     shutil.copy(root / "pictures" / "0.png", root / "boxed" / "a.png")
     (root / "boxed.csv").write_text("file,x0,y0,x1,y1\na.png,2,2,30,30\n")
     one = config(root, tmp_path / "w.safetensors")
-
-    def kill(done, terms):
-        if done == 2:
-            raise Killed
-
-    with pytest.raises(Killed):
-        matte.fit(one, read_sources(root), kill)
+    kill_after(2, one, read_sources(root))
     sources, times, data = read_sources(root), os.stat(root / name), bytearray((root / name).read_bytes())
     data[-6] ^= 1
     (root / name).write_bytes(data)
