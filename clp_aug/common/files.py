@@ -14,7 +14,7 @@ from pathlib import Path
 from clp_aug.contract.errors import InputError
 
 TEMPORARY = ".tmp-"  # what stands between a file's name and the random part of its temporary one
-LEFT = re.compile("[0-9a-f]{16}")  # the random part
+RANDOM = re.compile("[0-9a-f]{16}")
 UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 """What fsync says where the file system has none."""
 UNSYNCED_FOLDER = UNSYNCED | {errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR}
@@ -101,12 +101,17 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(8)}")
 
 
+def is_temporary(name: str, path: Path) -> bool:
+    """Whether a name is one that `temporary_name` gives for `path`."""
+    start, _, random = name.rpartition(TEMPORARY)
+    return start == path.name and RANDOM.fullmatch(random) is not None
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what killed runs left beside `path`; only for who holds its lock: others may still be writing theirs."""
     with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(path.parent):
-            start, _, random = name.rpartition(TEMPORARY)
-            if start == path.name and LEFT.fullmatch(random):
+            if is_temporary(name, path):
                 with contextlib.suppress(OSError):
                     os.unlink(path.parent / name)
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from clp_aug.common.files import TEMPORARY, check_name, disk_errors, sync, temporary_name
+from clp_aug.common.files import check_name, disk_errors, is_temporary, sync, temporary_name
 from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import UsageError
-
-RANDOM = re.compile("[0-9a-f]{16}")  # what `temporary_name` ends in
 
 
 @contextmanager
@@ -48,9 +45,8 @@ def check_free(out: Path) -> None:
 
 def remove_left_folders(out: Path) -> None:
     """Remove the folders of killed runs beside `out`; only for who holds its lock."""
-    start = out.name + TEMPORARY
     for name in os.listdir(out.parent):
-        if name.startswith(start) and RANDOM.fullmatch(name.removeprefix(start)):
+        if is_temporary(name, out):
             shutil.rmtree(out.parent / name, ignore_errors=True)
 
 

@@ -55,8 +55,8 @@ def test_the_folder_alone_must_be_writable(tmp_path, monkeypatch):
 
 
 def test_what_killed_runs_left_is_removed_and_nothing_else(tmp_path):
-    ours = [f"{name}{TEMPORARY}{number}" for name in run_folder.FILES for number in ("1", "0123456789abcdef")]
-    theirs = [f"notes{TEMPORARY}1", "notes.txt", METRICS]
+    ours = [f"{name}{TEMPORARY}{number}" for name in run_folder.FILES for number in ("0" * 16, "0123456789abcdef")]
+    theirs = [f"notes{TEMPORARY}{'0' * 16}", f"{METRICS}{TEMPORARY}backup", "notes.txt", METRICS]
     for name in (*ours, *theirs, LOCK):
         (tmp_path / name).write_text("")
     with held_for(tmp_path, place=tmp_path / LOCK), pytest.raises(UsageError), folder_for(tmp_path):

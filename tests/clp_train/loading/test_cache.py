@@ -180,13 +180,13 @@ def test_parts_that_are_no_whole_are_a_fault_of_ours(tmp_path):
 def test_what_killed_runs_left_is_removed_and_what_another_is_making_is_not(tmp_path):
     gone, busy = (tmp_path / f"{letter * 24}.array" for letter in "bc")
     for path in (tmp_path / NAME, gone, busy):
-        path.with_name(f"{path.name}.tmp-0011").write_bytes(b"half")
+        path.with_name(f"{path.name}.tmp-0123456789abcdef").write_bytes(b"half")
     lock_of(gone).write_bytes(b"")
     (tmp_path / "mine.txt").write_text("kept")
     with FileLock(lock_of(busy)):
         filled(tmp_path / NAME)
         left = {path.name for path in tmp_path.iterdir()}
-    assert left == {NAME, "mine.txt", f"{busy.name}.tmp-0011", lock_of(busy).name}
+    assert left == {NAME, "mine.txt", f"{busy.name}.tmp-0123456789abcdef", lock_of(busy).name}
 
 
 @pytest.mark.parametrize(
