@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -13,3 +14,13 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("real pictures are not part of the repository, and ../shared/data is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _backward_before_export() -> None:
+    """Differentiate once, so that tests may fork.
+
+    torch.export registers a stand-in for CUDA where there is none. The first backward pass after that starts a thread
+    for it, and no fork of the process can differentiate from then on; the first one before it starts none.
+    """
+    torch.ones(1, requires_grad=True).sum().backward()

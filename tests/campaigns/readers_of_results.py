@@ -22,6 +22,7 @@ from tests.campaigns.mutations import STRINGS, Draw, bytes_changed, json_changed
 from tests.campaigns.readers import Reader, is_plain
 from tests.campaigns.scenarios import AUGMENTATIONS, TRAININGS, Scenario
 from tests.clp_aug.builders import make_parts
+from tests.forked import code_in_a_fork
 
 HTML = "<script>alert(1)</script>"
 
@@ -34,26 +35,23 @@ def in_a_child(scenario: Scenario, inputs: Path, out: Path, stop_at: str = "") -
     """Run a command in a child, which ends at once when it is about to rename a file to a name that ends so."""
     from tests.campaigns.forks import load_commands
 
-    pid = os.fork()
-    if pid == 0:
-        replace = os.replace
+    replace = os.replace
 
-        def watched(source: Any, target: Any) -> None:
-            if stop_at and str(target).endswith(stop_at):
-                os._exit(0)
-            replace(source, target)
+    def watched(source: Any, target: Any) -> None:
+        if stop_at and str(target).endswith(stop_at):
+            os._exit(0)
+        replace(source, target)
 
-        try:
-            os.replace = watched  # type: ignore[assignment]
-            name, *words = scenario.words(inputs, out)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            load_commands()[name].main(words, prog_name=name)
-        except SystemExit as end:
-            os._exit(int(end.code or 0))
-        os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise RuntimeError(f"{scenario.command}: ended with {os.waitstatus_to_exitcode(status)}")
+    def work() -> int:
+        os.replace = watched  # type: ignore[assignment]
+        name, *words = scenario.words(inputs, out)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        load_commands()[name].main(words, prog_name=name)
+        return 1  # a command ends by leaving
+
+    code = code_in_a_fork(work)
+    if code:
+        raise RuntimeError(f"{scenario.command}: ended with {code}")
 
 
 def make_results(place: Path, inputs: Path) -> list[bytes]:

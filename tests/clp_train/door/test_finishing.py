@@ -17,6 +17,7 @@ from clp_train.run_folder import CHECKPOINT, CLASSIFIER, LAST, PAGE, RESULT, SEL
 from tests.clp_train.builders import make_demo_shard, train
 from tests.clp_train.door.calling import call
 from tests.clp_train.resuming import short
+from tests.forked import code_in_a_fork
 
 QUICK = ("--method", "erm", "--epochs", 1, "--batch-size", 40, "--quiet")
 KILLED = 9
@@ -196,13 +197,15 @@ def exit_at(moment, folder):
 
 def conclude_killed(config, loaded, outcome, moment):
     """Write what a run leaves in a process of its own that is killed at a moment; return whether it was."""
-    child = os.fork()
-    if not child:
+
+    def work():
         exit_at(moment, config.folder)
         with run_folder.folder_for(config.folder, resume=True):
             finishing.conclude(config, loaded, outcome)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+
+    code = code_in_a_fork(work)
+    assert code in (0, KILLED), "what it printed stands above"
+    return code == KILLED
 
 
 def go_on(config, loaded):

@@ -1,0 +1,27 @@
+"""A part of a test in a fork of its process, which ends there whatever happens: it never goes on with the suite."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+
+def code_in_a_fork(work: Callable[[], int | None]) -> int:
+    """Do some work in a fork, and return its exit code: what it returns (None is 0), 1 for an error, -signal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = int(work() or 0)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
