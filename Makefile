@@ -1,6 +1,7 @@
 # Two commands on a fresh machine with Python 3.10 or newer: make demo, make test.
 PYTHON ?= python3
 VENV ?= .venv
+PIP_OPTIONS ?=
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
@@ -10,11 +11,13 @@ TRAINING := --epochs 10 --batch-size 50
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,matting,pretrained]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) \
+		-c constraints.txt -e '.[dev,matting,pretrained]'
 	touch $@
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/shadow
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -45,8 +45,8 @@ def fill_settings(command: Command) -> Command:
 @options_of(AugmentConfig, *BEFORE_FILLS)
 @fill_settings
 @options_of(AugmentConfig, "seed", "out")
-@click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
-@options_of(AugmentConfig, "engine", "resume", "overwrite")
+@click.option("--workers", type=int, help="Worker processes; one accelerator serves all.  [default: one a core]")
+@options_of(AugmentConfig, "engine", "device", "resume", "overwrite")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -94,9 +94,10 @@ def report_plan(plan: Plan, as_json: bool) -> None:
         "megabytes": round(plan.rows * plan.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
-    from clp_aug.remarks import remarks_of
+    from clp_aug.pipeline import remarks as remarks_of
 
-    remarks = remarks_of(plan.dataset, plan.split, plan.config)
+    facts |= {f"{use} on": device for use, device in plan.devices.in_words().items()}
+    remarks = remarks_of(plan)
     if as_json:
         click.echo(json_module.dumps({**facts, "remarks": remarks}))
         return
@@ -118,6 +119,8 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
         if name in outcome.outcomes:
             say(f"           {name}: {some(pictures, outcome.outcomes[name])}")
     say("           " + ", ".join(f"{count} by {name}" for name, count in outcome.sources.items()))
+    for use, device in outcome.devices.items():
+        say(f"{use:<10} on {device}")
     if outcome.substituted:
         say(f"fills      {outcome.substituted} asked for had no background to take; they are grey:"
                    f" {some(outcome.examples['substituted'], outcome.substituted)}")  # fmt: skip
@@ -209,11 +212,17 @@ def run_fit(
 ) -> None:
     """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
     from clp_aug.common.memory import keep_freed_memory
-    from clp_aug.fitting.loop import prepared
+    from clp_aug.fitting.loop import prepared, remark_on
+    from clp_aug.nets.devices import CPU, describe, find_device
 
     keep_freed_memory()
-    with prepared(config, resume):
-        pass  # what would refuse the fit does so before pictures are read, which may take minutes
+    device = find_device(config.device)
+    with prepared(config, resume):  # what would refuse the fit does so before pictures are read, which may take minutes
+        remark = remark_on(config, device.type) if resume else ""
+    if device.type != CPU:
+        say(f"on {device} ({describe(device)})", err=True)
+    if remark:
+        say(remark, err=True)
     with fit_bar(quiet, config.steps) as on_step:
         fit_network(config, read(config.data), on_step, resume)
     say(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")

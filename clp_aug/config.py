@@ -16,10 +16,23 @@ from clp_aug.engines import ENGINES
 from clp_aug.fills import CF, FILLS, KIND_OPTIONS, F, check_fill, read_options
 from clp_aug.fills.options import FillOptions
 from clp_aug.mattes import MATTES, check_matte, check_refine, spelling
+from clp_aug.nets.devices import AUTO, HELP
 from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
-LOCAL = ("root", "masks", "boxes", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken")
+LOCAL = (
+    "root",
+    "masks",
+    "boxes",
+    "out",
+    "max_fallback",
+    "engine",
+    "workers",
+    "resume",
+    "overwrite",
+    "skip_broken",
+    "device",
+)
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
 
@@ -53,6 +66,7 @@ class AugmentConfig(ProtocolSettings):
     fit: str = setting("crop", "How a picture becomes square: crop (centred) or stretch.", choices=FITS)
     skip_broken: bool = setting(False, "Leave out pictures that cannot be read, and count them.")
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    device: str = setting(AUTO, HELP)
     out: Path | None = setting(None, "Shard to write.", shown="shards/<dataset>-<cf>-<f>-seed<k>.h5")
     workers: int = setting(1, "Worker processes.", low=1, high=1024)
     engine: str | None = setting(None, "serial or processes.", shown="by the number of workers")

@@ -26,16 +26,21 @@ from clp_aug.datasets.annotations import with_annotations
 from clp_aug.datasets.base import Dataset
 from clp_aug.engines import ENGINES, Map, default_engine
 from clp_aug.engines.starting import refuse_in_a_worker
-from clp_aug.fills import FILLS
+from clp_aug.fills import FILLS, infill_all
 from clp_aug.fills.options import FillOptions, digest_names
+from clp_aug.fills.scene import Materials, trial_scene
 from clp_aug.mattes import Matte, make_chain
 from clp_aug.mattes.refine import compile_solver
+from clp_aug.nets.devices import AUTO, CPU, find_device
+from clp_aug.on_device import on_device
+from clp_aug.placing import Devices, place_networks
 from clp_aug.protocol.split import Split, make_split
 from clp_aug.remarks import remarks_of
 from clp_aug.sharding import Copy, check_space, plan_copies
 from clp_aug.stages import Block, Stages
 from clp_aug.staging import Staging
 
+AHEAD = 2  # batches a worker decodes before an accelerator needs them
 BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
 LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
 NAMED = 3  # pictures that are named of those that did not go as asked
@@ -53,6 +58,7 @@ class Plan:
     copies: list[list[Copy]]  # per meta original, the copies to make
     fills: tuple[str, ...]
     chain: list[Matte]
+    devices: Devices
 
     @property
     def rows(self) -> int:
@@ -63,7 +69,8 @@ class Plan:
 @dataclass(frozen=True)
 class Outcome:
     """What a run did: the shard, its rows, pictures by use, remarks on how the data set was read, boxes by outcome and
-    by matte, fills asked for but replaced; examples: outcome, or "substituted" -> names of the first such pictures.
+    by matte, fills asked for but replaced; examples: outcome, or "substituted" -> names of the first such pictures;
+    devices: of networks that did not run on the CPU, "matte" or "fills" -> which one.
     """
 
     path: Path
@@ -74,6 +81,7 @@ class Outcome:
     sources: dict[str, int]
     substituted: int
     examples: dict[str, tuple[str, ...]]
+    devices: dict[str, str]
 
 
 def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -87,6 +95,8 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, and where
     those are to be left out that cannot be read.
     """
+    if config.device not in (AUTO, CPU):
+        find_device(config.device)  # one that is not there is told first
     dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
     if len(dataset.class_names) < 2:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
@@ -110,8 +120,24 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     for options in options_in_use(config).values():
         options.prepare()
         options.check(size, len(dataset.class_names))
+    devices = place_networks(config, matte)
+    try_on_device(config, devices, size, len(dataset.class_names))
     fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
-    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte))
+    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte, devices.matte), devices)
+
+
+def try_on_device(config: AugmentConfig, devices: Devices, size: int, classes: int) -> None:
+    """Let the fills' networks fill a scene where they are going to run, if that is not the CPU.
+
+    Raises InputError for one that does not work there.
+    """
+    if devices.fills == CPU:
+        return
+    for name in config.fills:
+        kind, scene, rng = FILLS[name].kinds[0], trial_scene(size), np.random.default_rng(0)
+        if FILLS[name].many:
+            infill_all(name, kind, [scene], [rng], Materials(num_classes=classes, device=devices.fills),
+                       config.fill_options.get(name))  # fmt: skip
 
 
 def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
@@ -150,13 +176,14 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
             with progress("COMPILE PyMatting (minutes, once)", 1) as advance:
                 compile_solver()
                 advance(1)
-        with engine(stages(plan, staging), workers) as work:
+        task = stages(plan, staging)
+        with engine(task, workers) as work:
             if not config.skip_broken:
                 check_pictures(plan.dataset, rows_in_use(plan), work, progress)
-            do_blocks(work, "boxes-meta", "MATTE + BOX meta", plan, progress)
-            do_blocks(work, "boxes-train", "MATTE + BOX train", plan, progress)
+            do_blocks(task, work, "boxes-meta", "MATTE + BOX meta", plan, progress)
+            do_blocks(task, work, "boxes-train", "MATTE + BOX train", plan, progress)
             check_fallbacks(plan, staging)
-            do_blocks(work, "infill", "INFILL", plan, progress)
+            do_blocks(task, work, "infill", "INFILL", plan, progress)
         outcome = summarise(plan, staging)
         staging.publish()  # SHARD
         return outcome
@@ -177,12 +204,16 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
     return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
 
 
-def do_blocks(work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:
-    """Do the blocks of a stage; those that are finished are only looked at."""
+def do_blocks(task: Stages, work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:
+    """Do the blocks of a stage; those that are finished are only looked at. work: the task, done by workers.
+
+    A stage whose network has an accelerator is done here, so that one process opens it; workers decode for it.
+    """
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
-    with progress(title, len(rows)) as advance:
-        for done in work(blocks):
+    device = plan.devices.of(stage)
+    with progress(title if device == CPU else f"{title} on {device}", len(rows)) as advance:
+        for done in work(blocks) if device == CPU else on_device(task, work, blocks, AHEAD * plan.config.workers):
             advance(done)
 
 
@@ -190,8 +221,9 @@ def stages(plan: Plan, staging: Staging) -> Stages:
     """Return the task of the workers."""
     split = plan.split
     return Stages(
-        plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, plan.size, plan.matte, staging
-    )
+        plan.dataset, split.meta, split.train, plan.copies, plan.fills, plan.config, plan.size, plan.matte, staging,
+        plan.devices,
+    )  # fmt: skip
 
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
@@ -260,12 +292,19 @@ def summarise(plan: Plan, staging: Staging) -> Outcome:
         staging.shard,
         plan.rows,
         {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)},
-        remarks_of(plan.dataset, plan.split, plan.config),
+        remarks(plan),
         {OUTCOMES[code]: count for code, count in sorted(Counter(outcome.tolist()).items())},
         {plan.chain[code].about.name: count for code, count in sorted(Counter(source.tolist()).items())},
         int(replaced.sum()),
         examples,
+        plan.devices.in_words(),
     )
+
+
+def remarks(plan: Plan) -> tuple[str, ...]:
+    """Return what a user should know before reading any figure, a line each."""
+    of_device = (plan.devices.remark,) if plan.devices.remark else ()
+    return (*remarks_of(plan.dataset, plan.split, plan.config), *of_device)
 
 
 def make_header(plan: Plan) -> Header:
@@ -282,6 +321,7 @@ def make_header(plan: Plan) -> Header:
             **digests(plan),
             **clusters(plan),
             **left_out(plan),
+            **plan.devices.stored(),
         },
         matte=dataclasses.asdict(plan.chain[0].about),
         fingerprint=plan.dataset.fingerprint(),

@@ -14,13 +14,13 @@ from clp_aug.checking import Look
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
-from clp_aug.datasets.unreadable import Unreadable
 from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import Matte, make_chain
 from clp_aug.mattes.chain import Located, locate
 from clp_aug.mattes.picture import Picture
 from clp_aug.mattes.refine import refine
+from clp_aug.placing import Devices
 from clp_aug.sharding import Copy
 from clp_aug.staging import Rows, Staging
 
@@ -43,12 +43,21 @@ class Block:
         return f"{self.stage}-{self.number:06d}"
 
 
+@dataclass(frozen=True)
+class Decode:
+    """Some rows of the data set, int64 (n,), whose pictures are wanted. digests: whether those of their files are."""
+
+    rows: np.ndarray
+    digests: bool
+
+
 @dataclass
 class Stages:
     """What a worker needs to do any block. It fills the shard in place and marks the block done.
 
     meta, train: rows of the data set; copies: per meta original, the copies to make; fills: names by index.
-    Original i stands at row i * (1 + ratio) of the shard, its copies behind it.
+    Original i stands at row i * (1 + ratio) of the shard, its copies behind it. devices: where networks run in a
+    process that does the blocks of their stage.
     """
 
     dataset: Dataset
@@ -60,23 +69,41 @@ class Stages:
     size: int
     matte: str
     staging: Staging
+    devices: Devices = Devices()  # noqa: RUF009 - it is frozen
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def __call__(self, block: Block | Look) -> int | list[Unreadable]:
-        """Do one block, unless it is done; return how many pictures it had, of a look which cannot be read."""
+    def __call__(self, block: Block | Look | Decode) -> Any:
+        """Do one block, unless it is done, and return how many pictures it had; return what is seen or decoded."""
         if isinstance(block, Look):
             return block.at(self.dataset)
-        rows = self.rows_of(block)
-        if not self.staging.has(block.name, rows, lambda: self.digests_of(block)):
+        if isinstance(block, Decode):
+            return self.decode(block)
+        if not self.has(block):
             self.make(block)
-            self.staging.mark(block.name, rows, self.digests_of(block))
+            self.mark(block, self.digests_of(block))
         return block.stop - block.start
+
+    def has(self, block: Block) -> bool:
+        """Tell whether a block is finished."""
+        return self.staging.has(block.name, self.rows_of(block), lambda: self.digests_of(block))
+
+    def mark(self, block: Block, digests: dict[str, str]) -> None:
+        """Note that a block is finished. digests: of its pictures, as `digests_of` gives them."""
+        self.staging.mark(block.name, self.rows_of(block), digests)
+
+    def decode(self, wanted: Decode) -> tuple[list[np.ndarray], dict[str, str]]:
+        """Return pictures at the run's size, uint8 (size, size, 3), and, where wanted, their digests by name."""
+        images = [self.dataset.image(row, self.size, self.config.fit) for row in wanted.rows.tolist()]
+        return images, self.digests(wanted.rows) if wanted.digests else {}
 
     def make(self, block: Block) -> None:
         """Fill the rows of a block."""
-        {"boxes-meta": self.box_meta, "boxes-train": self.box_train, "infill": self.make_copies}[block.stage](block)
+        if block.stage == "infill":
+            self.make_copies(block)
+        else:
+            self.write_boxes(block, self.locate(self.originals(block)))
 
     def rows_of(self, block: Block) -> Rows:
         """Return which rows of which data sets a block fills."""
@@ -91,9 +118,16 @@ class Stages:
         """Return the digest of each picture whose box a block finds, by name; infills are made of the same pictures."""
         if block.stage == "infill":
             return {}
-        rows = (self.meta if block.stage == "boxes-meta" else self.train)[block.start : block.stop]
+        return self.digests(self.originals(block))
+
+    def digests(self, rows: np.ndarray) -> dict[str, str]:
+        """Return the digest of each picture of some rows, by name."""
         name = self.dataset.samples.name
         return {name[row]: self.dataset.digest(np.array([row]))[:DIGEST_LETTERS] for row in rows.tolist()}
+
+    def originals(self, block: Block) -> np.ndarray:
+        """Return the rows of the data set that a block is about, int64 (n,)."""
+        return (self.train if block.stage == "boxes-train" else self.meta)[block.start : block.stop]
 
     @property
     def rows_each(self) -> int:
@@ -103,34 +137,30 @@ class Stages:
     @cached_property
     def chain(self) -> list[Matte]:
         """The mattes, loaded once a process."""
-        return make_chain(self.matte)
+        return make_chain(self.matte, self.devices.matte)
 
-    def locate(self, rows: np.ndarray) -> tuple[list[Located], dict[str, np.ndarray]]:
-        """MATTE and BOX for some rows: what was found, and as columns of the contract."""
+    def locate(self, rows: np.ndarray) -> list[Located]:
+        """MATTE and BOX for some rows, one by one."""
         config = self.config
-        located = [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
+        return [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
+
+    def write_boxes(self, block: Block, located: list[Located]) -> None:
+        """Fill the rows of a block: the boxes of meta originals are those of their copies, too; their mattes are looked
+        at by people."""
         columns = {
             "box": np.array([one.box for one in located]),
             "box_source": np.array([one.source for one in located]),
             "outcome": np.array([one.outcome for one in located]),
         }  # COLUMNS
-        return located, columns
-
-    def box_train(self, block: Block) -> None:
-        """Boxes of training pictures."""
-        _, columns = self.locate(self.train[block.start : block.stop])
-        for name, values in columns.items():
-            self.staging.fill(f"train/{name}", block.start, values)
-
-    def box_meta(self, block: Block) -> None:
-        """Boxes of meta originals, for their copies too, and their mattes for people."""
-        located, columns = self.locate(self.meta[block.start : block.stop])
+        if block.stage == "boxes-train":
+            for name, values in columns.items():
+                self.staging.fill(f"train/{name}", block.start, values)
+            return
         for name, values in columns.items():
             self.staging.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
         mattes = [one.matte for one in located]
         if self.config.refine:
-            size, fit = self.size, self.config.fit
-            rows = self.meta[block.start : block.stop]
+            size, fit, rows = self.size, self.config.fit, self.originals(block)
             mattes = [refine(self.dataset.image(row, size, fit), m) for row, m in zip(rows, mattes, strict=True)]
         self.staging.fill("look/matte", block.start, np.stack(mattes))
 
@@ -142,13 +172,20 @@ class Stages:
     @cached_property
     def materials(self) -> Materials:
         """What the fills may draw on, with this meta set's partners."""
-        return Materials(self.partners, len(self.dataset.class_names))
+        return Materials(self.partners, len(self.dataset.class_names), self.devices.fills)
 
     def scene(self, i: int) -> Scene:
         """Return the i-th meta original with its box."""
-        row = int(self.meta[i])
-        image = self.dataset.image(row, self.size, self.config.fit)
-        return Scene(image, tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[row]))
+        return self.scene_of(i, self.dataset.image(int(self.meta[i]), self.size, self.config.fit))
+
+    def scene_of(self, i: int, image: np.ndarray) -> Scene:
+        """Return the i-th meta original with its box, of its picture, uint8 (size, size, 3)."""
+        return Scene(image, tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[self.meta[i]]))
+
+    def rng(self, i: int, copy: Copy) -> np.random.Generator:
+        """Return the random numbers of a copy of the i-th meta original."""
+        sample_id = int(self.dataset.samples.sample_id[self.meta[i]])
+        return rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
         """Yield meta originals of other classes in a random order, each once, decoded only when taken."""
@@ -160,14 +197,16 @@ class Stages:
         images, fills = [], []
         for i in range(block.start, block.stop):
             scene = self.scene(i)
-            sample_id = int(self.dataset.samples.sample_id[self.meta[i]])
             images.append(scene.image)
             fills.append(0)
             for copy in self.copies[i]:
-                rng = rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
                 options = self.config.fill_options.get(copy.fill)
-                image, used = infill(copy.fill, copy.kind, scene, rng, self.materials, options)
+                image, used = infill(copy.fill, copy.kind, scene, self.rng(i, copy), self.materials, options)
                 images.append(image)
                 fills.append(self.fills.index(used))
+        self.write_copies(block, images, fills)
+
+    def write_copies(self, block: Block, images: list[np.ndarray], fills: list[int]) -> None:
+        """Fill the rows of a block of pictures. fills: the index of the fill of each."""
         self.staging.fill("meta/images", block.start * self.rows_each, images)
         self.staging.fill("meta/fill", block.start * self.rows_each, np.array(fills))

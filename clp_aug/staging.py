@@ -221,5 +221,8 @@ def first_difference(stored: dict[str, Any], current: dict[str, Any], names: Col
         if stored.get(name) != current.get(name):
             if name == "fingerprint":
                 return "a run on other pictures: names, labels or splits have changed since"
+            if name.endswith("_device"):
+                before, now = stored.get(name, "the cpu"), current.get(name, "the cpu")
+                return f"a run on {before}, now on {now}, which rounds otherwise: go on there"
             return f"a run with {name} = {stored.get(name)!r}, now {current.get(name)!r}"
     return ""

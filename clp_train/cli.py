@@ -15,7 +15,7 @@ import click
 from clp_aug import __version__
 from clp_aug.common.settings import about, type_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
-from clp_aug.contract.errors import ClpError, UsageError
+from clp_aug.contract.errors import ClpError
 from clp_train.config import (
     RECORD,
     TrainConfig,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
+MEMORY_OPTIONS = "lower --batch-size and --meta-batch-size, or take --store memory or --precision bf16"
 
 
 def setting_options(command: Command) -> Command:
@@ -175,12 +176,16 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> Finished:
     """LOAD, train, EVALUATE and write the run's folder; or make what a finished one lacks, where it is resumed."""
     from clp_aug.common import memory
     from clp_train import finishing, run_folder
+    from clp_train.running.place import find_place
 
     memory.keep_freed_memory()
-    with run_folder.folder_for(config.folder, resume):
+    place = find_place(config.run)
+    with run_folder.folder_for(config.folder, resume), remedies_spelt_as_options(), place.active():
         if run_folder.is_finished(config.folder):
             with progress_bars(quiet) as bar:
                 return finishing.complete(config, load_bar(bar))
+        if not quiet:
+            say(f"on {place}", err=True)
         assembly = load(config, quiet)
         return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume))
 
@@ -215,8 +220,9 @@ def train_on(assembly: Assembly, quiet: bool, resume: bool) -> Trained:
     from clp_train.running import loop
 
     config = assembly.config
-    checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), assembly.data)
-    with progress_bars(quiet) as bar, board_for(config.folder) as show_curves, remedies_spelt_as_options():
+    device = str(assembly.place.device)
+    checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), assembly.data, device)
+    with progress_bars(quiet) as bar, board_for(config.folder) as show_curves:
         task = bar.add_task("TRAIN", total=None)
 
         def on_step(step: loop.Done) -> None:
@@ -228,27 +234,30 @@ def train_on(assembly: Assembly, quiet: bool, resume: bool) -> Trained:
             run_folder.write_metrics(config.folder, history)
             show_curves(history[-1])
 
-        hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name))
+        hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name), remark=remark)
         return loop.train(assembly, hooks, checkpoint, resume)
+
+
+def remark(line: str) -> None:
+    """Print a remark on stderr."""
+    say(line, err=True)
 
 
 @contextmanager
 def remedies_spelt_as_options() -> Iterator[None]:
-    """Within it, remedies for a run that diverged, or that cannot go on, name what is given on the command line."""
-    from clp_aug.nets.state import OtherRunError
+    """Within it, remedies for a run that diverged, or ran out of memory, name what is given on the command line."""
+    from clp_aug.contract.errors import InputError
     from clp_train.algorithm.losses import REMEDY, DivergedError
+    from clp_train.running.place import LESS_MEMORY
 
+    spelt = {REMEDY: "lower --lr, with another --out", LESS_MEMORY: MEMORY_OPTIONS}
     try:
         yield
-    except DivergedError as error:
-        raise DivergedError(str(error).replace(REMEDY, "lower --lr, with another --out")) from None
-    except OtherRunError as error:
-        if error.name != "threads":
+    except (DivergedError, InputError) as error:
+        remedy = next((remedy for remedy in spelt if remedy in str(error)), None)
+        if remedy is None:
             raise
-        raise UsageError(
-            f"{error.path} is of a run with {error.stored} threads, now {error.current}, which give other bits; run it"
-            f" with OMP_NUM_THREADS={error.stored}, or use another --out"
-        ) from None
+        raise type(error)(str(error).replace(remedy, spelt[remedy])) from None
 
 
 def describe(data: RunData) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 
 from clp_aug.common.settings import Settings, about, fields_of, from_text, setting, type_of, typed
 from clp_aug.contract.errors import SettingError, UsageError, suggestion
+from clp_aug.nets.devices import AUTO, HELP
 from clp_train.algorithm.settings import META_STEP, MetaStepSettings, SaliencySettings, SgdSettings
 from clp_train.algorithm.stages import TRAINABLE
 from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, make_options, options_of
 from clp_train.methods.parts.omega import OmegaRate
 from clp_train.models.settings import ModelSettings
-from clp_train.pictures.settings import BatchSettings
+from clp_train.pictures.settings import BatchSettings, StoreSettings
 
 LIST = "clp-train --list-settings lists all"
 SHOWN = 6  # methods that a message names
@@ -49,6 +50,12 @@ class RunSettings(Settings):
     )
     checkpoint_interval: int = setting(100, "Steps between two full states on disk.", low=1)
     seed: int = setting(0, "Seed of the run.", low=0, option=True)
+    device: str = setting(AUTO, HELP, option=True)
+    precision: str = setting(
+        "float32", "What networks compute in: float32; tf32, which rounds it within convolutions and products; bf16."
+        " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
+        choices=("float32", "tf32", "bf16"), option=True,
+    )  # fmt: skip
     out: Path | None = setting(
         None, "Folder of the run; the default names each setting that is not the usual one, too.",
         shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH",
@@ -87,6 +94,7 @@ class TrainConfig:
     run: RunSettings = RunSettings()
     model: ModelSettings = ModelSettings()
     batches: BatchSettings = BatchSettings()
+    store: StoreSettings = StoreSettings()
     sgd: SgdSettings = SgdSettings()
     meta_step: MetaStepSettings = MetaStepSettings()
     meta_batches: MetaBatchSettings = MetaBatchSettings()
@@ -130,6 +138,7 @@ ROOMS: dict[str, type] = {
     "run": RunSettings,
     "model": ModelSettings,
     "batches": BatchSettings,
+    "store": StoreSettings,
     "sgd": SgdSettings,
     "meta_step": MetaStepSettings,
     "meta_batches": MetaBatchSettings,
@@ -143,7 +152,8 @@ RECORD = (
     "meta_step", "meta_scope", "meta_batch_norm", "meta_interval", "hypergradient", "virtual_momentum",
     "saliency_lambda", "saliency_target", "saliency_scale", "saliency_relative", "saliency_on", "saliency_interval",
     "saliency_subset", "freeze_batch_norm", "trainable", "online", "online_epsilon", "watch_test", "transform",
-    "checkpoint_interval", "seed", "out", "cache", "limit", "export", "preset",
+    "checkpoint_interval", "seed", "out", "cache", "limit", "export", "preset", "device", "precision", "store",
+    "workers",
 )  # fmt: skip
 """The flat names of result.json and of checkpoints, in their order: a public contract. What a method has besides them
 stands under "options"."""

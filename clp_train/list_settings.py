@@ -15,7 +15,7 @@ from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_te
 from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, options_of
 from clp_train.models.settings import ModelSettings
-from clp_train.pictures.settings import BatchSettings
+from clp_train.pictures.settings import BatchSettings, StoreSettings
 
 INTRODUCTION = """# Settings
 
@@ -30,6 +30,7 @@ TITLES = {
     RunSettings: "Run",
     ModelSettings: "Classifier",
     BatchSettings: "Training batches",
+    StoreSettings: "Where pictures live",
     SgdSettings: "Optimiser of the classifier",
     MetaStepSettings: "Meta step",
     MetaBatchSettings: "Meta batches",

@@ -17,10 +17,13 @@ from clp_train.running.checkpoint import snapshot_json
 from clp_train.running.loop import Trained
 
 
-def result_of(settings: dict[str, Any], data: RunData, outcome: Trained, attention: dict[str, Any]) -> dict[str, Any]:
+def result_of(
+    settings: dict[str, Any], data: RunData, outcome: Trained, attention: dict[str, Any], device: str
+) -> dict[str, Any]:
     """Return all there is to say about a run as plain JSON.
 
-    settings: `TrainConfig.as_json`; attention: where the selected network, else the last, looks on the meta originals.
+    settings: `TrainConfig.as_json`; attention: where the selected network, else the last, looks on the meta originals;
+    device: what the networks ran on, in words.
     """
     counts = torch.bincount(data.train.group, minlength=len(data.group_names)).tolist()
     return {
@@ -49,6 +52,7 @@ def result_of(settings: dict[str, Any], data: RunData, outcome: Trained, attenti
             "numpy": version("numpy"),
             "python": platform.python_version(),
             "threads": torch.get_num_threads(),
+            "device": device,
         },
     }
 

@@ -27,7 +27,7 @@ METRICS = "metrics.jsonl"
 RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
 PAGE, LOCK = "page.html", ".lock"
 FILES = (CHECKPOINT, METRICS, LAST, SELECTED, CLASSIFIER, PAGE, RESULT)
-UNTIED = ("meta", "root", "out", "cache", "export", "preset")
+UNTIED = ("meta", "root", "out", "cache", "export", "preset", "device", "store", "workers")
 """Settings that say where things are or come from: a run goes on, or is complete, with others too."""
 
 
@@ -106,12 +106,15 @@ def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
         raise
 
 
-def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData) -> Checkpoint:
-    """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`."""
+def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData, device: str = "cpu") -> Checkpoint:
+    """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`; device:
+    where it runs.
+    """
     key = {k: v for k, v in settings.items() if k not in UNTIED}
-    key |= {"fingerprint": data.header.fingerprint, "shard": data.digest, "threads": torch.get_num_threads()}
+    key |= {"fingerprint": data.header.fingerprint, "shard": data.digest}
     key |= {"pictures": digest_of_pictures(data)}
-    return Checkpoint(folder / CHECKPOINT, key)
+    threads = torch.get_num_threads()
+    return Checkpoint(folder / CHECKPOINT, key, f"{device} with {threads} thread{'s' if threads > 1 else ''}")
 
 
 def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:

@@ -6,9 +6,9 @@ import base64
 import io
 import logging
 import math
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -98,9 +98,11 @@ def open_picture(data: bytes, where: str) -> Image.Image:
 
 def _decode(data: bytes) -> Image.Image:
     """Decode one picture and turn it upright; raises whatever the decoder does."""
-    with _unwarned(Image.DecompressionBombWarning):
+    with SILENCE:
         picture: Image.Image = Image.open(io.BytesIO(data), formats=formats())
+        _check_pixels(picture)
         picture.load()
+        _check_pixels(picture)  # a first frame may reach beyond what the header says
         try:
             turn = _turn(picture)
         except Exception:  # tags hold whatever a camera wrote, or what a disk made of it
@@ -124,27 +126,45 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name != "AVIF" or find_spec("PIL._avif") is not None)
 
 
-@contextmanager
-def _unwarned(refused: type[Warning] | None = None) -> Iterator[None]:
-    """Let no decoder warn, which would name no picture; of a class that is refused a warning is an error.
+def _check_pixels(picture: Image.Image) -> None:
+    """Raise DecompressionBombError for a picture of more than MAX_PIXELS; Pillow itself does from twice as many on."""
+    if picture.width * picture.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
 
-    What Pillow logs goes to the handlers that there are, and not to stderr where there are none.
+
+class Silence:
+    """Within it no decoder warns, which would name no picture; what Pillow logs goes to the handlers that there are,
+    and not to stderr where there are none.
+
+    Warnings are filtered, and logs handled, for all threads at once: the first thread in silences, the last one out
+    gives back what there was.
     """
-    log = logging.getLogger("PIL")
-    log.addHandler(NO_HANDLER)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if refused is not None:
-                warnings.simplefilter("error", refused)
-            yield
-    finally:
-        log.removeHandler(NO_HANDLER)
+
+    def __init__(self) -> None:
+        self.lock, self.within, self.undone = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.within += 1
+            if self.within == 1:
+                self.undone.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                logging.getLogger("PIL").addHandler(NO_HANDLER)
+                self.undone.callback(logging.getLogger("PIL").removeHandler, NO_HANDLER)
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.within -= 1
+            if not self.within:
+                self.undone.close()
+
+
+SILENCE = Silence()
 
 
 def _refusal(error: Exception, where: str) -> InputError:
     """Return one line of why a picture cannot be decoded, with the remedy."""
-    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+    if isinstance(error, Image.DecompressionBombError):
         return InputError(f"picture {where}: more than {MAX_PIXELS:,} pixels; shrink it or remove it")
     if isinstance(error, MemoryError):
         return InputError(f"picture {where}: decoding it takes more memory than there is; shrink it or remove it")
@@ -234,7 +254,7 @@ def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
 
 def read_size(data: bytes, where: str) -> tuple[int, int]:
     """Return (width, height) of an upright picture, from its header where that tells, without decoding its pixels."""
-    with suppress(Exception), _unwarned():
+    with suppress(Exception), SILENCE:
         picture = Image.open(io.BytesIO(data), formats=formats())
         # a TIFF is turned by Pillow itself, when depends on its version; of a PNG's tags the last count
         if picture.format != "TIFF" and data.count(b"eXIf") < 2:

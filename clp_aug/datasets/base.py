@@ -72,7 +72,7 @@ class Dataset:
     protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
     strata: kind -> (names, index of each row), for reports alone; remarks: what a user should know of how the set was
     read, a line each; left_out: names of pictures that the whole set has and this one does without. Objects are cheap
-    to pickle: pictures stay on disk, or are made when asked for.
+    to pickle: pictures stay on disk, or are made when asked for, by several threads at once if need be.
     """
 
     splits: tuple[str, ...] = SPLITS

@@ -3,12 +3,14 @@
 A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h, w, 3), for the window that holds
 the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels. A fill
 with settings of its own declares them in its file, as the fields of `Options`, and takes them as a fifth argument.
+One that is a network has a second function, which fills many scenes at once on an accelerator: (scenes, windows, rngs,
+materials, options) -> what the first gives for each, None where it would raise NoBackground.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +22,7 @@ from clp_aug.contract.errors import SettingError, UsageError, listed, pick, sugg
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.fills.options import FillOptions
 from clp_aug.fills.scene import Materials, NoBackground, Scene, compose
+from clp_aug.nets.devices import CPU
 
 CF, F = COUNTERFACTUAL, FACTUAL
 KIND_OPTIONS = {CF: "--cf", F: "--f"}
@@ -30,7 +33,8 @@ class Fill:
     """One registered fill: where its function is, the kinds it serves, and what it is.
 
     partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: where its
-    own settings are declared, if it has some; that module imports nothing heavy at its top: every --help reads it.
+    own settings are declared, if it has some; that module imports nothing heavy at its top: every --help reads it;
+    many: where the function is that fills many scenes at once, of a network.
     """
 
     function: str
@@ -39,6 +43,7 @@ class Fill:
     partner: bool = False
     everywhere: bool = False
     options: str = ""
+    many: str = ""
 
     def load(self) -> Callable[..., np.ndarray]:
         """Import and return the fill's function."""
@@ -64,14 +69,14 @@ FILLS = {
     "tile": Fill("clp_aug.fills.tile:tile", (CF,), "the largest background rectangle, repeated"),
     "mix-rand": Fill("clp_aug.fills.mix_rand:mix_rand", (F,), "tiled background of another class", partner=True),
     "fgsm": Fill("clp_aug.fills.fgsm:fgsm", (F,), "one l_inf gradient-sign step on the background",
-        options="clp_aug.fills.fgsm:Options"),
+        options="clp_aug.fills.fgsm:Options", many="clp_aug.fills.fgsm:fgsm_all"),
     "recolour": Fill("clp_aug.fills.recolour:recolour", (F,), "random hue and saturation", everywhere=True),
     "keep-colour": Fill("clp_aug.fills.keep_colour:keep_colour", (CF,), "another class's object", partner=True),
     "cagan": Fill("clp_aug.fills.cagan:cagan", (CF,), "contextual-attention inpainting",
-        options="clp_aug.fills.cagan:Options"),
+        options="clp_aug.fills.cagan:Options", many="clp_aug.fills.cagan:cagan_all"),
     "telea": Fill("clp_aug.fills.telea:telea", (CF,), "OpenCV's inpainting by fast marching"),
     "lama": Fill("clp_aug.fills.lama:lama", (CF,), "LaMa's inpainting, with its network in a file",
-        options="clp_aug.fills.lama:Options"),
+        options="clp_aug.fills.lama:Options", many="clp_aug.fills.lama:lama_all"),
 }  # fmt: skip
 
 
@@ -136,3 +141,26 @@ def infill(
     except NoBackground:
         name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
     return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name
+
+
+def infill_all(
+    name: str,
+    kind: int,
+    scenes: Sequence[Scene],
+    rngs: Sequence[np.random.Generator],
+    materials: Materials,
+    options: FillOptions | None = None,
+) -> list[tuple[np.ndarray, str]]:
+    """Return what `infill` does for each of some scenes of one size; a network does them together on an accelerator.
+
+    rngs: a generator a scene; materials: which say where networks run.
+    """
+    fill = FILLS[name]
+    if not fill.many or materials.device == CPU:
+        return [infill(name, kind, *one, materials, options) for one in zip(scenes, rngs, strict=True)]
+    windows = [scene.window(kind) for scene in scenes]
+    infillings = load_place(fill.many)(scenes, windows, rngs, materials, options or fill.options_class()())
+    return [
+        infill("grey", kind, scene, rng, materials) if infilling is None else (compose(scene, kind, infilling), name)
+        for scene, rng, infilling in zip(scenes, rngs, infillings, strict=True)
+    ]

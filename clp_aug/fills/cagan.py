@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
-from clp_aug.fills.inpainting import fill_by, try_on_scene
+from clp_aug.fills.inpainting import fill_all_by, fill_by, try_on_scene
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
+from clp_aug.nets.devices import CPU
 from clp_aug.nets.shipped import SHIPPED, shipped_path
 
 if TYPE_CHECKING:
@@ -53,12 +55,24 @@ def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materi
     InputError for weights that give no numbers.
     """
     network = load_inpainter(options.cagan_weights, options.cagan_layout)
-    what = f"cagan weights {options.cagan_weights or 'of the package'}"
-    return fill_by(network.fill, scene, window, what, "give other weights")
+    return fill_by(network.fill, scene, window, name_of(options), "give other weights")
+
+
+def cagan_all(
+    scenes: Sequence[Scene], windows: Sequence[Box], rngs: object, materials: Materials, options: Options
+) -> list[np.ndarray | None]:
+    """Return what `cagan` does for each scene, on the device of the materials; None where the box covers it."""
+    network = load_inpainter(options.cagan_weights, options.cagan_layout, materials.device)
+    return fill_all_by(network.fill, scenes, windows, name_of(options), "give other weights", materials.device)
+
+
+def name_of(options: Options) -> str:
+    """Return what the weights are called in errors."""
+    return f"cagan weights {options.cagan_weights or 'of the package'}"
 
 
 @lru_cache(maxsize=1)
-def load_inpainter(weights: Path | None, layout: str) -> ContextualAttentionNet:
+def load_inpainter(weights: Path | None, layout: str, device: str = CPU) -> ContextualAttentionNet:
     """Return the network that comes with the package, or that of a file of `clp-fit inpainter` or of a published one.
 
     It is loaded once a process. Raises InputError for a file that is neither, or shipped weights that changed.
@@ -67,7 +81,7 @@ def load_inpainter(weights: Path | None, layout: str) -> ContextualAttentionNet:
     from clp_aug.nets.published_cagan import load_published
 
     file = weights_file(weights)
-    return (load_published(file, layout) if is_published_file(file) else load(file))[0]
+    return (load_published(file, layout) if is_published_file(file) else load(file))[0].to(device)
 
 
 def weights_file(weights: Path | None) -> Path:

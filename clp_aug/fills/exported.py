@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.plain_program import check_program
+from clp_aug.nets.devices import CPU
 from clp_aug.nets.reading import allowance, check_unpacked, first_line, read_bytes
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def errors_of_torch() -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
+def load_classifier(path: Path, device: str = CPU) -> Callable[[Tensor], Tensor]:
     """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
 
     Raises InputError for a file that is missing, foreign or damaged, or that could run code when loaded.
@@ -116,7 +117,12 @@ def load_classifier(path: Path) -> Callable[[Tensor], Tensor]:
         del data
         torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
         with errors_of_torch():
-            classifier: Callable[[Tensor], Tensor] = torch.export.load(io.BytesIO(copy)).module()
+            program = torch.export.load(io.BytesIO(copy))
+            if device != CPU:
+                from torch.export.passes import move_to_device_pass
+
+                program = move_to_device_pass(program, device)  # what it makes on the way, too
+            classifier: Callable[[Tensor], Tensor] = program.module()
         return classifier
     except Exception as error:  # a foreign archive fails in torch in any way it likes
         raise InputError(f"classifier {path}: not an exported program ({first_line(error)}); {REMEDY}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,9 @@ from clp_aug.contract.errors import InputError
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene, trial_scene
+from clp_aug.nets.devices import CPU
 from clp_aug.nets.reading import first_line
+from clp_aug.nets.threads import unrounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,15 +55,34 @@ def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
     pixel units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient
     is taken at the untouched picture; the object never moves. Raises what `input_gradient` raises.
     """
+    return attacked(scene, rng, materials, options, CPU)
+
+
+def fgsm_all(
+    scenes: Sequence[Scene],
+    windows: object,
+    rngs: Sequence[np.random.Generator],
+    materials: Materials,
+    options: Options,
+) -> list[np.ndarray]:
+    """Return what `fgsm` does for each scene, on the device of the materials, one by one: an exported program may take
+    one picture only.
+    """
+    with unrounded():
+        return [attacked(*one, materials, options, materials.device) for one in zip(scenes, rngs, strict=True)]
+
+
+def attacked(scene: Scene, rng: np.random.Generator, materials: Materials, options: Options, device: str) -> np.ndarray:
+    """Return uint8 (H, W, 3) as `fgsm` does, with the classifier on a device."""
     targeted = options.fgsm == "targeted"
     others = [c for c in range(materials.num_classes) if c != scene.label]
     goal = int(rng.choice(others)) if targeted else scene.label
-    gradient = input_gradient(options.classifier, scene.image, goal, materials.num_classes)
+    gradient = input_gradient(options.classifier, scene.image, goal, materials.num_classes, device)
     step = int(options.epsilon * 255) * (-1 if targeted else 1)
     return np.clip(scene.image.astype(np.int64) + step * np.sign(gradient).astype(np.int64), 0, 255).astype(np.uint8)
 
 
-def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int) -> np.ndarray:
+def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int, device: str = CPU) -> np.ndarray:
     """Return the gradient of a classifier's cross entropy of a class, float32 (H, W, 3), at an image, uint8 (H, W, 3).
 
     Raises InputError for a classifier that does not take such pictures, or gives anything but finite logits of so many
@@ -68,8 +90,8 @@ def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int
     """
     import torch
 
-    classifier, what = load_classifier(file), f"classifier {file}"
-    pixels = torch.tensor(image).permute(2, 0, 1)[None].float().div(255).requires_grad_()
+    classifier, what = load_classifier(file, device), f"classifier {file}"
+    pixels = torch.tensor(image).to(device).permute(2, 0, 1)[None].float().div(255).requires_grad_()
     misfit = f"{what}: it does not take pictures of {tuple(pixels.shape)} with {classes} classes"
     try:
         logits = classifier(pixels)
@@ -80,12 +102,12 @@ def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int
         raise InputError(f"{what}: it gives {given}, expected (1, {classes}); {REMEDY}")
     require_finite(logits, f"{what}: its logits are")
     try:
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([goal]))
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor([goal]).to(device))
         (gradient,) = torch.autograd.grad(loss, pixels)
     except Exception as error:  # no path from the logits to the pixels, or logits that are no floating point
         raise InputError(f"{misfit} ({first_line(error)}); {REMEDY}") from None
     require_finite(gradient, f"{what}: its gradient is")
-    moved: np.ndarray = gradient[0].permute(1, 2, 0).numpy()
+    moved: np.ndarray = gradient[0].permute(1, 2, 0).cpu().numpy()
     return moved
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ import numpy as np
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.scene import Materials, NoBackground, Scene, crop, trial_scene
-from clp_aug.nets.threads import one_thread
+from clp_aug.nets.devices import CPU
+from clp_aug.nets.threads import batches, inference_on, most_in_a_batch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +38,44 @@ def fill_by(
     and the remedy, in words. Raises NoBackground when the box covers the picture, InputError for NaN, infinity, and
     numbers that go far beyond [0, 1].
     """
+    (filled,) = fill_all_by(network, [scene], [window], what, remedy, CPU)
+    if filled is None:
+        raise NoBackground
+    return filled
+
+
+def fill_all_by(
+    network: Callable[[Tensor, Tensor], Tensor],
+    scenes: Sequence[Scene],
+    windows: Sequence[Box],
+    what: str,
+    remedy: str,
+    device: str,
+) -> list[np.ndarray | None]:
+    """Return what `fill_by` does for each of some scenes of one size, in batches; None where the box covers one.
+
+    network: as there, for N pictures on the device. Raises InputError as `fill_by` does.
+    """
     import torch
 
-    hidden = torch.from_numpy(hole(scene)).float()[None, None]
-    picture = torch.tensor(scene.image).permute(2, 0, 1)[None].float() / 255
-    with one_thread():
-        filled = crop(network(picture, hidden)[0].permute(1, 2, 0).numpy(), window)
+    filled: list[np.ndarray | None] = [None] * len(scenes)
+    known = [i for i, scene in enumerate(scenes) if not scene.causal().all()]
+    for part in batches(len(known), most_in_a_batch(scenes[0].image[..., 0].size)):
+        rows = [known[i] for i in part]
+        pictures = torch.from_numpy(np.stack([scenes[i].image for i in rows])).to(device).permute(0, 3, 1, 2)
+        hidden = torch.from_numpy(np.stack([scenes[i].causal() for i in rows])).to(device)[:, None]
+        with inference_on(device):
+            whole = network(pictures.float() / 255, hidden.float()).permute(0, 2, 3, 1).cpu().numpy()
+        for i, picture in zip(rows, whole, strict=True):
+            filled[i] = as_pixels(crop(picture, windows[i]), what, remedy)
+    return filled
+
+
+def as_pixels(filled: np.ndarray, what: str, remedy: str) -> np.ndarray:
+    """Return what a network gave, float (h, w, 3), as uint8. Raises InputError as `check_range` does."""
     check_range(filled, what, remedy)
-    return (filled.clip(0, 1) * 255).round().astype(np.uint8)
+    pixels: np.ndarray = (filled.clip(0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def try_on_scene(fill: Callable[..., np.ndarray], size: int, options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +14,10 @@ import numpy as np
 
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
-from clp_aug.fills.inpainting import fill_by, try_on_scene
+from clp_aug.fills.inpainting import fill_all_by, fill_by, try_on_scene
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene
+from clp_aug.nets.devices import CPU
 from clp_aug.nets.reading import LINE, allowance, check_size, check_unpacked, first_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 STRIDE = 8  # sides must be multiples of it
 LARGEST = 2**33  # bytes of a file; the published one has 206 MB
 REMEDY = "give LaMa's network as published, big-lama.pt"
+OTHER = "give another export of LaMa"
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,25 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
     """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
     InputError for a network that does not take a picture and its hole, or gives no picture.
     """
+    what = f"lama weights {options.lama_weights}"
+    return fill_by(padded(load_lama(options.lama_weights), what), scene, window, what, OTHER)
+
+
+def lama_all(
+    scenes: Sequence[Scene], windows: Sequence[Box], rngs: object, materials: Materials, options: Options
+) -> list[np.ndarray | None]:
+    """Return what `lama` does for each scene, on the device of the materials; None where the box covers it."""
+    what = f"lama weights {options.lama_weights}"
+    network = padded(load_lama(options.lama_weights, materials.device), what)
+    return fill_all_by(network, scenes, windows, what, OTHER, materials.device)
+
+
+def padded(network: Callable[[Tensor, Tensor], Tensor], what: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a network for pictures of any size, which raises InputError where it is not LaMa's. what: in words."""
     import torch
     from torch.nn import functional as F
 
-    network, what = load_lama(options.lama_weights), f"lama weights {options.lama_weights}"
-
-    def padded(picture: Tensor, hole: Tensor) -> Tensor:
+    def filled_in(picture: Tensor, hole: Tensor) -> Tensor:
         height, width = hole.shape[2:]
         picture, hole = (F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), "replicate") for x in (picture, hole))
         try:
@@ -69,11 +84,11 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
         known_to_numpy = filled.dtype in (torch.float16, torch.float32, torch.float64)
         return (filled if known_to_numpy else filled.float())[:, :, :height, :width]
 
-    return fill_by(padded, scene, window, what, "give another export of LaMa")
+    return filled_in
 
 
 @lru_cache(maxsize=1)
-def load_lama(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
+def load_lama(weights: Path, device: str = CPU) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the network of a TorchScript archive, as published ("big-lama.pt"), loaded once a process.
 
     Raises InputError for a file that is none. Such an archive holds a program: take it from whom you trust.
@@ -90,6 +105,6 @@ def load_lama(weights: Path) -> Callable[[Tensor, Tensor], Tensor]:
             check_unpacked(archive.infolist(), allowance(size))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than LaMa's
-            return torch.jit.load(str(weights), map_location="cpu").eval()
+            return torch.jit.load(str(weights), map_location="cpu").eval().to(device)
     except Exception as error:  # a foreign archive fails in torch in any way it likes
         raise InputError(f"{what}: not a TorchScript archive ({first_line(error)}); {REMEDY}") from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,9 @@ def check_target(value: Any) -> None:
 def check_size(value: Any) -> None:
     """Raise ValueError unless the text of a size is arithmetic of symbols and whole numbers."""
     try:
-        allowed = isinstance(value, str) and len(value) <= LONGEST and is_size(ast.parse(value, mode="eval").body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of what it reads as a number and a word
+            allowed = isinstance(value, str) and len(value) <= LONGEST and is_size(ast.parse(value, mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError, ValueError):
         allowed = False
     if not allowed:

@@ -10,6 +10,7 @@ import numpy as np
 from clp_aug.contract import boxes
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.schema import COUNTERFACTUAL
+from clp_aug.nets.devices import CPU
 
 
 class NoBackground(Exception):
@@ -43,11 +44,13 @@ def no_partners(label: int, rng: np.random.Generator) -> Iterator[Scene]:
 class Materials:
     """What the pipeline offers any fill beyond its picture.
 
-    partners: (label, generator) -> scenes of other classes in a random order; num_classes: C.
+    partners: (label, generator) -> scenes of other classes in a random order; num_classes: C; device: where the
+    networks of fills run, by name.
     """
 
     partners: Callable[[int, np.random.Generator], Iterator[Scene]] = no_partners
     num_classes: int = 2
+    device: str = CPU
 
 
 def crop(image: np.ndarray, window: Box) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
+from clp_aug.nets.devices import AUTO, HELP
 
 STATE, CURVE = ".checkpoint", ".jsonl"
 """Of the files beside the weights: the full state of an unfinished fit, the curve on held-out pictures."""
@@ -30,6 +31,7 @@ class Fit(Settings):
     lr: float = setting(1e-3, "Step size.", above=0, option=True)
     checkpoint_interval: int = setting(100, "Steps between two states on disk.", low=1)
     validate_interval: int = setting(500, "Steps between two points of the curve.", low=1)
+    device: str = setting(AUTO, HELP, option=True)
 
     smallest: ClassVar[int] = 1
     """Side of the smallest picture that the network takes, in pixels."""
@@ -42,9 +44,9 @@ class Fit(Settings):
             raise SettingError("sizes", self.sizes, f"expected whole numbers of {self.smallest} to 512")
 
     def key(self) -> dict[str, Any]:
-        """Return what a resumed fit must share, as plain JSON."""
+        """Return what a resumed fit must share, as plain JSON: not where things are, nor where it runs."""
         whole = dataclasses.asdict(self)
-        return {name: v for name, v in whole.items() if name not in ("data", "out")}
+        return {name: v for name, v in whole.items() if name not in ("data", "out", "device")}
 
 
 @dataclass(frozen=True)

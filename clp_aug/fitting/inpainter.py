@@ -19,6 +19,7 @@ from clp_aug.fitting import loop
 from clp_aug.fitting.config import InpainterFit
 from clp_aug.fitting.pictures import Pictures, Windows
 from clp_aug.nets.contextual_attention import ContextualAttentionNet, start
+from clp_aug.nets.devices import find_device
 from clp_aug.nets.inpaint_critics import (
     GLOBAL,
     LOCAL,
@@ -60,7 +61,7 @@ class InpainterTask:
         self.windows, self.held = Windows(learnt, config.seed), Windows(held, config.seed + 1)
         self.network = ContextualAttentionNet(config.width, config.dilations, smooth=config.smooth)
         start(self.network, torch.Generator().manual_seed(config.seed))
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(find_device(config.device)).to(memory_format=torch.channels_last)
         groups = [{"params": [*self.network.parameters()], "start": config.lr}]
         self.optimiser = torch.optim.Adam(groups, lr=config.lr, betas=(0.5, 0.9))
         self.parts: loop.Parts = {"network": self.network, "optimiser": self.optimiser}
@@ -80,7 +81,7 @@ class InpainterTask:
 
     def learn(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Do one step of the network, after some of the critics if there are any."""
-        picture, hole = batch
+        picture, hole = loop.moved(batch, self.network)
         loop.set_rates(self.optimiser, self.config, step)
         coarse, refined = self.network(picture, hole)
         terms = reconstruction(coarse, refined, picture, hole, self.config.gamma)
@@ -98,7 +99,7 @@ class InpainterTask:
         """Return the mean l1 inside the holes of held-out windows, in [0, 1], by size; the same windows every time."""
         errors = {}
         for size in self.config.sizes:
-            picture, hole = stack([self.held.item(i, size) for i in range(VALIDATION)])
+            picture, hole = loop.moved(stack([self.held.item(i, size) for i in range(VALIDATION)]), self.network)
             filled = torch.cat([self.network.fill(*part) for part in zip(picture.split(8), hole.split(8), strict=True)])
             errors[f"l1_{size}"] = mean_where((filled - picture).abs(), hole).item()
         return errors
@@ -116,6 +117,7 @@ class Critics(nn.Module):
         for critic in (self.whole, self.window):
             nn.init.xavier_uniform_(critic.verdict.weight, generator=generator)
             nn.init.zeros_(critic.verdict.bias)
+        self.to(find_device(config.device))
         groups = [{"params": [*self.parameters()], "start": CRITIC_LR}]
         self.optimiser = torch.optim.Adam(groups, lr=CRITIC_LR, betas=(0.5, 0.9))
 

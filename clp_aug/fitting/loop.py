@@ -1,6 +1,6 @@
 """The loop of a fit, whatever is fitted: batches made ahead, a full state on disk every so often, a curve on pictures
 that are not learnt from, the weights at the end. Killed and resumed it writes the same bytes, on a CPU with the same
-number of threads.
+number of threads. On another device it goes on where it was, and what it learns from is the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.fitting.config import CURVE, STATE, Fit
 from clp_aug.fitting.sources import bytes_of
 from clp_aug.fitting.state import Checkpoint
+from clp_aug.nets.devices import CPU
 from clp_aug.nets.state import DAMAGED, contents
 
 WARM_UP = 100  # steps
@@ -64,6 +65,7 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
     are no longer finite, UsageError for the state of another fit.
     """
     checkpoint = Checkpoint(state_file(config), config.key() | {"pictures": pictures}, task.parts)
+    device = device_of(task.network)
     at: dict[str, Any] = checkpoint.load(config.steps) if resume else {"step": 0, "curve": []}
     for step, batch in enumerate(made_ahead(task.batch, at["step"], config.steps), at["step"]):
         losses = task.learn(step, batch)
@@ -76,9 +78,32 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
             at["curve"].append({"step": done, **task.validate()})
             write_curve(config, at["curve"])
         if done % config.checkpoint_interval == 0 and not last:
-            checkpoint.save({"step": done, "curve": at["curve"]})
+            checkpoint.save({"step": done, "curve": at["curve"], **({} if device == CPU else {"device": device})})
     write_weights(task.network, config)
     checkpoint.path.unlink(missing_ok=True)
+
+
+def device_of(network: nn.Module) -> str:
+    """Return the kind of device on which a network is."""
+    return next(network.parameters()).device.type
+
+
+def moved(batch: tuple[Tensor, ...], network: nn.Module) -> tuple[Tensor, ...]:
+    """Return the parts of a batch where a network is."""
+    device = next(network.parameters()).device
+    return tuple(part.to(device) for part in batch)
+
+
+def remark_on(config: Fit, device: str) -> str:
+    """Return what a user should know of going on with a fit that was begun on another kind of device; else "".
+
+    device: its kind, now.
+    """
+    with suppress(OSError, AttributeError, *DAMAGED):
+        before = json.loads(contents(state_file(config))[0]["plain"]).get("device", CPU)
+        if before != device:
+            return f"begun on {before}, goes on on {device}: bit by bit it is the same fit on one machine alone"
+    return ""
 
 
 @contextmanager
@@ -184,10 +209,15 @@ def write_curve(config: Fit, curve: list[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(point) + "\n" for point in curve))
 
 
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors where files are written from."""
+    return {name: value.cpu() for name, value in tensors.items()}
+
+
 def write_weights(network: nn.Module, config: Fit) -> None:
     """Write the weights in half precision, with the settings that made them."""
     state = {name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
-             for name, value in network.state_dict().items()}  # fmt: skip
+             for name, value in on_cpu(network.state_dict()).items()}  # fmt: skip
     check_finite(state.values(), "the weights in half precision")
     with written_beside(config.out) as temporary:
         temporary.write_bytes(save(state, {"settings": json.dumps(config.key(), sort_keys=True)}))

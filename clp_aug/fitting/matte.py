@@ -19,6 +19,7 @@ from clp_aug.fitting.composites import Composites, Truth
 from clp_aug.fitting.config import MatteFit
 from clp_aug.fitting.losses import LossWeights, PatchCritic, critic_loss, matte_loss
 from clp_aug.fitting.sources import Sources
+from clp_aug.nets.devices import find_device
 from clp_aug.nets.hatt_lite import HattLite, read, start, start_from_imagenet
 from clp_aug.nets.shipped import shipped_path
 
@@ -50,8 +51,10 @@ class MatteTask:
         learnt, held = split(sources, config.seed)
         self.pairs = {size: composites(learnt, config.seed, size) for size in config.sizes}
         self.held = composites(held, config.seed + 1, max(config.sizes))
-        self.network, self.critic = build(config), PatchCritic()
+        device = find_device(config.device)
+        self.network, self.critic = build(config).to(device), PatchCritic()
         start(self.critic, torch.Generator().manual_seed(config.seed))
+        self.critic.to(device)
         self.optimiser = build_optimiser(self.network, config)
         self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), CRITIC_LR, betas=(0.5, 0.999))
         self.parts: loop.Parts = {"network": self.network, "optimiser": self.optimiser}
@@ -67,7 +70,7 @@ class MatteTask:
 
     def learn(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """Do one step of the network, and one of the critic if there is one."""
-        picture, truth, weight = batch
+        picture, truth, weight = loop.moved(batch, self.network)
         loop.set_rates(self.optimiser, self.config, step)
         logits = self.network.logits(picture)
         loss, terms = matte_loss(logits, truth, weight, self.weights, picture, self.critic)
@@ -138,10 +141,10 @@ def validate(network: HattLite, truths: Sequence[Truth]) -> dict[str, float | No
     """
     errors, overlaps, empties = [], [], []
     for truth in truths:
-        picture, alpha, weight = stack([truth])
+        picture, alpha, weight = loop.moved(stack([truth]), network)
         matte = network(picture)
         errors.append(((matte - alpha).abs() * weight).sum().item() / max(weight.sum().item(), 1))
-        found, true = (boxing.enclosing_box(boxing.foreground(a)) for a in (matte[0, 0].numpy(), truth.alpha))
+        found, true = (boxing.enclosing_box(boxing.foreground(a)) for a in (matte[0, 0].cpu().numpy(), truth.alpha))
         if true is None:
             empties.append(found is None)
         else:

@@ -16,7 +16,7 @@ from clp_aug.nets.state import read_state, write_state
 @dataclass(frozen=True)
 class Checkpoint:
     """Where a fit's state is. key: the settings that a resumed fit must share, as plain JSON; parts: what has a
-    state, networks and optimisers, by name.
+    state, networks and optimisers, by name, on any device: the file is the same.
     """
 
     path: Path

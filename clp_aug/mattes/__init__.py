@@ -2,7 +2,8 @@
 
 A back end is an object with `about` (name, sha256 of its weights, licence) and `find(picture)` that returns a matte,
 float (h, w) in [0, 1] of any resolution, or a box in read pixels, or None when it has nothing to say. A matte is
-never stretched to the full range: a picture without an object must be able to come out empty.
+never stretched to the full range: a picture without an object must be able to come out empty. One that is a network
+takes a device, too, and has `find_all(pictures)`, which returns what `find` does for each, in batches.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clp_aug.contract.errors import UsageError, pick
+from clp_aug.nets.devices import CPU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,8 @@ MATTES = {
     "centre": ("clp_aug.mattes.centre:Centre", "a centred box of 60 % of each side"),
 }
 MAY_HAVE_FILE, NEEDS_FILE = ("hatt", "onnx"), ("onnx",)
+NETWORKS = ("hatt", "onnx")
+"""Those that run on the device that was asked for."""
 FALLBACKS = ("hatt", "grabcut", "centre")
 
 
@@ -90,15 +94,16 @@ def name_with_file(kind: str, path: Path) -> str:
     return f"{kind}:{os.fsencode(path.stem).decode('utf-8', 'replace')}"
 
 
-def make_matte(name: str) -> Matte:
-    """Return the back end of that name, with its weights loaded."""
+def make_matte(name: str, device: str = CPU) -> Matte:
+    """Return the back end of that name, with its weights loaded. device: where it runs if it is a network."""
     kind, _, file = name.partition(":")
     module, cls = pick(MATTES, kind, "matte")[0].split(":")
     back_end: Callable[..., Matte] = getattr(importlib.import_module(module), cls)
-    return back_end(file) if file else back_end()
+    where = {"device": device} if kind in NETWORKS else {}
+    return back_end(file, **where) if file else back_end(**where)
 
 
-def make_chain(name: str) -> list[Matte]:
+def make_chain(name: str, device: str = CPU) -> list[Matte]:
     """Return the chosen back end and, behind it, those that step in when it finds no usable box."""
     kind = name.partition(":")[0]
-    return [make_matte(name), *(make_matte(other) for other in FALLBACKS if other != kind)]
+    return [make_matte(name, device), *(make_matte(other, device) for other in FALLBACKS if other != kind)]

@@ -28,26 +28,41 @@ class Located:
 
 
 def locate(picture: PictureLike, chain: Sequence[Matte], pad: int = 0) -> Located:
-    """Return the box of one picture: from the first back end in the chain whose box is usable.
+    """Return the box of one picture, as `locate_all` finds it."""
+    return locate_all([picture], chain, pad)[0]
+
+
+def locate_all(pictures: Sequence[PictureLike], chain: Sequence[Matte], pad: int = 0) -> list[Located]:
+    """Return the box of each picture: from the first back end in the chain whose box is usable.
 
     What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. A matte's box that
     is full is cut to the gate: cut, it is far better than that of the next matte. `outcome` is that of the chosen back
     end: ok, full and cut or kept, else why it was passed over. Raises InputError when no back end has a box, which
     the centred one always has.
     """
-    size = picture.size
-    verdict = OK
+    verdicts, located, waiting = [OK] * len(pictures), dict[int, Located](), list(range(len(pictures)))
     for source, back_end in enumerate(chain):
-        finding = back_end.find(picture)
-        found, matte = (None, np.zeros((size, size), np.uint8)) if finding is None else read_finding(finding, size)
-        outcome = FALLBACK if finding is None else boxing.judge(found, size, size)
-        if source == 0:
-            verdict = outcome
-        trusted = back_end.about.name in TRUSTED
-        box = None if found is None else usable_box(found, OK if trusted else outcome, matte, pad)
-        if box is not None:
-            return Located(box, source, verdict, matte)
-    raise InputError(f"sample {picture.sample_id}: no matte gave a box")
+        findings = findings_of(back_end, [pictures[i] for i in waiting])
+        for i, finding in zip(waiting, findings, strict=True):
+            size = pictures[i].size
+            found, matte = (None, np.zeros((size, size), np.uint8)) if finding is None else read_finding(finding, size)
+            outcome = FALLBACK if finding is None else boxing.judge(found, size, size)
+            if source == 0:
+                verdicts[i] = outcome
+            trusted = back_end.about.name in TRUSTED
+            box = None if found is None else usable_box(found, OK if trusted else outcome, matte, pad)
+            if box is not None:
+                located[i] = Located(box, source, verdicts[i], matte)
+        waiting = [i for i in waiting if i not in located]
+        if not waiting:
+            return [located[i] for i in range(len(pictures))]
+    raise InputError(f"sample {pictures[waiting[0]].sample_id}: no matte gave a box")
+
+
+def findings_of(back_end: Matte, pictures: Sequence[PictureLike]) -> Sequence[np.ndarray | Box | None]:
+    """Return what a back end finds in each picture, all at once where it can."""
+    all_at_once = getattr(back_end, "find_all", None)
+    return [back_end.find(picture) for picture in pictures] if all_at_once is None else all_at_once(pictures)
 
 
 def usable_box(box: Box, outcome: int, matte: np.ndarray, pad: int) -> Box | None:

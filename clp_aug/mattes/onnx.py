@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,16 @@ import numpy as np
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.mattes import About, PictureLike
-from clp_aug.nets.reading import first_line, read_bytes
+from clp_aug.mattes.onnx_session import session_of
+from clp_aug.mattes.onnx_weights import read_model
+from clp_aug.nets.devices import CPU
+from clp_aug.nets.reading import first_line
+from clp_aug.nets.threads import batches, most_in_a_batch
 
 SIDE = 320  # where the network leaves its input size open
 LARGEST_SIDE = 4096
-LARGEST = 2**31  # bytes of a file, as protobuf has it
+MOST = 64  # pictures that a network may take at a time
+LARGEST = 2**31  # bytes of a model with its weights, as protobuf has it
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 FLOATS: dict[str, np.dtype[Any]] = {"float": np.dtype("f4"), "float16": np.dtype("f2"), "double": np.dtype("f8")}
 OUTSIDE = 0.5  # how far beyond [0, 1] a network without a last sigmoid may go before it is told to give something else
@@ -25,49 +29,89 @@ MATTE_FIRST = "export it with the matte as its first output"
 
 
 class OnnxMatte:
-    """One network file. Input floating-point (1, 3, h, w), ImageNet mean and deviation; first output is the matte.
+    """One network. Input floating-point (n, 3, h, w), ImageNet mean and deviation; first output is the matte.
 
-    Raises InputError for a file that is none, whose network takes or gives anything else, or that keeps weights in
-    another file, which no digest would cover; UsageError without onnxruntime.
+    Weights may lie in files beside it; the digest is of all files, the model first, the others by name. device: by
+    name. A network for so many pictures at a time gets the last of fewer again and again. Raises InputError for a file
+    that is none, or whose network takes or gives anything else; UsageError without onnxruntime, or where that does not
+    serve the device.
     """
 
-    def __init__(self, file: str) -> None:
-        path, self.what = Path(file), f"matte onnx:{file}"
-        weights = content_of(path, self.what)
-        self.network = session_of(weights, self.what)
+    def __init__(self, file: str, device: str = CPU) -> None:
+        path, self.what, self.device = Path(file), f"matte onnx:{file}", device
+        weights, sha256 = content_of(path, self.what)
+        self.network = session_of(weights, device, self.what)
         self.input = only_input(self.network, self.what)
         if not self.network.get_outputs():
             raise InputError(f"{self.what}: it gives nothing, expected the matte; {MATTE_FIRST}")
         check_input(self.input.shape, self.what)
         self.kind = kind_of(self.input.type, self.what)
-        self.about = About(f"onnx:{path.stem}", hashlib.sha256(weights).hexdigest(), "see the model's own terms")
-        if not np.isfinite(self.matte_of(trial_picture())).all():
+        self.fixed = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
+        self.at_once = self.fixed or 1
+        self.about = About(f"onnx:{path.stem}", sha256, "see the model's own terms")
+        if not np.isfinite(self.mattes_of([trial_picture()])).all():
             raise InputError(f"{self.what}: it gives NaN or infinity for a plain picture; take another export")
+        if device != CPU and self.gives_many():
+            self.at_once = most_in_a_batch(self.sides[0] * self.sides[1])
+
+    @property
+    def provider(self) -> str:
+        """What onnxruntime calls the place where the network runs."""
+        return str(self.network.get_providers()[0])
+
+    def gives_many(self) -> bool:
+        """Tell whether a network for any number of pictures gives a matte for each of two."""
+        try:
+            return self.fixed is None and len(self.mattes_of([trial_picture()] * 2)) == 2
+        except InputError:
+            return False
 
     def find(self, picture: PictureLike) -> np.ndarray:
         """Return the matte at the network's own resolution, float32 (h, w), about in [0, 1], not stretched.
 
         Raises InputError for one that goes far beyond.
         """
-        return self.matte_of(picture.image)
+        return self.find_all([picture])[0]
 
-    def matte_of(self, image: np.ndarray) -> np.ndarray:
-        """Return the matte of an image, uint8 (size, size, 3) RGB."""
+    def find_all(self, pictures: Sequence[PictureLike]) -> list[np.ndarray]:
+        """Return the mattes of some pictures; many at a time on an accelerator, if the network takes many."""
+        parts = batches(len(pictures), self.at_once)
+        return [alpha for part in parts for alpha in self.mattes_of([pictures[i].image for i in part])]
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width that the network gets."""
         height, width = (n if isinstance(n, int) else SIDE for n in self.input.shape[2:])
-        method = cv2.INTER_AREA if len(image) > width else cv2.INTER_CUBIC
-        resized = cv2.resize(image, (width, height), interpolation=method)
-        pixels = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(self.kind)
+        return height, width
+
+    def mattes_of(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the mattes, float32 (n, h, w), of images, uint8 (size, size, 3) RGB, in one pass."""
+        height, width = self.sides
+        count = self.fixed or len(images)
+        pixels = np.stack([prepared(image, height, width) for image in images]).astype(self.kind)
+        whole = np.concatenate([pixels, *[pixels[-1:]] * (count - len(images))])
         try:
-            outputs = self.network.run(None, {self.input.name: np.ascontiguousarray(pixels)})
+            outputs = self.network.run(None, {self.input.name: np.ascontiguousarray(whole)})
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise InputError(
                 f"{self.what}: it fails on a picture of {width} x {height} ({first_line(error)}); take another export"
             ) from None
-        return matte_in(outputs, self.what)
+        return mattes_in(outputs, count, self.what)[: len(images)]
 
 
-def content_of(path: Path, what: str) -> bytes:
-    """Return the bytes of a model. Raises UsageError without onnxruntime, InputError for a file that cannot be read."""
+def prepared(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return an image, uint8 (size, size, 3), as networks take it: float32 (3, height, width), normalised."""
+    method = cv2.INTER_AREA if len(image) > width else cv2.INTER_CUBIC
+    resized = cv2.resize(image, (width, height), interpolation=method)
+    planes: np.ndarray = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
+    return planes
+
+
+def content_of(path: Path, what: str) -> tuple[bytes, str]:
+    """Return the bytes of a model, the weights in files beside it put in, and the SHA-256 of all files.
+
+    Raises UsageError without onnxruntime, InputError for a file that cannot be read or lies elsewhere.
+    """
     try:
         import onnxruntime  # noqa: F401  # what is missing is told before the file is looked at
     except ImportError:
@@ -75,27 +119,12 @@ def content_of(path: Path, what: str) -> bytes:
     if not path.is_file():
         raise InputError(f"{what}: no such file; give the path of a U2Net-like ONNX model")
     try:
-        return read_bytes(path, LARGEST)
+        return read_model(path, LARGEST)
     except ValueError as error:
-        raise InputError(f"{what}: {error}; give the path of a U2Net-like ONNX model") from None
-
-
-def session_of(weights: bytes, what: str) -> Any:
-    """Return onnxruntime's session of a model, on one thread. Raises InputError for bytes that are none."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums for any worker count
-    options.log_severity_level = 4  # what fails is told by an exception
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    try:
-        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions share no base class
-        if "external data" in str(error).lower():
-            raise InputError(
-                f"{what}: it keeps weights in another file; save it as one: onnx.save(onnx.load(FILE), 'one.onnx')"
-            ) from None
-        raise InputError(f"{what}: not a usable ONNX model ({first_line(error)}); download it again") from None
+        remedy = "give the path of a U2Net-like ONNX model"
+        if "its weights" in str(error):
+            remedy = "put both files into one folder, or save it as one: onnx.save(onnx.load(FILE), 'one.onnx')"
+        raise InputError(f"{what}: {error}; {remedy}") from None
 
 
 def only_input(network: Any, what: str) -> Any:
@@ -115,9 +144,10 @@ def check_input(shape: list[int | str | None], what: str) -> None:
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         said = str(tuple(shape[:8]))[:80]
         raise InputError(f"{what}: its input is {said}, expected (1, 3, h, w); export it for pictures, planes first")
-    if isinstance(shape[0], int) and shape[0] != 1:
+    if isinstance(shape[0], int) and not 1 <= shape[0] <= MOST:
         raise InputError(
-            f"{what}: it takes {shape[0]} pictures at a time, expected 1; export it for one picture, or for any number"
+            f"{what}: it takes {shape[0]} pictures at a time, expected 1 to {MOST}; export it for one picture, or for"
+            " any number"
         )
     sides = [side for side in shape[2:] if isinstance(side, int)]
     if not all(1 <= side <= LARGEST_SIDE for side in sides):
@@ -133,16 +163,16 @@ def kind_of(name: str, what: str) -> np.dtype[Any]:
     return FLOATS[inner]
 
 
-def matte_in(outputs: list[Any], what: str) -> np.ndarray:
-    """Return the matte, float32 (h, w), of what a network gave. Raises InputError for anything but one."""
+def mattes_in(outputs: list[Any], count: int, what: str) -> np.ndarray:
+    """Return the mattes, float32 (count, h, w), of what a network gave. Raises InputError for anything else."""
     output = outputs[0]
     if not isinstance(output, np.ndarray):
-        raise InputError(f"{what}: its output is no array, expected (1, 1, h, w); {MATTE_FIRST}")
+        raise InputError(f"{what}: its output is no array, expected ({count}, 1, h, w); {MATTE_FIRST}")
     if output.dtype.kind not in "fiub":
-        raise InputError(f"{what}: its output is of strings or objects, expected (1, 1, h, w); {MATTE_FIRST}")
-    if output.ndim != 4 or output.shape[:2] != (1, 1) or not output.size:
-        raise InputError(f"{what}: its output is {output.shape[:8]}, expected (1, 1, h, w); {MATTE_FIRST}")
-    alpha: np.ndarray = output[0, 0].astype(np.float32)
+        raise InputError(f"{what}: its output is of strings or objects, expected ({count}, 1, h, w); {MATTE_FIRST}")
+    if output.ndim != 4 or output.shape[:2] != (count, 1) or not output.size:
+        raise InputError(f"{what}: its output is {output.shape[:8]}, expected ({count}, 1, h, w); {MATTE_FIRST}")
+    alpha: np.ndarray = output[:, 0].astype(np.float32)
     low, high = np.fmin.reduce(alpha, axis=None), np.fmax.reduce(alpha, axis=None)  # of those that are numbers
     if low < -OUTSIDE or high > 1 + OUTSIDE:
         raise InputError(

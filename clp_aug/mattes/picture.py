@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -31,3 +32,18 @@ class Picture:
     def box(self) -> Box | None:
         """The data set's own box in read pixels, or None."""
         return self.dataset.box(self.row, self.size, self.fit)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture that was decoded elsewhere, for mattes that look at nothing else. image: uint8 (size, size, 3) RGB."""
+
+    image: np.ndarray
+    sample_id: int
+    alpha: np.ndarray | None = None
+    box: Box | None = None
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        return len(self.image)

@@ -96,7 +96,8 @@ def from_pickle(content: bytes) -> dict[str, Tensor]:
 def from_npz(content: bytes) -> dict[str, Tensor]:
     """Return the arrays of an .npz; `:0` behind a name of TensorFlow's is dropped."""
     check_archive(content)
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that are hardly any
         return {name.removesuffix(":0"): torch.from_numpy(archive[name]) for name in archive.files}
 
 

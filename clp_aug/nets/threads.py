@@ -1,9 +1,14 @@
-"""One thread for a network inside a worker: the same sums for any number of workers, and cores are not shared twice."""
+"""How a network runs inside clp-augment: without gradients, with the same sums for any number of workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from clp_aug.nets.devices import CPU
+
+PIXELS = 32 * 224 * 224  # of a batch: a gigabyte or two in the networks that come with the package
 
 
 @contextmanager
@@ -18,3 +23,43 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def unrounded() -> Iterator[None]:
+    """Within it, no accelerator rounds float32 to fewer bits on the way, as some do in convolutions by default."""
+    import torch
+
+    convolutions: Any = torch.backends.cudnn
+    places = (torch.backends.cuda.matmul, convolutions.conv)
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
+
+
+@contextmanager
+def inference_on(device: str) -> Iterator[None]:
+    """Run networks without gradients: on the CPU on one thread, as workers share the cores; elsewhere in float32."""
+    import torch
+
+    if device == CPU:
+        with one_thread():
+            yield
+    else:
+        with unrounded(), torch.no_grad():
+            yield
+
+
+def most_in_a_batch(pixels: int) -> int:
+    """Return how many pictures an accelerator's memory bears at once. pixels: of each picture."""
+    return max(1, PIXELS // pixels)
+
+
+def batches(count: int, most: int) -> Iterator[range]:
+    """Yield the numbers of some pictures, from 0, in batches of at most so many."""
+    return (range(first, min(first + most, count)) for first in range(0, count, most))

@@ -25,6 +25,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 
 from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.noise import replay_noise
+from clp_train.algorithm.precision import true_float32
 
 Weights = Mapping[str, Tensor]
 """Parameters by name."""
@@ -49,8 +51,10 @@ class HasLogits(Protocol):
 def virtual_pass(network: nn.Module, weights: Weights, x: Tensor) -> Any:
     """Return network(x) at other weights; its own weights and batch-norm statistics stay as they are.
 
-    weights: by name; those that are not named are the network's own.
+    weights: by name; those that are not named are the network's own. Within `same_noise` the network's own noise is
+    that of the first pass.
     """
+    replay_noise()
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     return functional_call(network, {**weights, **buffers}, (x,))
 
@@ -73,17 +77,18 @@ def forward_slope(
     network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
 ) -> Tensor:
     """Return u' = d/de u(W + e v) at e = 0, (n, C), by one forward-mode pass. direction: v, in the weights' order."""
-    with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
+    with torch.no_grad(), true_float32(x.device), forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own first use of torch.jit
         duals = {n: dual(w, v) for (n, w), v in zip(weights.items(), direction, strict=True)}
         slope: Tensor | None = unpack(read(virtual_pass(network, duals, x))).tangent
-    return torch.zeros(()) if slope is None else slope
+    return x.new_zeros(()) if slope is None else slope
 
 
 def central_slope(
     network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
 ) -> Tensor:
-    """Return u' by the central difference of two plain passes; its error falls with the square of the step.
+    """Return u' by the central difference of two plain passes, in true float32; its error falls with the square of the
+    step.
 
     Raises SettingError for a type whose rounding is larger than the step.
     """
@@ -93,7 +98,7 @@ def central_slope(
         )
     size = norm_of(weights.values()).clamp(min=SMALLEST_NORM)  # weights may all be zero
     step = CENTRAL_STEP * size / norm_of(direction).clamp(min=1e-30)
-    with torch.no_grad():
+    with torch.no_grad(), true_float32(x.device):
         ends = [
             virtual_pass(
                 network, {n: w + sign * step * v for (n, w), v in zip(weights.items(), direction, strict=True)}, x

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,24 +29,68 @@ class DivergedError(ClpError):
     """A loss became NaN or infinite (exit code 3)."""
 
 
-def check_finite(losses: Tensor, sample_id: Tensor, name: str, step: int, at_start: str = REMEDY) -> None:
+class Check(NamedTuple):
+    """Losses of a step that must be finite. losses: (n,), or a scalar; sample_id: int64 (n,), None for a scalar; name:
+    what they are; at_start: the remedy at step 0.
+    """
+
+    losses: Tensor
+    sample_id: Tensor | None
+    name: str
+    step: int
+    at_start: str
+
+    def settle(self) -> None:
+        """Raise DivergedError that names the step and the pictures unless all are finite."""
+        finite = self.losses.isfinite()
+        if finite.all():
+            return
+        value, where = self.losses[~finite].flatten()[0], ""
+        if self.sample_id is not None:
+            ids = self.sample_id[~finite].tolist()
+            more = f" and {len(ids) - 10} more" if len(ids) > 10 else ""
+            where = f" on samples {', '.join(map(str, ids[:10]))}{more}"
+        remedy = REMEDY if self.step else self.at_start
+        raise DivergedError(f"step {self.step}: the {self.name} is {value:.0f}{where}; {remedy}")
+
+
+_deferred: ContextVar[list[Check] | None] = ContextVar("deferred", default=None)
+
+
+@contextmanager
+def deferred_checks(checks: list[Check]) -> Iterator[None]:
+    """Within it, `check_finite` and `check_penalty` only add to a list, for `settle`: to look makes a device wait."""
+    token = _deferred.set(checks)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+
+
+def settle(checks: list[Check]) -> None:
+    """Look at deferred checks, in their order, and empty the list. Raises DivergedError for the first that fails."""
+    if checks and not torch.stack([check.losses.isfinite().all() for check in checks]).all():
+        for check in checks:
+            check.settle()
+    checks.clear()
+
+
+def check_finite(losses: Tensor, sample_id: Tensor | None, name: str, step: int, at_start: str = REMEDY) -> None:
     """Raise DivergedError that names the step and the pictures unless every one of losses (n,) is finite.
 
-    at_start: the remedy at step 0.
+    at_start: the remedy at step 0. Within `deferred_checks` nothing is raised yet.
     """
-    finite = losses.isfinite()
-    if finite.all():
-        return
-    ids = sample_id[~finite].tolist()
-    samples = ", ".join(map(str, ids[:10])) + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
-    remedy = REMEDY if step else at_start
-    raise DivergedError(f"step {step}: the {name} is {losses[~finite][0]:.0f} on samples {samples}; {remedy}")
+    check, checks = Check(losses.detach(), sample_id, name, step, at_start), _deferred.get()
+    if checks is None:
+        check.settle()
+    else:
+        checks.append(check)
 
 
 def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
     """Return a method's penalty, a scalar or None. Raises DivergedError that names the step unless it is finite."""
-    if penalty is not None and not penalty.isfinite():
-        raise DivergedError(f"step {step}: the method's penalty is {penalty:.0f}; {REMEDY if step else AT_START}")
+    if penalty is not None:
+        check_finite(penalty, None, "method's penalty", step, AT_START)
     return penalty
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from clp_train.algorithm.hypergradient import Weights, virtual_pass
@@ -66,7 +67,8 @@ def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor
     if not relative:
         return weight
     mean = terms.detach().mean()
-    return weight * cross_entropy(logits.detach(), label).mean() / mean if mean > 0 else 0.0
+    relative_weight = weight * cross_entropy(logits.detach(), label).mean() / mean
+    return torch.where(mean > 0, relative_weight, torch.zeros_like(mean))
 
 
 @dataclass(frozen=True)

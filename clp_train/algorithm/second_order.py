@@ -121,8 +121,13 @@ class BatchNormBackward(Function):
 
     @staticmethod
     def forward(ctx: Any, gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
-        gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
-        ctx.save_for_backward(x, gamma, mean, r, gx, g_gamma)
+        if divides_by_gamma(gamma):
+            gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
+            kept = gx
+        else:
+            kept, g_gamma, g_beta = _batch_norm_backward(gy, x, None, mean, r, eps)
+            gx = kept * gamma[:, None, None]
+        ctx.save_for_backward(x, gamma, mean, r, kept, g_gamma)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
         return gx, g_gamma, g_beta
@@ -131,27 +136,37 @@ class BatchNormBackward(Function):
     def backward(ctx: Any, v_x: Tensor | None, v_gamma: Tensor | None, v_beta: Tensor | None) -> Gradients:
         if torch.is_grad_enabled():  # mean and r are constants below
             raise NotImplementedError("batch norm has no third derivative, here as in torch")
-        x, gamma, mean, r, gx, gy_xhat = ctx.saved_tensors
+        x, gamma, mean, r, kept, gy_xhat = ctx.saved_tensors
+        divides = divides_by_gamma(gamma)  # then gx was kept, else gx / gamma
         to_gy = to_x = to_gamma = None
         if v_x is not None:
             to_gy, v_xhat, _ = _batch_norm_backward(v_x, x, gamma, mean, r, ctx.eps)  # J v, sum(v x^)
-            v_gx = _channel_products(v_x, gx, torch.zeros_like(mean))
+            v_kept = _channel_products(v_x, kept, torch.zeros_like(mean))
+            v_gx = v_kept if divides else gamma * v_kept
             per_picture = -r * x.shape[1] / x.numel()  # -(r / M)
             # x^ = (x - mean) r, spread over x and a constant so that no x^ is stored
             slope = per_picture * v_gx * r
             to_x = torch.addcmul(-(slope * mean)[:, None, None], x, slope[:, None, None])
             to_x = to_x.addcmul_(to_gy, (per_picture * gy_xhat)[:, None, None])
-            to_x = to_x.addcmul_(gx, (per_picture * v_xhat)[:, None, None])
-            to_gamma = v_gx / gamma
+            of_gx = per_picture * v_xhat
+            to_x = to_x.addcmul_(kept, (of_gx if divides else of_gx * gamma)[:, None, None])
+            to_gamma = v_gx / gamma if divides else v_kept
         if v_gamma is not None:
             to_gy = _sum(to_gy, (x - mean[:, None, None]) * (r * v_gamma)[:, None, None])
-            to_x = _sum(to_x, gx * (v_gamma / gamma)[:, None, None])
+            to_x = _sum(to_x, kept * (v_gamma / gamma if divides else v_gamma)[:, None, None])
         if v_beta is not None:
             to_gy = _sum(to_gy, v_beta[:, None, None].expand_as(x))
         return to_gy, to_x, to_gamma, None, None, None
 
 
-def _batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
+def divides_by_gamma(gamma: Tensor) -> bool:
+    """Tell whether batch norm's second derivative divides by its scale: on a CPU, where a pass is saved by that, and
+    where it costs nothing to look whether it can be done.
+    """
+    return gamma.device.type == "cpu"
+
+
+def _batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor | None, mean: Tensor, r: Tensor, eps: float) -> Gradients:
     gradients: Gradients = aten.native_batch_norm_backward(
         gy, x, gamma, None, None, mean, r, True, eps, [True, True, True]
     )
@@ -204,6 +219,7 @@ class second_order(TorchFunctionMode):
         if isinstance(padding, str) or input.dim() != 4:  # "same" pads unevenly at times
             return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
         pairs = ((n, n) if isinstance(n, int) else tuple(n) for n in (stride, padding, dilation))
+        input, weight, bias = as_autocast(input, weight, bias)
         output: Tensor = Convolution.apply(input, weight, bias, (*pairs, groups), self)
         return output
 
@@ -218,8 +234,9 @@ def _batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    if x.dim() != 4 or weight is None or bias is None or (training and weight.detach().abs().min() < SMALLEST):
+    if x.dim() != 4 or weight is None or bias is None or (training and is_too_small(weight.detach())):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    x = x.to(torch.promote_types(x.dtype, weight.dtype))  # of bfloat16 the statistics would be rounded
     if training:
         output: Tensor = BatchNorm.apply(x, weight, bias, (running_mean, running_var), momentum, eps)
         return output
@@ -227,6 +244,18 @@ def _batch_norm(
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     scale = weight * (running_var + eps).rsqrt()
     return x * scale[:, None, None] + (bias - running_mean * scale)[:, None, None]
+
+
+def as_autocast(*tensors: Tensor | None) -> list[Any]:
+    """Return what a convolution gets, as autocast would give it, which does not see what is inside a function."""
+    kind = next(tensor for tensor in tensors if tensor is not None).device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    return [tensor if dtype is None or tensor is None else tensor.to(dtype) for tensor in tensors]
+
+
+def is_too_small(gamma: Tensor) -> bool:
+    """Tell whether a scale is too small to be divided by, where it would be."""
+    return divides_by_gamma(gamma) and bool(gamma.abs().min() < SMALLEST)
 
 
 def input_gradient(scalar: Tensor, images: Tensor) -> Tensor:

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.hypergradient import Weights, features_of, logits_of, virtual_pass
-from clp_train.algorithm.losses import AT_START, check_finite, check_penalty, meta_losses
+from clp_train.algorithm.losses import (
+    AT_START,
+    Check,
+    check_finite,
+    check_penalty,
+    deferred_checks,
+    meta_losses,
+    settle,
+)
 from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, MetaStep
 from clp_train.algorithm.method import Method
+from clp_train.algorithm.noise import same_noise
 from clp_train.algorithm.objective import Terms, logits_from, objective, sample_losses
 from clp_train.algorithm.optimiser import apply_gradients, drift, learning_rates
 from clp_train.algorithm.saliency import SaliencyTerm
@@ -26,23 +36,39 @@ if TYPE_CHECKING:
     from clp_train.pictures.types import Batch
 
 
+Number = float | Tensor
+"""A scalar; on a device until it is read, which makes the device wait."""
+
+
 @dataclass(frozen=True)
 class StepLosses:
     """Means over the batch of one step; None for what it did not compute.
 
-    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts only there.
+    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts only there. checks: losses
+    that must be finite and were not looked at yet.
     """
 
-    train: float
-    meta: float | None = None
-    saliency: float | None = None
+    train: Number
+    meta: Number | None = None
+    saliency: Number | None = None
+    checks: Sequence[Check] = ()
+
+
+def read_losses(some: Sequence[StepLosses]) -> list[StepLosses]:
+    """Return the losses of steps as floats, in one look. Raises DivergedError for the first that is not finite."""
+    settle([check for losses in some for check in losses.checks])
+    numbers = [(losses.train, losses.meta, losses.saliency) for losses in some]
+    scalars = [value for row in numbers for value in row if isinstance(value, Tensor)]
+    read = iter(torch.stack(scalars).tolist() if scalars else [])
+    rows: list[Any] = [[next(read) if isinstance(value, Tensor) else value for value in row] for row in numbers]
+    return [StepLosses(*row) for row in rows]
 
 
 @dataclass(frozen=True)
 class StepRule:
     """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
     all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
-    of each name.
+    of each name; seed: of the noise that a network draws of itself, such as dropout.
     """
 
     meta_step: MetaStepSettings = MetaStepSettings()
@@ -50,6 +76,7 @@ class StepRule:
     virtual: Callable[[Classifier], Collection[str]] | None = None
     twice: Callable[[], Any] = second_order
     meta_steps: Mapping[str, Callable[[BilevelProblem], MetaStep]] = field(default_factory=lambda: META_STEPS)
+    seed: int = 0
 
     def term_of(self, method: Method) -> SaliencyTerm:
         """Return eq. (6) with the method's lambda."""
@@ -116,11 +143,30 @@ def train_step(
 
     meta: the meta batch, None for a step without a meta step; progress: share of the run's epochs that is done. One
     real forward pass serves the characteristics, the virtual step (8) and the real step (10): all three are at the
-    same weights. Raises DivergedError.
+    same weights, and draw the same noise. On the CPU the losses are floats, and DivergedError is raised at once; on
+    another device `read_losses` does both, when the loop wants to know.
     """
+    device, checks = network.head.weight.device, list[Check]()
+    waits = device.type != "cpu"
+    noise_seed = int(rng_for(rule.seed, step, "network noise").integers(2**63))
+    with same_noise(noise_seed, device), deferred_checks(checks) if waits else nullcontext():
+        batch, meta = batch.to(device), meta if meta is None else meta.to(device)
+        losses = replace(take_step(network, method, optimiser, batch, meta, rule, step, progress), checks=checks)
+    return losses if waits else read_losses([losses])[0]
+
+
+def take_step(
+    network: Classifier,
+    method: Method,
+    optimiser: torch.optim.SGD,
+    batch: Batch,
+    meta: Batch | None,
+    rule: StepRule,
+    step: int,
+    progress: float,
+) -> StepLosses:
+    """Do one step on the device where network and batches are; what it returns is not read yet."""
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
-    device = network.head.weight.device
-    batch, meta = batch.to(device), meta if meta is None else meta.to(device)
     out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
     view = view_of(out, network.head, batch, progress)
     method.observe(view)  # CHARACTERISTICS
@@ -140,7 +186,7 @@ def train_step(
     if gradient is not None:
         method.update(gradient)
     saliency_term = saliency if saliency is not None or objective is None else objective.saliency
-    return StepLosses(loss.item(), number(meta_step.meta_loss), number(saliency_term))
+    return StepLosses(loss.detach(), detached(meta_step.meta_loss), detached(saliency_term))
 
 
 def meta_step_of(
@@ -188,9 +234,9 @@ def total(*parts: Tensor | None) -> Tensor | None:
     return sum(present[1:], present[0]) if present else None
 
 
-def number(value: Tensor | None) -> float | None:
-    """Return a scalar as a float."""
-    return None if value is None else value.item()
+def detached(value: Tensor | None) -> Tensor | None:
+    """Return a scalar without its graph."""
+    return None if value is None else value.detach()
 
 
 @contextmanager

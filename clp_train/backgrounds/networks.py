@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.seeds import rng_for
-from clp_train.algorithm.losses import check_finite
+from clp_train.algorithm.losses import Check, check_finite, deferred_checks, settle
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, set_rates
 from clp_train.algorithm.settings import SgdSettings
 from clp_train.evaluating.outputs import BATCH, join, score_backgrounds, without_object
@@ -83,20 +84,26 @@ def learn_epoch(
     turn: int,
     fitting: Fitting,
 ) -> None:
-    """Go once through some rows, int64 (n,), of the pictures without their objects, with plain cross entropy."""
+    """Go once through some rows, int64 (n,), of the pictures without their objects, with plain cross entropy.
+
+    On a device other than the CPU, losses that are not finite are told at the end, so that no step waits for them.
+    """
     network.train()
+    device, checks = network.head.weight.device, list[Check]()
     order = rng_for(fitting.seed, turn, "background order").permutation(rows)
     generator = generator_for(fitting.seed, turn, "background transform")
     for part in np.array_split(order, steps_per_epoch(len(rows), fitting.batches.batch_size)):
         originals = pictures.take(torch.from_numpy(part))
         hidden = replace(originals, images=without_object(originals.images, originals.box))
         batch = make_batch(hidden, np.arange(len(part)), generator, fitting.batches.transform)
-        batch = batch.to(network.head.weight.device)
+        batch = batch.to(device)
         losses = F.cross_entropy(network(batch.images).logits, batch.label, reduction="none")
-        check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
+        with nullcontext() if device.type == "cpu" else deferred_checks(checks):
+            check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
         optimiser.zero_grad()
         losses.mean().backward()
         optimiser.step()
+    settle(checks)
 
 
 def judge(network: Classifier, pictures: BoxedPictures, rows: np.ndarray) -> Output:

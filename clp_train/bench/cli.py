@@ -13,7 +13,9 @@ from clp_aug.common.files import check_name, remove_leftovers
 from clp_aug.common.locks import held_for
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import ClpError, InputError, UsageError
+from clp_aug.nets.devices import find_device
 from clp_train.bench.spec import SCALES, Table, names, read_table
+from clp_train.config import spelt_as_options
 
 if TYPE_CHECKING:
     from clp_train.bench.orders import Order
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from clp_train.bench.scores import Result
 
 ALL = "all"
+MOST_SEEDS = 1000
 PATH = click.Path(path_type=Path)
 
 
@@ -40,6 +43,10 @@ def seeds_of(text: str) -> list[int]:
     except ValueError:
         seeds = []
     if "," not in text and len(seeds) == 1:
+        if seeds[0] > MOST_SEEDS:
+            raise UsageError(
+                f"--seeds {text}: expected at most {MOST_SEEDS}; a single one is given with a comma, {text},"
+            )
         seeds = list(range(seeds[0]))
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text}: expected how many, or different seeds with commas between them, 0,1,2")
@@ -57,6 +64,9 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
 @click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core]")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
+@click.option(
+    "--device", help="Where networks of runs compute, all on the same one: auto, cpu, cuda:1.  [default: auto]"
+)
 @click.option("--extend", is_flag=True, help="Keep runs that tables in --out hold, if code and data are the same.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -71,6 +81,7 @@ def bench(
     out: Path,
     workers: int | None,
     threads: int,
+    device: str | None,
     extend: bool,
     dry_run: bool,
     quiet: bool,
@@ -88,12 +99,14 @@ def bench(
         without_other_data,
     )
 
+    if device is not None:
+        check_device(device)
     tables = tables_to_make(table, scale)
     orders = orders_of(tables, scale, seeds_of(seeds), work, out, words(methods), words(columns))
     if extend:
         orders = with_known_results(orders, scale, out)
     if extend and not dry_run:  # shards first: they tell whether the data are those of the tables
-        work_off_with_bar(shard_jobs(orders), workers, threads, quiet)
+        work_off_with_bar(shard_jobs(orders), workers, threads, quiet, device)
         orders = without_other_data(orders)
     check_nothing_is_lost(orders)
     jobs = jobs_to_do(orders)
@@ -102,11 +115,17 @@ def bench(
         return
     make_folder(work, "--work")
     make_folder(out, "--out")
-    failures = work_off_with_bar(jobs, workers, threads, quiet)
+    failures = work_off_with_bar(jobs, workers, threads, quiet, device)
     say_what_failed(failures)
     write_finished(orders, scale)
     if failures:
         raise RunsFailed(f"{len(failures)} of {len(jobs)} jobs failed, see above; their logs lie in {work}")
+
+
+def check_device(name: str) -> None:
+    """Raise UsageError for a device that is not there."""
+    with spelt_as_options():
+        find_device(name)
 
 
 def tables_to_make(name: str, scale: str) -> list[Table]:
@@ -142,7 +161,9 @@ def make_folder(folder: Path, option: str) -> None:
         raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another {option}") from None
 
 
-def work_off_with_bar(jobs: Sequence[Job], workers: int | None, threads: int, quiet: bool) -> dict[str, str]:
+def work_off_with_bar(
+    jobs: Sequence[Job], workers: int | None, threads: int, quiet: bool, device: str | None
+) -> dict[str, str]:
     """Work the jobs off under a bar that says what is left; return what failed, and why."""
     from clp_train.bench.queue import cores, seconds_left, work_off
 
@@ -156,7 +177,7 @@ def work_off_with_bar(jobs: Sequence[Job], workers: int | None, threads: int, qu
             failures = f", {len(progress.failed)} failed" if progress.failed else ""
             bar.update(task, completed=progress.done, description=f"BENCH{failures}{time_left}")
 
-        return work_off(jobs, count, threads, on_change).failed
+        return work_off(jobs, count, threads, on_change, device).failed
 
 
 def write_finished(orders: Sequence[Order], scale: str) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from clp_aug.common.files import disk_error
 from clp_aug.common.locks import held_for, is_held, lock_of
 from clp_aug.contract.errors import EXIT_USAGE, UsageError
+from clp_aug.nets.devices import CPU
 from clp_train.bench.jobs import Run, Shard
 from clp_train.run_folder import LOCK, RESULT
 from clp_train.running.checkpoint import CHECKPOINT
@@ -129,10 +130,17 @@ def interrupted_by_termination() -> Iterator[None]:
 
 
 @interrupted_by_termination()
-def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChange = lambda progress: None) -> Progress:
+def work_off(
+    jobs: Sequence[Job],
+    workers: int,
+    threads: int,
+    on_change: OnChange = lambda progress: None,
+    device: str | None = None,
+) -> Progress:
     """Do all jobs that are not done yet, several at once; return how it went. A failed job does not stop the others.
 
-    Interrupted or terminated, it stops its processes, which can all go on later.
+    device: where runs are told to compute, all on the same one. Interrupted or terminated, it stops its processes,
+    which can all go on later.
     """
     waiting = [job for job in jobs if not job.done]
     clear_away(job for job in jobs if job.done)
@@ -144,7 +152,7 @@ def work_off(jobs: Sequence[Job], workers: int, threads: int, on_change: OnChang
             for job in list(ready(waiting)):
                 if len(running) == workers:
                     break
-                entry = start(job, threads)
+                entry = start(job, threads, device)
                 if entry is not None:
                     waiting.remove(job)
                     running.append(entry)
@@ -194,7 +202,7 @@ def clear_away(jobs: Iterable[Job]) -> None:
             job.log.unlink(missing_ok=True)
 
 
-def start(job: Job, threads: int) -> Running | None:
+def start(job: Job, threads: int, device: str | None = None) -> Running | None:
     """Start a job's process; None while another queue has its lock, or the process of a killed one is at work.
 
     Raises InputError when it cannot be started.
@@ -206,12 +214,12 @@ def start(job: Job, threads: int) -> Running | None:
             return None
         if job.done or is_held(job.lock):
             return None
-        return Running(job, run_apart(job, threads), lock.pop_all(), time.monotonic())
+        return Running(job, run_apart(job, threads, device), lock.pop_all(), time.monotonic())
 
 
-def run_apart(job: Job, threads: int) -> subprocess.Popen[bytes]:
+def run_apart(job: Job, threads: int, device: str | None) -> subprocess.Popen[bytes]:
     """Start a job's process. What it prints goes into its log. Raises InputError when it cannot be started."""
-    command = [*job.command, *resumption(job)]
+    command = [*job.command, *resumption(job), *place_of(job, device)]
     environment = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads))
     try:
         with open(job.log, "w") as log:
@@ -226,6 +234,12 @@ def resumption(job: Job) -> list[str]:
     """Return --resume for a run that was killed."""
     is_run = job.makes.name == RESULT
     return ["--resume"] if is_run and (job.makes.parent / CHECKPOINT).exists() else []
+
+
+def place_of(job: Job, device: str | None) -> list[str]:
+    """Return how a job is told where to compute. A shard whose making needs no network takes no accelerator's name."""
+    is_run = job.makes.name == RESULT
+    return [] if device is None or not (is_run or device == CPU) else ["--device", device]
 
 
 def came_second(entry: Running) -> bool:

@@ -89,7 +89,7 @@ def measure(
 
 
 def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tensor] = logits_of) -> Tensor:
-    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features.
+    """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features, on their device.
 
     judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
     argmax would pass for a class.
@@ -99,7 +99,7 @@ def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tenso
         if out.logits.isnan().any():
             raise DivergedError(f"the network's logits are nan; {REMEDY}")
         predicted.append(out.logits.argmax(1))
-    return torch.cat(predicted)
+    return torch.cat(predicted).to(images.device)
 
 
 def evaluate(

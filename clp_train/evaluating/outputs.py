@@ -32,18 +32,23 @@ def outputs(
 ) -> Iterator[Output]:
     """Yield what the network makes of parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
 
-    judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. The network is left in
-    that mode. Parts that take too much memory are divided evenly: a small rest could go through other code, which
-    rounds otherwise.
+    judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. Pictures go to the
+    network's device, where outputs are too; the network is left in that mode. Parts that take too much memory are
+    divided evenly: a small rest could go through other code, which rounds otherwise.
     """
     network.eval()
-    most = 0
+    most, place = 0, place_of(network)
     for part in images:
         if not part.is_floating_point():
             most = most or most_at_once(network, part[:1])
         for pictures in evenly(part, most) if most else [part]:
-            out = network(as_input(pictures))
+            out = network(as_input(pictures.to(place)))
             yield Output(out.features, judge(out))
+
+
+def place_of(network: nn.Module) -> torch.device:
+    """Return the device of a network."""
+    return next(network.parameters()).device
 
 
 def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
@@ -54,7 +59,7 @@ def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
 @torch.no_grad()
 def most_at_once(network: Classifier, picture: Tensor) -> int:
     """Return of how many pictures like this one, uint8 (1, 3, H, W), a network may be asked at a time."""
-    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture))))
+    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture.to(place_of(network))))))
 
 
 def largest_output(network: Classifier, picture: Tensor) -> int:
@@ -81,31 +86,36 @@ def join(some: Iterable[Output]) -> Output:
     return Output(torch.cat([part.features for part in whole]), torch.cat([part.logits for part in whole]))
 
 
+def on_cpu(some: Iterable[Output]) -> Iterator[Output]:
+    """Yield features and logits of parts of a stream on the CPU, where what is known of all pictures lies."""
+    return (Output(part.features.cpu(), part.logits.cpu()) for part in some)
+
+
 def parts(network: Classifier, pictures: Pictures) -> Iterator[Output]:
-    """Yield features and logits of pictures, untransformed, some at a time."""
-    return outputs(network, pictures.images.split(BATCH))
+    """Yield features and logits of pictures, untransformed, some at a time, on the CPU."""
+    return on_cpu(outputs(network, pictures.images.split(BATCH)))
 
 
 def parts_of_backgrounds(network: Classifier, pictures: BoxedPictures) -> Iterator[Output]:
-    """Yield those of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time."""
+    """Yield those of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time; on the CPU."""
     pairs = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
-    return outputs(network, (without_object(images, box) for images, box in pairs))
+    return on_cpu(outputs(network, (without_object(images, box) for images, box in pairs)))
 
 
 def score(network: Classifier, pictures: Pictures) -> Output:
-    """Return features and logits of all pictures, untransformed."""
+    """Return features and logits of all pictures, untransformed, on the CPU."""
     return join(parts(network, pictures))
 
 
 def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
-    """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes."""
+    """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes, on the CPU."""
     return join(parts_of_backgrounds(network, pictures))
 
 
 def without_object(images: Tensor, box: Tensor) -> Tensor:
     """Return uint8 pictures (n, 3, H, W) with grey in their boxes, int64 (n, 4), half-open pixels."""
     inside = masks(box, *images.shape[2:])[:, None]
-    return torch.where(inside, torch.tensor(GREY, dtype=torch.uint8), images)
+    return images.masked_fill(inside, GREY)
 
 
 def scores_of(
@@ -115,7 +125,7 @@ def scores_of(
     background: BoxedPictures | None = None,
     learn: Callable[[], Output] | None = None,
 ) -> Scores:
-    """Return what computes the network's features and logits, as it is when asked, of a stream of the run.
+    """Return what computes the network's features and logits, as it is when asked, of a stream of the run; on the CPU.
 
     originals: of the meta set; background: features of the training pictures without their objects, where those of a
     frozen body stand for pictures; learn: gives the scores of LEARNT_BACKGROUND.

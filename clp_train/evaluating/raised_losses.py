@@ -60,7 +60,7 @@ def raised_losses(
         delta = method.terms(view).delta
         if delta is None:
             raise ValueError(f"{type(method).__name__} says that it perturbs, and its terms have no delta")
-        parts.append(raises(view.logits, delta, view.label))
+        parts.append(raises(out.logits[part], delta.cpu(), label))
     up, kind = torch.cat(parts), wrong[torch.from_numpy(rows)]
     return {name: share(up[kind == is_wrong]) for name, is_wrong in ((RIGHT_UP, False), (WRONG_UP, True))}
 

@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from clp_aug.common.files import check_name, disk_error, remove_leftovers, written_beside
-from clp_aug.common.locks import held_for
+from clp_aug.common.locks import held_for, is_held, lock_of
 from clp_aug.contract.errors import InputError, UsageError
 
 SUFFIX = ".array"
 LEFTOVER = re.compile(rf"\.?(\w+{re.escape(SUFFIX)})\.(lock|tmp-.*)")
 """Names of what a killed run leaves: the lock and the unfinished file of a cache file, whose name is the group."""
 BLOCK = 1 << 22  # bytes that are read at a time
+COPIED = 1 << 26  # bytes that are copied from a device at a time
 NO_ROOM_IS_KEPT = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 KNOWN = WeakTensorKeyDictionary()
 """Digests of what was read from a cache: it is not read through again to know them."""
@@ -39,13 +40,22 @@ def path_of(folder: Path, *key: object) -> Path:
 
 
 def digest_of(values: Tensor) -> str:
-    """Return sha256, in hexadecimal, over shape, type and bytes of a tensor on the CPU."""
+    """Return sha256, in hexadecimal, over shape, type and bytes of a tensor, the same on any device."""
     if values in KNOWN:
         return str(KNOWN[values])
-    array = values.numpy()
-    digest = digest_begun(array.shape, array.dtype)
-    digest.update(np.ascontiguousarray(array).data)
+    digest = digest_begun(values.shape, torch.empty(0, dtype=values.dtype).numpy().dtype)
+    row_bytes = values.shape[1:].numel() * values.element_size()
+    for part in values.split(max(1, COPIED // max(1, row_bytes))) if values.dim() else [values]:
+        digest.update(np.ascontiguousarray(part.cpu().numpy()).data)
     return str(digest.hexdigest())
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, itself if it lies there; what was read from a cache stays known."""
+    there = values.to(device)
+    if there is not values and values in KNOWN:
+        KNOWN.setdefault(there, KNOWN[values])
+    return there
 
 
 def digest_begun(shape: tuple[int, ...], kind: np.dtype[Any]) -> Any:
@@ -67,6 +77,9 @@ def load_or_fill(path: Path, shape: tuple[int, ...], dtype: type, parts: Callabl
             if not is_there(path):
                 remove_leftovers_in(path)
                 write(path, shape, kind, parts)
+    else:
+        with contextlib.suppress(InputError):
+            is_held(lock_of(path))  # one that was killed at the very end left its lock
     return read(path, shape, kind)
 
 

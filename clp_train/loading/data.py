@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
 from clp_aug.datasets.unreadable import all_listed, leave_out
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
+from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.loading.settings import DataSettings
 from clp_train.pictures.types import BoxedPictures, Pictures
 
-PART = 1000  # pictures that statistics are made of at a time
+COUNTED_BYTES = 1 << 22  # of pictures that statistics are made of at a time
 SKIP = "make the shard again with clp-augment --skip-broken"
 """What else helps where pictures cannot be read."""
 
@@ -54,11 +56,12 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     """Find the data set of a shard, and hold every picture of the run in memory, or in `settings.cache`.
 
     seed: draws the pictures of `settings.limit`; watch: wraps the rows of each split ("train", "val", the tests) while
-    they are read, for a progress bar. Raises InputError for a shard or data set that cannot be used or do not belong
-    together.
+    they are read, for a progress bar. The same for any number of `settings.workers`. Raises InputError for a shard or
+    data set that cannot be used or do not belong together.
     """
     header, tables = shard.header, shard.tables
-    reader = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache)
+    workers = settings.workers or default_workers()
+    reader = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache, workers)
     train, wrong = training_pictures(shard, reader, settings.limit, seed)
     evaluation, strata = held_out_splits(shard, reader)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
@@ -198,7 +201,8 @@ def geometry(shard: ShardReader) -> tuple[int, str]:
 class Reader:
     """Reads pictures of a data set through the fixed resize and crop; watch: as in `load`.
 
-    cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory.
+    cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory; workers:
+    threads that read them.
     """
 
     dataset: Dataset
@@ -206,6 +210,7 @@ class Reader:
     fit: str
     watch: Watch
     cache: Path | None
+    workers: int = 1
 
     def __call__(self, rows: np.ndarray, name: str) -> Pictures:
         """Return the pictures of some rows, int64 (n,); name: of their split, for the progress bar."""
@@ -232,9 +237,14 @@ class Reader:
 
     def decoded(self, rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
         """Yield the pictures of some rows, uint8 (3, size, size) each."""
-        with all_listed(self.dataset, rows, SKIP):
-            for row in self.watch(rows, name):
-                yield self.dataset.image(int(row), self.size, self.fit).transpose(2, 0, 1)
+        pictures = read_in_order(self.picture, rows, self.workers, block_of(3 * self.size**2))
+        with all_listed(self.dataset, rows, SKIP), closing(pictures):
+            for _, picture in zip(self.watch(rows, name), pictures, strict=True):
+                yield picture
+
+    def picture(self, row: int) -> np.ndarray:
+        """Return the picture of a row: uint8 (3, size, size)."""
+        return np.ascontiguousarray(self.dataset.image(row, self.size, self.fit).transpose(2, 0, 1))
 
 
 def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
@@ -250,12 +260,16 @@ def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
 
 
 def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel of uint8 (N, 3, H, W), in [0, 1] units, std >= 1e-3."""
+    """Return mean and standard deviation of each channel of uint8 (N, 3, H, W), in [0, 1] units, std >= 1e-3.
+
+    The levels are counted where the pictures lie, some pictures at a time; of a mapped file, once through it.
+    """
+    count = torch.zeros(3, 256, dtype=torch.int64)
+    for part in images.split(max(1, COUNTED_BYTES // images.shape[1:].numel())):
+        count += torch.stack([torch.bincount(part[:, c].flatten(), minlength=256) for c in range(3)]).cpu()  # exact
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
-    for channel in range(3):
-        parts = images[:, channel].split(PART)  # a copy of so many at a time
-        share = torch.stack([torch.bincount(part.flatten(), minlength=256) for part in parts]).sum(0).double()  # exact
+    for share in count.double():
         share /= share.sum()
         mean.append(float((share * levels).sum()))
         std.append(max(float((share * (levels - mean[-1]).square()).sum().sqrt()), 1e-3))

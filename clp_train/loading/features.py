@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from clp_aug.nets.devices import CPU
 from clp_train.evaluating.outputs import parts, parts_of_backgrounds
-from clp_train.loading.cache import digest_of, load_or_fill, path_of
+from clp_train.loading.cache import digest_of, load_or_fill, moved, path_of
 from clp_train.loading.data import RunData
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import BoxedPictures, Pictures
 
 HEAD = "head."  # how the names of the last layer's parameters and buffers begin
+FLOAT32 = "float32"  # the precision of a run that asks for none
 
 
 class Probe(Classifier):
@@ -34,16 +36,21 @@ class Probe(Classifier):
 
 
 def probe_of(
-    network: Classifier, data: RunData, background: bool = False, cache: Path | None = None
+    network: Classifier,
+    data: RunData,
+    background: bool = False,
+    cache: Path | None = None,
+    precision: str = FLOAT32,
 ) -> tuple[Probe, RunData]:
     """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
 
     background: those of the training pictures without their objects too; cache: folder where features stay for other
-    runs with the same body, pictures and number of threads. Features are those of evaluation mode, in which the
-    classifier is left. Raises what `load_or_fill` raises.
+    runs with the same body, pictures, number of threads, kind of device and precision; precision: the name of what the
+    network computes in. Features are those of evaluation mode, in which the classifier is left, and lie where their
+    pictures do. Raises what `load_or_fill` raises.
     """
     network.eval()
-    features = Features(network, cache, "" if cache is None else digest_of_body(network))
+    features = Features(network, cache, "" if cache is None else digest_of_body(network), made_in(network, precision))
     hidden = replace(data.train, images=features.of_backgrounds(data.train)) if background else None
     return Probe(network.head), replace(
         data,
@@ -56,13 +63,14 @@ def probe_of(
 
 @dataclass(frozen=True)
 class Features:
-    """Gives the features of pictures, float32 (N, A). cache: folder where they stay, None for memory; body: digest of
-    what they depend on besides the pictures.
+    """Gives the features of pictures, float32 (N, A), where the pictures lie. cache: folder where they stay, None for
+    memory; body: digest of what they depend on besides the pictures; made_in: as the function of that name says.
     """
 
     network: Classifier
     cache: Path | None
     body: str
+    made_in: tuple[str, ...] = ()
 
     def __call__(self, pictures: Pictures) -> Tensor:
         """Return those of pictures as they are."""
@@ -75,15 +83,27 @@ class Features:
 
     def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Iterator[Output]]) -> Tensor:
         """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones."""
+        device = pictures.images.device
         if self.cache is None:
-            return torch.cat([out.features for out in compute()])
-        path = path_of(self.cache, self.body, digest_of(pictures.images), boxes, torch.get_num_threads())
-        shape = (len(pictures), self.network.head.in_features)
-        return load_or_fill(path, shape, np.float32, lambda: (out.features.numpy() for out in compute()))
+            return torch.cat([out.features.to(device) for out in compute()])
+        key = (self.body, digest_of(pictures.images), boxes, torch.get_num_threads(), *self.made_in)
+        path, shape = path_of(self.cache, *key), (len(pictures), self.network.head.in_features)
+        return moved(load_or_fill(path, shape, np.float32, lambda: map(as_array, compute())), device)
+
+
+def made_in(network: Classifier, precision: str) -> tuple[str, ...]:
+    """Return what tells features of a network from those of the CPU in float32: kind of device and precision."""
+    device = network.head.weight.device.type
+    return () if (device, precision) == (CPU, FLOAT32) else (device, precision)
+
+
+def as_array(out: Output) -> np.ndarray:
+    """Return the features of some pictures, float32 (n, A), from any device."""
+    return out.features.float().cpu().numpy()
 
 
 def digest_of_body(network: Classifier) -> str:
     """Return sha256 over all that features depend on, the last layer left out."""
     state = network.state_dict().items()
-    parts = [(name, digest_of(value.cpu())) for name, value in state if not name.startswith(HEAD)]
+    parts = [(name, digest_of(value)) for name, value in state if not name.startswith(HEAD)]
     return hashlib.sha256(repr((type(network).__qualname__, parts)).encode()).hexdigest()

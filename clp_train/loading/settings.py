@@ -23,6 +23,10 @@ class DataSettings(Settings):
         None, "Folder for decoded pictures and features of a frozen body: quick starts, and sets that memory cannot"
         " hold.", shown="memory", option=True, metavar="PATH",
     )  # fmt: skip
+    workers: int | None = setting(
+        None, "Threads that read pictures; more are quicker and change nothing.", low=1,
+        shown="as many as torch computes with (see OMP_NUM_THREADS), 16 at most", option=True,
+    )  # fmt: skip
     limit: int | None = setting(
         None, "Learn from at most so many training pictures, spread over groups.", low=2, shown="all", option=True
     )

@@ -103,13 +103,13 @@ class AceLite(Method):
         if self.stage == 0:
             return batch
         n, classes = len(self.table.label), self.table.classes
-        row = require(batch.row, "rows of the batch")
-        share = torch.cat([torch.zeros(n), self.shares])[row][:, None]
+        row, device = require(batch.row, "rows of the batch"), batch.label.device
+        share = torch.cat([self.shares.new_zeros(n), self.shares])[row][:, None]
+        real, is_real = self.soft[row.clamp(max=n - 1)], (row < n)[:, None]
+        share, real, is_real = (part.to(device, non_blocking=True) for part in (share, real, is_real))
         one_hot = F.one_hot(batch.label, classes)
         graded = share * one_hot + (1 - share) * (1 - one_hot) / (classes - 1)
-        real = self.soft[row.clamp(max=n - 1)]
-        target = torch.where((row < n)[:, None], real, graded)
-        return replace(batch, target=target.to(batch.images.dtype))
+        return replace(batch, target=torch.where(is_real, real, graded).to(batch.images.dtype))
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"soft": self.soft}

@@ -16,6 +16,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
 from clp_train.backgrounds.prior import background_start
+from clp_train.methods.parts.placing import beside
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class BackgroundAdjust(Method):
             self.prior = background_start(scores, self.context)
 
     def terms(self, view: View) -> Terms:
-        return Terms(delta=self.tau * self.prior[view.row].to(view.logits))
+        return Terms(delta=self.tau * beside(self.prior[view.row], view.logits))
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"prior": self.prior}

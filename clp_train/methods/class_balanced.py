@@ -11,6 +11,8 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.placing import device_of
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ClassBalanced(Method):
 
     def __init__(self, counts: Tensor, beta: float) -> None:
         self.weights = effective_weights(counts, beta)
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.weights = self.weights.to(device_of(network))
 
     def terms(self, view: View) -> Terms:
         return Terms(weight=self.weights.to(view.logits)[view.label])

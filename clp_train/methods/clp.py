@@ -24,6 +24,7 @@ from clp_train.algorithm.perturbation import FORMS, Omega
 from clp_train.algorithm.stages import Stage
 from clp_train.backgrounds.prior import background_start
 from clp_train.methods.parts.omega import OmegaRate
+from clp_train.methods.parts.placing import beside, device_of
 from clp_train.models.parts import Classifier
 
 BACKGROUND_ONLY = ("omega_start", ("background",))
@@ -103,7 +104,8 @@ class Clp(Learner):
 
     def enter(self, stage: int, network: Classifier) -> None:
         super().enter(stage, network)
-        self.classes = self.classes.to(network.head.weight.device)
+        self.classes = self.classes.to(device_of(network))
+        self.column_mask = self.column_mask.to(device_of(network))
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.sees_background and epoch == 0:
@@ -121,7 +123,7 @@ class Clp(Learner):
         g = standardise(characteristics(view, self.classes))
         delta = self.network(g * self.column_mask.to(g), view.label)
         if self.prior is not None:
-            delta = delta + self.share.to(delta) * self.prior[view.row].to(delta)
+            delta = delta + self.share * beside(self.prior[view.row], delta)
         return Terms(delta=delta)
 
     def numbers(self) -> dict[str, float]:

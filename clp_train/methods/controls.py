@@ -14,6 +14,8 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods import NoOptions
+from clp_train.methods.parts.placing import device_of
+from clp_train.models.parts import Classifier
 
 
 class GroupWeight(Method):
@@ -22,6 +24,9 @@ class GroupWeight(Method):
     def __init__(self, table: TrainTable) -> None:
         counts = table.group_counts()
         self.weight = counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.weight = self.weight.to(device_of(network))
 
     def terms(self, view: View) -> Terms:
         return Terms(weight=self.weight.to(view.logits)[view.group])

@@ -76,10 +76,10 @@ class Csa(Method):
             return batch
         images, masks = require(self.images, "contexts"), require(self.masks, "masks of contexts")
         places = torch.from_numpy(rng.permutation(len(images))[: len(batch)])
-        images, masks = (bank[places].to(batch.images.device) for bank in (images, masks))
+        images, masks, second = images[places], masks[places], batch.second.to(images.device)
         part = rng.uniform() * masks
-        blended = part * images + (1 - part) * batch.second.images
-        return replace(batch, second=replace(batch.second, images=blended))
+        blended = part * images + (1 - part) * second.images
+        return replace(batch, second=replace(second, images=blended))
 
     def observe(self, view: View) -> None:
         self.progress = view.progress
@@ -96,13 +96,15 @@ class Csa(Method):
     def keep(self, batch: Batch, logits: Tensor, network: Classifier) -> None:
         """Put the contexts of the pictures that the first head is sure about into the bank."""
         sure = logits.softmax(1).gather(1, batch.label[:, None]).squeeze(1) >= self.options.confidence
-        if not sure.any():
+        rows = sure.nonzero().squeeze(1)
+        if not len(rows):
             return
-        images, label = batch.images[sure], batch.label[sure]
+        images, label = batch.images[rows], batch.label[rows]
         masks, peaked = context_masks(gradcam(network, images, label).to(images))
-        if peaked.any():
-            self.images = last_rows(self.images, images[peaked], self.size)
-            self.masks = last_rows(self.masks, masks[peaked], self.size)
+        rows = peaked.nonzero().squeeze(1)
+        if len(rows):
+            self.images = last_rows(self.images, images[rows], self.size)
+            self.masks = last_rows(self.masks, masks[rows], self.size)
 
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
         if self.options.judge == "first":

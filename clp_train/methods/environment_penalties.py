@@ -21,7 +21,9 @@ from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
+from clp_train.methods.parts.divided import Parts, parts_of
 from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
+from clp_train.methods.parts.placing import device_of
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.samplers import even_batches
@@ -101,16 +103,20 @@ class Aligned(Method):
             "natural": None,
         }
         self.part = parts[options.batches]
+        self.most = int(self.of_group.max()) + 1
 
-    def environment(self, group: Tensor) -> Tensor:
-        """Return the environment of pictures by their groups, int64 (n,)."""
-        return self.of_group.to(group.device)[group]
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.of_group = self.of_group.to(device_of(network))
+
+    def environments(self, group: Tensor) -> Parts:
+        """Return the environments of pictures by their groups, int64 (n,)."""
+        return parts_of(self.of_group.to(group.device)[group], self.most)
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
         return None if self.part is None else even_batches(self.part.numpy(), batch_size, rng)
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
-        return self.options.strength * alignment(out.features, self.environment(batch.group))
+        return self.options.strength * alignment(out.features, self.environments(batch.group))
 
 
 class Annealed(Aligned):
@@ -138,16 +144,16 @@ class Annealed(Aligned):
         return self.options.strength if self.is_past(self.options.anneal) else 1.0
 
     def terms(self, view: View) -> Terms:
-        weight = even_weights(self.environment(view.group), view.logits.dtype)
+        weight = even_weights(self.environments(view.group), view.logits.dtype)
         return Terms(weight=weight / max(1.0, self.strength()))
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor:
-        raw = self.strength() * self.difference(out, batch.label, self.environment(batch.group))
+        raw = self.strength() * self.difference(out, batch.label, self.environments(batch.group))
         return raw / max(1.0, self.strength())
 
-    def difference(self, out: Output, label: Tensor, env: Tensor) -> Tensor:
+    def difference(self, out: Output, label: Tensor, parts: Parts) -> Tensor:
         """Return V-REx's penalty, a scalar."""
-        return risk_variance(cross_entropy(out.logits, label), env)
+        return risk_variance(cross_entropy(out.logits, label), parts)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"step": self.step}
@@ -161,8 +167,8 @@ class Invariant(Annealed):
 
     options: Irm
 
-    def difference(self, out: Output, label: Tensor, env: Tensor) -> Tensor:
-        return invariance(out.logits, label, env, self.options.estimate == "halves")
+    def difference(self, out: Output, label: Tensor, parts: Parts) -> Tensor:
+        return invariance(out.logits, label, parts, self.options.estimate == "halves")
 
 
 class Narrowed(Invariant):
@@ -174,7 +180,7 @@ class Narrowed(Invariant):
         plain = super().penalty(out, batch, network)
         if not self.is_past(self.options.bottleneck_anneal):
             return plain
-        narrow = self.options.bottleneck * feature_variance(out.features, self.environment(batch.group))
+        narrow = self.options.bottleneck * feature_variance(out.features, self.environments(batch.group))
         return plain + narrow / max(1.0, self.strength())
 
 

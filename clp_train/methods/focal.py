@@ -20,6 +20,8 @@ from clp_train.algorithm.losses import counterfactual_loss, cross_entropy
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.methods.parts.placing import device_of
+from clp_train.models.parts import Classifier
 
 
 def softmax_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
@@ -76,6 +78,9 @@ class Focal(Method):
         self.weights = weights
         if options.form == "sigmoid":
             self.head = "sigmoid"
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.weights = None if self.weights is None else self.weights.to(device_of(network))
 
     def terms(self, view: View) -> Terms:
         weight = None if self.weights is None else self.weights.to(view.logits)[view.label]

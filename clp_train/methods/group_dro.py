@@ -14,7 +14,9 @@ from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
-from clp_train.methods.parts.environments import part_means
+from clp_train.methods.parts.divided import parts_of
+from clp_train.methods.parts.placing import device_of, widest
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,23 @@ class GroupDro(Method):
         self.push = options.adjustment / counts.clamp(min=1).sqrt()
         self.log_q = torch.where(counts > 0, 0.0, -torch.inf).double().log_softmax(0)
 
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.log_q, self.push = (widest(values, device_of(network)) for values in (self.log_q, self.push))
+
     def observe(self, view: View) -> None:
-        losses, _ = part_means(cross_entropy(view.logits, view.label), view.group)
-        groups = view.group.unique().to(self.log_q.device)
-        log_q = self.log_q.index_add(0, groups, self.options.eta * (losses.to(self.log_q) + self.push[groups]))
+        parts = parts_of(view.group, len(self.log_q))
+        losses = parts.means(cross_entropy(view.logits, view.label))
+        rise = self.options.eta * (losses.to(self.log_q) + self.push[parts.ids])
+        log_q = self.log_q.index_add(0, parts.ids, torch.where(parts.counts > 0, rise, 0))
         self.log_q = log_q.log_softmax(0)
 
     def terms(self, view: View) -> Terms:
-        _, place, counts = view.group.unique(return_inverse=True, return_counts=True)
+        parts = parts_of(view.group, len(self.log_q))
         share = self.log_q.exp().to(view.logits)[view.group]
-        return Terms(weight=share * len(view.group) / counts[place])
+        return Terms(weight=share * len(view.group) / parts.counts[parts.place])
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"log_q": self.log_q}
+        return {"log_q": self.log_q.cpu().double()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.log_q = state["log_q"]

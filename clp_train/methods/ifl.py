@@ -22,6 +22,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
 from clp_train.methods.parts.moments import class_means
+from clp_train.methods.parts.placing import device_of
 from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.batching import steps_per_epoch
@@ -63,6 +64,10 @@ class Ifl(Method):
         self.centres: Tensor | None = None
         self.pull = 0.0
         self.centres_before: Tensor | None = None  # this step's batch
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.delta = None if self.delta is None else self.delta.to(network.head.weight)
+        self.centres = None if self.centres is None else self.centres.to(device_of(network))
 
     def count_environments(self, progress: float) -> int:
         """Return how often the second environment is made up to this share of the epochs: 0, 1 or 2."""

@@ -47,7 +47,7 @@ class L2rw(Method):
     def update(self, gradients: Sequence[Tensor]) -> None:
         useful = (-gradients[0]).clamp(min=0)
         total = useful.sum()
-        self.weight = useful * (len(useful) / total) if total > 0 else useful
+        self.weight = torch.where(total > 0, useful * (len(useful) / total), useful)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {"steps": torch.tensor(self.steps)}

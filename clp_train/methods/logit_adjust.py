@@ -18,7 +18,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import NoOptions
 
 if TYPE_CHECKING:
-    from clp_train.models.parts import Output
+    from clp_train.models.parts import Classifier, Output
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class LogitAdjust(Method):
 
     def __init__(self, counts: Tensor, tau: float) -> None:
         self.delta = adjustment(counts, tau)
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.delta = self.delta.to(network.head.weight)
 
     def terms(self, view: View) -> Terms:
         return Terms(delta=self.delta.to(view.logits).expand_as(view.logits))

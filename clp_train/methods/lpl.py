@@ -16,6 +16,7 @@ from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -44,31 +45,39 @@ def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     return torch.where(head, -1.0, 1.0).double(), (steps + 0.5).floor().long()
 
 
-def class_perturbations(logits: Tensor, label: Tensor, signs: Tensor, steps: Tensor, rate: float) -> Tensor:
+def moves_of(signs: Tensor, steps: Tensor, rate: float) -> Tensor:
+    """Return how far each class goes in each step and which way: float64 (K, C), 0 once its steps are done.
+
+    signs, steps: of `signs_and_steps`; K: the most steps that a class takes.
+    """
+    return rate * signs * (steps > torch.arange(int(steps.max()))[:, None])
+
+
+def class_perturbations(logits: Tensor, label: Tensor, moves: Tensor) -> Tensor:
     """Return delta of each class, (C, C), from 0 by steps along the direction of its batch-mean gradient; no graph.
 
-    logits: (n, C); label: int64 (n,); signs: (C,); steps: int64 (C,). A class that is not in the batch stays at 0.
+    logits: (n, C); label: int64 (n,); moves: (K, C). A class that is not in the batch stays at 0.
     """
     classes = logits.shape[1]
     one_hot = F.one_hot(label, classes).to(logits)
-    in_batch = one_hot.any(0)
-    delta = torch.zeros(classes, classes, dtype=logits.dtype, device=logits.device)
-    for k in range(int(steps[in_batch].max())):
+    delta = logits.new_zeros(classes, classes)
+    for move in moves.to(logits):
         slope = one_hot.T @ ((logits + delta[label]).softmax(1) - one_hot)  # row c: the sum over class c, as its mean
-        delta += (rate * signs * (steps > k))[:, None] * F.normalize(slope, dim=1, eps=torch.finfo(slope.dtype).tiny)
+        delta += move[:, None] * F.normalize(slope, dim=1, eps=torch.finfo(slope.dtype).tiny)
     return delta
 
 
 class Lpl(Method):
-    """delta of the own class; what it was found from is held constant."""
+    """delta of the own class; what it was found from is held constant. moves: (K, C), of `moves_of`."""
 
     def __init__(self, counts: Tensor, options: Options) -> None:
-        self.signs, self.steps = signs_and_steps(counts, options)
-        self.rate = options.rate
+        self.moves = moves_of(*signs_and_steps(counts, options), options.rate)
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.moves = self.moves.to(network.head.weight)
 
     def terms(self, view: View) -> Terms:
-        signs, steps = self.signs.to(view.logits), self.steps.to(view.label)
-        return Terms(delta=class_perturbations(view.logits, view.label, signs, steps, self.rate)[view.label])
+        return Terms(delta=class_perturbations(view.logits, view.label, self.moves)[view.label])
 
 
 def build(options: Options, context: Context) -> Lpl:

@@ -19,6 +19,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class Ldam(Method):
         self.options = options
         self.margins = options.margin * (counts.min() / counts.double()) ** 0.25
 
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.margins = self.margins.to(network.head.weight)
+
     def terms(self, view: View) -> Terms:
         return Terms(delta=at_own_class(-self.margins.to(view.logits)[view.label], view), scale=self.options.scale)
 
@@ -81,6 +85,10 @@ class DeferredLdam(Ldam):
     def __init__(self, counts: Tensor, options: DeferredOptions) -> None:
         super().__init__(counts, options)
         self.weights = effective_weights(counts, options.beta)
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        super().enter(stage, network)
+        self.weights = self.weights.to(network.head.weight)
 
     def terms(self, view: View) -> Terms:
         terms = super().terms(view)
@@ -97,6 +105,9 @@ class Ala(Method):
     def __init__(self, counts: Tensor, options: AlaOptions) -> None:
         self.scale = options.scale
         self.rarity = math.log(options.base) / (counts.double() / counts.min() + 1).log()
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.rarity = self.rarity.to(network.head.weight)
 
     def terms(self, view: View) -> Terms:
         difficulty = (1 - view.logits.gather(1, view.label[:, None]).squeeze(1)) / 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +25,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import estimate_transition
+from clp_train.methods.parts.placing import beside, device_of, widest
 from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, start_linear
 
@@ -76,24 +78,29 @@ def predefined_weights(excess: Tensor, gamma: float) -> Tensor:
 
 
 class MentorNet(Method):
-    """The predefined curriculum. typical: moving average of the percentile of the losses, NaN before the first."""
+    """The predefined curriculum. typical: moving average of the percentile of the losses, a scalar, float64 where the
+    device has it, NaN before the first.
+    """
 
     def __init__(self, options: Options, seed: int) -> None:
         self.options, self.seed = options, seed
-        self.steps, self.typical = 0, math.nan
+        self.steps, self.typical = 0, torch.tensor(math.nan, dtype=torch.float64)
         self.dropout_mask = torch.ones(0)
+
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.typical = widest(self.typical, device_of(network))
 
     def observe(self, view: View) -> None:
         options = self.options
-        level = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).item()
-        self.typical = level if math.isnan(self.typical) else options.decay * self.typical + (1 - options.decay) * level
+        level = torch.quantile(cross_entropy(view.logits, view.label), options.percentile).to(self.typical)
+        mean = options.decay * self.typical + (1 - options.decay) * level
+        self.typical = torch.where(self.typical.isnan(), level, mean)
         left_out = options.early_dropout if view.progress < options.early else options.dropout
         n = len(view.label)
         order = rng_for(self.seed, self.steps, "mentornet dropout").permutation(n)
-        self.dropout_mask = torch.ones_like(view.logits[:, 0])
-        self.dropout_mask[
-            torch.from_numpy(order[: min(math.floor(left_out * n), n - 1)]).to(self.dropout_mask.device)
-        ] = 0
+        kept = np.ones(n)
+        kept[order[: min(math.floor(left_out * n), n - 1)]] = 0
+        self.dropout_mask = beside(torch.from_numpy(kept), view.logits)
         self.steps += 1
 
     def terms(self, view: View) -> Terms:
@@ -107,10 +114,10 @@ class MentorNet(Method):
         return predefined_weights(excess, self.options.gamma if progress >= self.options.soft_from else 0.0)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"steps": torch.tensor(self.steps), "typical": torch.tensor(self.typical, dtype=torch.float64)}
+        return {"steps": torch.tensor(self.steps), "typical": self.typical.cpu().double()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.steps, self.typical = int(state["steps"]), state["typical"].item()
+        self.steps, self.typical = int(state["steps"]), state["typical"]
 
 
 class DataDriven(MentorNet):
@@ -128,6 +135,8 @@ class DataDriven(MentorNet):
         self.is_fitted = False
 
     def enter(self, stage: int, network: Classifier) -> None:
+        super().enter(stage, network)
+        self.mentor.to(device_of(network))
         self.is_fitted = stage == 1
 
     def begin_stage(self, stage: int, scores: Scores) -> None:
@@ -135,7 +144,11 @@ class DataDriven(MentorNet):
             self.fit(scores("meta").logits)
 
     def fit(self, logits: Tensor) -> None:
-        """Fit the perceptron to tell right labels from wrong ones. logits: (K, C), of the clean pictures."""
+        """Fit the perceptron to tell right labels from wrong ones. logits: (K, C), of the clean pictures.
+
+        It is small: on the CPU the fit takes no longer, and is the same for all devices.
+        """
+        self.mentor.cpu()
         transition = estimate_transition(logits.softmax(1), self.clean_label, self.classes)
         noisy_label = torch.multinomial(transition[self.clean_label], 1, generator=self.generator).squeeze(1)
         losses = cross_entropy(logits, noisy_label)

@@ -21,6 +21,7 @@ from clp_train.methods import isda
 from clp_train.methods.parts.checks import require_exact_meta_step
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import isda_delta
+from clp_train.methods.parts.placing import device_of
 from clp_train.models.parts import Classifier
 
 
@@ -49,6 +50,7 @@ class MetaSaug(isda.Isda):
 
     def enter(self, stage: int, network: Classifier) -> None:
         super().enter(stage, network)
+        self.weights = self.weights.to(device_of(network))
         self.take_leaf()
 
     def take_leaf(self) -> None:

@@ -25,7 +25,9 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import isda
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import class_means, isda_delta
+from clp_train.methods.parts.placing import device_of
 from clp_train.methods.parts.present import require
+from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ class Risda(isda.Isda):
         self.confusion: Tensor | None = None
         self.displacement: Tensor | None = None
 
+    def enter(self, stage: int, network: Classifier) -> None:
+        super().enter(stage, network)
+        self.weights, self.tail = self.weights.to(device_of(network)), self.tail.to(device_of(network))
+        self.place_looks()
+
+    def place_looks(self) -> None:
+        """Put what the classifier's look gave, if it has looked, where its last layer is."""
+        if self.confusion is not None and self.displacement is not None:
+            device = self.last.weight.device
+            self.confusion, self.displacement = self.confusion.to(device), self.displacement.to(device)
+
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
         if self.confusion is not None or epoch / epochs < self.start:
             return
@@ -70,6 +83,7 @@ class Risda(isda.Isda):
         self.confusion = confusion(out.logits, label)
         means = class_means(out.features, label, len(self.tail))
         self.displacement = self.confusion @ means - means
+        self.place_looks()
 
     def terms(self, view: View) -> Terms:
         if not self.has_started:
@@ -79,7 +93,8 @@ class Risda(isda.Isda):
     def delta(self, view: View) -> Tensor:
         weight, spread = self.weight(view), self.require_moments().covariance
         rates, displacement = require(self.confusion, "confusion"), require(self.displacement, "displacement")
-        mixing = torch.where(self.tail[:, None], rates, torch.eye(len(self.tail)).to(rates)).to(weight.device)
+        own = torch.eye(len(self.tail), dtype=rates.dtype, device=rates.device)
+        mixing = torch.where(self.tail[:, None], rates, own)
         delta = isda_delta(weight, spread, view.label, self.strength * self.progress, mixing)
         shifts = displacement.to(weight)[view.label] @ weight.T  # (n, C), of w_j
         return delta + self.shift * self.progress * (shifts - shifts.gather(1, view.label[:, None]))

@@ -69,7 +69,7 @@ class DomainMix(Method):
         """
         has_pictures = np.array([len(rows) > 0 for rows in self.members])
         partner = require(batch.row, "rows of the batch").numpy().copy()
-        for i, cell in enumerate(self.cells(batch.label, batch.group)):
+        for i, cell in enumerate(self.cell[partner]):
             cells = np.flatnonzero(fits[cell] & has_pictures)
             if len(cells):
                 rows = self.members[rng.choice(cells, p=sizes[cells] / sizes[cells].sum())]

@@ -34,7 +34,8 @@ class TrainInfills(Method):
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         infills, _ = mix_rand(batch.images, boxes_around(batch.inside), batch.label, generator)
-        mask = torch.from_numpy(rng.random(len(batch)) < self.share) & batch.inside.flatten(1).any(1)
+        drawn = torch.from_numpy(rng.random(len(batch)) < self.share)
+        mask = drawn.to(batch.inside.device, non_blocking=True) & batch.inside.flatten(1).any(1)
         return replace(batch, images=torch.where(mask[:, None, None, None], infills, batch.images))
 
 

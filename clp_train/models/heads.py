@@ -65,7 +65,7 @@ class CausalNormHead(nn.Linear):
 
     def logits(self, x: Tensor, direction: Tensor | None = None, alpha: float = 0.0) -> Tensor:
         """Return (n, C); with a direction, (A,), less alpha times each part's share along it (their eq. for TDE)."""
-        total = torch.zeros(())
+        total = x.new_zeros(())
         columns = range(self.PARTS)
         parts = [x.chunk(self.PARTS, 1), self.weight.chunk(self.PARTS, 1)]
         directions = None if direction is None else direction.chunk(self.PARTS)

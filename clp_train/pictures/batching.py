@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.pictures.keys import generator_for
@@ -16,9 +18,13 @@ from clp_train.pictures.types import Batch, BoxedPictures, as_input, masks
 
 def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
     """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
-    part = pictures.take(torch.from_numpy(rows))
+    return batch_of(pictures.take(torch.from_numpy(rows)), generator, transform)
+
+
+def batch_of(part: BoxedPictures, generator: torch.Generator, transform: str) -> Batch:
+    """Transform pictures to a batch, on their device. transform: a name of the registry."""
     if part.images.dim() == 2:
-        images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool)
+        images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool, device=part.images.device)
     else:
         images, inside = load_transform(transform)(part.images, masks(part.box, *part.images.shape[2:]), generator)
     return Batch(as_input(images), inside, part.label, part.group, part.kind, part.sample_id)
@@ -29,20 +35,37 @@ def steps_per_epoch(pictures: int, batch_size: int) -> int:
     return -(-pictures // batch_size)
 
 
+class Labelled(Protocol):
+    """What the order of an epoch hangs on. label, group: int64 (N,)."""
+
+    @property
+    def label(self) -> Tensor: ...
+
+    @property
+    def group(self) -> Tensor: ...
+
+
 def epoch_rows(
-    pictures: BoxedPictures, epoch: int, seed: int, batch_size: int, sampler: str = "natural"
+    pictures: Labelled, epoch: int, seed: int, batch_size: int, sampler: str = "natural"
 ) -> list[np.ndarray]:
     """Return the rows of each batch of an epoch in the sampler's order, int64 each; sizes differ by at most one."""
     rng = rng_for(seed, epoch, "train order")
-    order = SAMPLERS[sampler](pictures.label.numpy(), pictures.group.numpy(), rng)
-    return np.array_split(order, steps_per_epoch(len(pictures), batch_size))
+    order = SAMPLERS[sampler](pictures.label.cpu().numpy(), pictures.group.cpu().numpy(), rng)
+    return np.array_split(order, steps_per_epoch(len(order), batch_size))
 
 
 def train_batch(
     pictures: BoxedPictures, rows: np.ndarray, step: int, seed: int, transform: str, stream: str = "train"
 ) -> Batch:
     """Return the batch of a step of the run; stream: of the random numbers that its transform takes."""
-    batch = make_batch(pictures, rows, generator_for(seed, step, f"{stream} transform"), transform)
+    return step_batch(pictures.take(torch.from_numpy(rows)), rows, step, seed, transform, stream)
+
+
+def step_batch(
+    part: BoxedPictures, rows: np.ndarray, step: int, seed: int, transform: str, stream: str = "train"
+) -> Batch:
+    """Return the same of pictures that were taken already; rows: theirs, which stay on the CPU."""
+    batch = batch_of(part, generator_for(seed, step, f"{stream} transform"), transform)
     return replace(batch, row=torch.from_numpy(rows))
 
 

@@ -6,26 +6,36 @@ are those of clp_aug.fills: the same partner gives the same pixels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clp_aug.contract.boxes import usable_strip
+from clp_aug.contract.boxes import MIN_STRIP
 from clp_aug.contract.errors import UsageError
 from clp_train.models.parts import Classifier
 from clp_train.models.untouched import untouched
+from clp_train.pictures.moving import onto
 from clp_train.pictures.types import masks
 
 
 def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the largest strip beside each box, int64 (n, 4), and whether it is wide enough to tile with, bool (n,).
 
-    box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture.
+    box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture. The rules are those
+    of `usable_strip` of the contract, for all boxes at once, on their device.
     """
-    whole = (0, 0, width, height)
-    candidates = [usable_strip(tuple(b), height, width) for b in box.tolist()]
-    strips = torch.tensor([strip or whole for strip in candidates], dtype=torch.int64).reshape(-1, 4)
-    return strips, torch.tensor([strip is not None for strip in candidates], dtype=torch.bool)
+    x0, y0, x1, y1 = box.T
+    none, right, bottom = torch.zeros_like(x0), torch.full_like(x0, width), torch.full_like(x0, height)
+    above, below = (none, none, right, y0), (none, y1, right, bottom)
+    before, behind, whole = (none, none, x0, bottom), (x1, none, right, bottom), (none, none, right, bottom)
+    strips = torch.stack([torch.stack(strip, 1) for strip in (above, below, before, behind, whole)], 1)  # (n, 5, 4)
+    sides = strips[:, :4, 2:] - strips[:, :4, :2]
+    best = (sides[..., 0] * sides[..., 1]).argmax(1)  # of equal ones the first
+    picture = torch.arange(len(box), device=box.device)
+    usable = sides[picture, best].amin(1) >= math.ceil(max(2, MIN_STRIP * min(height, width)))
+    return strips[picture, torch.where(usable, best, 4)], usable
 
 
 def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -34,20 +44,23 @@ def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -
     label: int64 (n,); usable: bool (n,). Every fitting picture is equally likely; without one, the row is its own.
     """
     n = len(label)
+    lots = torch.rand((n, n), generator=generator, dtype=torch.float64)
+    turns = onto(lots.argsort(dim=1, descending=True, stable=True), label.device)  # the highest lot first
     fits = (label[:, None] != label) & usable
-    lots = torch.rand((n, n), generator=generator, dtype=torch.float64).masked_fill(~fits, -1)
+    first = fits.gather(1, turns).long().argmax(1, keepdim=True)
     ok = fits.any(1)
-    return torch.where(ok, lots.argmax(1), torch.arange(n)), ok
+    return torch.where(ok, turns.gather(1, first).squeeze(1), torch.arange(n, device=label.device)), ok
 
 
 def tile(images: Tensor, strips: Tensor) -> Tensor:
     """Return pictures (n, 3, H, W) that are covered with their strips, int64 (n, 4), laid from the origin."""
     n, _, height, width = images.shape
     x0, y0, x1, y1 = strips.T[..., None]  # each (n, 1)
-    xs = x0 + torch.arange(width) % (x1 - x0)
-    ys = y0 + torch.arange(height) % (y1 - y0)
-    picture, channel = torch.arange(n)[:, None, None, None], torch.arange(images.shape[1])[:, None, None]
-    return images[picture, channel, ys[:, None, :, None], xs[:, None, None, :]]
+    there = images.device
+    xs = x0 + torch.arange(width, device=there) % (x1 - x0)
+    ys = y0 + torch.arange(height, device=there) % (y1 - y0)
+    picture, channel = torch.arange(n, device=there)[:, None, None, None], torch.arange(images.shape[1], device=there)
+    return images[picture, channel[:, None, None], ys[:, None, :, None], xs[:, None, None, :]]
 
 
 def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -55,13 +68,15 @@ def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Genera
 
     images: uint8 or float (n, 3, H, W), untransformed; box: int64 (n, 4), half-open pixels; label: int64 (n,). Returns
     new pictures of that type and bool (n,): False for a picture that no other class offers a wide enough strip to; it
-    keeps its background. Inside the boxes nothing changes. Source: the paper, section 3.2.1, factual 1).
+    keeps its background. Inside the boxes nothing changes. Boxes and labels may lie on the CPU and the pictures on a
+    device; the bool (n,) lies where the labels do. Source: the paper, section 3.2.1, factual 1).
     """
     height, width = images.shape[2:]
     strips, usable = background_strips(box, height, width)
     partner, ok = choose_partners(label, usable, generator)
-    keep = masks(box, height, width) | ~ok[:, None, None]
-    return torch.where(keep[:, None], images, tile(images[partner], strips[partner])), ok
+    kept, strips, rows, new = (onto(part, images.device) for part in (box, strips[partner], partner, ok))
+    keep = masks(kept, height, width) | ~new[:, None, None]
+    return torch.where(keep[:, None], images, tile(images[rows], strips)), ok
 
 
 def fgsm(
@@ -83,15 +98,17 @@ def fgsm(
     """
     pixels = images.detach().clone().requires_grad_()
     with untouched(network) as run:
-        logits = run(pixels).logits.to(label.device)
+        logits = run(pixels).logits
         goal = other_class(label, logits.shape[1], generator) if targeted else label
-        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, goal, reduction="sum"), pixels)
+        loss = F.cross_entropy(logits, onto(goal, logits.device), reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, pixels)
     moved = (images.detach() + (-epsilon if targeted else epsilon) * gradient.sign()).clamp(0, 1)
-    return torch.where(masks(box, *images.shape[2:])[:, None], images.detach(), moved)
+    inside = masks(onto(box, images.device), *images.shape[2:])
+    return torch.where(inside[:, None], images.detach(), moved)
 
 
 def other_class(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """Return for each label, int64 (n,), another of the classes at random. Raises UsageError when there is one."""
     if classes < 2:
         raise UsageError("targeted FGSM needs another class to aim at, and there is one class; take the untargeted one")
-    return (label + torch.randint(1, classes, label.shape, generator=generator)) % classes
+    return (label + onto(torch.randint(1, classes, label.shape, generator=generator), label.device)) % classes

@@ -1,13 +1,17 @@
-"""The settings of batches: how many pictures, and how they are transformed. No torch here."""
+"""The settings of batches: how many pictures, how they are transformed, and where they live. No torch here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from clp_aug.common.settings import Settings, setting
+from clp_aug.nets.devices import AUTO
 from clp_train.pictures.transforms import TRANSFORMS
 
 WHOLE_NETWORK = ("trainable", ("all",))
+DEVICE, MEMORY, MAPPED = "device", "memory", "mapped"
+STORES = (AUTO, DEVICE, MEMORY, MAPPED)
+"""Where pictures live: what fits best, the device that learns, the memory of the CPU, a memory-mapped file."""
 
 
 @dataclass(frozen=True)
@@ -18,4 +22,14 @@ class BatchSettings(Settings):
     transform: str = setting(
         "pad-crop-flip", "Random transform of pictures and boxes together.", choices=TRANSFORMS,
         works_with=WHOLE_NETWORK,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoreSettings(Settings):
+    """Where pictures live while a device learns from them; what is learnt is the same."""
+
+    store: str = setting(
+        AUTO, "Where pictures live: on the device, in memory, or mapped from the file of a cache; auto is the device if"
+        " they fit into half of its free memory, else where they lie.", choices=STORES, option=True,
     )  # fmt: skip

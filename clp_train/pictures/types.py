@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.schema import KINDS
+from clp_train.pictures.moving import onto
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,14 @@ class BoxedPictures(Pictures):
     kind: Tensor
 
     def take(self, rows: Tensor) -> BoxedPictures:
-        """Return the given rows, int64 (n,), in that order."""
+        """Return the given rows, int64 (n,), in that order; on the device of the pictures."""
         fields = (self.images, self.label, self.group, self.sample_id, self.box, self.kind)
-        return BoxedPictures(*(values[rows] for values in fields))
+        places = onto(rows, self.images.device)
+        return BoxedPictures(*(values[places] for values in fields))
+
+    def to(self, device: torch.device) -> BoxedPictures:
+        """Return all of them on a device; their columns with them."""
+        return BoxedPictures(*(values.to(device) for values in vars(self).values()))
 
     def followed_by(self, others: BoxedPictures) -> BoxedPictures:
         """Return these and then the others, in memory."""
@@ -78,9 +84,9 @@ class Batch:
 
 
 def masks(box: Tensor, height: int, width: int) -> Tensor:
-    """Return r of eq. (6) for boxes (n, 4): bool (n, H, W), True inside."""
+    """Return r of eq. (6) for boxes (n, 4), on their device: bool (n, H, W), True inside."""
     x0, y0, x1, y1 = box.T[..., None]  # each (n, 1)
-    ys, xs = torch.arange(height), torch.arange(width)
+    ys, xs = torch.arange(height, device=box.device), torch.arange(width, device=box.device)
     return ((ys >= y0) & (ys < y1))[:, :, None] & ((xs >= x0) & (xs < x1))[:, None, :]
 
 
@@ -91,7 +97,8 @@ def as_input(images: Tensor) -> Tensor:
 
 def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
     """Return the meta pictures of some kinds of the contract, in their order."""
-    return meta.take(torch.isin(meta.kind, torch.tensor(kinds, dtype=torch.uint8)).nonzero().squeeze(1))
+    wanted = torch.tensor(kinds, dtype=torch.uint8, device=meta.kind.device)
+    return meta.take(torch.isin(meta.kind, wanted).nonzero().squeeze(1))
 
 
 def kind_counts(meta: BoxedPictures) -> dict[str, int]:

@@ -24,7 +24,9 @@ from clp_train.models.heads import make_head
 from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm, last_block
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
+from clp_train.pictures.store import choose_store
 from clp_train.pictures.types import meta_of_kinds
+from clp_train.running.place import CPU_PLACE, Place, find_place
 from clp_train.running.trial import check_fit
 
 Start = Callable[[], Classifier]
@@ -33,6 +35,7 @@ Start = Callable[[], Classifier]
 @dataclass(frozen=True)
 class Assembly:
     """All that the loop takes. start: makes the network as it is before its first step; stages: each with its epochs;
+    place: where networks live;
     backgrounds: features and logits of the training pictures without their objects, by networks that learn them.
 
     `dataclasses.replace` puts an own method, network, step rule or backgrounds in place of those of the config.
@@ -46,6 +49,7 @@ class Assembly:
     stages: list[tuple[Stage, range]]
     rule: StepRule
     backgrounds: Callable[[Watch], Output]
+    place: Place = CPU_PLACE
 
     @property
     def classes(self) -> int:
@@ -73,11 +77,13 @@ def check_meta_batch(config: TrainConfig, pictures: int) -> None:
 
 def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembly:
     """Return the same with a method that is made already."""
+    place = find_place(config.run)
+    choose_store(config.store.store, (), place.device, config.data.cache is not None)
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
     check_stages(stages, method, config)
 
     def start() -> Classifier:
-        return start_network(config, data, method)
+        return place.take(start_network(config, data, method))
 
     fitting = Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
 
@@ -86,7 +92,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
 
     network = start()
     check_fit(network, config, data, method, stages)
-    return Assembly(config, data, method, network, start, stages, step_rule(config), backgrounds)
+    return Assembly(config, data, method, network, start, stages, step_rule(config), backgrounds, place)
 
 
 def context_of(config: TrainConfig, data: RunData) -> Context:
@@ -108,7 +114,7 @@ def table_of(data: RunData) -> TrainTable:
 def step_rule(config: TrainConfig) -> StepRule:
     """Return how the steps of a run are taken."""
     virtual = last_block if config.meta_step.meta_scope == "last-block" else None
-    return StepRule(config.meta_step, config.saliency, virtual)
+    return StepRule(config.meta_step, config.saliency, virtual, seed=config.run.seed)
 
 
 def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:

@@ -41,7 +41,8 @@ class Snapshot:
 @dataclass
 class Position:
     """Where a run is. step: steps done; begun: whether the method has begun the epoch under way; losses: of that epoch;
-    history: a line an epoch; selected: by val; best: by test, without its state; spent: the time until the last save.
+    history: a line an epoch; selected: by val; best: by test, without its state; spent: the time until the last save;
+    machine: what the last save was made on, in words.
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class Position:
     selected: Snapshot | None = None
     best: Snapshot | None = None
     spent: Spent = field(default_factory=Spent)
+    machine: str = ""
 
     @property
     def epoch(self) -> int:
@@ -60,10 +62,13 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON."""
+    """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON; machine:
+    what this process runs on, in words, which it need not share.
+    """
 
     path: Path
     key: dict[str, Any]
+    machine: str = ""
 
     def save(
         self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position, body: str = ""
@@ -87,6 +92,7 @@ class Checkpoint:
             "selected": snapshot_json(position.selected),
             "best": snapshot_json(position.best),
             "spent": position.spent,
+            "machine": self.machine,
         }
         write_state(self.path, self.key, plain | ({"body": body} if body else {}), tensors)
         return self.describe(position)
@@ -148,7 +154,16 @@ def position_of(plain: dict[str, Any], network: nn.Module, tensors: Mapping[str,
     losses = [StepLosses(*values) for values in plain["losses"]]
     selected = snapshot_of(plain["selected"], lambda: whole(unprefixed("selected", tensors), network, body))
     best = snapshot_of(plain["best"], dict)
-    return Position(plain["step"], plain["begun"], losses, plain["history"], selected, best, Spent(*plain["spent"]))
+    return Position(
+        plain["step"],
+        plain["begun"],
+        losses,
+        plain["history"],
+        selected,
+        best,
+        Spent(*plain["spent"]),
+        plain["machine"],
+    )
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:

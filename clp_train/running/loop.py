@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from clp_train.algorithm.losses import DivergedError
 from clp_train.algorithm.method import Scores
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, restore_momentum, set_rates
 from clp_train.algorithm.stages import Stage
-from clp_train.algorithm.step import StepLosses, train_step
+from clp_train.algorithm.step import StepLosses, read_losses, train_step
 from clp_train.evaluating.metrics import Metrics, evaluate
 from clp_train.evaluating.outputs import scores_of
 from clp_train.evaluating.raised_losses import raised_losses
@@ -27,8 +27,9 @@ from clp_train.loading.data import RunData
 from clp_train.loading.features import digest_of_body, probe_of
 from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
-from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
+from clp_train.pictures.batching import epoch_rows, step_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
+from clp_train.pictures.store import Store, ahead, choose_store, place
 from clp_train.pictures.types import Batch, BoxedPictures, meta_of_kinds
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
@@ -64,29 +65,33 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told, and when. on_step: after each step; on_epoch: after each epoch, with the history; watch: wraps the
-    epochs in which backgrounds are learnt; train_step: takes a step, for those that look at it from within.
+    """Who is told, and when. on_step: after each step whose losses are read, on the CPU each one; on_epoch: after each
+    epoch, with the history; watch: wraps the epochs in which backgrounds are learnt; train_step: takes a step, for
+    those that look at it from within; remark: what is to be known of a run, in a line.
     """
 
     on_step: Callable[[Done], None] = lambda _: None
     on_epoch: Callable[[list[dict[str, Any]]], None] = lambda _: None
     watch: Watch = unwatched
     train_step: Callable[..., StepLosses] = train_step
+    remark: Callable[[str], None] = lambda _: None
 
 
 NO_HOOKS = Hooks()
+READ_INTERVAL = 20
+"""Steps between two looks at their losses, where a look makes a device wait."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One stage as it runs. learner: the network, or only its head; data: the pictures, or their features; stream:
-    those that an epoch goes through; meta: the meta batches, None without a meta step.
+    those that an epoch goes through, where they live; meta: the meta batches, None without a meta step.
     """
 
     stage: Stage
     learner: Classifier
     data: RunData
-    stream: BoxedPictures
+    stream: Store
     meta: MetaStream | None
 
 
@@ -141,6 +146,10 @@ class Run:
         if self.checkpoint is None:
             raise ValueError("a run without a checkpoint cannot be resumed")
         self.at, self.momentum = self.checkpoint.load(self.network, self.method, self.body)
+        there, here = self.at.machine, self.checkpoint.machine
+        if there != here:
+            remark = f"begun on {there}, it goes on on {here}: not bit by bit, which holds on the same machine alone"
+            self.hooks.remark(f"{self.checkpoint.path}: {remark}")
         self.clock = Clock(self.at.spent)
         self.last_state = self.checkpoint.describe(self.at)
 
@@ -159,10 +168,15 @@ class Run:
         self.method.enter(number, self.network)
         untimed = self.clock.pause() if self.config.run.trainable == "head" else contextlib.nullcontext()
         with untimed:  # features of a body that never learns may lie in the cache
-            self.part = part_of(stage, self.assembly)
+            self.take_up(stage)
         self.optimiser = build_optimiser(self.part.learner, heads(self.part.learner), self.config.sgd, stage.rate)
         if not fresh:
             restore_momentum(self.momentum, self.network, self.optimiser)
+
+    def take_up(self, stage: Stage) -> None:
+        """Make what a stage works on, after the pictures of the stage before have left their place."""
+        vars(self).pop("part", None)
+        self.part = part_of(stage, self.assembly)
 
     def begin_epoch(self, epoch: int) -> None:
         """Show the method what the network makes of the pictures, once an epoch."""
@@ -181,10 +195,14 @@ class Run:
     def train_epoch(self, epoch: int, epochs: range) -> dict[str, Metrics]:
         """Do the steps of an epoch that are left; return its metrics. epochs: of the stage. Raises DivergedError."""
         set_rates(self.optimiser, rate_factor(self.config.sgd, epoch - epochs.start, len(epochs)))
+        at, interval = self.at, 1 if self.assembly.place.is_cpu else READ_INTERVAL
         try:
-            for losses in epoch_steps(self.part, epoch, self.assembly, self.optimiser, self.at, self.hooks.train_step):
-                self.hooks.on_step(Done(self.at.step, self.steps, epoch + 1, losses))
-                if self.at.step % self.config.run.checkpoint_interval == 0:
+            for is_last in epoch_steps(self.part, epoch, self.assembly, self.optimiser, at, self.hooks.train_step):
+                is_due = at.step % self.config.run.checkpoint_interval == 0
+                if is_due or is_last or at.step % interval == 0:
+                    read_new(at.losses)
+                    self.hooks.on_step(Done(at.step, self.steps, epoch + 1, at.losses[-1]))
+                if is_due:
                     self.save()
             whole = self.is_last(epoch) or self.config.run.watch_test
             return self.measure(tuple(self.data.evaluation) if whole else ("val",))
@@ -227,7 +245,7 @@ class Run:
             self.network.load_state_dict(selected.state)
             stage, epochs = self.assembly.stages[-1]
             if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
-                self.part = part_of(stage, self.assembly)
+                self.take_up(stage)
             all_metrics = self.measure(tuple(self.data.evaluation))
             selected = Snapshot(selected.epoch, selected.state, all_metrics)
         network = self.network.first if isinstance(self.network, Peers) else self.network
@@ -256,30 +274,39 @@ def epoch_steps(
     optimiser: torch.optim.SGD,
     at: Position,
     step: Callable[..., StepLosses],
-) -> Iterator[StepLosses]:
-    """Do the steps of an epoch (from 0) that are left, one by one, and yield the losses of each."""
+) -> Iterator[bool]:
+    """Do the steps of an epoch (from 0) that are left, one by one; yield after each whether it is the epoch's last."""
     config, method = assembly.config, assembly.method
     seed, batch_size, progress = config.run.seed, config.batches.batch_size, epoch / config.run.epochs
     part.learner.train()
     batches = method.batches(epoch, batch_size, rng_for(seed, epoch, "method order"))
     if batches is None or part.stage.stream != "train":
         batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
-    for rows in batches[len(at.losses) :]:
-        batch = compose_batch(part, rows, assembly, at.step)
-        due = method.learns(progress) and at.step % config.meta_step.meta_interval == 0
-        meta = part.meta.batch(at.step, part.learner) if part.meta is not None and due else None
-        at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
-        at.step += 1
-        yield at.losses[-1]
+    left = batches[len(at.losses) :]
+    with contextlib.closing(ahead(part.stream, left)) as arriving:
+        for rows, pictures in zip(left, arriving, strict=True):
+            batch = compose_batch(part.stream, rows, pictures, assembly, at.step)
+            due = method.learns(progress) and at.step % config.meta_step.meta_interval == 0
+            meta = part.meta.batch(at.step, part.learner) if part.meta is not None and due else None
+            at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
+            at.step += 1
+            yield len(at.losses) == len(batches)
 
 
-def compose_batch(part: Part, rows: np.ndarray, assembly: Assembly, step: int) -> Batch:
-    """Return the batch of a step as the method wants it: with partners, mixed."""
+def read_new(losses: list[StepLosses]) -> None:
+    """Read the losses of steps that were not read yet, in place. Raises DivergedError for one that is not finite."""
+    read = next((k for k, one in enumerate(reversed(losses)) if isinstance(one.train, float)), len(losses))
+    losses[len(losses) - read :] = read_losses(losses[len(losses) - read :])
+
+
+def compose_batch(stream: Store, rows: np.ndarray, pictures: BoxedPictures, assembly: Assembly, step: int) -> Batch:
+    """Return the batch of a step as the method wants it: with partners out of the stream, mixed. pictures: the rows."""
     method, seed, transform = assembly.method, assembly.config.run.seed, assembly.config.batches.transform
-    batch, rng = train_batch(part.stream, rows, step, seed, transform), rng_for(seed, step, "mix")
+    batch, rng = step_batch(pictures, rows, step, seed, transform), rng_for(seed, step, "mix")
     partners = method.partners(batch, rng)
     if partners is not None:
-        batch = replace(batch, second=train_batch(part.stream, partners, step, seed, transform, "partner"))
+        second = step_batch(stream.take(partners), partners, step, seed, transform, "partner")
+        batch = replace(batch, second=second)
     return method.mixed(batch, rng)
 
 
@@ -299,8 +326,16 @@ def part_of(stage: Stage, assembly: Assembly) -> Part:
     data = data if more is None else replace(data, train=data.train.followed_by(more))
     learner = assembly.network
     if stage.trainable == "head":
-        learner, data = probe_of(assembly.network, data, method.sees_background, cache)
+        learner, data = probe_of(assembly.network, data, method.sees_background, cache, assembly.place.precision)
     with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = meta_of_kinds(data.meta, method.meta_kinds) if with_meta_step else None
-    stream = None if meta is None else MetaStream(meta, config.meta_batches, config.batches, config.run.seed)
-    return Part(stage, learner, data, stream_of(stage, data), stream)
+    stores = stores_of([stream_of(stage, data), *([meta] if meta else [])], assembly)
+    of_meta = MetaStream(stores[1], config.meta_batches, config.batches, config.run.seed) if meta else None
+    return Part(stage, learner, data, stores[0], of_meta)
+
+
+def stores_of(streams: Sequence[BoxedPictures], assembly: Assembly) -> list[Store]:
+    """Return where each stream of a stage lives. Raises SettingError where it cannot live where it is asked to."""
+    device, is_mapped = assembly.place.device, assembly.config.data.cache is not None
+    store = choose_store(assembly.config.store.store, streams, device, is_mapped)
+    return [place(stream, store, device, is_mapped) for stream in streams]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,53 +10,55 @@ import torch
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_train.config import MetaBatchSettings
 from clp_train.models.parts import Classifier
-from clp_train.pictures.batching import make_batch, meta_rows
+from clp_train.pictures.batching import batch_of, meta_rows
 from clp_train.pictures.infills import fgsm, mix_rand
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
+from clp_train.pictures.store import Store
 from clp_train.pictures.types import Batch, BoxedPictures, as_input
 
 
 @dataclass(frozen=True)
 class MetaStream:
-    """The meta batches of a run. meta: the pictures that its meta step looks at."""
+    """The meta batches of a run. meta: the pictures that its meta step looks at, where they live."""
 
-    meta: BoxedPictures
+    meta: Store
     settings: MetaBatchSettings
     batches: BatchSettings
     seed: int
 
     def batch(self, step: int, network: Classifier) -> Batch:
-        """Return the meta batch of one step, transformed as training pictures are.
+        """Return the meta batch of one step, transformed as training pictures are, on the device of the run.
 
         network: the classifier as it is, which FGSM attacks; it is left as it was.
         """
         size = min(self.settings.meta_batch_size or self.batches.batch_size, len(self.meta))
         rows = meta_rows(step, len(self.meta), size, self.seed)
-        generator = generator_for(self.seed, step, "meta transform")
-        if self.settings.online == "none":
-            return make_batch(self.meta, rows, generator, self.batches.transform)
-        pictures = self.meta.take(torch.from_numpy(rows))
-        originals = pictures.take((pictures.kind == ORIGINAL).nonzero().squeeze(1))
-        factuals = online_factuals(originals, self.settings, generator_for(self.seed, step, "online"), network)
-        whole = pictures.followed_by(factuals)
-        return make_batch(whole, np.arange(len(whole)), generator, self.batches.transform)
+        pictures = self.meta.take(rows)
+        if self.settings.online != "none":
+            originals, generator = (
+                rows[self.meta.kind[rows].numpy() == ORIGINAL],
+                generator_for(self.seed, step, "online"),
+            )
+            pictures = pictures.followed_by(online_factuals(self.meta, originals, self.settings, generator, network))
+        return batch_of(pictures, generator_for(self.seed, step, "meta transform"), self.batches.transform)
 
 
 def online_factuals(
-    originals: BoxedPictures, settings: MetaBatchSettings, generator: torch.Generator, network: Classifier
+    meta: Store, rows: np.ndarray, settings: MetaBatchSettings, generator: torch.Generator, network: Classifier
 ) -> BoxedPictures:
-    """Return a factual of each original whose background can be replaced; uint8 as they came."""
-    if not len(originals):
+    """Return a factual of each original whose background can be replaced; uint8 as they came. rows: int64 (n,)."""
+    originals = meta.take(rows)
+    if not len(rows):
         return originals
-    images, mask = originals.images, torch.ones(len(originals), dtype=torch.bool)
+    images, done = originals.images, torch.ones(len(rows), dtype=torch.bool)
     if settings.online == "mix-rand":
-        images, mask = mix_rand(images, originals.box, originals.label, generator)
+        box, label = meta.box[rows], meta.label[rows]  # on the CPU, which knows without waiting what can be replaced
+        images, done = mix_rand(images, box, label, generator)
     else:
         pixels = fgsm(
             network, as_input(images), originals.box, originals.label, settings.online_epsilon, True, generator
         )
         images = (pixels * 255).round().to(torch.uint8)
-    kind = torch.full_like(originals.kind, FACTUAL)
-    columns = vars(originals) | {"images": images, "kind": kind}
-    return BoxedPictures(*(values[mask] for values in columns.values()))
+    factuals = replace(originals, images=images, kind=torch.full_like(originals.kind, FACTUAL))
+    return factuals if done.all() else factuals.take(done.nonzero().squeeze(1))

@@ -39,7 +39,10 @@ from cases import KEEPS, QUICK, SHARDS, TRAININGS, make_pictures
 
 MAY_DIFFER = ("versions", "seconds", "cpu_seconds", "command", "config")
 PATHS = ("meta", "root", "out", "cache")
-"""Of result.json what says where and when it was made; config is an artefact of its own, without its paths."""
+"""Of result.json what says where and when it was made; config is an artefact of its own, without its paths, in
+the order of names."""
+NEWER = {"device": "auto", "precision": "float32", "store": "auto", "workers": None}
+"""Settings that a newer version has beside the same ones, with the values at which runs are what they were."""
 ADDED = ("attribute clp_schema", "meta/digest", "look/digest", "seal")
 """Of a shard what a newer schema adds to the same content."""
 STATES = 5  # that a run has kept before it is killed
@@ -249,7 +252,8 @@ def data_sets(file: h5py.File) -> Iterator[tuple[str, np.ndarray]]:
 def run_digests(folder: Path) -> dict[str, str]:
     """Return the digest of each artefact of a training; of an exported classifier just that it is there."""
     result = json.loads((folder / "result.json").read_text())
-    config = {key: value for key, value in result["config"].items() if key not in PATHS}
+    settings = NEWER | result["config"]
+    config = {key: settings[key] for key in sorted(settings) if key not in PATHS}
     rest = {key: value for key, value in result.items() if key not in MAY_DIFFER}
     files = ("last.safetensors", "selected.safetensors", "metrics.jsonl")
     digests = {name: sha256((folder / name).read_bytes()) for name in files if (folder / name).exists()}

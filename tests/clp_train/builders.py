@@ -23,6 +23,7 @@ from clp_train.loading import data
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.models.parts import heads
+from clp_train.pictures.store import place
 from clp_train.pictures.types import Batch
 from clp_train.running import loop
 from clp_train.running.assembly import assemble, assemble_with, step_rule
@@ -106,6 +107,11 @@ def parts(method, **settings):
         filled.classes = type(filled.classes)(*(v.double() for v in filled.classes))
         torch.nn.init.normal_(filled.network.last.weight, generator=generator(2))
     return config, network, filled, optimiser_of(network, config)
+
+
+def stored(pictures):
+    """Return the store of a stream on the CPU."""
+    return place(pictures, "memory", torch.device("cpu"))
 
 
 def step(network, method, optimiser, batch, meta, config, number=0, progress=0.0):

@@ -33,7 +33,7 @@ def pairs_of(meta: BoxedPictures) -> Pairs:
 
 def blend(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
     """Each pixel is share of the original's and the rest of the counterfactual's, rounded."""
-    wide = share.view(-1, 1, 1, 1)
+    wide = share.view(-1, 1, 1, 1).to(pairs.originals.images.device)
     mixed = wide * pairs.originals.images + (1 - wide) * pairs.counterfactuals.images
     return mixed.round().to(torch.uint8)
 
@@ -42,10 +42,10 @@ def reveal(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
     """That share of the box's columns shows the original, from its left or its right edge, to the nearest column."""
     x0, _, x1, _ = pairs.originals.box.T
     width = x1 - x0
-    columns = (share * width).round().long()
-    from_left = torch.rand(share.shape, generator=generator) < 0.5
+    columns = (share.to(width.device) * width).round().long()
+    from_left = (torch.rand(share.shape, generator=generator) < 0.5).to(width.device)
     start = torch.where(from_left, x0, x1 - columns)[:, None]
-    xs = torch.arange(pairs.originals.images.shape[3])
+    xs = torch.arange(pairs.originals.images.shape[3], device=width.device)
     original = (xs >= start) & (xs < start + columns[:, None])  # (P, W)
     return torch.where(original[:, None, None], pairs.originals.images, pairs.counterfactuals.images)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn import functional as F
 
+from clp_train.methods.parts.placing import beside
 from clp_train.methods.parts.present import require
 from clp_train.pictures.types import Batch
 
@@ -16,7 +17,7 @@ def interpolate(batch: Batch, share: Tensor, classes: int) -> Batch:
 
     batch: with `second`; share: (n,) in [0, 1], of the first. Source: mixup of Zhang et al. 2018, a share a picture.
     """
-    share = share.to(batch.images)
+    share = beside(share, batch.images)
     wide = share.view(-1, *[1] * (batch.images.dim() - 1))
     second = require(batch.second, "partners of the batch")
     labels = [F.one_hot(part.label, classes).to(share) for part in (batch, second)]

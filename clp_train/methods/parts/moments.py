@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.errors import SettingError, pick
+from clp_train.methods.parts.divided import Parts, parts_of
 
 FORMS = ("full", "diag")
 LIMIT = 1e9  # bytes of full covariances: 100 classes and 640 features take 0.16e9, 1000 and 2048 take 17e9
@@ -45,21 +46,40 @@ class Moments:
         (1 - r) Sigma + r S' + r (1 - r) (mu - mu')(mu - mu')^T.
         """
         features = features.detach().to(self.mean)
-        classes, place, counts = label.unique(return_inverse=True, return_counts=True)
-        mean = torch.zeros_like(self.mean[classes]).index_add_(0, place, features) / counts[:, None]
+        parts = parts_of(label, len(self.count))
+        classes, place, counts, _ = parts
+        size = counts.clamp(min=1)[:, None]
+        mean = torch.zeros_like(self.mean[classes]).index_add_(0, place, features) / size
         centred, shift = features - mean[place], mean - self.mean[classes]
-        share = counts / (self.count[classes] + counts)
+        share = counts / (self.count[classes] + counts).clamp(min=1)
         if self.covariance.dim() == 2:
             r = share[:, None]
-            spread = torch.zeros_like(mean).index_add_(0, place, centred.square()) / counts[:, None]
+            spread = torch.zeros_like(mean).index_add_(0, place, centred.square()) / size
             self.covariance[classes] = (1 - r) * self.covariance[classes] + r * spread + r * (1 - r) * shift.square()
+        elif parts.known:
+            self.spread_over_present(parts, centred, shift, share)
         else:
-            for k, c in enumerate(classes.tolist()):
-                r, part = share[k].item(), centred[place == k]
-                spread = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
-                spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
+            self.spread_over_all(parts, centred, shift, share)
         self.mean[classes] += share[:, None] * shift
         self.count[classes] += counts
+
+    def spread_over_present(self, parts: Parts, centred: Tensor, shift: Tensor, share: Tensor) -> None:
+        """Move the full covariances of the classes that are in a batch.
+
+        parts: the classes; centred: (n, A), features less their class means; shift: (P, A), of these; share: r, (P,).
+        """
+        for k, (c, r) in enumerate(zip(parts.ids.tolist(), share.tolist(), strict=True)):
+            part = parts.rows(centred, k)
+            spread = self.covariance[c].addmm_(part.T, part, beta=1 - r, alpha=r / len(part))
+            spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
+
+    def spread_over_all(self, parts: Parts, centred: Tensor, shift: Tensor, share: Tensor) -> None:
+        """Do the same for all classes, in the batch or not: r of one that is not there is 0."""
+        weight = share / parts.counts.clamp(min=1)
+        for k, covariance in enumerate(self.covariance.unbind()):
+            part = torch.cat([parts.rows(centred, k), shift[k : k + 1]])
+            scale = torch.cat([weight[k].expand(len(centred)), (share[k] * (1 - share[k]))[None]])
+            covariance.mul_(1 - share[k]).addmm_(part.T, scale[:, None] * part)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all of it by name."""
@@ -85,7 +105,7 @@ def isda_delta(
     the share of each class's covariance in that of class c, None for each class its own. With graphs to weight and
     covariance. Pictures of a class have the same row, so nothing of n x C x A numbers is made.
     """
-    classes, place = label.unique(return_inverse=True)
+    classes, place, _, _ = parts_of(label, len(weight))
     if mixing is None:
         spread = covariance[classes]
     else:

@@ -1,10 +1,15 @@
-"""Random transforms of a batch of pictures and of their box masks, in one go."""
+"""Random transforms of a batch of pictures and of their box masks, in one go, on the device of the pictures.
+
+Numbers are drawn and places computed on the CPU, so that they are the same for all devices.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from clp_train.pictures.moving import onto
 
 SCALE = (0.7, 1.0)  # of the picture's area
 WIDE, HALF = (0.08, 1.0), (0.5, 1.0)
@@ -45,14 +50,15 @@ def resize_crop_flip(
     flip = torch.rand((n, 1), generator=generator) < 0.5
     xs, ys = x0 + w * centres(width), y0 + h * centres(height)  # where to look, as shares of the sides
     xs = torch.where(flip, xs.flip(1), xs)
-    grid = torch.stack(torch.broadcast_tensors(2 * xs[:, None, :] - 1, 2 * ys[:, :, None] - 1), -1)  # (n, H, W, 2)
     pixels = images if images.is_floating_point() else images.float()
-    moved = F.grid_sample(pixels, grid.to(pixels.dtype), "bilinear", "border", align_corners=False)
+    across, down = (onto((2 * places - 1).to(pixels.dtype), images.device) for places in (xs, ys))  # in [-1, 1]
+    grid = torch.stack(torch.broadcast_tensors(across[:, None, :], down[:, :, None]), -1)  # (n, H, W, 2)
+    moved = F.grid_sample(pixels, grid, "bilinear", "border", align_corners=False)
     moved = moved if images.is_floating_point() else moved.round().to(images.dtype)
-    columns = (xs * width).long().clamp(max=width - 1)
-    rows = (ys * height).long().clamp(max=height - 1)
-    masks = inside[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved, masks
+    columns = onto((xs * width).long().clamp(max=width - 1), images.device)
+    rows = onto((ys * height).long().clamp(max=height - 1), images.device)
+    picture = torch.arange(n, device=images.device)[:, None, None]
+    return moved, inside[picture, rows[:, :, None], columns[:, None, :]]
 
 
 def wide_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -85,6 +91,7 @@ def pad_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) ->
     ys = torch.arange(height) + torch.randint(-(height // 8), height // 8 + 1, (n, 1), generator=generator)
     xs = torch.arange(width) + torch.randint(-(width // 8), width // 8 + 1, (n, 1), generator=generator)
     xs = torch.where(torch.rand((n, 1), generator=generator) < 0.5, xs.flip(1), xs)
-    pixels = (torch.arange(n)[:, None, None], reflect(ys, height)[:, :, None], reflect(xs, width)[:, None, :])
-    channels = torch.arange(3)[:, None, None]
+    rows, columns = onto(reflect(ys, height), images.device), onto(reflect(xs, width), images.device)
+    picture, channels = torch.arange(n, device=images.device), torch.arange(3, device=images.device)[:, None, None]
+    pixels = picture[:, None, None], rows[:, :, None], columns[:, None, :]
     return images[pixels[0][:, None], channels, pixels[1][:, None], pixels[2][:, None]], inside[pixels]

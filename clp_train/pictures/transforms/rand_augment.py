@@ -7,28 +7,28 @@ likely. Its ranges and fills are those of AutoAugment (Cubuk et al. 2019). Rotat
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
 
-LEVELS = 9
-FILL, CUT = (128, 128, 128), (125, 122, 113)
-SHEAR, SHIFT, ANGLE, ENHANCE = 0.3, 150 / 331, 30.0, 0.9  # at the last level
-HOLE, SIDE = 20, 112  # pixels at the last level, in a picture of the benchmark's side
-
-
-class Draw(NamedTuple):
-    """How an operation is done. level: 1 to 9; sign: -1 or 1; place: two numbers in [0, 1)."""
-
-    level: int
-    sign: int
-    place: tuple[float, float]
-
+from clp_aug.nets.devices import CPU
+from clp_train.pictures.transforms.rand_augment_draws import (
+    ANGLE,
+    CUT,
+    FILL,
+    LEVELS,
+    Draw,
+    Draws,
+    bits_of,
+    factor_of,
+    first_inverted,
+    half_of_hole,
+    shear_of,
+    shift_of,
+)
+from clp_train.pictures.transforms.rand_augment_tensors import operated
 
 Pair = tuple[Image.Image, Image.Image]
 """A picture, RGB, and its mask, L with 0 and 255."""
@@ -45,13 +45,13 @@ def warp(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) ->
 
 def shear(pair: Pair, draw: Draw, axis: int) -> Pair:
     """Shear by up to 0.3 along an axis, bicubic; the first row, or column, stays."""
-    amount = draw.sign * SHEAR * draw.level / LEVELS
+    amount = shear_of(draw)
     return warp(pair, (1, amount, 0, 0, 1, 0) if axis == 0 else (1, 0, 0, amount, 1, 0), Image.Resampling.BICUBIC)
 
 
 def shift(pair: Pair, draw: Draw, axis: int) -> Pair:
     """Shift by up to 150 / 331 of a side."""
-    amount = draw.sign * SHIFT * draw.level / LEVELS * pair[0].size[axis]
+    amount = shift_of(draw, pair[0].size[axis])
     return warp(pair, (1, 0, amount, 0, 1, 0) if axis == 0 else (1, 0, 0, 0, 1, amount), Image.Resampling.NEAREST)
 
 
@@ -65,7 +65,7 @@ def cutout(pair: Pair, draw: Draw) -> Pair:
     """Paint a square of up to 20 of 112 pixels over the picture, cut at its edges; the box stays."""
     picture = pair[0].copy()
     width, height = picture.size
-    half = max(1, round(round(HOLE * draw.level / LEVELS) // 2 * width / SIDE))
+    half = half_of_hole(draw.level, width)
     x, y = int(draw.place[0] * width), int(draw.place[1] * height)
     ImageDraw.Draw(picture).rectangle((x - half, y - half, x + half - 1, y + half - 1), fill=CUT)  # ends included
     return picture, pair[1]
@@ -73,7 +73,7 @@ def cutout(pair: Pair, draw: Draw) -> Pair:
 
 def enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Pair, Draw], Pair]:
     """Return the operation that makes a quality stronger or weaker by up to 0.9."""
-    return lambda pair, draw: (kind(pair[0]).enhance(1 + draw.sign * ENHANCE * draw.level / LEVELS), pair[1])
+    return lambda pair, draw: (kind(pair[0]).enhance(factor_of(draw)), pair[1])
 
 
 OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
@@ -81,7 +81,7 @@ OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
     "cutout": cutout,
     "sharpness": enhance(ImageEnhance.Sharpness),
     "autocontrast": lambda pair, _: (ImageOps.autocontrast(pair[0]), pair[1]),
-    "posterize": lambda pair, draw: (ImageOps.posterize(pair[0], round(8 - 4 * draw.level / LEVELS)), pair[1]),
+    "posterize": lambda pair, draw: (ImageOps.posterize(pair[0], bits_of(draw.level)), pair[1]),
     "shear-x": lambda pair, draw: shear(pair, draw, 0),
     "translate-x": lambda pair, draw: shift(pair, draw, 0),
     "translate-y": lambda pair, draw: shift(pair, draw, 1),
@@ -90,28 +90,36 @@ OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
     "equalize": lambda pair, _: (ImageOps.equalize(pair[0]), pair[1]),
     "contrast": enhance(ImageEnhance.Contrast),
     "color": enhance(ImageEnhance.Color),
-    "solarize": lambda pair, draw: (ImageOps.solarize(pair[0], math.ceil(256 * (1 - draw.level / LEVELS))), pair[1]),
+    "solarize": lambda pair, draw: (ImageOps.solarize(pair[0], first_inverted(draw.level)), pair[1]),
     "brightness": enhance(ImageEnhance.Brightness),
 }
 
 
 def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Return pictures and masks after their operations. images: uint8 (n, 3, H, W); inside: bool (n, H, W)."""
+    """Return pictures and masks after their operations. images: uint8 (n, 3, H, W); inside: bool (n, H, W).
+
+    On the CPU PIL does them, picture by picture; on a device `rand_augment_tensors`, with the same draws.
+    """
     n, names = len(images), tuple(OPERATIONS)
     applied, operations = rng.random((n, 2)) < 0.5, rng.integers(len(names), size=(n, 2))
     levels, signs = rng.integers(1, LEVELS + 1, (n, 2)), rng.choice([-1, 1], (n, 2))
-    places = rng.random((n, 2, 2))
+    draws = Draws(applied, operations, levels, signs, rng.random((n, 2, 2)))
+    return (operated_by_pil if images.device.type == CPU else operated)(images, inside, names, draws)
+
+
+def operated_by_pil(images: Tensor, inside: Tensor, names: Sequence[str], draws: Draws) -> tuple[Tensor, Tensor]:
+    """Return pictures and masks, on the CPU, after their operations. names: of operations, in the order drawn from."""
     images, inside = images.clone(), inside.clone()
-    for i in applied.any(1).nonzero()[0]:
-        pair = Image.fromarray(images[i].permute(1, 2, 0).contiguous().cpu().numpy()), mask_of(inside[i])
-        for k in applied[i].nonzero()[0]:
-            draw = Draw(int(levels[i, k]), int(signs[i, k]), tuple(places[i, k]))
-            pair = OPERATIONS[names[operations[i, k]]](pair, draw)
-        picture, mask = (torch.from_numpy(np.array(part)) for part in pair)
-        images[i], inside[i] = picture.permute(2, 0, 1), mask > 0
+    pixels, masks = images.numpy(), inside.numpy()  # the same memory: numpy copies one picture faster than torch
+    for i in draws.applied.any(1).nonzero()[0]:
+        pair = Image.fromarray(np.ascontiguousarray(pixels[i].transpose(1, 2, 0))), mask_of(masks[i])
+        for k in draws.applied[i].nonzero()[0]:
+            draw = Draw(int(draws.levels[i, k]), int(draws.signs[i, k]), tuple(draws.places[i, k]))
+            pair = OPERATIONS[names[draws.operations[i, k]]](pair, draw)
+        pixels[i], masks[i] = np.asarray(pair[0]).transpose(2, 0, 1), np.asarray(pair[1]) > 0
     return images, inside
 
 
-def mask_of(inside: Tensor) -> Image.Image:
+def mask_of(inside: np.ndarray) -> Image.Image:
     """Return bool (H, W) as a grey picture, 255 inside."""
-    return Image.fromarray(inside.cpu().numpy().astype(np.uint8) * 255)
+    return Image.fromarray(inside.astype(np.uint8) * 255)

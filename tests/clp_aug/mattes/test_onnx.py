@@ -64,8 +64,20 @@ def expected(image):
         (matting(kind=DOUBLE), 1e-6),
         (matting(output=FLOAT16), 1e-3),
         (matting(output=DOUBLE), 1e-6),
+        (matting((4, 3, 8, 8)), 1e-6),
+        (matting(more=[value("two", FLOAT, (1,))], constants=[constant("two", FLOAT, (1,), bytes(4))]), 1e-6),
     ],
-    ids=["float32", "any batch", "open planes", "float16", "double", "float16 out", "double out"],
+    ids=[
+        "float32",
+        "any batch",
+        "open planes",
+        "float16",
+        "double",
+        "float16 out",
+        "double out",
+        "batch of 4",
+        "another input that has a value",
+    ],
 )
 def test_floating_point_of_any_width_is_cast(made, content, tolerance):
     alpha = made(content).find(Shown())
@@ -114,6 +126,23 @@ def with_file(kind, shape, file="w.bin"):
     return matting(after=[node(kind, ["end", "e"], ["matte"])], constants=weights)
 
 
+def in_attribute():
+    """A constant of a node whose bytes lie beside the model."""
+    inner = message((1, "value"), (5, external("e", FLOAT, (1,), "w.bin", 0, 4)), (20, 4))
+    made = message((2, "e"), (4, "Constant"), (5, inner))
+    return matting(after=[made, node("Add", ["end", "e"], ["matte"])])
+
+
+def at_offset(text):
+    """Weights at an offset that is none."""
+    entries = [(13, message((1, key), (2, value))) for key, value in (("location", "w.bin"), ("offset", text))]
+    return matting(
+        after=[node("Add", ["end", "e"], ["matte"])],
+        constants=[message((1, 1), (2, FLOAT), (8, "e"), *entries, (14, 1))],
+    )
+
+
+BESIDE = "expected a file beside it; put both files into one folder, or save it as one"
 PLAIN = model([node("Identity", ["picture"], ["matte"])], [value("picture", FLOAT, (1, 3, 8, 8))], [])
 EXPORT = "export it with float32 input"
 OUTSIDE = r"its output goes from {} to {}, expected foreground probabilities in \[0, 1\]; export it with a sigmoid"
@@ -123,8 +152,8 @@ REFUSED = {
     "bool": (matting(kind=BOOL), rf"its input is bool, expected floating-point numbers; {EXPORT}"),
     "bfloat16": (matting(kind=16), rf"its input is bfloat16, expected floating-point numbers; {EXPORT}"),
     "strings": (matting(kind=STRING), rf"its input is string, expected floating-point numbers; {EXPORT}"),
-    "batch 4": (matting((4, 3, 8, 8)), "it takes 4 pictures at a time, expected 1; export it for one picture"),
-    "batch 0": (matting((0, 3, 8, 8)), "it takes 0 pictures at a time, expected 1; export it for one picture"),
+    "batch 65": (matting((65, 3, 8, 8)), "it takes 65 pictures at a time, expected 1 to 64; export it for one picture"),
+    "batch 0": (matting((0, 3, 8, 8)), "it takes 0 pictures at a time, expected 1 to 64; export it for one picture"),
     "planes last": (matting((1, 8, 8, 3)), r"its input is \(1, 8, 8, 3\), expected \(1, 3, h, w\); export it for"),
     "one plane": (matting((1, 1, 8, 8)), r"its input is \(1, 1, 8, 8\), expected \(1, 3, h, w\); export it for"),
     "three axes": (matting((3, 8, 8), axes=(0,)), r"its input is \(3, 8, 8\), expected \(1, 3, h, w\)"),
@@ -152,10 +181,16 @@ REFUSED = {
     "no pixel": (matting((1, 3, 8, "w"), axes=(1,), after=[node("Slice", ["end", "z", "z"], ["matte"])],
                          constants=[constant("z", INT64, (1,), struct.pack("<q", 0))]), r"its output is \(0, "),
     "fails": (reshaped(7, 9), "it fails on a picture of 8 x 8"),
-    "weights beside it": (with_file("MatMul", (8, 8)), "it keeps weights in another file; save it as one"),
-    "folded weights beside it": (with_file("Add", (1,)), "it keeps weights in another file; save it as one"),
-    "weights of the system": (with_file("Add", (1,), "/etc/passwd"), "it keeps weights in another file; save it as"),
-    "weights above it": (with_file("MatMul", (8, 8), "../../w.bin"), "it keeps weights in another file; save it as"),
+    "weights of the system": (with_file("Add", (1,), "/etc/passwd"), f"its weights lie in '/etc/passwd', {BESIDE}"),
+    "weights above it": (with_file("MatMul", (8, 8), "../../w.bin"), rf"its weights lie in '\.\./.*/w\.bin', {BESIDE}"),
+    "weights at a drive": (with_file("Add", (1,), "c:w.bin"), f"its weights lie in 'c:w.bin', {BESIDE}"),
+    "weights nowhere": (with_file("Add", (1,), ""), f"its weights lie in '', {BESIDE}"),
+    "weights that lack": (with_file("Add", (1,), "v.bin"), r"its weights lie in 'v\.bin', and there is no such file"),
+    "weights in a folder": (with_file("Add", (1,), "."), r"its weights lie in '\.', "),
+    "more than the file": (with_file("MatMul", (64, 64)), r"its weights lie at 0 to 16384 of 'w\.bin', which has 4096"),
+    "weights in an attribute": (in_attribute(), "not a usable ONNX model|it keeps weights in another file"),
+    "another number": (at_offset("-4"), "its weights lie at '-4', expected a number of bytes; put both files into one"),
+    "a long number": (at_offset("9" * 5000), r"its weights lie at '9{60}', expected a number of bytes"),
     "an unknown layer": (matting(end="Zigmoid"), r"not a usable ONNX model \(.*\); download it again"),
     "empty": (b"", "not a usable ONNX model"),
     "text": (b"hello", "not a usable ONNX model"),

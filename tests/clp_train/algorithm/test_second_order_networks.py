@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_train.algorithm import second_order as module
+from clp_train.algorithm.precision import compute_in
 from clp_train.algorithm.saliency import SALIENCY_TARGETS, saliency
 from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.models import build_model
@@ -88,12 +89,35 @@ def test_eq_6_of_a_real_depthwise_network():
     same_gradients(a_network("efficientnet-lite0-scratch"), "logit", size=32, tolerance=1e-9)
 
 
-def test_eq_6_with_a_residual_branch_that_starts_at_zero():
+@pytest.mark.parametrize("divides", [True, False])
+def test_eq_6_with_a_residual_branch_that_starts_at_zero(divides, monkeypatch):
     """Networks that begin as the identity have gamma = 0, by which nothing may be divided."""
+    monkeypatch.setattr(module, "divides_by_gamma", lambda gamma: divides)
     network = a_network("resnet8")
     for block in network.groups:
         nn.init.zeros_(block.bn2.weight)
     same_gradients(network, "probability")
+
+
+@pytest.mark.parametrize("name", ["resnet8", "depthwise"])
+def test_eq_6_of_a_network_in_bfloat16(name):
+    """Near that of float32, with gradients in float32: passes within our functions are rounded as outside of them."""
+    network, found = a_network(name).float(), []
+    weights = tuple(network.parameters())
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    inside = torch.zeros(8, 16, 16, dtype=torch.bool)
+    label = torch.arange(8) % 5
+    for _ in range(2):
+        twice = second_order()
+        with twice:
+            logits = network(images).logits
+        terms = saliency(images, logits, inside, label, "logit", gradient=twice.input_gradient)
+        gradients = torch.autograd.grad(terms.sum(), weights, materialize_grads=True, allow_unused=True)
+        found.append(torch.cat([g.flatten() for g in gradients]))
+        compute_in(network, [network.head], "bf16")
+    assert found[1].dtype == torch.float32
+    assert (found[1] - found[0]).norm() > 0
+    assert torch.nn.functional.cosine_similarity(found[0], found[1], 0) > 0.95
 
 
 @pytest.mark.parametrize("name", ["resnet8", "depthwise"])

@@ -137,6 +137,13 @@ def test_seeds():
             seeds_of(text)
 
 
+@pytest.mark.parametrize("text", ["1001", "99999999999999999999999"])
+def test_more_seeds_than_anybody_runs_are_one_seed_by_mistake(text):
+    with pytest.raises(UsageError, match=rf"^--seeds {text}: expected at most 1000; a single one is .* {text},$"):
+        seeds_of(text)
+    assert seeds_of(f"{text},") == [int(text)]
+
+
 @pytest.mark.parametrize("option", ["--work", "--out"])
 def test_a_folder_that_cannot_be_made_is_told_first(tmp_path, option):
     (tmp_path / "tiny.toml").write_text(TINY)

@@ -15,7 +15,17 @@ from clp_aug.common.locks import held_for, lock_of
 from clp_aug.contract.errors import InputError
 from clp_train.bench import queue
 from clp_train.bench.jobs import plan
-from clp_train.bench.queue import Job, Progress, Running, came_second, jobs_of, resumption, seconds_left, work_off
+from clp_train.bench.queue import (
+    Job,
+    Progress,
+    Running,
+    came_second,
+    jobs_of,
+    place_of,
+    resumption,
+    seconds_left,
+    work_off,
+)
 from clp_train.run_folder import RESULT
 from clp_train.running.checkpoint import CHECKPOINT
 from tests.clp_train.bench.tiny_tables import table
@@ -165,6 +175,26 @@ def test_a_killed_run_is_resumed_where_it_left_a_state(tmp_path):
     assert resumption(run) == [], "clp-train begins anew in it"
     (folder / CHECKPOINT).write_text("")
     assert resumption(run) == ["--resume"]
+
+
+@pytest.mark.parametrize(
+    ("device", "of_run", "of_shard"),
+    [(None, [], []), ("cpu", ["--device", "cpu"], ["--device", "cpu"]), ("xpu:1", ["--device", "xpu:1"], [])],
+)
+def test_all_runs_are_told_where_to_compute_and_are_the_same_runs(device, of_run, of_shard, tmp_path):
+    """A shard whose making needs no network would refuse an accelerator's name."""
+    shard, run = jobs_of(plan(table(), "cpu", [0], tmp_path, rows=["ce"], columns=["a"]))
+    assert place_of(run, device) == of_run
+    assert place_of(shard, device) == of_shard
+
+
+def test_the_device_reaches_the_process(tmp_path):
+    code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(' '.join(sys.argv[2:]))"
+    made = tmp_path / "a" / RESULT
+    made.parent.mkdir()
+    one = Job("r", (sys.executable, "-c", code, str(made)), made, tmp_path / "a.log", lock_of(made))
+    assert not work_off([one], 1, 1, device="xpu:1").failed
+    assert made.read_text() == "--device xpu:1"
 
 
 def test_time_left_takes_rows_at_their_own_pace(tmp_path):

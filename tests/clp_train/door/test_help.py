@@ -37,7 +37,7 @@ def whole(said):
 
 
 def test_the_options_are_those_there_were_and_list_settings(shown):
-    assert shown.keys() == BEFORE | {"--list-settings"}
+    assert shown.keys() == BEFORE | {"--list-settings", "--device", "--precision", "--store", "--workers"}
     declared = [option for param in cli.train.params for option in param.opts]
     assert len(declared) == len(set(declared))
     assert list(shown)[1:5] == ["--meta", "--method", "--preset", "--root"], "what one needs first stands first"

@@ -7,7 +7,6 @@ import json
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from clp_train import run_folder
 from clp_train.config import RECORD
@@ -22,7 +21,8 @@ PLAIN = {
     "saliency_scale": "mean", "saliency_relative": False, "saliency_on": "both", "saliency_interval": 1,
     "saliency_subset": 1.0, "freeze_batch_norm": False, "trainable": "all", "online": "none", "online_epsilon": 0.5,
     "watch_test": False, "transform": "pad-crop-flip", "checkpoint_interval": 100, "seed": 0, "out": None,
-    "cache": None, "limit": None, "export": False, "preset": None, "options": {},
+    "cache": None, "limit": None, "export": False, "preset": None, "device": "auto",
+    "precision": "float32", "store": "auto", "workers": None, "options": {},
 }  # fmt: skip
 MINE = """
 [settings]
@@ -101,9 +101,9 @@ def test_the_key_of_a_checkpoint_is_as_before_and_knows_the_pictures(config, dif
     monkeypatch.setattr(run_folder, "digest_of_pictures", lambda data: "p")
     data = SimpleNamespace(header=SimpleNamespace(fingerprint="f"), digest="d")
     checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), data)
-    of_run = ("meta", "root", "out", "cache", "export", "preset")
+    of_run = ("meta", "root", "out", "cache", "export", "preset", "device", "store", "workers")
     expected = {name: value for name, value in (PLAIN | differs).items() if name not in of_run}
-    expected |= {"fingerprint": "f", "shard": "d", "threads": torch.get_num_threads(), "pictures": "p"}
+    expected |= {"fingerprint": "f", "shard": "d", "pictures": "p"}
     assert json.dumps(checkpoint.key) == json.dumps(expected)
     assert checkpoint.path == config.folder / "checkpoint.safetensors"
 

@@ -168,7 +168,7 @@ def test_after_a_disk_that_refused_the_run_goes_on(demo_shard, tmp_path, monkeyp
     assert sorted(path.name for path in (tmp_path / "r").glob("*.*")) == [LAST, METRICS, PAGE, RESULT, SELECTED]
 
 
-def test_a_run_is_resumed_with_the_number_of_threads_that_it_had(demo_shard, tmp_path, monkeypatch):
+def test_a_run_goes_on_with_another_number_of_threads_and_says_what_that_means(demo_shard, tmp_path, monkeypatch):
     settings = ("--epochs", 2, "--batch-size", 80, "--method", "erm", "--quiet", "--cache", tmp_path / "c")
     arguments = ("--meta", demo_shard, *settings, "--set", "checkpoint_interval=1", "--out", tmp_path / "r")
     with monkeypatch.context() as patched:
@@ -176,8 +176,8 @@ def test_a_run_is_resumed_with_the_number_of_threads_that_it_had(demo_shard, tmp
         call(*arguments)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     result = call(*arguments, "--resume")
-    assert result.exit_code == 2
+    assert result.exit_code == 0
     assert result.stderr == (
-        f"error: {tmp_path}/r/checkpoint.safetensors is of a run with 1 threads, now 2, which give other bits; run it"
-        " with OMP_NUM_THREADS=1, or use another --out\n"
+        f"{tmp_path}/r/checkpoint.safetensors: begun on cpu with 1 thread, it goes on on cpu with 2 threads: not bit by"
+        " bit, which holds on the same machine alone\n"
     )

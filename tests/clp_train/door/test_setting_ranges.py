@@ -14,6 +14,7 @@ from clp_train.config import make_config, settings_of, spelt_as_options
 from clp_train.methods import METHODS
 
 OPTIONS = {"meta", "method", "root", "model", "epochs", "batch_size", "meta_batch_size", "lr", "schedule",
+           "device", "precision", "store", "workers",
            "weight_decay", "omega_lr", "meta_delta", "saliency_lambda", "saliency_target", "saliency_interval", "seed",
            "out", "cache", "limit", "export", "preset"}  # fmt: skip
 BESIDE = {"first_drop": {"second_drop": 1.0}, "second_drop": {"first_drop": 0.0}, "first": {"second": 1.0},

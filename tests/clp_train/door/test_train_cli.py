@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from clp_aug.contract.errors import InputError
 from clp_train import cli
 from clp_train.methods import METHODS
+from clp_train.running.place import LESS_MEMORY
 from tests.clp_train.builders import make_demo_shard
 from tests.clp_train.door.calling import call
 
@@ -167,3 +169,18 @@ def test_what_fails_before_training_leaves_no_folder(tmp_path):
     result = call("--meta", tmp_path / "no.h5", "--out", tmp_path / "runs" / "r", "--quiet")
     assert result.exit_code == 3
     assert not (tmp_path / "runs" / "r").exists()
+
+
+def test_too_little_memory_names_options(demo_shard, tmp_path, monkeypatch):
+    """A device of its own is not at hand: what it raises is said as it would be."""
+
+    def refuse(*_, **__):
+        raise InputError(f"cuda:0 (a chip) is out of memory; {LESS_MEMORY}")
+
+    monkeypatch.setattr("clp_train.running.loop.train", refuse)
+    result = call("--meta", demo_shard, "--method", "erm", "--quiet", "--out", tmp_path / "r")
+    assert result.exit_code == 3
+    assert result.stderr == (
+        "error: cuda:0 (a chip) is out of memory; lower --batch-size and --meta-batch-size, or take --store memory or"
+        " --precision bf16\n"
+    )

@@ -101,7 +101,7 @@ def test_a_run_on_noise_has_a_share_an_epoch_and_reports_it(noisy, tmp_path):
     assert run.wrong.sum() == 20
     assert load(config_of(meta=noisy, limit=8)).wrong.shape == (8,)
     trained = train(config, run)
-    result = result_of(config.as_json(), run, trained, {})
+    result = result_of(config.as_json(), run, trained, {}, "cpu")
     for line in trained.history:
         assert 0 <= line["raised_right"] <= 1
         assert 0 <= line["raised_wrong"] <= 1

@@ -1,6 +1,7 @@
 """A file of the cache holds what was written, all of it, or is refused in one line; one process makes it."""
 
 import errno
+import hashlib
 import os
 import threading
 
@@ -12,7 +13,7 @@ from filelock import FileLock
 from clp_aug.common.locks import lock_of
 from clp_aug.contract.errors import InputError
 from clp_train.loading import cache
-from clp_train.loading.cache import digest_of, load_or_fill, path_of
+from clp_train.loading.cache import digest_of, load_or_fill, moved, path_of
 
 SHAPE = (7, 3, 2)
 VALUES = np.arange(42, dtype=np.uint8).reshape(SHAPE)
@@ -47,6 +48,27 @@ def test_writing_into_the_array_leaves_the_file(tmp_path):
 def test_arrays_of_the_same_bytes_have_other_digests():
     zeros = [torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.int32), torch.zeros(6)]
     assert len(set(map(digest_of, zeros))) == len(zeros)
+
+
+@pytest.mark.parametrize("values", [
+    torch.arange(30, dtype=torch.uint8).view(5, 3, 2), torch.randn(7, 4).T, torch.randn(3, 0), torch.randn(0, 3),
+    torch.tensor(5), torch.tensor([True, False]), torch.randn(6, 2, 2)[::2],
+], ids=lambda values: f"{tuple(values.shape)}")  # fmt: skip
+@pytest.mark.parametrize("copied", [1, 9, 1 << 26])
+def test_a_digest_is_of_all_bytes_however_many_are_copied_at_a_time(monkeypatch, values, copied):
+    array = values.numpy()
+    expected = hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).hexdigest()
+    monkeypatch.setattr(cache, "COPIED", copied)
+    assert digest_of(values) == expected
+
+
+def test_what_is_known_of_a_cached_array_is_known_where_it_is_moved(tmp_path):
+    values = filled(tmp_path / NAME)
+    assert moved(values, values.device) is values
+    elsewhere = moved(values, torch.device("meta"))
+    assert elsewhere.device.type == "meta"
+    assert digest_of(elsewhere) == digest_of(values), "though no byte of it can be read there"
+    assert moved(torch.zeros(2), torch.device("meta")) not in cache.KNOWN
 
 
 def changed(data, at):
@@ -133,6 +155,17 @@ def test_one_that_is_there_needs_no_lock(tmp_path, monkeypatch):
     filled(tmp_path / NAME)
     monkeypatch.setattr(cache, "held_for", never)
     load_or_fill(tmp_path / NAME, SHAPE, np.uint8, never)
+
+
+def test_the_lock_of_one_that_was_killed_at_the_very_end_goes_and_one_that_is_held_stays(tmp_path):
+    path = tmp_path / NAME
+    filled(path)
+    lock_of(path).write_bytes(b"")
+    load_or_fill(path, SHAPE, np.uint8, never)
+    assert os.listdir(tmp_path) == [NAME]
+    with FileLock(lock_of(path)):
+        load_or_fill(path, SHAPE, np.uint8, never)
+        assert lock_of(path).exists()
 
 
 FULL = (errno.ENOSPC, r"No space left on device\); free some space or choose another place")

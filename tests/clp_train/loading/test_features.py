@@ -9,8 +9,9 @@ from clp_aug.contract.errors import SettingError
 from clp_train.config import spell_option
 from clp_train.evaluating.metrics import evaluate
 from clp_train.evaluating.outputs import BATCH
+from clp_train.loading.cache import digest_of, path_of
 from clp_train.loading.data import channel_statistics
-from clp_train.loading.features import Probe, probe_of
+from clp_train.loading.features import Probe, digest_of_body, made_in, probe_of
 from clp_train.models import build_model
 from clp_train.models.parts import last_block, start_linear
 from clp_train.pictures.keys import generator_for
@@ -72,6 +73,30 @@ def test_cached_features_are_the_same_and_are_made_once_for_one_body(loaded, tmp
     other = a_network(loaded, seed=1)
     expected = probe_of(other, loaded)[1].train.images
     assert torch.equal(probe_of(other, loaded, cache=tmp_path / "c")[1].train.images, expected), "another body has not"
+
+
+def test_features_of_another_precision_are_other_files_and_those_of_the_cpu_keep_their_names(loaded, tmp_path):
+    network = a_network(loaded)
+    for precision in ("float32", "bf16", "float32"):
+        probe_of(network, loaded, cache=tmp_path, precision=precision)
+    body, pictures = digest_of_body(network), [loaded.train, loaded.meta, *loaded.evaluation.values()]
+    key = [(body, digest_of(each.images), "", torch.get_num_threads()) for each in pictures]
+    names = {path_of(tmp_path, *each, *made).name for each in key for made in ((), ("cpu", "bf16"))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert len(names) == 8
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "expected"),
+    [
+        ("cpu", "float32", ()),
+        ("cpu", "bf16", ("cpu", "bf16")),
+        ("meta", "float32", ("meta", "float32")),
+        ("meta", "tf32", ("meta", "tf32")),
+    ],
+)
+def test_what_features_are_made_in(device, precision, expected):
+    assert made_in(Probe(torch.nn.Linear(2, 2, device=device)), precision) == expected
 
 
 def test_a_body_that_learns_is_not_cached(demo_shard, loaded, tmp_path):

@@ -11,6 +11,8 @@ from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import objective
 from clp_train.methods.environment_penalties import OPTIONS
+from clp_train.methods.parts import divided
+from clp_train.methods.parts.divided import parts_of
 from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
 from tests.clp_train.builders import generator, method_of
 from tests.clp_train.methods.shared_cases import assert_needs_groups, assert_refused
@@ -20,7 +22,7 @@ ORACLES = ("irm", "ib-irm", "v-rex", "coral")
 MANY = range(40)
 
 
-def parts_of(env):
+def rows_of(env):
     """Return the rows of each environment that is there."""
     return [[i for i in range(len(env)) if env[i] == e] for e in sorted(set(env.tolist()))]
 
@@ -38,7 +40,7 @@ def dummy_scale(logits, label, rows):
 
 def slow_invariance(logits, label, env, halves):
     found = []
-    for rows in parts_of(env):
+    for rows in rows_of(env):
         if not halves:
             found.append(dummy_scale(logits, label, rows) ** 2)
         elif len(rows) == 1:
@@ -49,7 +51,7 @@ def slow_invariance(logits, label, env, halves):
 
 
 def slow_variance(features, env):
-    found = [features[rows].var(0).mean() for rows in parts_of(env) if len(rows) > 1]
+    found = [features[rows].var(0).mean() for rows in rows_of(env) if len(rows) > 1]
     return sum(found) / len(found) if found else features.sum() * 0
 
 
@@ -59,7 +61,7 @@ def slow_covariance(features):
 
 
 def slow_alignment(features, env):
-    pairs = list(itertools.combinations([features[rows] for rows in parts_of(env)], 2))
+    pairs = list(itertools.combinations([features[rows] for rows in rows_of(env)], 2))
     several = [(a, b) for a, b in pairs if len(a) > 1 and len(b) > 1]
     total = features.sum() * 0
     for a, b in pairs:
@@ -70,7 +72,7 @@ def slow_alignment(features, env):
 
 
 def slow_risk_variance(logits, label, env):
-    risks = [risk(logits, label, rows) for rows in parts_of(env)]
+    risks = [risk(logits, label, rows) for rows in rows_of(env)]
     mean = sum(risks) / len(risks)
     return sum((r - mean) ** 2 for r in risks) / len(risks)
 
@@ -97,7 +99,7 @@ def whole(method, out, batch, view, steps):
 
 
 def mean_risk(out, batch, env):
-    risks = [risk(out.logits, batch.label, rows) for rows in parts_of(env)]
+    risks = [risk(out.logits, batch.label, rows) for rows in rows_of(env)]
     return sum(risks) / len(risks)
 
 
@@ -138,46 +140,57 @@ def test_coral_is_the_formula(seed):
     assert_same_with_gradients(whole(method, out, batch, view, 0), expected, out)
 
 
+@pytest.fixture(params=[True, False], ids=["known", "unknown"])
+def looks(request, monkeypatch):
+    """Whether the host may look at which environments are there."""
+    monkeypatch.setattr(divided, "is_known", lambda part: request.param)
+
+
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize("seed", MANY)
 def test_each_penalty_is_its_loop(seed):
     table, _ = random_table(seed)
     out, batch, _ = seen(table, seed, n=1 + seed % 17)
-    env, y = batch.group * 7 % 5 + 3, batch.label  # any numbers, in no order
+    env, y = batch.group * 7 % 5 + 3, batch.label  # some of 8, in no order
+    parts = parts_of(env, 8)
     losses = F.cross_entropy(out.logits, y, reduction="none")
     for halves in (False, True):
         assert_same_with_gradients(
-            invariance(out.logits, y, env, halves), slow_invariance(out.logits, y, env, halves), out
+            invariance(out.logits, y, parts, halves), slow_invariance(out.logits, y, env, halves), out
         )
-    assert_same_with_gradients(risk_variance(losses, env), slow_risk_variance(out.logits, y, env), out)
-    assert_same_with_gradients(feature_variance(out.features, env), slow_variance(out.features, env), out)
-    assert_same_with_gradients(alignment(out.features, env), slow_alignment(out.features, env), out)
+    assert_same_with_gradients(risk_variance(losses, parts), slow_risk_variance(out.logits, y, env), out)
+    assert_same_with_gradients(feature_variance(out.features, parts), slow_variance(out.features, env), out)
+    assert_same_with_gradients(alignment(out.features, parts), slow_alignment(out.features, env), out)
 
 
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize("seed", range(10))
 def test_even_weights_make_a_mean_over_environments(seed):
     env = torch.randint(0, 4, (1 + seed * 3,), generator=generator(seed))
     values = torch.randn(len(env), dtype=torch.float64)
-    weighted = (even_weights(env, torch.float64) * values).mean()
-    rows = parts_of(env)
+    weighted = (even_weights(parts_of(env, 4), torch.float64) * values).mean()
+    rows = rows_of(env)
     assert weighted.item() == pytest.approx(sum(values[own].mean().item() for own in rows) / len(rows), rel=1e-12)
 
 
+@pytest.mark.usefixtures("looks")
 def test_by_hand():
-    losses, env = torch.tensor([1.0, 3.0, 8.0]), torch.tensor([0, 0, 1])
+    losses, env = torch.tensor([1.0, 3.0, 8.0]), parts_of(torch.tensor([0, 0, 1]), 2)
     assert risk_variance(losses, env).item() == 9  # (2 - 8)^2 / 4
     features = torch.tensor([[0.0, 0.0], [2.0, 4.0], [1.0, 1.0]])
     assert feature_variance(features, env).item() == pytest.approx((2 + 8) / 2)
     assert alignment(features, env).item() == pytest.approx((0 + 1) / 2)  # means (1, 2) and (1, 1); one covariance
     two = torch.cat([features, features[2:]])  # the second covariance is 0, the first [[2, 4], [4, 8]]
-    assert alignment(two, torch.tensor([0, 0, 1, 1])).item() == pytest.approx(0.5 + (4 + 16 + 16 + 64) / 4)
+    assert alignment(two, parts_of(torch.tensor([0, 0, 1, 1]), 2)).item() == pytest.approx(0.5 + (4 + 16 + 16 + 64) / 4)
     logits = torch.tensor([[0.0, 0.0], [np.log(3), 0.0]])
     label = torch.tensor([1, 1])  # slopes 0 and 3/4 log 3
     slope = 0.75 * np.log(3)
-    assert invariance(logits, label, torch.tensor([0, 1])).item() == pytest.approx(slope**2 / 2)
-    assert invariance(logits, label, torch.tensor([4, 4])).item() == pytest.approx((slope / 2) ** 2)
-    assert invariance(logits, label, torch.tensor([4, 4]), halves=True).item() == 0
+    assert invariance(logits, label, parts_of(torch.tensor([0, 1]), 2)).item() == pytest.approx(slope**2 / 2)
+    assert invariance(logits, label, parts_of(torch.tensor([4, 4]), 5)).item() == pytest.approx((slope / 2) ** 2)
+    assert invariance(logits, label, parts_of(torch.tensor([4, 4]), 5), halves=True).item() == 0
 
 
+@pytest.mark.usefixtures("looks")
 @pytest.mark.parametrize("name", ORACLES)
 @pytest.mark.parametrize("group", [[0], [0, 0, 2], [1, 1, 2, 1, 1], [3, 0]], ids=str)
 def test_small_and_lone_environments_are_finite(group, name):
@@ -209,7 +222,7 @@ def test_weak_at_first(name):
     assert weights[0] == weights[499] == pytest.approx(1)
     assert weights[500] == weights[501] == pytest.approx(1 / strength)
     assert penalties[0] == penalties[499] > 0
-    rest = feature_variance(out.features, batch.group % 3).item() if name == "ib-irm" else 0
+    rest = feature_variance(out.features, parts_of(batch.group % 3, 3)).item() if name == "ib-irm" else 0
     assert penalties[500] == penalties[501] == pytest.approx(penalties[0] + rest)  # a strength over itself
 
 

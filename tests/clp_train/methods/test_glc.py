@@ -1,6 +1,7 @@
 """GLC against its paper's formulas, picture by picture."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from tests.clp_train.builders import config_of, generator, method_of
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
 
+SOMEWHERE = SimpleNamespace(head=torch.nn.Linear(2, 2))
+
 ORACLES = ("glc",)
 
 
@@ -23,7 +26,7 @@ def corrected(n, smoothing=0.0, seed=0):
     gold = 2 * torch.randn(6, 3, generator=g, dtype=torch.float64)
     method = method_of("glc", with_meta(clean_label.tolist()), {"smoothing": smoothing})
     method.begin_stage(1, meta_scores(gold))
-    method.enter(1, None)
+    method.enter(1, SOMEWHERE)
     logits, label = 2 * torch.randn(n, 3, generator=g, dtype=torch.float64), torch.randint(3, (n,), generator=g)
     return method, gold, clean_label, logits_view(logits, label, torch.randint(18, (n,), generator=g))
 
@@ -61,7 +64,7 @@ def test_glc_with_the_identity_is_cross_entropy():
 
 def test_glc_is_plain_in_its_first_stage_and_starts_anew_for_its_second():
     method = method_of("glc", with_meta())
-    method.enter(0, None)
+    method.enter(0, SOMEWHERE)
     assert method.terms(logits_view(torch.zeros(2, 3), torch.tensor([0, 1]), torch.tensor([0, 17]))) == Terms()
     first, second = method.stages
     assert (first.stream, second.stream, second.restart) == ("train", "both", True)

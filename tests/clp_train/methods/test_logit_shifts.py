@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.methods.lpl import Options, class_perturbations, signs_and_steps
+from clp_train.methods.lpl import Options, class_perturbations, moves_of, signs_and_steps
 from clp_train.models.parts import Output
 from tests.clp_train.builders import config_of, generator, load, train
 from tests.clp_train.methods import longtail_cases as cases
@@ -147,12 +147,12 @@ def test_lpl_at_its_edges():
     zeros, six = torch.zeros(3, dtype=torch.int64), torch.tensor([6, 6, 6])
     logits, label = torch.randn(5, 3, generator=generator(0)), torch.tensor([2, 2, 0, 0, 2])
     signs = torch.tensor([-1.0, 1.0, 1.0])
-    assert torch.equal(class_perturbations(logits, label, signs, zeros, 0.1), torch.zeros(3, 3))
-    delta = class_perturbations(logits, label, signs, six, 0.1)
+    assert torch.equal(class_perturbations(logits, label, moves_of(signs, zeros, 0.1)), torch.zeros(3, 3))
+    delta = class_perturbations(logits, label, moves_of(signs, six, 0.1))
     assert torch.equal(delta[1], torch.zeros(3))  # not in the batch
     assert (delta[[0, 2]].norm(dim=1) > 0.1).all()
     sure = torch.tensor([[300.0, 0.0, 0.0]])
-    assert torch.equal(class_perturbations(sure, torch.tensor([0]), -signs, six, 0.1), torch.zeros(3, 3))  # no slope
+    assert torch.equal(class_perturbations(sure, torch.tensor([0]), moves_of(-signs, six, 0.1)), torch.zeros(3, 3))
 
 
 @pytest.mark.parametrize("name", ORACLES)

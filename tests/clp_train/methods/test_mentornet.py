@@ -1,6 +1,7 @@
 """MentorNet's curricula against slow versions of its paper's formulas."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from tests.clp_train.builders import config_of, generator, load, method_of
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
 from tests.clp_train.resuming import Killed, assert_same, killable, short
+
+SOMEWHERE = SimpleNamespace(head=torch.nn.Linear(2, 2))
 
 ORACLES = ("mentornet",)
 
@@ -91,7 +94,7 @@ def data_driven(seed=0, classes=3):
     method = method_of("mentornet", with_meta(clean.tolist()), {"curriculum": "dd"})
     logits = torch.randn(300, classes, generator=g) + 2.5 * F.one_hot(clean, classes)
     method.begin_stage(1, meta_scores(logits))
-    method.enter(1, None)
+    method.enter(1, SOMEWHERE)
     return method
 
 
@@ -103,7 +106,7 @@ def test_the_data_driven_mentor_distrusts_large_losses():
     assert (weights[2:] < 0.3).all()
     assert method.weights(losses, losses - 0.6, 0.0).equal(weights)  # the stage counts, not the progress
     assert method.weights(losses.double(), losses.double() - 0.6, 0.5).dtype == torch.float64
-    method.enter(0, None)
+    method.enter(0, SOMEWHERE)
     assert method.weights(losses, losses - 0.6, 0.5).tolist() == [1, 1, 1, 1]
 
 

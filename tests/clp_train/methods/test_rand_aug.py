@@ -32,7 +32,7 @@ def picture_of(seed):
 
 
 def operated(name, image, inside, draw):
-    pair = OPERATIONS[name]((Image.fromarray(image), mask_of(torch.from_numpy(inside))), draw)
+    pair = OPERATIONS[name]((Image.fromarray(image), mask_of(inside)), draw)
     return np.array(pair[0]), np.array(pair[1]) > 0
 
 
@@ -239,7 +239,7 @@ def test_two_operations_follow_each_other(monkeypatch):
         image, mask = images[i].permute(1, 2, 0).numpy(), inside[i].numpy()
         steps = [(image, mask)]
         for _ in range(2):
-            pair = right((Image.fromarray(image), mask_of(torch.from_numpy(mask))), Draw(9, -1, (0, 0)))
+            pair = right((Image.fromarray(image), mask_of(mask)), Draw(9, -1, (0, 0)))
             image, mask = np.array(pair[0]), np.array(pair[1]) > 0
             steps.append((image, mask))
         same = [

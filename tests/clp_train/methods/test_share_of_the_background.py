@@ -11,7 +11,7 @@ from clp_train.algorithm.step import train_step
 from clp_train.running.checkpoint import Position
 from clp_train.running.loop import Part, epoch_steps
 from clp_train.running.meta_batches import MetaStream
-from tests.clp_train.builders import config_of, method_of, optimiser_of, table_of
+from tests.clp_train.builders import config_of, method_of, optimiser_of, stored, table_of
 from tests.clp_train.methods.toy_cases import COUNTS, toy, vectors, worst_accuracy
 
 ORACLES = ()
@@ -38,7 +38,8 @@ def trained(options, meta, seed=0):
     assembly, at = toy(config, method), Position()
     ((stage, epochs),), network = assembly.stages, assembly.network
     optimiser = optimiser_of(network, config)
-    part = Part(stage, network, None, stream, MetaStream(meta, config.meta_batches, config.batches, seed))
+    meta_stream = MetaStream(stored(meta), config.meta_batches, config.batches, seed)
+    part = Part(stage, network, None, stored(stream), meta_stream)
     for epoch in epochs:
         list(epoch_steps(part, epoch, assembly, optimiser, at, train_step))
         at.losses = []

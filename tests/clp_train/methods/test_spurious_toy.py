@@ -11,7 +11,7 @@ from clp_train.evaluating.outputs import score
 from clp_train.methods import METHODS
 from clp_train.running.checkpoint import Position
 from clp_train.running.loop import Part, epoch_steps
-from tests.clp_train.builders import config_of, method_of, optimiser_of, table_of
+from tests.clp_train.builders import config_of, method_of, optimiser_of, stored, table_of
 from tests.clp_train.methods.toy_cases import COUNTS, toy, vectors, worst_accuracy
 
 ORACLES = ()
@@ -34,8 +34,9 @@ def trained(name, stream, options, epochs=EPOCHS, batch_size=40, seed=0):
         method.enter(number, network)
         optimiser = optimiser_of(network, config, stage.rate)
         for epoch in part:
-            learning = Part(stage, network, None, stream, None)
-            losses += epoch_steps(learning, epoch, assembly, optimiser, at, train_step)
+            learning = Part(stage, network, None, stored(stream), None)
+            assert list(epoch_steps(learning, epoch, assembly, optimiser, at, train_step))[-1]
+            losses += at.losses
             at.losses = []
     return network, [step.train for step in losses], groups
 

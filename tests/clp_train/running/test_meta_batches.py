@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from clp_train.pictures.infills import background_strips
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import BoxedPictures, masks
 from clp_train.running.meta_batches import MetaStream, online_factuals
-from tests.clp_train.builders import config_of, generator
+from tests.clp_train.builders import config_of, generator, stored
 
 KINDS = (ORIGINAL, COUNTERFACTUAL, FACTUAL)
 MADE = ("mix-rand", "fgsm")
@@ -53,13 +54,13 @@ def config_for(online, **change):
 
 def meta_batch(meta, step, config, network):
     """Return the meta batch of a step as a run of the configuration has it."""
-    return MetaStream(meta, config.meta_batches, config.batches, config.run.seed).batch(step, network)
+    return MetaStream(stored(meta), config.meta_batches, config.batches, config.run.seed).batch(step, network)
 
 
 def factuals_of(originals, step, config, network):
     """Return the factuals that a step of such a run makes of originals."""
     drawn = generator_for(config.run.seed, step, "online")
-    return online_factuals(originals, config.meta_batches, drawn, network)
+    return online_factuals(stored(originals), np.arange(len(originals)), config.meta_batches, drawn, network)
 
 
 def assert_same(a, b):

@@ -23,9 +23,9 @@ def test_watching_test_gives_its_best_epoch(loaded, demo_shard):
     assert ["test_average" in line for line in plain.history] == [False] * 4 + [True]
     assert plain.selected.epoch == watched.selected.epoch  # to look is not to choose
     assert all(torch.equal(value, watched.last.state[name]) for name, value in plain.last.state.items())
-    result = result_of(config_of(watch_test=True, **settings).as_json(), loaded, watched, {})
+    result = result_of(config_of(watch_test=True, **settings).as_json(), loaded, watched, {}, "cpu")
     assert result["best_on_test"]["metrics"]["test"]["average"] == max(averages)
-    assert result_of(config_of(**settings).as_json(), loaded, plain, {})["best_on_test"] is None
+    assert result_of(config_of(**settings).as_json(), loaded, plain, {}, "cpu")["best_on_test"] is None
 
 
 def test_of_equal_epochs_the_first_is_best_on_test_and_the_last_is_selected(loaded, demo_shard, monkeypatch):
@@ -70,7 +70,7 @@ def test_selection_is_by_the_worst_group_of_val_for_every_method(val, kept):
 
 def test_what_is_reported_names_its_average(loaded, demo_shard):
     config = config_of(meta=demo_shard, method="erm", epochs=1, batch_size=40)
-    result = result_of(config.as_json(), loaded, train(config, loaded), {})
+    result = result_of(config.as_json(), loaded, train(config, loaded), {}, "cpu")
     assert result["average_weights"] == list(loaded.weights) == [1425, 75, 75, 1425]
     test = result["last"]["metrics"]["test"]
     assert {"average", "weighted_average", "worst"} < set(test)

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
+from clp_train.methods.parts import divided
 from clp_train.methods.parts.moments import Moments, isda_delta
 from tests.clp_train.builders import generator
 
@@ -23,10 +24,13 @@ def problem(seed, form, dtype=torch.float64):
     return weight, features, torch.randint(classes - 1, (n,), generator=g), spread
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("form", ["full", "diag"])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_streamed_equals_at_once(seed, form, dtype):
+def test_streamed_equals_at_once(seed, form, dtype, is_known, monkeypatch):
+    """Whether the host may look at which classes are in a batch or not."""
+    monkeypatch.setattr(divided, "is_known", lambda part: is_known)
     weight, features, label, _ = problem(seed, form, dtype)
     moments = Moments.start(weight, form)
     for rows in torch.arange(len(label)).split(1 + seed):

@@ -1,0 +1,88 @@
+"""onnxruntime's session of a model, on the device that was asked for and on no other.
+
+onnxruntime comes in several packages, each with the providers of some vendors, and goes on without a word on the CPU
+where one of them cannot start. So the session is asked afterwards where it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from clp_aug.contract.errors import InputError, SettingError
+from clp_aug.nets.devices import CPU
+from clp_aug.nets.reading import first_line
+
+ON_CPU = "CPUExecutionProvider"
+PROVIDERS = {
+    "cuda": ("CUDAExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider"),
+    "xpu": ("OpenVINOExecutionProvider", "DmlExecutionProvider"),
+    "mps": ("CoreMLExecutionProvider",),
+}
+"""Kind of device, as torch calls it -> onnxruntime's providers for it, the first that is there counts."""
+PACKAGES = {"cuda": "onnxruntime-gpu", "xpu": "onnxruntime-openvino", "mps": "onnxruntime"}
+"""Kind of device -> the package whose onnxruntime has a provider for it."""
+
+
+def provider_for(device: str) -> str:
+    """Return the provider of the installed onnxruntime that serves a device, "" where none does."""
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    served = (ON_CPU,) if device == CPU else PROVIDERS.get(kind_of(device), ())
+    return next((name for name in served if name in there), "")
+
+
+def session_of(weights: bytes, device: str, what: str) -> Any:
+    """Return onnxruntime's session of a model, on one thread on the CPU.
+
+    Raises SettingError for a device that onnxruntime does not serve, InputError for bytes that are no model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums for any worker count
+    options.log_severity_level = 4  # what fails is told by an exception
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    provider = provider_for(device)
+    if not provider:
+        raise not_served(device, "the onnxruntime that is installed has no provider for it")
+    try:
+        session = onnxruntime.InferenceSession(
+            weights, options, providers=[(provider, options_of(provider, device))], enable_fallback=0
+        )
+    except Exception as error:  # onnxruntime's own exceptions share no base class
+        if "external data" in str(error).lower():
+            raise InputError(
+                f"{what}: it keeps weights in another file; save it as one: onnx.save(onnx.load(FILE), 'one.onnx')"
+            ) from None
+        raise InputError(f"{what}: not a usable ONNX model ({first_line(error)}); download it again") from None
+    if session.get_providers()[0] != provider:
+        raise not_served(device, f"onnxruntime's {provider} does not start and would leave the work to the CPU")
+    return session
+
+
+def options_of(provider: str, device: str) -> dict[str, str]:
+    """Return what a provider has to know: which of several devices, and that float32 is not to be rounded."""
+    number = device.partition(":")[2] or "0"
+    if provider == "CUDAExecutionProvider":
+        return {"device_id": number, "use_tf32": "0"}
+    if provider == "OpenVINOExecutionProvider":
+        return {"device_type": f"GPU.{number}"}
+    return {} if provider in (ON_CPU, "CoreMLExecutionProvider") else {"device_id": number}
+
+
+def kind_of(device: str) -> str:
+    """Return the kind of a device, "cuda" of "cuda:1"."""
+    return device.partition(":")[0]
+
+
+def not_served(device: str, reason: str) -> SettingError:
+    """Return the error for a device that a matte of onnx cannot run on."""
+    return SettingError("device", device, f"matte onnx: {reason}; {package_for(device)}", {"device": CPU})
+
+
+def package_for(device: str) -> str:
+    """Return what to install so that onnxruntime serves a device, in words."""
+    package = PACKAGES.get(kind_of(device))
+    return f"pip install {package} in its place" if package else "no package of it serves such a device"

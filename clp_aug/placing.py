@@ -1,0 +1,86 @@
+"""Where the networks of a run compute: the matte's and those of the fills, each on the device that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clp_aug.config import AugmentConfig
+from clp_aug.contract.errors import SettingError
+from clp_aug.fills import FILLS
+from clp_aug.mattes import NETWORKS
+from clp_aug.nets.devices import AUTO, CPU, describe, find_device, name_of
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Devices by name. matte: of the chosen matte and of those behind it; fills: of all fills; the CPU where no network
+    was asked for; provider: what onnxruntime calls the matte's, where it runs it; remark: what a user should know.
+    """
+
+    matte: str = CPU
+    fills: str = CPU
+    provider: str = ""
+    remark: str = ""
+
+    def of(self, stage: str) -> str:
+        """Return the device of a stage: "boxes-meta", "boxes-train" or "infill"."""
+        return self.fills if stage == "infill" else self.matte
+
+    def stored(self) -> dict[str, str]:
+        """Return what a shard keeps, beside its settings: nothing of the CPU, the same for two devices of one make."""
+        taken = {"matte_device": self.matte, "fill_device": self.fills}
+        facts = {name: make_of(device) for name, device in taken.items() if device != CPU}
+        return facts | ({"matte_provider": self.provider} if self.provider else {})
+
+    def in_words(self) -> dict[str, str]:
+        """Return what a user is told of each that is not the CPU: which one it is, and its memory."""
+        taken = {"matte": self.matte, "fills": self.fills}
+        facts = {use: f"{name} ({described(name)})" for use, name in taken.items() if name != CPU}
+        return facts | ({"matte": f"{facts['matte']} by {self.provider}"} if self.provider else {})
+
+
+def place_networks(config: AugmentConfig, matte: str) -> Devices:
+    """Return the devices of a run. matte: that of the run.
+
+    Raises SettingError for a device that is not there, or that was asked for where no network runs.
+    """
+    kind, networks = matte.partition(":")[0], [fill for fill in config.fills if FILLS[fill].many]
+    if kind not in NETWORKS and not networks:
+        if config.device not in (AUTO, CPU):
+            reason = f"it has no effect: matte {matte} and fills {', '.join(config.fills)} are no networks"
+            raise SettingError("device", config.device, reason, {"device": CPU})
+        return Devices()
+    device = CPU if config.device == CPU else str(find_device(config.device))
+    devices = Devices(device if kind in NETWORKS else CPU, device if networks else CPU)
+    return with_provider(devices, config.device == AUTO) if kind == "onnx" and device != CPU else devices
+
+
+def with_provider(devices: Devices, leave: bool) -> Devices:
+    """Return the devices with onnxruntime's provider. leave: whether a matte that it cannot serve stays on the CPU.
+
+    Where it may not, the matte itself says so when it is made.
+    """
+    from clp_aug.mattes.onnx_session import package_for, provider_for
+
+    provider = provider_for(devices.matte)
+    if provider or not leave:
+        return Devices(devices.matte, devices.fills, provider)
+    remark = (
+        f"matte onnx runs on the CPU: onnxruntime has no provider for {devices.matte}; {package_for(devices.matte)}"
+    )
+    return Devices(CPU, devices.fills, remark=remark)
+
+
+def described(name: str) -> str:
+    """Return what a device is, in words."""
+    import torch
+
+    return describe(torch.device(name))
+
+
+def make_of(device: str) -> str:
+    """Return the kind and the make of a device: "cuda (NVIDIA H200)"."""
+    import torch
+
+    kind, name = device.partition(":")[0], name_of(torch.device(device))
+    return kind if name == kind else f"{kind} ({name})"

@@ -1,0 +1,103 @@
+"""Precision: what a network's passes compute in, and what is always computed in float32.
+
+A network may compute in bfloat16, its last layer and all behind it in float32. What is differentiated by a difference
+of two passes, or exported, is computed in float32 as it is: half of the digits of a difference are gone already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_exact: ContextVar[bool] = ContextVar("exact", default=False)
+_backends: Any = torch.backends
+PRODUCTS = (_backends.cuda.matmul,)
+CONVOLUTIONS = (_backends.cudnn.conv, _backends.cudnn.rnn)
+"""Where torch keeps whether float32 may be rounded to TF32 on the way. Convolutions are, unless told not to."""
+
+
+@contextlib.contextmanager
+def rounded(places: Sequence[Any], allowed: bool) -> Iterator[None]:
+    """Within it, operations round float32 to TF32 (10 bits of 23) on the way, or do not. places: which operations."""
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "tf32" if allowed else "ieee"
+        yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
+
+
+@contextlib.contextmanager
+def true_float32(device: torch.device) -> Iterator[None]:
+    """Within it, whatever the run's precision, networks on a device compute in the type of their weights, unrounded."""
+    token = _exact.set(True)
+    try:
+        with rounded((*PRODUCTS, *CONVOLUTIONS), False), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        _exact.reset(token)
+
+
+@contextlib.contextmanager
+def precision_of_run(precision: str) -> Iterator[None]:
+    """Within it, only convolutions may round float32, also in backward passes, and only for "tf32".
+
+    Products are rounded within a network's own passes alone, see `compute_in`: those of losses and of Omega never are.
+    """
+    with rounded(PRODUCTS, False), rounded(CONVOLUTIONS, precision == "tf32"):
+        yield
+
+
+def compute_in(network: nn.Module, heads: Sequence[nn.Linear], precision: str) -> None:
+    """Let a network's passes compute in "tf32" or "bf16" from now on, its last layers and its output in float32.
+
+    The weights stay what they are; within `true_float32` nothing changes.
+    """
+    Passes(precision).hook(network)
+    for head in heads:
+        Passes("float32").hook(head)
+
+
+class Passes:
+    """Opens a precision before a module's pass and closes it after."""
+
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
+        self.open: list[contextlib.ExitStack] = []
+
+    def hook(self, module: nn.Module) -> None:
+        """Stand at a module's pass for good."""
+        module.register_forward_pre_hook(self.before)
+        module.register_forward_hook(self.after, always_call=True)
+
+    def before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Open the precision; return what the module gets."""
+        opened = contextlib.ExitStack()
+        if not _exact.get():
+            low = self.precision == "bf16"
+            opened.enter_context(rounded(PRODUCTS, self.precision == "tf32"))
+            opened.enter_context(torch.autocast(inputs[0].device.type, torch.bfloat16 if low else None, enabled=low))
+        self.open.append(opened)
+        return tuple(in_float32(x) for x in inputs) if self.precision == "float32" else inputs
+
+    def after(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:
+        """Close the precision, after an error too; return the output in float32."""
+        self.open.pop().close()
+        return in_float32(output)
+
+
+def in_float32(values: Any) -> Any:
+    """Return tensors of fewer bits as float32, and what holds them with them; all else as it is."""
+    if isinstance(values, Tensor):
+        return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    if isinstance(values, tuple):  # an Output
+        parts = [in_float32(part) for part in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else tuple(parts)
+    return values

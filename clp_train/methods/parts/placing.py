@@ -1,0 +1,26 @@
+"""Where what a method knows lies: beside what it meets in a step, so that no step waits for it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from clp_train.models.parts import Classifier
+
+
+def device_of(network: Classifier) -> torch.device:
+    """Return the device of a classifier, where batches are in a step."""
+    return network.head.weight.device
+
+
+def beside(values: Tensor, other: Tensor) -> Tensor:
+    """Return values in the type of another tensor and on its device; the host goes on while they are copied there."""
+    return values.to(other.device, other.dtype, non_blocking=True)
+
+
+def widest(values: Tensor, device: torch.device) -> Tensor:
+    """Return floats on a device, in their type or, where it has no float64, in float32."""
+    try:
+        return values.to(device)
+    except TypeError:  # what torch raises for a type that a device lacks
+        return values.to(device, torch.float32)

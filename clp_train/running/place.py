@@ -1,0 +1,85 @@
+"""Where a run's networks live, and the precision that they compute in: the run's business, and nobody else's."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from clp_aug.contract.errors import InputError, SettingError
+from clp_aug.nets.devices import CPU, describe, find_device
+from clp_train.algorithm.precision import compute_in, precision_of_run
+from clp_train.config import RunSettings
+from clp_train.models.parts import Classifier, heads
+
+LESS_MEMORY = "lower batch_size and meta_batch_size, or take store = memory or precision = bf16"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and a precision that it has."""
+
+    device: torch.device
+    precision: str
+
+    def take(self, network: Classifier) -> Classifier:
+        """Move a network to the device, in place, let its passes compute in the precision, and return it."""
+        network.to(self.device)
+        if self.precision != "float32":
+            compute_in(network, heads(network), self.precision)
+        return network
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Within it, float32 is rounded on the way only where the precision says so; the CPU never rounds.
+
+        Raises InputError where the device has too little memory for what is done within.
+        """
+        if self.is_cpu:
+            yield
+            return
+        try:
+            with precision_of_run(self.precision):
+                yield
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
+                raise
+            raise InputError(f"{self.device} ({describe(self.device)}) is out of memory; {LESS_MEMORY}") from None
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether networks run where pictures are read."""
+        return self.device.type == CPU
+
+    def as_json(self) -> dict[str, str]:
+        """Return what was taken, for a result."""
+        return {"device": str(self.device), "name": describe(self.device), "precision": self.precision}
+
+    def __str__(self) -> str:
+        return f"{self.device} ({describe(self.device)}), {self.precision}"
+
+
+CPU_PLACE = Place(torch.device(CPU), "float32")
+
+
+def find_place(settings: RunSettings) -> Place:
+    """Return the place that settings ask for. Raises SettingError for a device or a precision that is not there."""
+    device = find_device(settings.device)
+    if not has_precision(device, settings.precision):
+        there = ", ".join(name for name in ("float32", "tf32", "bf16") if has_precision(device, name))
+        reason = f"{device} ({describe(device)}) does not have it; it has {there}"
+        raise SettingError("precision", settings.precision, reason, {"precision": "float32"})
+    return Place(device, settings.precision)
+
+
+def has_precision(device: torch.device, precision: str) -> bool:
+    """Tell whether a device computes in a precision."""
+    module = torch.get_device_module(device)
+    if precision == "tf32":
+        return bool(getattr(module, "is_tf32_supported", lambda: False)())
+    if precision == "bf16":
+        supported = getattr(module, "is_bf16_supported", lambda: True)()
+        return bool(supported) and torch.amp.is_autocast_available(device.type)
+    return True

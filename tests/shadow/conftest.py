@@ -1,0 +1,54 @@
+"""These tests need a process of their own: in it the second device is the machine's accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from clp_train.algorithm import second_order
+from clp_train.methods.parts import divided
+from clp_train.pictures.transforms import rand_augment
+from tests.clp_train.builders import config_of, load, make_demo_shard
+from tests.shadow import second_device
+
+pytest.register_assert_rewrite("tests.shadow.both")
+
+
+def pytest_configure(config):
+    second_device.install()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def forms_of_devices(monkeypatch):
+    """Let the CPU, too, compute what has a form for devices in that form, which rounds otherwise."""
+    monkeypatch.setattr(divided, "is_known", lambda part: False)
+    monkeypatch.setattr(second_order, "divides_by_gamma", lambda gamma: False)
+    monkeypatch.setattr(rand_augment, "operated_by_pil", rand_augment.operated)
+
+
+@pytest.fixture(scope="session")
+def shard(tmp_path_factory):
+    """24 training pictures and 24 meta pictures of 16 x 16, labels noisy."""
+    settings = {"noise": "flip:0.4"}
+    return make_demo_shard(
+        tmp_path_factory.mktemp("shard") / "tiny.h5", size=16, per_group=2, train=24, noisy="half", settings=settings
+    )
+
+
+@pytest.fixture(scope="session")
+def run(shard):
+    """That shard and its data set, read for a run, with few pictures to evaluate; no test changes it."""
+    data = load(config_of(meta=shard))
+    few = {name: type(part)(*(v[::12][:10] for v in vars(part).values())) for name, part in data.evaluation.items()}
+    return replace(data, evaluation=few, strata={})
