@@ -14,6 +14,9 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, SEAL
 from clp_aug.contract.validate import check_shard, open_shard
 
+UNREADABLE = (OSError, KeyError, RuntimeError)
+"""What h5py raises where a file cannot be read, by what it was looking for."""
+
 
 class ShardReader:
     """One checked shard: small tables in memory, pictures read one by one when asked for.
@@ -46,7 +49,7 @@ class ShardReader:
     def _read(self, name: str, i: int) -> np.ndarray:
         try:
             picture: np.ndarray = self._pictures(name)[i]
-        except OSError:  # fletcher32 found a flipped byte: only this picture is lost
+        except UNREADABLE:  # fletcher32 found a flipped byte, or the disk refuses: only this picture is lost
             raise self._damaged(name, i) from None
         if name in self.digests and picture_digest(picture) != self.digests[name][i]:
             raise self._damaged(name, i)

@@ -239,3 +239,17 @@ def test_a_shard_that_went_away_is_one_line(shard):
 def test_the_header_is_frozen(parts):
     with pytest.raises(dataclasses.FrozenInstanceError):
         parts.header.seed = 1
+
+
+@pytest.mark.parametrize("error", [OSError("no"), KeyError("no"), RuntimeError("no")])
+def test_a_disk_that_refuses_while_a_data_set_is_opened_is_one_line(error, shard, monkeypatch):
+    """h5py raises three kinds, by what it was looking for when the disk refused."""
+    reader = ShardReader(shard)
+
+    class Refusing:
+        def __contains__(self, name):
+            raise error
+
+    monkeypatch.setattr("clp_aug.contract.shards.open_shard", lambda path: Refusing())
+    with pytest.raises(InputError, match=r"/meta/images\[0\] is damaged; make the shard again"):
+        reader.image(0)
