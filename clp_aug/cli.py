@@ -23,7 +23,8 @@ from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
 
 if TYPE_CHECKING:
     from clp_aug.common.progress import Bars
-    from clp_aug.pipeline import Outcome, Plan
+    from clp_aug.pipeline import Outcome
+    from clp_aug.planning import Plan
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 BEFORE_FILLS = (
@@ -57,14 +58,14 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **setti
 
     clp-augment --dataset demo --cf tile --f random
     """
-    from clp_aug import pipeline
+    from clp_aug import pipeline, planning
 
     fill_options = {name: settings.pop(name) for name in FILL_SETTINGS}
     config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=fill_options, **settings)
     if dry_run:
-        report_plan(pipeline.read(config), json)
+        report_plan(planning.read(config), json)
         return
-    for name, options in pipeline.options_in_use(config).items():
+    for name, options in planning.options_in_use(config).items():
         if options.terms():
             say(f"{name} weights: {options.terms()}", err=True)
     with progress_bars(quiet) as bars:
@@ -94,10 +95,8 @@ def report_plan(plan: Plan, as_json: bool) -> None:
         "megabytes": round(plan.rows * plan.size**2 * 3 / 1e6, 1),
         "matte": plan.chain[0].about.name,
     }
-    from clp_aug.pipeline import remarks as remarks_of
-
     facts |= {f"{use} on": device for use, device in plan.devices.in_words().items()}
-    remarks = remarks_of(plan)
+    remarks = plan.remarks
     if as_json:
         click.echo(json_module.dumps({**facts, "remarks": remarks}))
         return

@@ -21,18 +21,9 @@ from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
 LOCAL = (
-    "root",
-    "masks",
-    "boxes",
-    "out",
-    "max_fallback",
-    "engine",
-    "workers",
-    "resume",
-    "overwrite",
-    "skip_broken",
+    "root", "masks", "boxes", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken",
     "device",
-)
+)  # fmt: skip
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
 

@@ -1,12 +1,15 @@
-"""Where the networks of a run compute: the matte's and those of the fills, each on the device that was asked for."""
+"""Where the networks of a run compute, the matte's and those of the fills: the device that was asked for, tried."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import SettingError
-from clp_aug.fills import FILLS
+from clp_aug.fills import FILLS, infill_all
+from clp_aug.fills.scene import Materials, trial_scene
 from clp_aug.mattes import NETWORKS
 from clp_aug.nets.devices import AUTO, CPU, describe, find_device, name_of
 
@@ -69,6 +72,20 @@ def with_provider(devices: Devices, leave: bool) -> Devices:
         f"matte onnx runs on the CPU: onnxruntime has no provider for {devices.matte}; {package_for(devices.matte)}"
     )
     return Devices(CPU, devices.fills, remark=remark)
+
+
+def try_on_device(config: AugmentConfig, devices: Devices, size: int, classes: int) -> None:
+    """Let the fills' networks fill a scene where they are going to run, if that is not the CPU.
+
+    Raises InputError for one that does not work there.
+    """
+    if devices.fills == CPU:
+        return
+    for name in config.fills:
+        kind, scene, rng = FILLS[name].kinds[0], trial_scene(size), np.random.default_rng(0)
+        if FILLS[name].many:
+            infill_all(name, kind, [scene], [rng], Materials(num_classes=classes, device=devices.fills),
+                       config.fill_options.get(name))  # fmt: skip
 
 
 def described(name: str) -> str:

@@ -69,7 +69,7 @@ class Stages:
     size: int
     matte: str
     staging: Staging
-    devices: Devices = Devices()  # noqa: RUF009 - it is frozen
+    devices: Devices
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -187,7 +187,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> Finished:
         if not quiet:
             say(f"on {place}", err=True)
         assembly = load(config, quiet)
-        return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume))
+        return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume), place.name)
 
 
 def load(config: TrainConfig, quiet: bool) -> Assembly:

@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.shards import ShardReader
-from clp_aug.nets.devices import describe
 from clp_train import run_folder
 from clp_train.config import TrainConfig
 from clp_train.evaluating.attention import Look, look_at
@@ -24,7 +23,6 @@ from clp_train.result import result_of
 from clp_train.running.assembly import assemble
 from clp_train.running.export import export_classifier
 from clp_train.running.loop import Trained
-from clp_train.running.place import find_place
 
 
 class Finished(NamedTuple):
@@ -38,12 +36,14 @@ class Finished(NamedTuple):
     lost: Sequence[str] = ()
 
 
-def conclude(config: TrainConfig, data: RunData, outcome: Trained) -> Finished:
-    """Write what a run leaves, the result last. Raises InputError when the disk refuses; a page it may lack."""
+def conclude(config: TrainConfig, data: RunData, outcome: Trained, device: str) -> Finished:
+    """Write what a run leaves, the result last. device: what it ran on, in words.
+
+    Raises InputError when the disk refuses; a page it may lack.
+    """
     folder = config.folder
     attention, looks = look_at(outcome.network, data.meta)
-    device = find_place(config.run).device
-    result = result_of(config.as_json(), data, outcome, attention, f"{device} ({describe(device)})")
+    result = result_of(config.as_json(), data, outcome, attention, device)
     run_folder.save_networks(folder, outcome, data.header.settings["size"], config.run.export)
     lacks = list(page_failures(folder, json.loads(json.dumps(result)), looks))
     run_folder.save_result(folder, result)

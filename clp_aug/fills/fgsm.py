@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clp_aug.common.rounding import unrounded
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
@@ -17,7 +18,6 @@ from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene, trial_scene
 from clp_aug.nets.devices import CPU
 from clp_aug.nets.reading import first_line
-from clp_aug.nets.threads import unrounded
 
 if TYPE_CHECKING:
     from torch import Tensor

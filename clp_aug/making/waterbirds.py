@@ -21,6 +21,7 @@ from PIL import Image
 
 import clp_aug
 from clp_aug import boxing
+from clp_aug.checking import Progress, no_progress
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError, TooManyFallbacks
 from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, OUTCOMES
@@ -36,7 +37,6 @@ from clp_aug.making.shift import Composition, compose, draw_splits
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
 from clp_aug.mattes import Matte, make_matte
 from clp_aug.mattes.chain import read_finding
-from clp_aug.pipeline import Progress, no_progress
 
 SQUARE = 224  # side at which a matte sees a bird, whatever its shape
 QUALITY = 95  # JPEG

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from clp_aug.common.rounding import unrounded
 from clp_aug.nets.devices import CPU
 
 PIXELS = 32 * 224 * 224  # of a batch: a gigabyte or two in the networks that come with the package
@@ -23,23 +23,6 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def unrounded() -> Iterator[None]:
-    """Within it, no accelerator rounds float32 to fewer bits on the way, as some do in convolutions by default."""
-    import torch
-
-    convolutions: Any = torch.backends.cudnn
-    places = (torch.backends.cuda.matmul, convolutions.conv)
-    before = [place.fp32_precision for place in places]
-    try:
-        for place in places:
-            place.fp32_precision = "ieee"
-        yield
-    finally:
-        for place, precision in zip(places, before, strict=True):
-            place.fp32_precision = precision
 
 
 @contextmanager

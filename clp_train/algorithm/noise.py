@@ -12,7 +12,8 @@ from contextvars import ContextVar
 
 import torch
 
-_seed: ContextVar[int | None] = ContextVar("seed", default=None)
+_noise: ContextVar[tuple[int, torch.device] | None] = ContextVar("noise", default=None)
+"""The seed of the noise, and the device where it is drawn."""
 
 
 @contextlib.contextmanager
@@ -22,15 +23,26 @@ def same_noise(seed: int, device: torch.device) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([]))
-        if hasattr(torch.get_device_module(device), "get_rng_state") and device.type != "cpu":
+        if draws_itself(device):
             stack.enter_context(torch.random.fork_rng([device], device_type=device.type))
-        stack.callback(_seed.reset, _seed.set(seed))
-        torch.manual_seed(seed)
+        stack.callback(_noise.reset, _noise.set((seed, device)))
+        replay_noise()
         yield
 
 
 def replay_noise() -> None:
     """Begin the noise of a pass again, as it was at the start of `same_noise`; nothing outside of it."""
-    seed = _seed.get()
-    if seed is not None:
-        torch.manual_seed(seed)
+    noise = _noise.get()
+    if noise is None:
+        return
+    seed, device = noise
+    torch.default_generator.manual_seed(seed)
+    if draws_itself(device):
+        module = torch.get_device_module(device)
+        numbered = getattr(module, "default_generators", None)  # a module's own manual_seed is of the current device
+        (numbered[device.index] if numbered else module).manual_seed(seed)
+
+
+def draws_itself(device: torch.device) -> bool:
+    """Tell whether a device has random numbers of its own."""
+    return device.type != "cpu" and hasattr(torch.get_device_module(device), "get_rng_state")

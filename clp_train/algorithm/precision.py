@@ -14,24 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clp_aug.common.rounding import convolutions, products, rounded, unrounded
+
 _exact: ContextVar[bool] = ContextVar("exact", default=False)
-_backends: Any = torch.backends
-PRODUCTS = (_backends.cuda.matmul,)
-CONVOLUTIONS = (_backends.cudnn.conv, _backends.cudnn.rnn)
-"""Where torch keeps whether float32 may be rounded to TF32 on the way. Convolutions are, unless told not to."""
-
-
-@contextlib.contextmanager
-def rounded(places: Sequence[Any], allowed: bool) -> Iterator[None]:
-    """Within it, operations round float32 to TF32 (10 bits of 23) on the way, or do not. places: which operations."""
-    before = [place.fp32_precision for place in places]
-    try:
-        for place in places:
-            place.fp32_precision = "tf32" if allowed else "ieee"
-        yield
-    finally:
-        for place, precision in zip(places, before, strict=True):
-            place.fp32_precision = precision
 
 
 @contextlib.contextmanager
@@ -39,7 +24,7 @@ def true_float32(device: torch.device) -> Iterator[None]:
     """Within it, whatever the run's precision, networks on a device compute in the type of their weights, unrounded."""
     token = _exact.set(True)
     try:
-        with rounded((*PRODUCTS, *CONVOLUTIONS), False), torch.autocast(device.type, enabled=False):
+        with unrounded(), torch.autocast(device.type, enabled=False):
             yield
     finally:
         _exact.reset(token)
@@ -51,7 +36,7 @@ def precision_of_run(precision: str) -> Iterator[None]:
 
     Products are rounded within a network's own passes alone, see `compute_in`: those of losses and of Omega never are.
     """
-    with rounded(PRODUCTS, False), rounded(CONVOLUTIONS, precision == "tf32"):
+    with rounded(products(), False), rounded(convolutions(), precision == "tf32"):
         yield
 
 
@@ -82,7 +67,7 @@ class Passes:
         opened = contextlib.ExitStack()
         if not _exact.get():
             low = self.precision == "bf16"
-            opened.enter_context(rounded(PRODUCTS, self.precision == "tf32"))
+            opened.enter_context(rounded(products(), self.precision == "tf32"))
             opened.enter_context(torch.autocast(inputs[0].device.type, torch.bfloat16 if low else None, enabled=low))
         self.open.append(opened)
         return tuple(in_float32(x) for x in inputs) if self.precision == "float32" else inputs

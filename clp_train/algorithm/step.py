@@ -147,46 +147,31 @@ def train_step(
     another device `read_losses` does both, when the loop wants to know.
     """
     device, checks = network.head.weight.device, list[Check]()
-    waits = device.type != "cpu"
-    noise_seed = int(rng_for(rule.seed, step, "network noise").integers(2**63))
-    with same_noise(noise_seed, device), deferred_checks(checks) if waits else nullcontext():
-        batch, meta = batch.to(device), meta if meta is None else meta.to(device)
-        losses = replace(take_step(network, method, optimiser, batch, meta, rule, step, progress), checks=checks)
-    return losses if waits else read_losses([losses])[0]
-
-
-def take_step(
-    network: Classifier,
-    method: Method,
-    optimiser: torch.optim.SGD,
-    batch: Batch,
-    meta: Batch | None,
-    rule: StepRule,
-    step: int,
-    progress: float,
-) -> StepLosses:
-    """Do one step on the device where network and batches are; what it returns is not read yet."""
+    batch, meta = batch.to(device), meta if meta is None else meta.to(device)
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
-    out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
-    view = view_of(out, network.head, batch, progress)
-    method.observe(view)  # CHARACTERISTICS
-    penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
-    training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
-    check_finite(training.sample_losses(), batch.sample_id, "training loss", step, AT_START)
+    noise_seed = int(rng_for(rule.seed, step, "network noise").integers(2**63))
+    with same_noise(noise_seed, device), deferred_checks(checks, device):
+        out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
+        view = view_of(out, network.head, batch, progress)
+        method.observe(view)  # CHARACTERISTICS
+        penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
+        training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
+        check_finite(training.sample_losses(), batch.sample_id, "training loss", step, AT_START)
 
-    objective = None if meta is None else MetaObjective(network, method, meta, rule, step)
-    meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective)
-    gradient = meta_step.before()  # META STEP, eqs. (8) and (9)
-    if gradient is not None:
-        method.update(gradient)
-        training.terms = terms_of(method, view, batch)
-    loss = training.loss(training.u)
-    apply_gradients(optimiser, weights, meta_step.training_gradients(loss))  # real step, eq. (10)
-    gradient = meta_step.after()
-    if gradient is not None:
-        method.update(gradient)
+        objective = None if meta is None else MetaObjective(network, method, meta, rule, step)
+        meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective)
+        gradient = meta_step.before()  # META STEP, eqs. (8) and (9)
+        if gradient is not None:
+            method.update(gradient)
+            training.terms = terms_of(method, view, batch)
+        loss = training.loss(training.u)
+        apply_gradients(optimiser, weights, meta_step.training_gradients(loss))  # real step, eq. (10)
+        gradient = meta_step.after()
+        if gradient is not None:
+            method.update(gradient)
     saliency_term = saliency if saliency is not None or objective is None else objective.saliency
-    return StepLosses(loss.detach(), detached(meta_step.meta_loss), detached(saliency_term))
+    losses = StepLosses(loss.detach(), detached(meta_step.meta_loss), detached(saliency_term), checks)
+    return read_losses([losses])[0] if device.type == "cpu" else losses
 
 
 def meta_step_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +12,11 @@ from torch.nn import functional as F
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.losses import Check, check_finite, deferred_checks, settle
+from clp_train.algorithm.noise import same_noise
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, set_rates
 from clp_train.algorithm.settings import SgdSettings
 from clp_train.evaluating.outputs import BATCH, join, score_backgrounds, without_object
-from clp_train.models.parts import Classifier, Output, heads
+from clp_train.models.parts import Classifier, Output, device_of, heads
 from clp_train.pictures.batching import make_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
@@ -89,7 +89,8 @@ def learn_epoch(
     On a device other than the CPU, losses that are not finite are told at the end, so that no step waits for them.
     """
     network.train()
-    device, checks = network.head.weight.device, list[Check]()
+    device, checks = device_of(network), list[Check]()
+    noise = rng_for(fitting.seed, turn, "background noise")
     order = rng_for(fitting.seed, turn, "background order").permutation(rows)
     generator = generator_for(fitting.seed, turn, "background transform")
     for part in np.array_split(order, steps_per_epoch(len(rows), fitting.batches.batch_size)):
@@ -97,8 +98,8 @@ def learn_epoch(
         hidden = replace(originals, images=without_object(originals.images, originals.box))
         batch = make_batch(hidden, np.arange(len(part)), generator, fitting.batches.transform)
         batch = batch.to(device)
-        losses = F.cross_entropy(network(batch.images).logits, batch.label, reduction="none")
-        with nullcontext() if device.type == "cpu" else deferred_checks(checks):
+        with same_noise(int(noise.integers(2**63)), device), deferred_checks(checks, device):
+            losses = F.cross_entropy(network(batch.images).logits, batch.label, reduction="none")
             check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
         optimiser.zero_grad()
         losses.mean().backward()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clp_aug.contract.schema import GREY
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Scores
-from clp_train.models.parts import Classifier, Output
+from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
 
 BATCH = 250  # pictures at a time
@@ -37,18 +37,13 @@ def outputs(
     divided evenly: a small rest could go through other code, which rounds otherwise.
     """
     network.eval()
-    most, place = 0, place_of(network)
+    most, place = 0, device_of(network)
     for part in images:
         if not part.is_floating_point():
             most = most or most_at_once(network, part[:1])
         for pictures in evenly(part, most) if most else [part]:
             out = network(as_input(pictures.to(place)))
             yield Output(out.features, judge(out))
-
-
-def place_of(network: nn.Module) -> torch.device:
-    """Return the device of a network."""
-    return next(network.parameters()).device
 
 
 def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
@@ -59,7 +54,7 @@ def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
 @torch.no_grad()
 def most_at_once(network: Classifier, picture: Tensor) -> int:
     """Return of how many pictures like this one, uint8 (1, 3, H, W), a network may be asked at a time."""
-    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture.to(place_of(network))))))
+    return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture.to(device_of(network))))))
 
 
 def largest_output(network: Classifier, picture: Tensor) -> int:

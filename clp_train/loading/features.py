@@ -15,7 +15,7 @@ from clp_aug.nets.devices import CPU
 from clp_train.evaluating.outputs import parts, parts_of_backgrounds
 from clp_train.loading.cache import digest_of, load_or_fill, moved, path_of
 from clp_train.loading.data import RunData
-from clp_train.models.parts import Classifier, Output
+from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import BoxedPictures, Pictures
 
 HEAD = "head."  # how the names of the last layer's parameters and buffers begin
@@ -93,7 +93,7 @@ class Features:
 
 def made_in(network: Classifier, precision: str) -> tuple[str, ...]:
     """Return what tells features of a network from those of the CPU in float32: kind of device and precision."""
-    device = network.head.weight.device.type
+    device = device_of(network).type
     return () if (device, precision) == (CPU, FLOAT32) else (device, precision)
 
 

@@ -24,6 +24,7 @@ from clp_train.methods.parts.graded import SOURCES, Pairs, pairs_of
 from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.moving import onto
 from clp_train.pictures.samplers import repeat
 from clp_train.pictures.types import Batch, BoxedPictures
 
@@ -106,7 +107,7 @@ class AceLite(Method):
         row, device = require(batch.row, "rows of the batch"), batch.label.device
         share = torch.cat([self.shares.new_zeros(n), self.shares])[row][:, None]
         real, is_real = self.soft[row.clamp(max=n - 1)], (row < n)[:, None]
-        share, real, is_real = (part.to(device, non_blocking=True) for part in (share, real, is_real))
+        share, real, is_real = (onto(part, device) for part in (share, real, is_real))
         one_hot = F.one_hot(batch.label, classes)
         graded = share * one_hot + (1 - share) * (1 - one_hot) / (classes - 1)
         return replace(batch, target=torch.where(is_real, real, graded).to(batch.images.dtype))

@@ -24,8 +24,8 @@ from clp_train.algorithm.perturbation import FORMS, Omega
 from clp_train.algorithm.stages import Stage
 from clp_train.backgrounds.prior import background_start
 from clp_train.methods.parts.omega import OmegaRate
-from clp_train.methods.parts.placing import beside, device_of
-from clp_train.models.parts import Classifier
+from clp_train.methods.parts.placing import beside
+from clp_train.models.parts import Classifier, device_of
 
 BACKGROUND_ONLY = ("omega_start", ("background",))
 

@@ -14,8 +14,7 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods import NoOptions
-from clp_train.methods.parts.placing import device_of
-from clp_train.models.parts import Classifier
+from clp_train.models.parts import Classifier, device_of
 
 
 class GroupWeight(Method):

@@ -23,8 +23,7 @@ from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.checks import require_learning_body
 from clp_train.methods.parts.divided import Parts, parts_of
 from clp_train.methods.parts.environments import alignment, even_weights, feature_variance, invariance, risk_variance
-from clp_train.methods.parts.placing import device_of
-from clp_train.models.parts import Classifier, Output
+from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.samplers import even_batches
 from clp_train.pictures.types import Batch

@@ -20,8 +20,7 @@ from clp_train.algorithm.losses import counterfactual_loss, cross_entropy
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.methods.parts.class_weights import effective_weights
-from clp_train.methods.parts.placing import device_of
-from clp_train.models.parts import Classifier
+from clp_train.models.parts import Classifier, device_of
 
 
 def softmax_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:

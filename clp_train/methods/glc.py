@@ -20,9 +20,9 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimate_transition
-from clp_train.methods.parts.placing import device_of
 from clp_train.methods.parts.present import require
-from clp_train.models.parts import Classifier
+from clp_train.models.parts import Classifier, device_of
+from clp_train.pictures.moving import onto
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Glc(Method):
         if not self.correcting:
             return Terms()
         clean = require(view.row, "rows of the view") >= self.noisy
-        return Terms(loss=self.loss_of(clean.to(view.label.device, non_blocking=True)))
+        return Terms(loss=self.loss_of(onto(clean, view.label.device)))
 
     def loss_of(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the loss of a batch: cross entropy of clean pictures, bool (n,), the corrected one of the others."""

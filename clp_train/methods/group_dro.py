@@ -15,8 +15,8 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.divided import parts_of
-from clp_train.methods.parts.placing import device_of, widest
-from clp_train.models.parts import Classifier
+from clp_train.methods.parts.placing import widest
+from clp_train.models.parts import Classifier, device_of
 
 
 @dataclass(frozen=True)

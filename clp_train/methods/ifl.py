@@ -22,9 +22,8 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.logit_adjust import adjustment
 from clp_train.methods.parts.moments import class_means
-from clp_train.methods.parts.placing import device_of
 from clp_train.methods.parts.present import require
-from clp_train.models.parts import Classifier, Output
+from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import Batch
 

@@ -25,9 +25,9 @@ from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import estimate_transition
-from clp_train.methods.parts.placing import beside, device_of, widest
+from clp_train.methods.parts.placing import beside, widest
 from clp_train.methods.parts.present import require
-from clp_train.models.parts import Classifier, start_linear
+from clp_train.models.parts import Classifier, device_of, start_linear
 
 PREDEFINED = ("curriculum", ("pd",))
 LEAST_BURN_IN = 0.01  # of the data-driven curriculum, whose first stage it is

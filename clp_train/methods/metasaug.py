@@ -21,8 +21,7 @@ from clp_train.methods import isda
 from clp_train.methods.parts.checks import require_exact_meta_step
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import isda_delta
-from clp_train.methods.parts.placing import device_of
-from clp_train.models.parts import Classifier
+from clp_train.models.parts import Classifier, device_of
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,8 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import isda
 from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.methods.parts.moments import class_means, isda_delta
-from clp_train.methods.parts.placing import device_of
 from clp_train.methods.parts.present import require
-from clp_train.models.parts import Classifier
+from clp_train.models.parts import Classifier, device_of
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.method import Context, Method
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
 from clp_train.pictures.infills import mix_rand
+from clp_train.pictures.moving import onto
 from clp_train.pictures.types import Batch
 
 
@@ -35,7 +36,7 @@ class TrainInfills(Method):
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         infills, _ = mix_rand(batch.images, boxes_around(batch.inside), batch.label, generator)
         drawn = torch.from_numpy(rng.random(len(batch)) < self.share)
-        mask = drawn.to(batch.inside.device, non_blocking=True) & batch.inside.flatten(1).any(1)
+        mask = onto(drawn, batch.inside.device) & batch.inside.flatten(1).any(1)
         return replace(batch, images=torch.where(mask[:, None, None, None], infills, batch.images))
 
 

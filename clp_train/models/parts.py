@@ -79,6 +79,11 @@ class Peers(Classifier):
         return Output(first.features, first.logits, second)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network lies."""
+    return next(network.parameters()).device
+
+
 def heads(network: Classifier) -> list[nn.Linear]:
     """Return the last layer of a classifier, or those of both peers."""
     return [cast(Classifier, net).head for net in network.nets] if isinstance(network, Peers) else [network.head]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from clp_aug.common.progress import Watch, unwatched
-from clp_aug.contract.schema import ORIGINAL
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.losses import DivergedError
 from clp_train.algorithm.method import Scores
@@ -23,19 +22,18 @@ from clp_train.algorithm.step import StepLosses, read_losses, train_step
 from clp_train.evaluating.metrics import Metrics, evaluate
 from clp_train.evaluating.outputs import scores_of
 from clp_train.evaluating.raised_losses import raised_losses
-from clp_train.loading.data import RunData
-from clp_train.loading.features import digest_of_body, probe_of
+from clp_train.loading.features import digest_of_body
 from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
 from clp_train.pictures.batching import epoch_rows, step_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
-from clp_train.pictures.store import Store, ahead, choose_store, place
-from clp_train.pictures.types import Batch, BoxedPictures, meta_of_kinds
+from clp_train.pictures.store import Store, ahead
+from clp_train.pictures.types import Batch, BoxedPictures
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
 from clp_train.running.epochs import conclude_epoch, copy_state
-from clp_train.running.meta_batches import MetaStream
+from clp_train.running.part import Part, originals_of, part_of, stream_of
 
 
 @dataclass(frozen=True)
@@ -80,19 +78,6 @@ class Hooks:
 NO_HOOKS = Hooks()
 READ_INTERVAL = 20
 """Steps between two looks at their losses, where a look makes a device wait."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One stage as it runs. learner: the network, or only its head; data: the pictures, or their features; stream:
-    those that an epoch goes through, where they live; meta: the meta batches, None without a meta step.
-    """
-
-    stage: Stage
-    learner: Classifier
-    data: RunData
-    stream: Store
-    meta: MetaStream | None
 
 
 def train(
@@ -252,11 +237,6 @@ class Run:
         return Trained(network, last, selected, self.at.history, self.clock.read(), self.at.best)
 
 
-def originals_of(data: RunData) -> BoxedPictures:
-    """Return the meta originals."""
-    return meta_of_kinds(data.meta, (ORIGINAL,))
-
-
 def restart(number: int, stage: Stage, assembly: Assembly) -> None:
     """Start again what a stage starts again: the whole network, or its last layer."""
     network, seed = assembly.network, assembly.config.run.seed
@@ -308,34 +288,3 @@ def compose_batch(stream: Store, rows: np.ndarray, pictures: BoxedPictures, asse
         second = step_batch(stream.take(partners), partners, step, seed, transform, "partner")
         batch = replace(batch, second=second)
     return method.mixed(batch, rng)
-
-
-def stream_of(stage: Stage, data: RunData) -> BoxedPictures:
-    """Return what an epoch of a stage goes through."""
-    if stage.stream == "train":
-        return data.train
-    originals = originals_of(data)
-    return originals if stage.stream == "meta" else data.train.followed_by(originals)
-
-
-def part_of(stage: Stage, assembly: Assembly) -> Part:
-    """Return what a stage works on; for the head only this computes all features, or finds them in the cache."""
-    config, method, data = assembly.config, assembly.method, assembly.data
-    cache = config.data.cache if config.run.trainable == "head" else None  # a body that learns is no other run's
-    more = method.additions(data.meta)
-    data = data if more is None else replace(data, train=data.train.followed_by(more))
-    learner = assembly.network
-    if stage.trainable == "head":
-        learner, data = probe_of(assembly.network, data, method.sees_background, cache, assembly.place.precision)
-    with_meta_step = bool(method.learned) and stage.stream != "meta"
-    meta = meta_of_kinds(data.meta, method.meta_kinds) if with_meta_step else None
-    stores = stores_of([stream_of(stage, data), *([meta] if meta else [])], assembly)
-    of_meta = MetaStream(stores[1], config.meta_batches, config.batches, config.run.seed) if meta else None
-    return Part(stage, learner, data, stores[0], of_meta)
-
-
-def stores_of(streams: Sequence[BoxedPictures], assembly: Assembly) -> list[Store]:
-    """Return where each stream of a stage lives. Raises SettingError where it cannot live where it is asked to."""
-    device, is_mapped = assembly.place.device, assembly.config.data.cache is not None
-    store = choose_store(assembly.config.store.store, streams, device, is_mapped)
-    return [place(stream, store, device, is_mapped) for stream in streams]

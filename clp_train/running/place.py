@@ -46,19 +46,20 @@ class Place:
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
                 raise
-            raise InputError(f"{self.device} ({describe(self.device)}) is out of memory; {LESS_MEMORY}") from None
+            raise InputError(f"{self.name} is out of memory; {LESS_MEMORY}") from None
 
     @property
     def is_cpu(self) -> bool:
         """Whether networks run where pictures are read."""
         return self.device.type == CPU
 
-    def as_json(self) -> dict[str, str]:
-        """Return what was taken, for a result."""
-        return {"device": str(self.device), "name": describe(self.device), "precision": self.precision}
+    @property
+    def name(self) -> str:
+        """The device in words."""
+        return f"{self.device} ({describe(self.device)})"
 
     def __str__(self) -> str:
-        return f"{self.device} ({describe(self.device)}), {self.precision}"
+        return f"{self.name}, {self.precision}"
 
 
 CPU_PLACE = Place(torch.device(CPU), "float32")

@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from tests.clp_train.builders import config_of, load, make_demo_shard
+from tests.one_thread import one_thread
+
+__all__ = ["one_thread"]  # a fixture of all tests here
 
 pytest.register_assert_rewrite("tests.accelerator.beside_cpu")
 
@@ -26,15 +29,6 @@ def device():
     if accelerator is None or accelerator.type == "shadow":
         pytest.skip("no accelerator on this machine")
     return accelerator.type
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from clp_aug import pipeline
+from clp_aug import pipeline, planning
 from clp_aug.common.locks import held_for
 from clp_aug.config import AugmentConfig
 from clp_aug.contract import boxes
@@ -145,13 +145,13 @@ def test_one_class_is_no_task(tmp_path):
 
 def test_partner_fills_need_a_second_class(tmp_path, monkeypatch):
     """A data set has two, but a meta set out of what val has may have one."""
-    real = pipeline.make_split
+    real = planning.make_split
 
     def of_one_class(dataset, settings):
         split = real(dataset, settings)
         return dataclasses.replace(split, meta=split.meta[dataset.samples.label[split.meta] == 0])
 
-    monkeypatch.setattr(pipeline, "make_split", of_one_class)
+    monkeypatch.setattr(planning, "make_split", of_one_class)
     with pytest.raises(
         InputError, match="fill 'mix-rand' takes from another class, but the meta set has one class only"
     ):
@@ -163,8 +163,8 @@ def test_the_default_size_is_that_of_the_pictures_but_at_most_224():
         def source_size(self, row):
             return [(300, 500), (400, 260), (640, 480)][row % 3]
 
-    assert pipeline.default_size(Sized(), np.arange(30)) == 224
-    assert pipeline.default_size(load_dataset("demo"), np.arange(3)) == 64
+    assert planning.default_size(Sized(), np.arange(30)) == 224
+    assert planning.default_size(load_dataset("demo"), np.arange(3)) == 64
 
 
 def test_a_shard_of_other_settings_in_the_way_is_named(tmp_path, shard):
@@ -185,7 +185,7 @@ def test_a_long_tail_counted_in_all_pictures_can_be_read_again(tmp_path):
 
 
 def remarks(plan):
-    return pipeline.remarks_of(plan.dataset, plan.split, plan.config)
+    return plan.remarks
 
 
 def test_what_the_protocol_does_to_the_data_is_said(tmp_path):

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from tests.clp_train.builders import config_of, load, make_demo_shard
+from tests.one_thread import one_thread
 
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]  # a fixture of all tests here
 
 
 @pytest.fixture(scope="session")

@@ -5,28 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from clp_train.algorithm import second_order
 from clp_train.methods.parts import divided
 from clp_train.pictures.transforms import rand_augment
 from tests.clp_train.builders import config_of, load, make_demo_shard
+from tests.one_thread import one_thread
 from tests.shadow import second_device
+
+__all__ = ["one_thread"]  # a fixture of all tests here
 
 pytest.register_assert_rewrite("tests.shadow.both")
 
 
 def pytest_configure(config):
     second_device.install()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny tensors: threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

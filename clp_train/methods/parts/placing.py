@@ -5,17 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from clp_train.models.parts import Classifier
-
-
-def device_of(network: Classifier) -> torch.device:
-    """Return the device of a classifier, where batches are in a step."""
-    return network.head.weight.device
+from clp_train.pictures.moving import onto
 
 
 def beside(values: Tensor, other: Tensor) -> Tensor:
     """Return values in the type of another tensor and on its device; the host goes on while they are copied there."""
-    return values.to(other.device, other.dtype, non_blocking=True)
+    return onto(values.to(other.dtype), other.device)
 
 
 def widest(values: Tensor, device: torch.device) -> Tensor:

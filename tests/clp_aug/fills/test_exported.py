@@ -1,9 +1,11 @@
 """Exported programs from hostile hands: nothing in them runs, nothing in them takes the machine's memory."""
 
+import ast
 import contextlib
 import io
 import json
 import struct
+import warnings
 import zipfile
 import zlib
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import InputError
+from clp_aug.fills import plain_program
 from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.plain_program import check_program
 from tests.clp_aug.fills.exporting import export
@@ -325,3 +328,14 @@ def test_a_damaged_byte_is_noticed(plain, tmp_path, where):
     (tmp_path / "d.pt2").write_bytes(content)
     with pytest.raises(InputError, match=r"d\.pt2: not an exported program \("):
         load_classifier(tmp_path / "d.pt2")
+
+
+def test_what_python_warns_of_is_no_line_of_its_own():
+    text = "1e400integer"
+    with pytest.warns(SyntaxWarning), contextlib.suppress(SyntaxError):
+        ast.parse(text, mode="eval")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="which is no size"):
+            plain_program.check_size(text)
+    assert said == []

@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import warnings
 import zipfile
 
 import numpy as np
@@ -174,3 +175,18 @@ def test_unknown_endings_and_missing_files(tmp_path):
 def test_unknown_layouts(tmp_path):
     with pytest.raises(UsageError, match="unknown layout 'tensorflow': choose one of own, tf"):
         load_published(tmp_path / "w.pt", "tensorflow")
+
+
+def test_what_numpy_warns_of_is_no_line_of_its_own():
+    """Headers as Python 2 wrote them, with a long number."""
+    file = io.BytesIO()
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3L,), }"
+    content = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + bytes(12)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a:0.npy", content)
+    with pytest.warns(UserWarning, match="Python 2"):
+        np.load(io.BytesIO(file.getvalue()))["a:0"]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert published_cagan.from_npz(file.getvalue())["a"].shape == (3,)
+    assert said == []

@@ -9,12 +9,13 @@ from clp_train.algorithm.losses import DivergedError, check_finite, check_penalt
 from clp_train.algorithm.step import StepLosses, read_losses
 
 BAD = torch.tensor([1.0, math.inf, math.nan])
+OTHER = torch.device("meta")  # that is not the CPU
 IDS = torch.tensor([10, 11, 12])
 
 
 def test_nothing_is_raised_before_they_are_settled_and_then_the_first():
     checks = []
-    with deferred_checks(checks):
+    with deferred_checks(checks, OTHER):
         check_finite(torch.ones(3), IDS, "training loss", 4)
         check_penalty(torch.tensor(math.nan), 5)
         check_finite(BAD, IDS, "training loss", 6)
@@ -29,7 +30,7 @@ def test_nothing_is_raised_before_they_are_settled_and_then_the_first():
 
 def test_what_is_finite_is_settled_in_silence_and_once():
     checks = []
-    with deferred_checks(checks):
+    with deferred_checks(checks, OTHER):
         check_finite(torch.ones(3), IDS, "training loss", 4)
         assert check_penalty(None, 4) is None
     settle(checks)
@@ -55,7 +56,17 @@ def test_losses_are_read_as_they_are():
 
 def test_losses_that_are_not_finite_are_not_read():
     checks = []
-    with deferred_checks(checks):
+    with deferred_checks(checks, OTHER):
         check_finite(BAD, IDS, "meta loss", 3)
     with pytest.raises(DivergedError, match="step 3: the meta loss is inf on samples 11, 12"):
         read_losses([StepLosses(1.0), StepLosses(torch.tensor(1.0), checks=checks)])
+
+
+def test_on_the_cpu_nothing_is_deferred():
+    checks = []
+    with (
+        deferred_checks(checks, torch.device("cpu")),
+        pytest.raises(DivergedError, match="step 3: the meta loss is inf"),
+    ):
+        check_finite(BAD, IDS, "meta loss", 3)
+    assert checks == []

@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from clp_aug.common.rounding import convolutions, products
 from clp_train.algorithm.hypergradient import SLOPES
 from clp_train.algorithm.precision import (
-    CONVOLUTIONS,
-    PRODUCTS,
     compute_in,
     in_float32,
     precision_of_run,
@@ -87,7 +86,7 @@ def test_slopes_are_taken_in_float32_whatever_the_precision(mode):
         assert torch.equal(SLOPES[mode](plain, weights, direction, pictures()), found), "in a user's autocast, too"
 
 
-FLAGS = (*PRODUCTS, *CONVOLUTIONS)
+FLAGS = (*products(), *convolutions())
 
 
 def flags():

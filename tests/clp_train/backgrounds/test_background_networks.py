@@ -9,7 +9,7 @@ from clp_train.algorithm.losses import DivergedError
 from clp_train.backgrounds import networks
 from clp_train.backgrounds.networks import Fitting, halves_of, learn_backgrounds
 from clp_train.models import build_model
-from clp_train.models.parts import Output
+from clp_train.models.parts import Output, start_linear
 from clp_train.pictures.types import BoxedPictures
 from tests.clp_train.builders import config_of, generator
 
@@ -135,3 +135,23 @@ def test_shares_are_even_in_all_and_in_each_class(seed):
         sizes = np.bincount(part[chosen], minlength=2)
         assert sizes.max() - sizes.min() <= 1
     assert set(part) == {0, 1}, "two pictures of two classes, too"
+
+
+def test_noise_of_the_networks_is_drawn_by_key():
+    """Two runs are the same, whatever else draws numbers in the process."""
+
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.drop = torch.nn.Linear(48, 3), torch.nn.Dropout(0.5)
+            start_linear(self.head, generator())
+
+        def forward(self, images):
+            features = self.drop(images.flatten(1))
+            return Output(features, self.head(features))
+
+    found = []
+    for draws in (0, 5):
+        torch.rand(draws)
+        found.append(learn_backgrounds(fitting(Noisy), numbered_pictures()).logits)
+    assert torch.equal(*found)

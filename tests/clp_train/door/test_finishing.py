@@ -201,7 +201,7 @@ def conclude_killed(config, loaded, outcome, moment):
     def work():
         exit_at(moment, config.folder)
         with run_folder.folder_for(config.folder, resume=True):
-            finishing.conclude(config, loaded, outcome)
+            finishing.conclude(config, loaded, outcome, "cpu")
 
     code = code_in_a_fork(work)
     assert code in (0, KILLED), "what it printed stands above"
@@ -214,7 +214,7 @@ def go_on(config, loaded):
         if run_folder.is_finished(config.folder):
             return finishing.complete(config)
         checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), loaded)
-        return finishing.conclude(config, loaded, train(config, loaded, checkpoint=checkpoint, resume=True))
+        return finishing.conclude(config, loaded, train(config, loaded, checkpoint=checkpoint, resume=True), "cpu")
 
 
 def without_seconds(text):

@@ -147,7 +147,7 @@ def test_a_disk_that_refuses_what_a_run_leaves(loaded, at_the_end, monkeypatch, 
     with monkeypatch.context() as patched, folder_for(config.folder):
         refusing(patched, name, code)
         with pytest.raises(InputError, match=rf"^cannot write {config.folder}/{name} \({os.strerror(code)}\); \w.*$"):
-            finishing.conclude(config, loaded, outcome)
+            finishing.conclude(config, loaded, outcome, "cpu")
     assert not (config.folder / RESULT).exists()
     assert not list(config.folder.glob(f"*{TEMPORARY}*"))
     shutil.rmtree(config.folder)

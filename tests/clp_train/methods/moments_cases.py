@@ -1,6 +1,5 @@
 """What the tests of ISDA, MetaSAug and RISDA share: a small last layer, views of it, delta by loops, a step by hand."""
 
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 
 from clp_train.algorithm.characteristics import View
 from tests.clp_train.builders import generator, method_of, optimiser_of, table_of
+from tests.clp_train.methods.head_alone import HeadAlone
 
 TWELVE = torch.arange(12) % 3
 """Labels of three classes, as `batch_of(n=12)` has them."""
@@ -27,7 +27,7 @@ def small(seed, classes=3, width=4, dtype=torch.float64):
     head = nn.Linear(width, classes).to(dtype)
     with torch.no_grad():
         head.weight.copy_(torch.randn(classes, width, generator=g))
-    return SimpleNamespace(head=head)
+    return HeadAlone(head)
 
 
 def view_through(network, seed, n, progress, classes=3, dtype=torch.float64):

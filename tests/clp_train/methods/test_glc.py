@@ -1,7 +1,6 @@
 """GLC against its paper's formulas, picture by picture."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +10,11 @@ from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.objective import Terms, sample_losses
 from clp_train.methods.parts.noisy_losses import corrected_cross_entropy, estimate_transition
 from tests.clp_train.builders import config_of, generator, method_of
+from tests.clp_train.methods.head_alone import HeadAlone
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
 
-SOMEWHERE = SimpleNamespace(head=torch.nn.Linear(2, 2))
+SOMEWHERE = HeadAlone(torch.nn.Linear(2, 2))
 
 ORACLES = ("glc",)
 

@@ -1,7 +1,6 @@
 """MentorNet's curricula against slow versions of its paper's formulas."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,11 +9,12 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.methods.mentornet import predefined_weights
 from tests.clp_train.builders import config_of, generator, load, method_of
+from tests.clp_train.methods.head_alone import HeadAlone
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
 from tests.clp_train.methods.shared_cases import probabilities
 from tests.clp_train.resuming import Killed, assert_same, killable, short
 
-SOMEWHERE = SimpleNamespace(head=torch.nn.Linear(2, 2))
+SOMEWHERE = HeadAlone(torch.nn.Linear(2, 2))
 
 ORACLES = ("mentornet",)
 

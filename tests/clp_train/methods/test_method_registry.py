@@ -1,7 +1,6 @@
 """Every method has an oracle somewhere, a source, a family; needs, costs and parts are of the known kinds and true."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from clp_train.config import ROOMS
 from clp_train.methods import METHODS, module_of, options_of
 from clp_train.models.heads import make_head
 from tests.clp_train.builders import generator, method_of, table_of
+from tests.clp_train.methods.head_alone import HeadAlone
 from tests.clp_train.methods.shared_cases import declared, oracles
 
 HERE = Path(__file__)
@@ -45,7 +45,7 @@ def test_parts_are_what_the_method_does(name):
     """Its settings of the meta step and of the saliency term are refused, or have an effect, by what is said here."""
     method = method_of(name, TABLE)
     for stage in range(len(method.stages)):
-        method.enter(stage, SimpleNamespace(head=make_head(method.head, 6, 2, generator())))
+        method.enter(stage, HeadAlone(make_head(method.head, 6, 2, generator())))
     parts = METHODS[name].parts
     assert bool(method.learned) == (META_STEP in parts)
     assert (method.saliency_weight > 0) == (SALIENCY in parts)

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from clp_train.presets import read_method, read_preset
 from clp_train.running import loop
 from clp_train.running.assembly import assemble
 from tests.clp_train.builders import build, config_of, generator, method_of, table_of, train
+from tests.clp_train.methods.head_alone import HeadAlone
 from tests.clp_train.methods.shared_cases import oracles
 from tests.clp_train.methods.subpop_cases import small_run
 from tests.clp_train.resuming import Killed, assert_same, killable, short
@@ -75,7 +75,7 @@ def test_every_row_can_start_with_the_preset_of_every_column(preset, monkeypatch
         method = build(config, table)
         head = make_head(method.head, features, classes, generator(0))
         for stage in range(len(method.stages)):
-            method.enter(stage, SimpleNamespace(head=head))
+            method.enter(stage, HeadAlone(head))
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from clp_aug.common.rounding import convolutions
 from clp_aug.contract.errors import InputError, SettingError
-from clp_train.algorithm.precision import CONVOLUTIONS
 from clp_train.running import place as module
 from clp_train.running.assembly import assemble
 from clp_train.running.place import Place, find_place
@@ -21,7 +21,7 @@ def test_the_usual_place_here_is_the_cpu_in_float32(monkeypatch):
     monkeypatch.setattr(module, "describe", lambda device: "chip, 2 threads")
     place = place_of()
     assert str(place) == "cpu (chip, 2 threads), float32"
-    assert place.as_json() == {"device": "cpu", "name": "chip, 2 threads", "precision": "float32"}
+    assert place.name == "cpu (chip, 2 threads)"
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_a_device_without_bfloat16_says_so(monkeypatch):
 
 
 def test_the_cpu_is_left_alone_and_another_device_is_told():
-    before = [flag.fp32_precision for flag in CONVOLUTIONS]
+    before = [flag.fp32_precision for flag in convolutions()]
     with Place(torch.device("cpu"), "float32").active():
-        assert [flag.fp32_precision for flag in CONVOLUTIONS] == before
+        assert [flag.fp32_precision for flag in convolutions()] == before
     for precision, expected in (("float32", "ieee"), ("tf32", "tf32")):
         with Place(torch.device("xpu"), precision).active():
-            assert {flag.fp32_precision for flag in CONVOLUTIONS} == {expected}
+            assert {flag.fp32_precision for flag in convolutions()} == {expected}
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("no"), RuntimeError("MPS backend out of memory (used 9 GB)")])

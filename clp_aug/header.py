@@ -1,0 +1,80 @@
+"""What a shard says of itself: its root attributes, and of them what must not change while it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import clp_aug
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import SCHEMA_VERSION, Header
+from clp_aug.fills.options import digest_names
+from clp_aug.planning import Plan, options_in_use
+
+
+def make_header(plan: Plan) -> Header:
+    """Return the shard's root attributes."""
+    return Header(
+        dataset=plan.dataset.name,
+        class_names=plan.dataset.class_names,
+        group_names=plan.dataset.group_names,
+        fills=plan.fills,
+        box_sources=tuple(matte.about.name for matte in plan.chain),
+        settings={
+            **plan.config.stored(),
+            "matte": plan.chain[0].about.name,
+            **digests(plan),
+            **clusters(plan),
+            **left_out(plan),
+            **plan.devices.stored(),
+        },
+        matte=dataclasses.asdict(plan.chain[0].about),
+        fingerprint=plan.dataset.fingerprint(),
+        seed=plan.config.seed,
+        tool_version=clp_aug.__version__,
+    )
+
+
+def clusters(plan: Plan) -> dict[str, Any]:
+    """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
+    return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
+
+
+def left_out(plan: Plan) -> dict[str, Any]:
+    """Return which pictures the run does without, for the settings of the shard: training has to, too."""
+    return {"left_out": list(plan.dataset.left_out)} if plan.dataset.left_out else {}
+
+
+def staging_key(plan: Plan) -> dict[str, Any]:
+    """Return what must not change between a killed run and the one that goes on."""
+    header = make_header(plan)
+    return {
+        **header.settings, "matte_sha256": header.matte["sha256"], "fingerprint": header.fingerprint,
+        "tool_version": header.tool_version, "schema": SCHEMA_VERSION,
+    }  # fmt: skip
+
+
+def digests(plan: Plan) -> dict[str, str]:
+    """Return hashes of the files a run depends on beside the pictures, and terms: annotations, networks of fills."""
+    facts = {"annotations": plan.dataset.annotations_digest()}
+    for options in plan.config.fill_options.values():
+        facts |= dict.fromkeys(digest_names(type(options)), "")
+    for name, options in options_in_use(plan.config).items():
+        facts |= {key: "" if file is None else file_sha256(file) for key, file in options.files().items()}
+        if options.terms():
+            facts[f"{name}_terms"] = options.terms()
+    return facts
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes, in hexadecimal. Raises InputError for a file that cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read ({error.strerror}); give the path of the network's file") from None
+    return digest.hexdigest()

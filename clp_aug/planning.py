@@ -1,0 +1,101 @@
+"""READ: everything that is settled before a picture is decoded: data set, protocol, size, mattes, copies, devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from clp_aug.checking import Progress, all_at_once, no_progress, readable
+from clp_aug.config import AugmentConfig
+from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.schema import NO_FILL
+from clp_aug.datasets import load_dataset
+from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets.base import Dataset
+from clp_aug.fills import FILLS
+from clp_aug.fills.options import FillOptions
+from clp_aug.mattes import Matte, make_chain
+from clp_aug.nets.devices import AUTO, CPU, find_device
+from clp_aug.placing import Devices, place_networks, try_on_device
+from clp_aug.protocol.split import Split, make_split
+from clp_aug.remarks import remarks_of
+from clp_aug.sharding import Copy, plan_copies
+
+LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is settled before a picture is decoded."""
+
+    config: AugmentConfig  # with size and matte filled in
+    size: int
+    matte: str
+    dataset: Dataset
+    split: Split
+    copies: list[list[Copy]]  # per meta original, the copies to make
+    fills: tuple[str, ...]
+    chain: list[Matte]
+    devices: Devices
+
+    @property
+    def rows(self) -> int:
+        """Meta rows of the shard: originals and copies."""
+        return len(self.copies) + sum(map(len, self.copies))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know before reading any figure, a line each."""
+        of_device = (self.devices.remark,) if self.devices.remark else ()
+        return (*remarks_of(self.dataset, self.split, self.config), *of_device)
+
+
+def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
+    """READ: load the data set, apply the protocol, and settle size, mattes and copies.
+
+    Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, and where
+    those are to be left out that cannot be read.
+    """
+    if config.device not in (AUTO, CPU):
+        find_device(config.device)  # one that is not there is told first
+    dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
+    if len(dataset.class_names) < 2:
+        raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
+    if config.skip_broken:
+        dataset = readable(dataset, config, progress)
+    with all_at_once(dataset, config, progress):
+        split = make_split(dataset, config)
+    labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
+    partnered = [name for name in config.fills if FILLS[name].partner]
+    if partnered and len(np.unique(labels)) < 2:
+        raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
+    matte = config.matte or ("given" if dataset.annotated else "hatt")
+    if matte == "given" and not dataset.annotated:
+        raise UsageError(
+            f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
+        )
+    with all_at_once(dataset, config, progress):
+        size = config.size or default_size(dataset, split.meta)
+    config = dataclasses.replace(config, matte=matte, size=size)
+    copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
+    for options in options_in_use(config).values():
+        options.prepare()
+        options.check(size, len(dataset.class_names))
+    devices = place_networks(config, matte)
+    try_on_device(config, devices, size, len(dataset.class_names))
+    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
+    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte, devices.matte), devices)
+
+
+def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
+    """Return the settings of those of the run's fills that have some of their own, by fill."""
+    return {name: options for name, options in config.fill_options.items() if name in config.fills}
+
+
+def default_size(dataset: Dataset, rows: np.ndarray) -> int:
+    """Return the median shorter side of up to 101 pictures, from their headers, between 8 and 224 pixels."""
+    sample = rows[np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round().astype(int)]
+    side = int(np.median([min(dataset.source_size(int(row))) for row in sample]))
+    return min(max(side, SMALLEST_DEFAULT), LARGEST_DEFAULT)
