@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_OPTIONS ?=
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
 TRAINING := --epochs 10 --batch-size 50
+SPREAD := -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test demo lint docs clean
 
@@ -16,8 +18,8 @@ $(VENV)/installed: setup.cfg constraints.txt
 	touch $@
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest tests/shadow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) tests/shadow
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -84,7 +84,7 @@ def entries_of(scale: Scale, device: torch.device, dry_run: bool) -> Iterator[En
         yield Entry(f"evaluation of {name}", 5, partial(evaluation, scale, scale.networks[name], device))
     yield Entry("LOAD at 224 pixels", 20, partial(load, scale))
     for experiment in ("graph", "compile"):
-        for row in (PLAIN, "full CLP") if experiment == "graph" else (PLAIN,):
+        for row in (PLAIN, "full CLP"):
             run = partial(in_a_process, experiment, row, device, dry_run)
             yield Entry(f"{experiment}: {row} step of {scale.child.model}", 40, run)
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from clp_aug.contract.errors import ClpError
-from clp_train.algorithm.losses import deferred_checks
+from clp_aug.nets.devices import has_precision
 from clp_train.algorithm.method import Context
-from clp_train.algorithm.step import StepLosses, read_losses, take_step, train_step
+from clp_train.algorithm.step import StepLosses, StepRule, read_losses, train_step
 from clp_train.algorithm.table import TrainTable
 from clp_train.config import make_config
 from clp_train.methods import build_method
@@ -26,7 +26,7 @@ from clp_train.models import build_model
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import Batch, masks
 from clp_train.running.assembly import step_rule
-from clp_train.running.place import Place, has_precision
+from clp_train.running.place import Place
 
 PLAIN = "plain"
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -82,16 +82,17 @@ class Stepper:
 
     def step(self) -> StepLosses:
         """Do one step; the device may still be at it when this returns."""
-        meta = self.meta if self.method.learned else None
         self.steps += 1
-        return train_step(self.network, self.method, self.optimiser, self.train, meta, self.rule, self.steps)
+        return self.take(self.rule, self.steps)
 
     def bare_step(self) -> Tensor:
         """Do the part of a step that is the same each time, as a graph would hold it; return its loss."""
+        return torch.as_tensor(self.take(replace(self.rule, seed=None), 1).train)
+
+    def take(self, rule: StepRule, number: int) -> StepLosses:
+        """Do a step by a rule."""
         meta = self.meta if self.method.learned else None
-        with deferred_checks([]):
-            losses = take_step(self.network, self.method, self.optimiser, self.train, meta, self.rule, 1, 0.0)
-        return torch.as_tensor(losses.train)
+        return train_step(self.network, self.method, self.optimiser, self.train, meta, rule, number)
 
     def check(self) -> None:
         """Do one step and look at its losses. Raises DivergedError for one that is not finite."""

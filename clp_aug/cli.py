@@ -211,15 +211,15 @@ def run_fit(
 ) -> None:
     """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
     from clp_aug.common.memory import keep_freed_memory
-    from clp_aug.fitting.loop import prepared, remark_on
-    from clp_aug.nets.devices import CPU, describe, find_device
+    from clp_aug.fitting.loop import device_for, prepared, remark_on
+    from clp_aug.nets.devices import CPU, describe
 
     keep_freed_memory()
-    device = find_device(config.device)
+    device = device_for(config)
     with prepared(config, resume):  # what would refuse the fit does so before pictures are read, which may take minutes
         remark = remark_on(config, device.type) if resume else ""
     if device.type != CPU:
-        say(f"on {device} ({describe(device)})", err=True)
+        say(f"on {device} ({describe(device)}), {config.precision}", err=True)
     if remark:
         say(remark, err=True)
     with fit_bar(quiet, config.steps) as on_step:

@@ -13,7 +13,7 @@ import numpy as np
 from clp_aug.engines import Map, quiet_threads
 from clp_aug.fills import infill_all
 from clp_aug.fills.scene import Scene
-from clp_aug.mattes.chain import locate_all
+from clp_aug.mattes.chain import Located, locate_all
 from clp_aug.mattes.picture import Decoded
 from clp_aug.nets.threads import batches, most_in_a_batch
 from clp_aug.sharding import Copy
@@ -34,7 +34,7 @@ def on_device(stages: Stages, work: Map, blocks: Sequence[Block], ahead: int) ->
     for block in blocks:
         if block.name not in finished:
             of_block = islice(decoded, len(wanted[block.name]))
-            digests = fill(stages, block, of_block) if block.stage == "infill" else box(stages, block, of_block)
+            digests = fill(stages, block, of_block) if block.stage == "infill" else box(stages, work, block, of_block)
             stages.mark(block, digests)
         yield block.stop - block.start
 
@@ -56,15 +56,18 @@ def read_ahead(work: Map, wanted: Iterable[Decode], ahead: int) -> Iterator[Batc
         yield next(batches_left)
 
 
-def box(stages: Stages, block: Block, decoded: Iterable[Batch]) -> dict[str, str]:
-    """MATTE and BOX for a block; return the digests of its pictures."""
-    rows, located, digests = iter(stages.originals(block).tolist()), [], dict[str, str]()
+def box(stages: Stages, work: Map, block: Block, decoded: Iterable[Batch]) -> dict[str, str]:
+    """MATTE and BOX for a block; return the digests of its pictures. Workers refine mattes while others are made."""
+    rows, digests = iter(stages.originals(block).tolist()), dict[str, str]()
+    located, refined = list[Located](), list[Iterator[np.ndarray]]()
     sample_id = stages.dataset.samples.sample_id
     for images, some in decoded:
         pictures = [Decoded(image, int(sample_id[row])) for image, row in zip(images, rows, strict=False)]
-        located += locate_all(pictures, stages.chain, stages.config.pad)
+        found = locate_all(pictures, stages.chain, stages.config.pad)
+        refined.append(work(stages.to_refine(block, found, len(located))))
+        located += found
         digests |= some
-    stages.write_boxes(block, located)
+    stages.write_boxes(block, located, [matte for some_mattes in refined for matte in some_mattes])
     return digests
 
 

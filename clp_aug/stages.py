@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,6 +51,14 @@ class Decode:
     digests: bool
 
 
+@dataclass(frozen=True)
+class Refine:
+    """A row of the data set and the matte of its picture, uint8 (size, size), whose edge is to be solved anew."""
+
+    row: int
+    matte: np.ndarray
+
+
 @dataclass
 class Stages:
     """What a worker needs to do any block. It fills the shard in place and marks the block done.
@@ -74,12 +82,14 @@ class Stages:
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def __call__(self, block: Block | Look | Decode) -> Any:
-        """Do one block, unless it is done, and return how many pictures it had; return what is seen or decoded."""
+    def __call__(self, block: Block | Look | Decode | Refine) -> Any:
+        """Do one block, unless it is done, and return how many pictures it had; return what else was asked for."""
         if isinstance(block, Look):
             return block.at(self.dataset)
         if isinstance(block, Decode):
             return self.decode(block)
+        if isinstance(block, Refine):
+            return self.refined(block)
         if not self.has(block):
             self.make(block)
             self.mark(block, self.digests_of(block))
@@ -103,7 +113,22 @@ class Stages:
         if block.stage == "infill":
             self.make_copies(block)
         else:
-            self.write_boxes(block, self.locate(self.originals(block)))
+            located = self.locate(self.originals(block))
+            self.write_boxes(block, located, [self.refined(wanted) for wanted in self.to_refine(block, located)])
+
+    def to_refine(self, block: Block, located: Sequence[Located], first: int = 0) -> list[Refine]:
+        """Return what of some pictures of a block is to be refined: nothing but the mattes that people look at.
+
+        located: of the pictures from the block's `first` on.
+        """
+        if block.stage == "boxes-train" or not self.config.refine:
+            return []
+        rows = self.originals(block)[first : first + len(located)].tolist()
+        return [Refine(row, one.matte) for row, one in zip(rows, located, strict=True)]
+
+    def refined(self, wanted: Refine) -> np.ndarray:
+        """Return a matte, uint8 (size, size), with its edge solved anew."""
+        return refine(self.dataset.image(wanted.row, self.size, self.config.fit), wanted.matte)
 
     def rows_of(self, block: Block) -> Rows:
         """Return which rows of which data sets a block fills."""
@@ -144,9 +169,10 @@ class Stages:
         config = self.config
         return [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
 
-    def write_boxes(self, block: Block, located: list[Located]) -> None:
+    def write_boxes(self, block: Block, located: Sequence[Located], refined: Sequence[np.ndarray]) -> None:
         """Fill the rows of a block: the boxes of meta originals are those of their copies, too; their mattes are looked
-        at by people."""
+        at by people. refined: the mattes of `to_refine`.
+        """
         columns = {
             "box": np.array([one.box for one in located]),
             "box_source": np.array([one.source for one in located]),
@@ -158,10 +184,7 @@ class Stages:
             return
         for name, values in columns.items():
             self.staging.fill(f"meta/{name}", block.start * self.rows_each, np.repeat(values, self.rows_each, 0))
-        mattes = [one.matte for one in located]
-        if self.config.refine:
-            size, fit, rows = self.size, self.config.fit, self.originals(block)
-            mattes = [refine(self.dataset.image(row, size, fit), m) for row, m in zip(rows, mattes, strict=True)]
+        mattes = refined or [one.matte for one in located]
         self.staging.fill("look/matte", block.start, np.stack(mattes))
 
     @cached_property

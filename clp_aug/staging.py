@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from clp_aug.common.files import check_name, disk_error, move, remove_leftovers, sync, written_beside
 from clp_aug.contract.blank import Blank
+from clp_aug.contract.damage import UNCHECKED, UNREADABLE, errno_of
 from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import DIGESTS
@@ -83,10 +86,8 @@ class Staging:
 
     def begin(self) -> None:
         """Write the run's key: from now on the folder can be gone on with. What is laid out is on the disk before."""
-        try:
+        with self._laid_out():
             sync(self.blank.path)
-        except OSError as error:
-            raise disk_error(self.blank.path, error) from None
         with written_beside(self.manifest) as temporary:
             temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
 
@@ -94,16 +95,35 @@ class Staging:
         remove_leftovers(self.manifest)
         try:
             stored = json.loads(self.manifest.read_bytes())
-            self.blank.tables()
-        except (OSError, ValueError, RuntimeError, RecursionError, KeyError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is in the file
-                raise
+        except (ValueError, RecursionError):
             stored = None
         if not isinstance(stored, dict):
-            raise InputError(f"{self.folder} is damaged; give {OVERWRITE} to start anew")
+            raise self._damaged()
+        try:
+            self.blank.check()
+        except (*UNCHECKED, InputError) as error:
+            raise self._refusal(error, "read") from None
         other = first_difference(stored, self.key, {*stored, *self.key})
         if other:
             raise self._of_another(other)
+
+    def _damaged(self) -> InputError:
+        return InputError(f"{self.folder} is damaged; give {OVERWRITE} to start anew")
+
+    def _refusal(self, error: Exception, doing: str) -> InputError:
+        """Return one line of why the laid-out file cannot be used: the disk refuses, or it is damaged."""
+        code = errno_of(error)
+        if code is None:
+            return self._damaged()
+        return disk_error(self.blank.path, OSError(code, os.strerror(code)), doing)
+
+    @contextmanager
+    def _laid_out(self, doing: str = "write") -> Iterator[None]:
+        """Within it, a laid-out file that cannot be used is one line. Raises InputError."""
+        try:
+            yield
+        except UNREADABLE as error:
+            raise self._refusal(error, doing) from None
 
     def _of_another(self, what: str) -> UsageError:
         return UsageError(f"{self.folder} is of {what}; give {OVERWRITE} to start anew, or another --out")
@@ -119,18 +139,14 @@ class Staging:
         return f" and is of {other}: rename it" if other else "; use it"
 
     def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Put rows into the shard, as `Blank.fill` does. Raises InputError when the disk refuses."""
-        try:
+        """Put rows into the shard, as `Blank.fill` does. Raises InputError for a damaged file or a refusing disk."""
+        with self._laid_out():
             self.blank.fill(name, start, values)
-        except OSError as error:
-            raise disk_error(self.blank.path, error) from None
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a data set as they stand, all by default. Raises InputError when the disk refuses."""
-        try:
+        """Return rows of a data set as they stand, all by default. Raises InputError as `fill` does."""
+        with self._laid_out("read"):
             return self.blank.read(name, start, stop)
-        except OSError as error:
-            raise disk_error(self.blank.path, error, "read") from None
 
     def mark(self, block: str, rows: Rows, pictures: Mapping[str, str]) -> None:
         """Note that a block is finished. rows: what it filled; pictures: name -> digest of those it was made of."""
@@ -143,22 +159,20 @@ class Staging:
     def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool:
         """Tell whether a block is finished and its content is what was written.
 
-        pictures: as in `mark`, asked for only when they are needed. Raises UsageError for one that has changed since.
+        pictures: as in `mark`, asked for only when they are needed. Raises UsageError for one that has changed since,
+        InputError for a damaged file or a disk that refuses.
         """
-        try:
-            stored = json.loads(self._mark(block).read_bytes())
-            if stored["content"] != self.content(rows) or not self.whole(rows):
-                return False
-            before = stored["pictures"].items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        mark = self._mark_of(block)
+        if mark is None or mark["content"] != self.content(rows) or not self.whole(rows):
             return False
+        before = mark["pictures"].items()
         changed = sorted(before - pictures().items()) if before else []
         if changed:
             raise self._of_another(f"a run on other pictures: {changed[0][0]} has changed since")
         return True
 
     def content(self, rows: Rows) -> str:
-        """Return sha256 over rows of tables, and the digests of rows of pictures. Raises InputError as `read` does."""
+        """Return sha256 over rows of tables, and the digests of rows of pictures. Raises InputError as `fill` does."""
         digest = hashlib.sha256()
         for name, (start, stop) in sorted(rows.items()):
             values = self.read(DIGESTS.get(name, name), start, stop)
@@ -166,11 +180,14 @@ class Staging:
         return digest.hexdigest()
 
     def whole(self, rows: Rows) -> bool:
-        """Tell whether rows of pictures are those of their digests."""
+        """Tell whether rows of pictures are those of their digests. Raises InputError as `fill` does."""
         for name in rows.keys() & DIGESTS.keys():
             start, stop = rows[name]
             digests = self.read(DIGESTS[name], start, stop)
-            pictures = self.blank.pictures(name, start, stop)
+            try:
+                pictures = self.blank.pictures(name, start, stop)
+            except UNREADABLE:  # a checksum does not fit: the block is made again; what is worse shows as it is filled
+                return False
             if any(picture_digest(picture) != digest for picture, digest in zip(pictures, digests, strict=True)):
                 return False
         return True
@@ -178,16 +195,27 @@ class Staging:
     def _mark(self, block: str) -> Path:
         return self.folder / f"{block}{DONE}"
 
+    def _mark_of(self, block: str) -> dict[str, Any] | None:
+        """Return what `mark` has noted of a block, None where that did not come to the disk."""
+        try:
+            stored = json.loads(self._mark(block).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(stored, dict) or not stored.keys() >= {"content", "pictures"}:
+            return None
+        pictures = stored["pictures"]
+        if not isinstance(pictures, dict) or not all(isinstance(digest, str) for digest in pictures.values()):
+            return None
+        return stored
+
     def publish(self) -> None:
         """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
 
-        Raises InputError when it is not, or the disk refuses.
+        Raises InputError when it is not, or is damaged, or the disk refuses.
         """
-        try:
+        with self._laid_out():
             self.blank.seal()
             self.blank.close()
-        except OSError as error:
-            raise disk_error(self.blank.path, error) from None
         try:
             ShardReader(self.blank.path).verify()
         except InputError as error:

@@ -24,6 +24,7 @@ from clp_train.pictures.settings import BatchSettings, StoreSettings
 
 LIST = "clp-train --list-settings lists all"
 SHOWN = 6  # methods that a message names
+PRECISIONS = ("float32", "tf32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RunSettings(Settings):
     precision: str = setting(
         "float32", "What networks compute in: float32; tf32, which rounds it within convolutions and products; bf16."
         " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
-        choices=("float32", "tf32", "bf16"), option=True,
+        choices=PRECISIONS, option=True,
     )  # fmt: skip
     out: Path | None = setting(
         None, "Folder of the run; the default names each setting that is not the usual one, too.",

@@ -1,11 +1,19 @@
 """Fixtures that every test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from clp_aug.nets.devices import CPU, USUAL
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """Let "auto" be the CPU, in processes that tests start, too: what most tests say of numbers holds there."""
+    os.environ[USUAL] = CPU
 
 
 @pytest.fixture(scope="session")

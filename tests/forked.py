@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
+import torch
+
 
 def code_in_a_fork(work: Callable[[], int | None]) -> int:
     """Do some work in a fork, and return its exit code: what it returns (None is 0), 1 for an error, -signal."""
@@ -16,6 +18,7 @@ def code_in_a_fork(work: Callable[[], int | None]) -> int:
     if pid == 0:
         code = 1
         try:
+            torch.set_num_threads(1)  # a fork has none of its parent's pool, and would wait for it
             code = int(work() or 0)
         except SystemExit as end:
             code = int(end.code or 0)

@@ -22,7 +22,7 @@ import numpy as np
 from clp_aug.contract import schema
 from clp_aug.contract.digests import picture_digest, seal_of
 from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
-from clp_aug.contract.validate import read_header
+from clp_aug.contract.validate import check_links, check_shapes, read_header
 
 CHECKSUM_BYTES = 4
 
@@ -146,6 +146,16 @@ class Blank:
         with h5py.File(self.path, "r", locking=False) as file:
             header = read_header(self.path, file)
         self.fill(SEAL, 0, seal_of(header, self.tables()))
+
+    def check(self) -> None:
+        """Check the structure: links, shapes, storage, attributes.
+
+        Raises InputError, or what h5py raises of such files (`damage.UNCHECKED`), for what `lay_out` does not make.
+        """
+        with h5py.File(self.path, "r", locking=False) as file:
+            check_links(self.path, file)
+            check_shapes(self.path, file)
+            read_header(self.path, file)
 
     def tables(self) -> dict[str, np.ndarray]:
         """Return every data set but the pictures, by name, as it stands."""

@@ -9,13 +9,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from clp_aug.contract.damage import UNREADABLE
 from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, SEAL
 from clp_aug.contract.validate import check_shard, open_shard
-
-UNREADABLE = (OSError, KeyError, RuntimeError)
-"""What h5py raises where a file cannot be read, by what it was looking for."""
 
 
 class ShardReader:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
+from clp_aug.contract.damage import UNCHECKED
 from clp_aug.contract.digests import seal_of
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
@@ -229,7 +230,7 @@ def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], di
             header = read_header(path, file)
             shape = file["meta/images"].shape
             tables = {name: file[name][...] for name in FIELDS if name in file and len(FIELDS[name].shape) < 3}
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        except UNCHECKED as error:
             raise refuse(path, f"damaged ({first_line(error)})") from None
     check_values(path, header, shape[1:3], tables)
     check_seal(path, header, tables)

@@ -11,6 +11,7 @@ from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
 from clp_aug.nets.devices import AUTO, HELP
 
+PRECISIONS = ("float32", "tf32")
 STATE, CURVE = ".checkpoint", ".jsonl"
 """Of the files beside the weights: the full state of an unfinished fit, the curve on held-out pictures."""
 WEIGHTS = "Weights to write (.safetensors); state and curve lie beside."
@@ -32,6 +33,10 @@ class Fit(Settings):
     checkpoint_interval: int = setting(100, "Steps between two states on disk.", low=1)
     validate_interval: int = setting(500, "Steps between two points of the curve.", low=1)
     device: str = setting(AUTO, HELP, option=True)
+    precision: str = setting(
+        "float32", "What the network computes in: float32, or tf32, which rounds products and convolutions on the way.",
+        choices=PRECISIONS, option=True,
+    )  # fmt: skip
 
     smallest: ClassVar[int] = 1
     """Side of the smallest picture that the network takes, in pixels."""
@@ -44,9 +49,12 @@ class Fit(Settings):
             raise SettingError("sizes", self.sizes, f"expected whole numbers of {self.smallest} to 512")
 
     def key(self) -> dict[str, Any]:
-        """Return what a resumed fit must share, as plain JSON: not where things are, nor where it runs."""
+        """Return what a resumed fit must share, as plain JSON: not where things are, nor where it runs; precision if it
+        is not the usual one.
+        """
+        usual = ("precision",) if self.precision == PRECISIONS[0] else ()
         whole = dataclasses.asdict(self)
-        return {name: v for name, v in whole.items() if name not in ("data", "out", "device")}
+        return {name: v for name, v in whole.items() if name not in ("data", "out", "device", *usual)}
 
 
 @dataclass(frozen=True)

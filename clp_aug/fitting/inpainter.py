@@ -19,7 +19,6 @@ from clp_aug.fitting import loop
 from clp_aug.fitting.config import InpainterFit
 from clp_aug.fitting.pictures import Pictures, Windows
 from clp_aug.nets.contextual_attention import ContextualAttentionNet, start
-from clp_aug.nets.devices import find_device
 from clp_aug.nets.inpaint_critics import (
     GLOBAL,
     LOCAL,
@@ -61,7 +60,7 @@ class InpainterTask:
         self.windows, self.held = Windows(learnt, config.seed), Windows(held, config.seed + 1)
         self.network = ContextualAttentionNet(config.width, config.dilations, smooth=config.smooth)
         start(self.network, torch.Generator().manual_seed(config.seed))
-        self.network.to(find_device(config.device)).to(memory_format=torch.channels_last)
+        self.network.to(loop.device_for(config)).to(memory_format=torch.channels_last)
         groups = [{"params": [*self.network.parameters()], "start": config.lr}]
         self.optimiser = torch.optim.Adam(groups, lr=config.lr, betas=(0.5, 0.9))
         self.parts: loop.Parts = {"network": self.network, "optimiser": self.optimiser}
@@ -117,7 +116,7 @@ class Critics(nn.Module):
         for critic in (self.whole, self.window):
             nn.init.xavier_uniform_(critic.verdict.weight, generator=generator)
             nn.init.zeros_(critic.verdict.bias)
-        self.to(find_device(config.device))
+        self.to(loop.device_for(config))
         groups = [{"params": [*self.parameters()], "start": CRITIC_LR}]
         self.optimiser = torch.optim.Adam(groups, lr=CRITIC_LR, betas=(0.5, 0.9))
 

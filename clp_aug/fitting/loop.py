@@ -21,19 +21,22 @@ from torch import Tensor, nn
 
 from clp_aug.common.files import disk_error, disk_errors, remove_leftovers, temporary_name, written_beside
 from clp_aug.common.locks import held_for, lock_of
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.fitting.config import CURVE, STATE, Fit
+from clp_aug.common.rounding import convolutions, products, rounded
+from clp_aug.contract.errors import UsageError
+from clp_aug.fitting.config import CURVE, PRECISIONS, STATE, Fit
+from clp_aug.fitting.finite import StepLoss, check_finite, check_loss, read, read_later
 from clp_aug.fitting.sources import bytes_of
 from clp_aug.fitting.state import Checkpoint
-from clp_aug.nets.devices import CPU
+from clp_aug.nets.devices import CPU, find_device, require_precision
 from clp_aug.nets.state import DAMAGED, contents
 
 WARM_UP = 100  # steps
+READ_INTERVAL = 20  # steps between two looks at their losses, where a look makes a device wait
 Parts = dict[str, nn.Module | torch.optim.Optimizer]
 """What has a state, by name."""
 
 OnStep = Callable[[int, dict[str, float]], None]
-"""(steps done, losses by name), after each step."""
+"""(steps done, losses of the last by name), after each step whose losses are read, on the CPU each one."""
 
 
 class Task(Protocol):
@@ -65,22 +68,40 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
     are no longer finite, UsageError for the state of another fit.
     """
     checkpoint = Checkpoint(state_file(config), config.key() | {"pictures": pictures}, task.parts)
-    device = device_of(task.network)
     at: dict[str, Any] = checkpoint.load(config.steps) if resume else {"step": 0, "curve": []}
+    places = (*products(), *convolutions())  # some devices round in them unasked
+    with rounded(places, config.precision == "tf32"):
+        fit_from(at, config, task, checkpoint, on_step)
+    write_weights(task.network, config)
+    checkpoint.path.unlink(missing_ok=True)
+
+
+def fit_from(at: dict[str, Any], config: Fit, task: Task, checkpoint: Checkpoint, on_step: OnStep) -> None:
+    """Do the steps that are left. at: steps done, and the curve so far. Raises InputError for what is not finite."""
+    device, unread = device_of(task.network), list[StepLoss]()
+    interval = 1 if device == CPU else READ_INTERVAL
     for step, batch in enumerate(made_ahead(task.batch, at["step"], config.steps), at["step"]):
-        losses = task.learn(step, batch)
+        with read_later(unread, device):
+            losses = task.learn(step, batch)
         done = step + 1
-        on_step(done, {name: loss.item() for name, loss in losses.items()})
-        last = done == config.steps
-        if last or done % config.checkpoint_interval == 0:
+        last, is_due = done == config.steps, done % config.checkpoint_interval == 0
+        if last or is_due or done % interval == 0:
+            read(unread)
+            on_step(done, {name: loss.item() for name, loss in losses.items()})
+        if last or is_due:
             check_finite(task.network.state_dict().values(), f"step {step}: weights")
         if done % config.validate_interval == 0 or last:
             at["curve"].append({"step": done, **task.validate()})
             write_curve(config, at["curve"])
-        if done % config.checkpoint_interval == 0 and not last:
+        if is_due and not last:
             checkpoint.save({"step": done, "curve": at["curve"], **({} if device == CPU else {"device": device})})
-    write_weights(task.network, config)
-    checkpoint.path.unlink(missing_ok=True)
+
+
+def device_for(config: Fit) -> torch.device:
+    """Return the device of a fit. Raises SettingError for a device, or a precision of its, that is not there."""
+    device = find_device(config.device)
+    require_precision(device, config.precision, PRECISIONS)
+    return device
 
 
 def device_of(network: nn.Module) -> str:
@@ -181,18 +202,11 @@ def set_rates(optimiser: torch.optim.Optimizer, config: Fit, step: int) -> None:
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, config: Fit, step: int) -> None:
-    """Do one step of the optimiser down the loss. Raises InputError, saying what to do, when it is not finite."""
-    check_finite([loss], f"step {step}: the loss", first=step == 0)
+    """Do one step of the optimiser down the loss. Raises what `check_loss` raises."""
+    check_loss(loss, step)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()
-
-
-def check_finite(values: Iterable[Tensor], what: str, first: bool = False) -> None:
-    """Raise InputError, saying what to do, when there is NaN or infinity. first: nothing was learnt yet."""
-    if not all(value.isfinite().all() for value in values):
-        remedy = "look at the pictures and the start weights" if first else "lower --lr and give another --out"
-        raise InputError(f"{what}: NaN or infinity; {remedy}")
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -19,7 +19,6 @@ from clp_aug.fitting.composites import Composites, Truth
 from clp_aug.fitting.config import MatteFit
 from clp_aug.fitting.losses import LossWeights, PatchCritic, critic_loss, matte_loss
 from clp_aug.fitting.sources import Sources
-from clp_aug.nets.devices import find_device
 from clp_aug.nets.hatt_lite import HattLite, read, start, start_from_imagenet
 from clp_aug.nets.shipped import shipped_path
 
@@ -51,7 +50,7 @@ class MatteTask:
         learnt, held = split(sources, config.seed)
         self.pairs = {size: composites(learnt, config.seed, size) for size in config.sizes}
         self.held = composites(held, config.seed + 1, max(config.sizes))
-        device = find_device(config.device)
+        device = loop.device_for(config)
         self.network, self.critic = build(config).to(device), PatchCritic()
         start(self.critic, torch.Generator().manual_seed(config.seed))
         self.critic.to(device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clp_aug.contract.errors import SettingError
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 AUTO, CPU = "auto", "cpu"
+USUAL = "CLP_DEVICE"
+"""The variable of the environment that says what "auto" takes."""
 HELP = (
     "Where networks run: auto (an accelerator if there is one), cpu, or an accelerator's name, such as cuda or cuda:1."
 )
@@ -20,20 +23,24 @@ HELP = (
 def find_device(name: str) -> torch.device:
     """Return the device of a name: "auto", "cpu", or an accelerator's kind with or without its number.
 
-    "auto" is the current accelerator where there is one, else the CPU. Raises SettingError for a device that is not
-    there, or that does not answer, naming those that are.
+    "auto" is what $CLP_DEVICE names; without it the current accelerator where there is one, else the CPU. Raises
+    SettingError for a device that is not there, or that does not answer, naming those that are.
     """
     import torch
 
-    if name == CPU:
+    usual = os.environ.get(USUAL) or AUTO
+    wanted_name = usual if name == AUTO else name
+    if wanted_name == CPU:
         return torch.device(CPU)
     accelerators = list(found())
-    wanted = [device for device in accelerators if name in (AUTO, device.type, str(device))]
-    if not wanted and name == AUTO:
+    wanted = [device for device in accelerators if wanted_name in (AUTO, device.type, str(device))]
+    if not wanted and wanted_name == AUTO:
         return torch.device(CPU)
     if not wanted:
+        of_auto = f"${USUAL} is {usual}; " if name == AUTO else ""
         there = ", ".join([CPU, *(f"{device} ({describe(device)})" for device in accelerators)])
-        raise SettingError("device", name, f"there is no such device; there are: {there}", {"device": AUTO})
+        remedy = CPU if name == AUTO else AUTO
+        raise SettingError("device", name, f"{of_auto}there is no such device; there are: {there}", {"device": remedy})
     current = wanted[0] if len(wanted) == 1 else wanted[torch.accelerator.current_device_index()]
     try:
         torch.ones(1, device=current).sum().item()
@@ -50,6 +57,27 @@ def found() -> Iterator[torch.device]:
     kind = torch.accelerator.current_accelerator(check_available=True)
     if kind is not None:
         yield from (torch.device(kind.type, i) for i in range(torch.accelerator.device_count()))
+
+
+def require_precision(device: torch.device, precision: str, names: Sequence[str]) -> None:
+    """Raise SettingError for a precision that a device does not have. names: of those that may be asked for."""
+    if not has_precision(device, precision):
+        there = ", ".join(name for name in names if has_precision(device, name))
+        reason = f"{device} ({describe(device)}) does not have it; it has {there}"
+        raise SettingError("precision", precision, reason, {"precision": "float32"})
+
+
+def has_precision(device: torch.device, precision: str) -> bool:
+    """Tell whether a device computes in a precision: "float32", "tf32" or "bf16"."""
+    import torch
+
+    module: Any = torch.get_device_module(device)
+    if precision == "tf32":
+        return bool(getattr(module, "is_tf32_supported", lambda: False)())
+    if precision == "bf16":
+        supported = getattr(module, "is_bf16_supported", lambda: True)()
+        return bool(supported) and torch.amp.is_autocast_available(device.type)
+    return True
 
 
 def describe(device: torch.device) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -29,7 +29,17 @@ class DivergedError(ClpError):
     """A loss became NaN or infinite (exit code 3)."""
 
 
-class Check(NamedTuple):
+class Check(Protocol):
+    """What must hold of a step; whether it does is asked at once, or later, for several steps together."""
+
+    def holds(self) -> Tensor:
+        """Return whether it holds, a bool scalar, where the losses are."""
+
+    def settle(self) -> None:
+        """Raise DivergedError unless it holds."""
+
+
+class FiniteLosses(NamedTuple):
     """Losses of a step that must be finite. losses: (n,), or a scalar; sample_id: int64 (n,), None for a scalar; name:
     what they are; at_start: the remedy at step 0.
     """
@@ -39,6 +49,10 @@ class Check(NamedTuple):
     name: str
     step: int
     at_start: str
+
+    def holds(self) -> Tensor:
+        """Return whether all are finite."""
+        return self.losses.isfinite().all()
 
     def settle(self) -> None:
         """Raise DivergedError that names the step and the pictures unless all are finite."""
@@ -54,12 +68,28 @@ class Check(NamedTuple):
         raise DivergedError(f"step {self.step}: the {self.name} is {value:.0f}{where}; {remedy}")
 
 
+class ExistingLoss(NamedTuple):
+    """A loss, a scalar, that is infinite where it does not exist. reason: what is said then, with the remedy."""
+
+    loss: Tensor
+    reason: str
+
+    def holds(self) -> Tensor:
+        """Return whether it exists."""
+        return ~self.loss.isinf()
+
+    def settle(self) -> None:
+        """Raise DivergedError with the reason unless it exists."""
+        if self.loss.isinf():
+            raise DivergedError(self.reason)
+
+
 _deferred: ContextVar[list[Check] | None] = ContextVar("deferred", default=None)
 
 
 @contextmanager
 def deferred_checks(checks: list[Check], device: torch.device) -> Iterator[None]:
-    """Within it, `check_finite` and `check_penalty` only add to a list, for `settle`: to look makes a device wait.
+    """Within it, checks are only added to a list, for `settle`: to look makes a device wait.
 
     On the CPU, where a look costs nothing, they raise at once.
     """
@@ -72,7 +102,7 @@ def deferred_checks(checks: list[Check], device: torch.device) -> Iterator[None]
 
 def settle(checks: list[Check]) -> None:
     """Look at deferred checks, in their order, and empty the list. Raises DivergedError for the first that fails."""
-    if checks and not torch.stack([check.losses.isfinite().all() for check in checks]).all():
+    if checks and not torch.stack([check.holds() for check in checks]).all():
         for check in checks:
             check.settle()
     checks.clear()
@@ -83,7 +113,17 @@ def check_finite(losses: Tensor, sample_id: Tensor | None, name: str, step: int,
 
     at_start: the remedy at step 0. Within `deferred_checks` nothing is raised yet.
     """
-    check, checks = Check(losses.detach(), sample_id, name, step, at_start), _deferred.get()
+    ask(FiniteLosses(losses.detach(), sample_id, name, step, at_start))
+
+
+def check_exists(loss: Tensor, reason: str) -> None:
+    """Raise DivergedError with a reason where a loss, a scalar, is infinite. Within `deferred_checks` not yet."""
+    ask(ExistingLoss(loss.detach(), reason))
+
+
+def ask(check: Check) -> None:
+    """Raise DivergedError where a check fails. Within `deferred_checks` it is kept for later."""
+    checks = _deferred.get()
     if checks is None:
         check.settle()
     else:

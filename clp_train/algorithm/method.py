@@ -54,7 +54,8 @@ class Method:
     stages: what learns from what, in order; head: name of the last layer; networks: 1, or 2 for peers; saliency_weight:
     lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
     pictures that its meta step looks at; perturbs: whether `terms` always has a delta, and reports may ask for that of
-    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND.
+    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND; remark:
+    what is to be known of a run with its settings, in a line, "" for nothing.
 
     Everything that one step leaves for a later one goes through `state_dict`, or a resumed run is another run.
     """
@@ -67,6 +68,7 @@ class Method:
     meta_kinds: Sequence[int] = tuple(range(len(KINDS)))
     perturbs: bool = False
     sees_background: bool = False
+    remark: str = ""
 
     def enter(self, stage: int, network: Classifier) -> None:
         """Prepare the network for a stage (from 0); called when it starts and again when a run resumes within it."""

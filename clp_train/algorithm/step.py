@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,8 @@ def read_losses(some: Sequence[StepLosses]) -> list[StepLosses]:
 class StepRule:
     """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
     all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
-    of each name; seed: of the noise that a network draws of itself, such as dropout.
+    of each name; seed: of the noise that a network draws of itself, such as dropout; None for one that draws none,
+    whose steps a device may then hold as a graph.
     """
 
     meta_step: MetaStepSettings = MetaStepSettings()
@@ -76,7 +77,7 @@ class StepRule:
     virtual: Callable[[Classifier], Collection[str]] | None = None
     twice: Callable[[], Any] = second_order
     meta_steps: Mapping[str, Callable[[BilevelProblem], MetaStep]] = field(default_factory=lambda: META_STEPS)
-    seed: int = 0
+    seed: int | None = 0
 
     def term_of(self, method: Method) -> SaliencyTerm:
         """Return eq. (6) with the method's lambda."""
@@ -149,8 +150,7 @@ def train_step(
     device, checks = network.head.weight.device, list[Check]()
     batch, meta = batch.to(device), meta if meta is None else meta.to(device)
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
-    noise_seed = int(rng_for(rule.seed, step, "network noise").integers(2**63))
-    with same_noise(noise_seed, device), deferred_checks(checks, device):
+    with noise_of(rule, step, device), deferred_checks(checks, device):
         out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
         view = view_of(out, network.head, batch, progress)
         method.observe(view)  # CHARACTERISTICS
@@ -172,6 +172,13 @@ def train_step(
     saliency_term = saliency if saliency is not None or objective is None else objective.saliency
     losses = StepLosses(loss.detach(), detached(meta_step.meta_loss), detached(saliency_term), checks)
     return read_losses([losses])[0] if device.type == "cpu" else losses
+
+
+def noise_of(rule: StepRule, step: int, device: torch.device) -> AbstractContextManager[None]:
+    """Return what keeps the noise of one step the same in all of its passes."""
+    if rule.seed is None:
+        return nullcontext()
+    return same_noise(int(rng_for(rule.seed, step, "network noise").integers(2**63)), device)
 
 
 def meta_step_of(

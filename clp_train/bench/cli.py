@@ -196,13 +196,14 @@ def write_table_and_figure(table: Table, scale: str, results: list[Result], fold
     Raises what the checks below raise, and InputError when the disk refuses.
     """
     from clp_train.bench.figures import write_figure
-    from clp_train.bench.known import check_kept, check_one_data, key_of
+    from clp_train.bench.known import check_kept, check_one_data, check_one_length, key_of
     from clp_train.bench.scores import check_splits
     from clp_train.bench.write import TABLE, write_table
 
     with held_for(folder, "queue", wait=True):
         check_kept(table, folder / TABLE, {key_of(result) for result in results})
         check_one_data(results)
+        check_one_length(results)
         check_splits(table, results)
         paths = write_table(table, scale, results, folder) + write_figure(table, results, folder)
         for path in paths:

@@ -131,9 +131,10 @@ def explain(axes: Axes) -> None:
 def per_class(runs: Sequence[Result], split: str) -> list[float]:
     """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's.
 
-    NaN, which is not drawn, for a class without pictures.
+    NaN, which is not drawn, for a class without pictures; nothing where no run was measured on the split.
     """
-    parts = [run["metrics"]["last"][split]["per_class"] for run in runs]
+    metrics = [run["metrics"]["last"].get(split, {}) for run in runs]
+    parts = [part["per_class"] for part in metrics if "per_class" in part]
     classes = list(zip(*parts, strict=True))[::-1] if parts else []
     return [math.nan if None in values else 100 * statistics.fmean(values) for values in classes]
 

@@ -14,6 +14,7 @@ from clp_train.bench.write import TABLE
 
 Place = tuple[str, str, int, str]
 """What a result stands for in its table: row, column, seed, protocol."""
+REMEDY = "take the folders of old ones out of --work, or the table out of --out, and give the command again"
 
 
 def known_results(table: Table, scale: str, path: Path) -> list[Result]:
@@ -25,7 +26,7 @@ def known_results(table: Table, scale: str, path: Path) -> list[Result]:
         return []
     results = read_results(path)
     seeds = sorted({result["seed"] for result in results})
-    current = {(run.folder.name, run.row, run.column) for run in plan(table, scale, seeds, Path())}
+    current = {place_of_run(run) for run in plan(table, scale, seeds, Path())}
     return [result for result in results if place_of(result) in current]
 
 
@@ -36,12 +37,14 @@ def shared_results(runs: Sequence[Run], own_results: Sequence[Result], scale: st
     Raises InputError for a table.json that is no such table.
     """
     finished_runs = {
-        result["run"]: result for path in sorted(out.glob(f"*-{scale}/{TABLE}")) for result in read_results(path)
+        (result["run"], result["seed"]): result
+        for path in sorted(out.glob(f"*-{scale}/{TABLE}"))
+        for result in read_results(path)
     }
     return [
-        finished_runs[run.folder.name] | {"row": run.row, "column": run.column, "protocol": run.protocol}
+        finished_runs[run.folder.name, run.seed] | {"row": run.row, "column": run.column, "protocol": run.protocol}
         for run in still_to_do(runs, own_results)
-        if run.folder.name in finished_runs
+        if (run.folder.name, run.seed) in finished_runs
     ]
 
 
@@ -59,7 +62,7 @@ def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]
 def still_to_do(runs: Sequence[Run], results: Sequence[Result]) -> list[Run]:
     """Return the runs that no result is of."""
     places = {place_of(result) for result in results}
-    return [run for run in runs if (run.folder.name, run.row, run.column) not in places]
+    return [run for run in runs if place_of_run(run) not in places]
 
 
 def check_kept(table: Table, path: Path, places: set[Place]) -> None:
@@ -93,12 +96,33 @@ def check_one_data(results: Sequence[Result]) -> None:
             names = ", ".join(
                 f"{result['run']} (data {fingerprint[:12]})" for fingerprint, result in sorted(by_data.items())
             )
-            raise InputError(
-                f"column {column}: its runs are on different data, such as {names}; take the folders of old ones out"
-                " of --work, or the table out of --out, and give the command again"
-            )
+            raise InputError(f"column {column}: its runs are on different data, such as {names}; {REMEDY}")
 
 
-def place_of(result: Result) -> tuple[str, str, str]:
-    """Return a result's run, row and column; one run may stand in several rows and columns."""
-    return result["run"], result["row"], result["column"]
+def check_one_length(results: Sequence[Result]) -> None:
+    """Raise InputError where what a figure takes means over has other lengths: the epochs of the runs of a cell, the
+    classes of those of a column.
+    """
+    by_what: dict[str, dict[int, str]] = {}
+    for result in results:
+        column, row, protocol = result["column"], result["row"], result["protocol"]
+        lengths = {f"column {column}, row {row}, {protocol} protocol: its runs have other epochs": result["history"]}
+        for split, metrics in result["metrics"]["last"].items():
+            if "per_class" in metrics:
+                lengths[f"column {column}: its runs have other classes on split {split}"] = metrics["per_class"]
+        for what, values in lengths.items():
+            by_what.setdefault(what, {}).setdefault(len(values), result["run"])
+    for what, by_length in by_what.items():
+        if len(by_length) > 1:
+            names = ", ".join(f"{run} ({length})" for length, run in sorted(by_length.items()))
+            raise InputError(f"{what}, such as {names}; {REMEDY}")
+
+
+def place_of(result: Result) -> tuple[str, Place]:
+    """Return a result's run, and what it stands for; one run may stand in several rows and columns."""
+    return result["run"], key_of(result)
+
+
+def place_of_run(run: Run) -> tuple[str, Place]:
+    """Return what `place_of` returns for the result of a run."""
+    return run.folder.name, (run.row, run.column, run.seed, run.protocol)

@@ -15,6 +15,7 @@ from scipy.stats import ttest_rel
 from clp_aug.common.files import disk_error
 from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
+from clp_train.bench.parts import KEPT, fault_of
 from clp_train.bench.spec import Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.report.page import read_result, result_of_a_run
@@ -25,18 +26,8 @@ Result = dict[str, Any]
 WHENS = ("last", "selected", "best_on_test")
 LOWER = ("error",)
 """Measures that are better when they are lower."""
-KEPT = ("average", "weighted_average", "worst", "per_class", "per_group", "precision")
 CURVES = (RIGHT_UP, WRONG_UP)
 """What is kept of every epoch."""
-PARTS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("run", "row", "column", "protocol", "fingerprint"), str),
-    **dict.fromkeys(("augment", "train", "history"), list),
-    **dict.fromkeys(("metrics", "versions"), dict),
-    **dict.fromkeys(("seconds", "cpu_seconds"), (int, float)),
-    **dict.fromkeys(("seed", "epochs"), int),
-    "attention": (dict, type(None)),
-}
-"""What a result holds, and the types of it."""
 OWN_METHOD = "clp"
 
 
@@ -46,11 +37,12 @@ def collect(runs: Sequence[Run]) -> list[Result]:
 
 
 def small_result(run: Run) -> Result:
-    """Return the small result of a run that is done. Raises InputError where a part of it is of another kind."""
+    """Return the small result of a run that is done. Raises InputError where a part of it is not what it should be."""
     with result_of_a_run(run.folder):
         result = summarise(run, read_result(run.folder))
-        if not is_result(result):
-            raise ValueError("a part of it is of another kind")
+        fault = fault_of(result)
+        if fault:
+            raise ValueError(fault)
         return result
 
 
@@ -121,10 +113,11 @@ def figure(result: Result, measure: str, split: str, moment: str) -> float | Non
         metrics = result["metrics"]["last"].get(split)
     if metrics is None:
         return None
-    if measure == "error":
-        return 100 * (1 - metrics["average"])
-    key = {"accuracy": "average", "weighted": "weighted_average"}.get(measure, measure)
-    return None if metrics.get(key) is None else 100 * metrics[key]
+    key = {"error": "average", "accuracy": "average", "weighted": "weighted_average"}.get(measure, measure)
+    share = metrics.get(key)
+    if share is None:
+        return None
+    return 100 * (1 - share) if measure == "error" else 100 * share
 
 
 def check_splits(table: Table, results: Sequence[Result]) -> None:
@@ -189,7 +182,8 @@ def holm(values: Iterable[float]) -> list[float]:
 @dataclass(frozen=True)
 class Cost:
     """seconds: of processor an epoch, which other work on the machine does not stretch, the median over the columns of
-    a preset and seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one.
+    a preset and seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one that
+    took any time: it is given in tenths of a second.
     """
 
     seconds: float
@@ -208,7 +202,7 @@ def costs(table: Table, results: Sequence[Result]) -> dict[str, dict[str, Cost]]
     for preset, rows in times.items():
         base = {} if plain is None else rows.get(plain, {})
         for row, seconds in rows.items():
-            ratios = [value / base[cell] for cell, value in seconds.items() if cell in base]
+            ratios = [value / base[cell] for cell, value in seconds.items() if base.get(cell)]
             ratio = statistics.median(ratios) if ratios else None
             cost.setdefault(preset, {})[row] = Cost(statistics.median(seconds.values()), ratio)
     return cost
@@ -228,33 +222,10 @@ def read_results(path: Path) -> list[Result]:
         raise disk_error(path, error, "read") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         runs = None
-    if not isinstance(runs, list) or not all(map(is_result, runs)):
-        raise InputError(f"{path}: no table of results; remove it, or give another --out")
+    if not isinstance(runs, list):
+        faults = ["expected JSON with a list of runs"]
+    else:
+        faults = [f"runs[{i}]: {fault}" for i, run in enumerate(runs) if (fault := fault_of(run))]
+    if faults:
+        raise InputError(f"{path}: no table of results ({faults[0]}); remove it, or give another --out")
     return runs
-
-
-def is_result(run: Any) -> bool:
-    """Tell whether a value is what `summarise` returns: every part of its kind."""
-    if not isinstance(run, dict) or not set(PARTS) <= set(run):
-        return False
-    if not all(isinstance(run[key], kind) for key, kind in PARTS.items()):
-        return False
-    moments = [run["metrics"].get(moment, {}) for moment in WHENS]
-    if "last" not in run["metrics"] or not all(isinstance(splits, dict) for splits in moments):
-        return False
-    parts = [part for splits in moments for part in splits.values()]
-    if not all(isinstance(part, dict) for part in (*parts, *run["history"])):
-        return False
-    values = [value for part in (*parts, *run["history"]) for value in part.values()]
-    looks = run["attention"] if run["attention"] is not None else dict.fromkeys(("inside", "area"))
-    return (
-        all(is_figure(value) or (isinstance(value, list) and all(map(is_figure, value))) for value in values)
-        and all(is_figure(looks.get(key, "")) for key in ("inside", "area"))
-        and all(isinstance(word, str) for word in (*run["augment"], *run["train"]))
-        and isinstance(run["versions"].get("torch"), str)
-    )
-
-
-def is_figure(value: object) -> bool:
-    """Tell whether a value is a number, or None where there is none."""
-    return value is None or isinstance(value, (int, float))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from clp_train.methods import METHODS
 
 FOLDER = Path(__file__).parent / "tables"
 SCALES = ("cpu", "paper")
+FARTHEST = 1e300  # of a row from 0 in a figure: beyond it matplotlib overflows
 MEASURES = {
     "error": "top-1 error in percent, the lower the better",
     "accuracy": "top-1 accuracy in percent, the higher the better",
@@ -149,8 +149,8 @@ def row_of(name: str, content: dict[str, Any], columns: Mapping[str, Column]) ->
         if type(value) not in (int, float) or not 0 <= value <= 100:
             raise UsageError(f"row {name}: quoted {column} = {value!r}; expected a number in percent")
     row = Row(quoted=quoted, **read(Row, content, name, ("quoted",)))
-    if row.x is not None and not math.isfinite(row.x):
-        raise UsageError(f"row {name}: x = {row.x}; expected a number")
+    if row.x is not None and not abs(row.x) <= FARTHEST:
+        raise UsageError(f"row {name}: x = {row.x}; expected a number in [-{FARTHEST:g}, {FARTHEST:g}]")
     for column in row.without:
         pick(columns, column, f"column of row {name}")
     pick(METHODS, row.method, f"method of row {name}")

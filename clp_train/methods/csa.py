@@ -5,8 +5,9 @@ the picture's context and goes to a bank. The second learns from pictures drawn 
 with the context of another: x~ = a M x_bank + (1 - a M) x, M = (1 - CAM)^2, a uniform in [0, 1), one a step.
 
 Other than the authors' code: a picture is sure by its probability in the step itself, so only the sure ones cost a
-Grad-CAM; these are bilinear; a flat one is no context; a step takes contexts of the steps before it; and the blended
-pictures leave the running statistics of batch norm alone, since pictures are judged as they are.
+Grad-CAM, where a look at who they are costs nothing; these are bilinear; a flat one is no context; a step takes
+contexts of the steps before it; and the blended pictures leave the running statistics of batch norm alone, since
+pictures are judged as they are.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.evaluating.gradcam import gradcam
+from clp_train.methods.parts import divided
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body
+from clp_train.methods.parts.contexts import Bank, added
 from clp_train.methods.parts.present import require
 from clp_train.models.heads import DualHead
-from clp_train.models.parts import Classifier, Output
+from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import Batch
 
 JUDGES = ("first", "second", "mean")
@@ -49,8 +52,8 @@ class Options(Settings):
 
 
 class Csa(Method):
-    """images: (k, 3, H, W), masks: (k, 1, H, W) in [0, 1], the latest contexts of the epoch, oldest first, `size` at
-    most; None for none.
+    """bank: the latest contexts of the epoch, `size` at most, None for none; counts: whether the blended pictures of
+    the step do, a bool scalar where a device decides it, None where they are there only if they do.
     """
 
     head = "dual"
@@ -58,15 +61,18 @@ class Csa(Method):
     def __init__(self, options: Options, label: Tensor, size: int) -> None:
         self.options, self.size = options, size
         self.members = [(label == c).nonzero().squeeze(1).numpy() for c in label.unique()]
-        self.images: Tensor | None = None
-        self.masks: Tensor | None = None
+        self.bank: Bank | None = None
+        self.counts: Tensor | None = None
         self.progress = 0.0
 
+    def enter(self, stage: int, network: Classifier) -> None:
+        self.bank = None if self.bank is None else self.bank.to(device_of(network))
+
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
-        self.images = self.masks = None
+        self.bank = None
 
     def partners(self, batch: Batch, rng: np.random.Generator) -> np.ndarray | None:
-        if self.images is None or len(self.images) < len(batch):
+        if self.bank is None or len(self.bank) < len(batch):
             return None
         drawn = rng.integers(len(self.members), size=len(batch))
         return np.array([rng.choice(self.members[c]) for c in drawn])
@@ -74,10 +80,9 @@ class Csa(Method):
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
         if batch.second is None:
             return batch
-        images, masks = require(self.images, "contexts"), require(self.masks, "masks of contexts")
-        places = torch.from_numpy(rng.permutation(len(images))[: len(batch)])
-        images, masks, second = images[places], masks[places], batch.second.to(images.device)
-        part = rng.uniform() * masks
+        bank = require(self.bank, "contexts")
+        images, part = bank.take(len(batch), rng)
+        self.counts, second = bank.holds(len(batch)), batch.second
         blended = part * images + (1 - part) * second.images
         return replace(batch, second=replace(second, images=blended))
 
@@ -89,6 +94,7 @@ class Csa(Method):
         if batch.second is not None:
             features = virtual_pass(network, {}, batch.second.images).features
             loss = F.cross_entropy(second_logits(network.head, features), batch.second.label)
+            loss = loss if self.counts is None else loss * self.counts
         if self.progress >= self.options.start:
             self.keep(batch, out.logits.detach(), network)
         return loss
@@ -96,15 +102,14 @@ class Csa(Method):
     def keep(self, batch: Batch, logits: Tensor, network: Classifier) -> None:
         """Put the contexts of the pictures that the first head is sure about into the bank."""
         sure = logits.softmax(1).gather(1, batch.label[:, None]).squeeze(1) >= self.options.confidence
-        rows = sure.nonzero().squeeze(1)
-        if not len(rows):
-            return
-        images, label = batch.images[rows], batch.label[rows]
+        images, label = batch.images, batch.label
+        if divided.is_known(sure):  # each costs a Grad-CAM
+            rows = sure.nonzero().squeeze(1)
+            if not len(rows):
+                return
+            images, label, sure = images[rows], label[rows], sure[rows]
         masks, peaked = context_masks(gradcam(network, images, label).to(images))
-        rows = peaked.nonzero().squeeze(1)
-        if len(rows):
-            self.images = last_rows(self.images, images[rows], self.size)
-            self.masks = last_rows(self.masks, masks[rows], self.size)
+        self.bank = added(self.bank, images, masks, sure & peaked, self.size)
 
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
         if self.options.judge == "first":
@@ -113,13 +118,12 @@ class Csa(Method):
         return second if self.options.judge == "second" else (out.logits + second) / 2
 
     def state_dict(self) -> dict[str, Tensor]:
-        if self.images is None or self.masks is None:
-            return {}
-        return {"images": self.images, "masks": self.masks}
+        bank = None if self.bank is None else self.bank.whole()
+        return {"images": bank.images, "masks": bank.masks} if bank else {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
-            self.images, self.masks = state["images"], state["masks"]
+            self.bank = Bank(state["images"], state["masks"])
 
 
 def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,12 +135,6 @@ def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
     span = maps.amax((1, 2), keepdim=True) - low
     scaled = (maps - low) / torch.where(span > 0, span, 1)
     return (1 - scaled).square()[:, None], (span > 0)[:, 0, 0]
-
-
-def last_rows(old: Tensor | None, new: Tensor, size: int) -> Tensor:
-    """Return the last `size` rows of the old ones, None for none, followed by the new ones."""
-    rows = new if old is None else torch.cat([old.to(new.device), new])
-    return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back
 
 
 def second_logits(head: nn.Linear, features: Tensor) -> Tensor:

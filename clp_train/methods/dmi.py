@@ -14,7 +14,7 @@ from torch import Tensor
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.losses import check_exists
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.stages import Stage
@@ -69,11 +69,11 @@ class Dmi(Method):
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the batch's loss for each of its pictures, (n,). Raises DivergedError where it does not exist."""
         value = determinant_loss(logits, label)
-        if value.isinf():
-            raise DivergedError(
-                f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise batch_size, or start, the"
-                " share of cross entropy"
-            )
+        check_exists(
+            value,
+            f"the determinant of l-dmi is 0 on a batch of {len(label)} pictures; raise batch_size, or start, the share"
+            " of cross entropy",
+        )
         return value.expand(len(label))
 
 

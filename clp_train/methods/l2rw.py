@@ -18,6 +18,11 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import NoOptions
 from clp_train.methods.parts.checks import require_exact_meta_step
 
+CENTRAL = (
+    "l2rw: central differences in float32 give its weights, which are cut at zero, to two or three digits;"
+    " hypergradient = forward gives all"
+)
+
 
 class L2rw(Method):
     """learned: eps of this step's pictures, zeros; weight: what the meta step made of them, (n,), mean 1 or all 0.
@@ -27,8 +32,8 @@ class L2rw(Method):
 
     meta_kinds = (ORIGINAL,)
 
-    def __init__(self, interval: int) -> None:
-        self.interval, self.steps = interval, 0
+    def __init__(self, interval: int, remark: str = "") -> None:
+        self.interval, self.steps, self.remark = interval, 0, remark
         self.learned: Sequence[Tensor] = (torch.zeros(1),)
         self.weight: Tensor | None = None
 
@@ -59,4 +64,5 @@ class L2rw(Method):
 def build(options: NoOptions, context: Context) -> L2rw:
     """Return the method. Raises SettingError for a meta step behind the step: its weights would come too late."""
     require_exact_meta_step(context, "weighs the pictures of the step itself")
-    return L2rw(context.meta_step.meta_interval)
+    remark = CENTRAL if context.meta_step.hypergradient == "central" else ""
+    return L2rw(context.meta_step.meta_interval, remark)

@@ -8,6 +8,7 @@ from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34  # margins
+WIDEST = 1e300  # of an axis: beyond it matplotlib overflows
 PANELS = (
     ("Loss", (("train", "train_loss"), ("meta", "meta_loss")), False),
     ("Saliency, eq. (6) times lambda", (("training pictures", "saliency_loss"),), False),
@@ -72,10 +73,15 @@ def panel(
 
 
 def ticks(lowest: float, highest: float) -> list[float]:
-    """Return round values, 0 among them, from the last not above `lowest` to the first not below `highest`."""
+    """Return round values, 0 among them, from the last not above `lowest` to the first not below `highest`.
+
+    Raises ValueError where they are not numbers, or further apart than WIDEST.
+    """
     from matplotlib.ticker import MaxNLocator
 
     low, high = min(lowest, 0), max(highest, 0)
+    if not high - low <= WIDEST:
+        raise ValueError(f"no axis goes from {low:g} to {high:g}")
     values = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high if low < high else 1)
     return [float(value) for value in values]
 

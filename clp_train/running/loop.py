@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -90,6 +90,8 @@ def train(
     raises.
     """
     run = Run(assembly, hooks, checkpoint)
+    if assembly.method.remark:
+        hooks.remark(assembly.method.remark)
     if resume:
         run.resume()
     for number, (stage, epochs) in enumerate(assembly.stages):
@@ -263,14 +265,25 @@ def epoch_steps(
     if batches is None or part.stage.stream != "train":
         batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
     left = batches[len(at.losses) :]
-    with contextlib.closing(ahead(part.stream, left)) as arriving:
-        for rows, pictures in zip(left, arriving, strict=True):
+    steps = range(at.step, at.step + len(left))
+    due = steps[-at.step % config.meta_step.meta_interval :: config.meta_step.meta_interval]
+    metas = meta_batches(part, steps, due if method.learns(progress) else ())
+    with contextlib.closing(ahead(part.stream, left)) as arriving, contextlib.closing(metas):
+        for rows, pictures, meta in zip(left, arriving, metas, strict=True):
             batch = compose_batch(part.stream, rows, pictures, assembly, at.step)
-            due = method.learns(progress) and at.step % config.meta_step.meta_interval == 0
-            meta = part.meta.batch(at.step, part.learner) if part.meta is not None and due else None
             at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
             at.step += 1
             yield len(at.losses) == len(batches)
+
+
+def meta_batches(part: Part, steps: Sequence[int], due: Sequence[int]) -> Generator[Batch | None, None, None]:
+    """Yield the meta batch of each step, made when it is asked for, of the learner as it is; None where none is due."""
+    if part.meta is None:
+        yield from [None] * len(steps)
+        return
+    with contextlib.closing(part.meta.ahead(due)) as arriving:
+        for step in steps:
+            yield part.meta.batch(step, next(arriving), part.learner) if step in due else None
 
 
 def read_new(losses: list[StepLosses]) -> None:

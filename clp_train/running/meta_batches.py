@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
 from clp_train.config import MetaBatchSettings
@@ -14,7 +16,7 @@ from clp_train.pictures.batching import batch_of, meta_rows
 from clp_train.pictures.infills import fgsm, mix_rand
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
-from clp_train.pictures.store import Store
+from clp_train.pictures.store import Store, ahead
 from clp_train.pictures.types import Batch, BoxedPictures, as_input
 
 
@@ -27,33 +29,46 @@ class MetaStream:
     batches: BatchSettings
     seed: int
 
-    def batch(self, step: int, network: Classifier) -> Batch:
+    def rows(self, step: int) -> np.ndarray:
+        """Return which meta pictures one step looks at, int64 (n,)."""
+        size = min(self.settings.meta_batch_size or self.batches.batch_size, len(self.meta))
+        return meta_rows(step, len(self.meta), size, self.seed)
+
+    def ahead(self, steps: Iterable[int]) -> Generator[BoxedPictures, None, None]:
+        """Yield the pictures of steps on the device of the run, sent ahead of them as `pictures.store.ahead` does."""
+        return ahead(self.meta, map(self.rows, steps))
+
+    def batch(self, step: int, pictures: BoxedPictures, network: Classifier) -> Batch:
         """Return the meta batch of one step, transformed as training pictures are, on the device of the run.
 
-        network: the classifier as it is, which FGSM attacks; it is left as it was.
+        pictures: those of its rows; network: the classifier as it is, which FGSM attacks; it is left as it was.
         """
-        size = min(self.settings.meta_batch_size or self.batches.batch_size, len(self.meta))
-        rows = meta_rows(step, len(self.meta), size, self.seed)
-        pictures = self.meta.take(rows)
         if self.settings.online != "none":
-            originals, generator = (
-                rows[self.meta.kind[rows].numpy() == ORIGINAL],
-                generator_for(self.seed, step, "online"),
-            )
-            pictures = pictures.followed_by(online_factuals(self.meta, originals, self.settings, generator, network))
+            rows = self.rows(step)
+            places = np.flatnonzero(self.meta.kind[rows].numpy() == ORIGINAL)
+            box, label = self.meta.box[rows[places]], self.meta.label[rows[places]]
+            originals, generator = pictures.take(torch.from_numpy(places)), generator_for(self.seed, step, "online")
+            made = online_factuals(originals, box, label, self.settings, generator, network)
+            pictures = pictures.followed_by(made)
         return batch_of(pictures, generator_for(self.seed, step, "meta transform"), self.batches.transform)
 
 
 def online_factuals(
-    meta: Store, rows: np.ndarray, settings: MetaBatchSettings, generator: torch.Generator, network: Classifier
+    originals: BoxedPictures,
+    box: Tensor,
+    label: Tensor,
+    settings: MetaBatchSettings,
+    generator: torch.Generator,
+    network: Classifier,
 ) -> BoxedPictures:
-    """Return a factual of each original whose background can be replaced; uint8 as they came. rows: int64 (n,)."""
-    originals = meta.take(rows)
-    if not len(rows):
+    """Return a factual of each original whose background can be replaced; uint8 as they came.
+
+    box, label: of the originals, int64 (n, 4) and (n,), on the CPU, which knows without waiting what can be replaced.
+    """
+    if not len(originals):
         return originals
-    images, done = originals.images, torch.ones(len(rows), dtype=torch.bool)
+    images, done = originals.images, torch.ones(len(originals), dtype=torch.bool)
     if settings.online == "mix-rand":
-        box, label = meta.box[rows], meta.label[rows]  # on the CPU, which knows without waiting what can be replaced
         images, done = mix_rand(images, box, label, generator)
     else:
         pixels = fgsm(

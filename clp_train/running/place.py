@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from clp_aug.contract.errors import InputError, SettingError
-from clp_aug.nets.devices import CPU, describe, find_device
+from clp_aug.contract.errors import InputError
+from clp_aug.nets.devices import CPU, describe, find_device, require_precision
 from clp_train.algorithm.precision import compute_in, precision_of_run
-from clp_train.config import RunSettings
+from clp_train.config import PRECISIONS, RunSettings
 from clp_train.models.parts import Classifier, heads
 
 LESS_MEMORY = "lower batch_size and meta_batch_size, or take store = memory or precision = bf16"
@@ -68,19 +68,5 @@ CPU_PLACE = Place(torch.device(CPU), "float32")
 def find_place(settings: RunSettings) -> Place:
     """Return the place that settings ask for. Raises SettingError for a device or a precision that is not there."""
     device = find_device(settings.device)
-    if not has_precision(device, settings.precision):
-        there = ", ".join(name for name in ("float32", "tf32", "bf16") if has_precision(device, name))
-        reason = f"{device} ({describe(device)}) does not have it; it has {there}"
-        raise SettingError("precision", settings.precision, reason, {"precision": "float32"})
+    require_precision(device, settings.precision, PRECISIONS)
     return Place(device, settings.precision)
-
-
-def has_precision(device: torch.device, precision: str) -> bool:
-    """Tell whether a device computes in a precision."""
-    module = torch.get_device_module(device)
-    if precision == "tf32":
-        return bool(getattr(module, "is_tf32_supported", lambda: False)())
-    if precision == "bf16":
-        supported = getattr(module, "is_bf16_supported", lambda: True)()
-        return bool(supported) and torch.amp.is_autocast_available(device.type)
-    return True

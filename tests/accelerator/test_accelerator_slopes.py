@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clp_aug.nets.devices import has_precision
 from clp_train.algorithm import hypergradient
 from clp_train.algorithm.hypergradient import SLOPES
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.config import RunSettings
-from clp_train.running.place import Place, find_place, has_precision
+from clp_train.running.place import Place, find_place
 from tests.accelerator.beside_cpu import its_kernels
 from tests.clp_train.builders import batch_of, generator, network_of
 

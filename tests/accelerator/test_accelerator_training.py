@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clp_train.running.place import has_precision
+from clp_aug.nets.devices import has_precision
 from tests.accelerator.beside_cpu import assert_close, on_both, run_on
 
 BY_DIFFERENCES = 1e-3

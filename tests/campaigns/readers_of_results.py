@@ -99,10 +99,31 @@ def small_runs(place: Path) -> Any:
 
 
 def write_small_table(results: list[Any], place: Path) -> object:
-    """Write the table of some results."""
+    """Write the table of some results, as clp-bench does, but for the figure."""
+    from clp_train.bench.known import check_one_data, check_one_length
+    from clp_train.bench.scores import check_splits
     from clp_train.bench.write import write_table
 
+    check_one_data(results)
+    check_one_length(results)
+    check_splits(small_table(), results)
     return len(write_table(small_table(), "cpu", results, place / "written"))
+
+
+def draw_result(path: Path) -> object:
+    """Draw the figure of a result, which of them its bytes decide, beside that of a good result."""
+    from clp_train.bench.cli import write_table_and_figure
+    from clp_train.bench.figures import DRAWINGS
+    from clp_train.bench.scores import collect
+
+    folder = path.parent / "drawn"
+    shutil.rmtree(folder, ignore_errors=True)
+    draw = sorted(DRAWINGS)[path.stat().st_size % len(DRAWINGS)]
+    table = dataclasses.replace(small_table(), draw=draw)
+    places = (path.parent / "train-erm" / "run", path.parent)
+    runs = [dataclasses.replace(run, folder=place) for run, place in zip(small_runs(path.parent), places, strict=True)]
+    write_table_and_figure(table, "cpu", collect(runs), folder)
+    return None
 
 
 def make_finished_tables(place: Path, inputs: Path) -> list[bytes]:
@@ -116,9 +137,9 @@ def make_finished_tables(place: Path, inputs: Path) -> list[bytes]:
 
 def read_finished_table(path: Path) -> object:
     """Read a finished table as --extend does, and write it again."""
-    from clp_train.bench.scores import read_results
+    from clp_train.bench.known import known_results
 
-    return write_small_table(read_results(path), path.parent)
+    return write_small_table(known_results(small_table(), "cpu", path), path.parent)
 
 
 def make_unfinished(place: Path, inputs: Path) -> list[bytes]:
@@ -230,6 +251,7 @@ def show_shard(reader: ShardReader, page: Path, names: Sequence[str]) -> None:
 READERS = {
     "result-page": Reader(make_results, "result.json", json_changed, read_result_page, cost=8),
     "result-in-table": Reader(make_results, "result.json", json_changed, read_result_for_a_table, cost=5),
+    "result-in-figure": Reader(make_results, "result.json", json_changed, draw_result, cost=250),
     "finished-table": Reader(make_finished_tables, "table.json", json_changed, read_finished_table, cost=4),
     "unfinished-shard": Reader(make_unfinished, "x", behind_the_number, resume_unfinished, cost=43),
     "names": Reader(make_names, "x.json", names_changed, show_names, cost=40),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
+from clp_aug.nets.devices import USUAL
 from clp_train.algorithm import second_order
 from clp_train.methods.parts import divided
 from clp_train.pictures.transforms import rand_augment
@@ -20,6 +22,12 @@ pytest.register_assert_rewrite("tests.shadow.both")
 
 def pytest_configure(config):
     second_device.install()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def auto_is_the_device():
+    """Let "auto" look for itself, unlike in other tests."""
+    os.environ.pop(USUAL, None)
 
 
 @pytest.fixture(autouse=True)

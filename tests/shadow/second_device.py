@@ -25,6 +25,8 @@ aten = torch.ops.aten
 COPIES = (aten.copy_.default, aten._copy_from.default)
 INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 TAKES_CPU_SCALARS = (aten.masked_fill.Tensor, aten.masked_fill_.Tensor, aten.where.self)
+IN_FEWER_BITS = ("conv2d", "linear", "matmul", "mm", "addmm", "bmm")
+"""Operations that autocast gives tensors of fewer bits; of those of the CPU, what networks here use."""
 WAITING = (torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output)
 COMPOSED = {"_local_scalar_dense": "item", "_unique2": "unique", "index": "rows of a mask"}
 
@@ -223,8 +225,37 @@ def install() -> torch.device:
         _setup_privateuseone_for_python_backend(NAME, Module())
         for name, function in FACTORIES.items():
             torch.library.impl(f"aten::{name}", "PrivateUse1")(function)
+        register_autocast()
         torch.autograd.set_multithreading_enabled(False)
     return torch.device(NAME, 0)
+
+
+def register_autocast() -> None:
+    """Let autocast on the device work as on the CPU."""
+    every, some = (torch.library.Library(space, "IMPL", "AutocastPrivateUse1") for space in ("_", "aten"))
+    every.fallback(torch.library.fallthrough_kernel)
+    for name in IN_FEWER_BITS:
+        some.impl(name, in_fewer_bits(getattr(aten, name).default))
+    LIBRARIES.extend((every, some))
+
+
+def in_fewer_bits(operation: Any) -> Callable[..., Any]:
+    """Return an operation that takes numbers of the type that autocast has now."""
+
+    def rounded(value: Any) -> Any:
+        is_number = isinstance(value, Tensor) and value.is_floating_point() and value.dtype != torch.float64
+        return value.to(torch.get_autocast_dtype(NAME)) if is_number else value
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        keys = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastPrivateUse1)
+        with torch._C._ExcludeDispatchKeyGuard(keys):
+            return operation(*tree_map(rounded, args), **tree_map(rounded, kwargs))
+
+    return run
+
+
+LIBRARIES: list[torch.library.Library] = []
+"""They forget what is registered in them when they go."""
 
 
 def empty_strided(

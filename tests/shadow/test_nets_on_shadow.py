@@ -10,7 +10,7 @@ import torch
 
 from clp_aug import on_device, pipeline
 from clp_aug.config import AugmentConfig
-from clp_aug.contract.errors import SettingError, UsageError
+from clp_aug.contract.errors import InputError, SettingError, UsageError
 from clp_aug.contract.shards import ShardReader
 from clp_aug.fitting import inpainter, loop, matte
 from clp_aug.fitting.config import InpainterFit, MatteFit
@@ -122,6 +122,23 @@ def test_the_inpainter_of_each_layout(layout, smooth, size):
     assert torch.equal(found.cpu(), expected)
 
 
+def test_workers_refine_what_the_device_mattes(tmp_path, one_by_one, monkeypatch):
+    pytest.importorskip("pymatting", reason="the extra [matting] is not installed")
+    here, made = [], pipeline.Stages.refined
+    monkeypatch.setattr(pipeline.Stages, "refined", lambda self, wanted: here.append(1) or made(self, wanted))
+    looks, counts = {}, {}
+    for device, workers in (("cpu", 1), (second_device.NAME, 1), (second_device.NAME, 2)):
+        here.clear()
+        (tmp_path / f"{device}.h5").unlink(missing_ok=True)
+        _, shard = shard_on(device, tmp_path, matte="hatt", refine=True, workers=workers)
+        looks[device, workers] = np.stack([shard.matte(i) for i in range(len(shard.tables["look/sample_id"]))])
+        counts[device, workers] = len(here)
+    cpu, one, two = looks.values()
+    assert (one == two).all()
+    assert np.abs(cpu.astype(int) - one).max() <= 1  # of a pixel of the network's that lies between two levels
+    assert list(counts.values()) == [len(cpu), len(cpu), 0], "with two workers this process has the device alone"
+
+
 def test_auto_takes_it_and_batches_change_no_more_than_rounding(tmp_path):
     settings = {"matte": "hatt", "cf": ("cagan",), "limit": 40}
     (_, cpu), (_, auto) = shard_on("cpu", tmp_path, **settings), shard_on("auto", tmp_path, **settings)
@@ -213,6 +230,50 @@ def test_a_fit_on_the_device_is_that_on_the_cpu(folder, tmp_path, make, change):
         assert loop.device_of(network) == device
         outs[device] = [config.out.with_suffix(suffix).read_bytes() for suffix in (".safetensors", ".jsonl")]
     assert outs["cpu"] == outs[second_device.NAME]
+
+
+@pytest.mark.parametrize(("make", "change"), FITS[1::2], ids=IDS[1::2])
+def test_the_losses_of_a_fit_are_looked_at_every_so_many_steps(folder, tmp_path, make, change, monkeypatch):
+    monkeypatch.setattr(loop, "READ_INTERVAL", 2)
+    change = change | {"steps": 5, "checkpoint_interval": 100, "validate_interval": 100}
+    told = {}
+    for device in ("cpu", second_device.NAME):
+        _, fit = make(folder, tmp_path / f"{device}.safetensors", **change, device=device)
+        told[device] = {}
+        fit(told[device].__setitem__, False)
+    assert list(told["cpu"]) == [1, 2, 3, 4, 5]
+    assert told[second_device.NAME] == {done: told["cpu"][done] for done in (2, 4, 5)}
+
+
+@pytest.mark.parametrize(("make", "change"), FITS[:4], ids=IDS[:4])
+def test_no_step_of_a_fit_waits(folder, tmp_path, make, change, monkeypatch):
+    found = []
+
+    for kind in (matte.MatteTask, inpainter.InpainterTask):
+
+        def learn(self, step, batch, learn=kind.learn):
+            second_device.forget()
+            losses = learn(self, step, batch)
+            found.append(dict(second_device.waits()))
+            return losses
+
+        monkeypatch.setattr(kind, "learn", learn)
+    _, fit = make(folder, tmp_path / "w.safetensors", **change, device=second_device.NAME)
+    fit(loop.no_report, False)
+    assert found == [{}] * 3
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_own_step(folder, tmp_path, monkeypatch):
+    config, fit = inpainter_fit(folder, tmp_path / "w.safetensors", device=second_device.NAME, checkpoint_interval=100)
+    real = loop.descend
+
+    def spoilt(optimiser, loss, config, step):
+        real(optimiser, loss * (torch.nan if step == 1 else 1), config, step)
+
+    monkeypatch.setattr(loop, "descend", spoilt)
+    with pytest.raises(InputError, match=r"^step 1: the loss: NaN or infinity; lower --lr and give another --out$"):
+        fit(loop.no_report, False)
+    assert not config.out.exists()
 
 
 def killed(done, losses):

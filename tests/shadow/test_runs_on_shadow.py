@@ -1,5 +1,7 @@
 """What a run does besides its steps, on the second device: states on disk, reports, exports, frozen bodies."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from clp_train.running import loop
 from clp_train.running.assembly import assemble
 from clp_train.running.checkpoint import Checkpoint
 from clp_train.running.export import export_classifier
+from tests.clp_train.builders import config_of, load
 from tests.clp_train.resuming import Killed
 from tests.shadow import second_device
 from tests.shadow.both import assert_same, assert_same_on_both, assert_same_tensors, run_on, small
@@ -71,12 +74,49 @@ def test_a_frozen_body_and_more(name, shard, run):
     assert_same_on_both(shard, run, name, trainable="head", saliency_lambda=0.0)
 
 
-@pytest.mark.parametrize("store", ["device", "memory"])
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder where decoded pictures stay."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def mapped(shard, run, cache):
+    """The data of a run, mapped from the cache."""
+    data = load(config_of(meta=shard, cache=cache))
+    assert torch.equal(data.train.images, run.train.images)
+    return replace(data, evaluation=run.evaluation, strata={})
+
+
+@pytest.mark.parametrize("store", ["device", "memory", "mapped"])
 @pytest.mark.parametrize("name", ["clp", "lisa", "train-infills", "csa", "ace", "glc"])
-def test_wherever_pictures_live(name, store, shard, run):
+def test_wherever_pictures_live(name, store, shard, run, mapped, cache):
     options, settings = STATEFUL.get(name), {"epochs": 2, "transform": "pad-crop-flip"}
     cpu = run_on("cpu", shard, run, name, options, **settings)
-    assert_same(cpu, run_on(SHADOW, shard, run, name, options, store=store, **settings))
+    data, where = (mapped, {"cache": cache}) if store == "mapped" else (run, {})
+    assert_same(cpu, run_on(SHADOW, shard, data, name, options, store=store, **settings, **where))
+
+
+@pytest.mark.parametrize("store", ["memory", "mapped"])
+@pytest.mark.parametrize("settings", [{"online": "mix-rand"}, {"online": "fgsm"}, {"meta_interval": 2}], ids=str)
+def test_meta_pictures_are_sent_ahead(settings, store, shard, run, mapped, cache):
+    data, where = (mapped, {"cache": cache}) if store == "mapped" else (run, {})
+    settings = {"epochs": 2, "saliency_lambda": 0.0, **settings}
+    cpu = run_on("cpu", shard, run, "clp", **settings)
+    assert_same(cpu, run_on(SHADOW, shard, data, "clp", store=store, **settings, **where))
+
+
+LOW = [
+    ("erm", {}), ("mwn", {}), ("meta-lp", {"hypergradient": "forward", "freeze_batch_norm": True}), ("clp", {}),
+    ("clp", {"meta_step": "lagged", "saliency_subset": 0.4}), ("isda", {}), ("csa", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "settings"), LOW, ids=str)
+def test_in_bfloat16(name, settings, shard, run):
+    whole = assert_same_on_both(shard, run, name, STATEFUL.get(name), precision="bf16", **settings)
+    exact = run_on(SHADOW, shard, run, name, STATEFUL.get(name), **settings)
+    assert not torch.equal(whole.trained.last.state["stem.weight"], exact.trained.last.state["stem.weight"])
 
 
 @pytest.fixture(scope="module")

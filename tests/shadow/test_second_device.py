@@ -114,6 +114,19 @@ def test_no_wait(what, x):
     assert not waits()
 
 
+def test_autocast_rounds_as_on_the_cpu(device):
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+    images, found = numbers(5, 3, 4, 4), []
+    for place in ("cpu", second_device.NAME):
+        layers.to(place).zero_grad()
+        with torch.autocast(place, torch.bfloat16):
+            out = layers(images.to(place))
+        assert out.dtype == torch.bfloat16
+        out.float().square().sum().backward()
+        found.append([value.detach().cpu() for value in (out, *(w.grad for w in layers.parameters()))])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def test_uploads_are_counted(device):
     forget()
     torch.ones(3).to(device), torch.tensor([1, 2], device=device), torch.zeros(3, device=device)

@@ -1,4 +1,4 @@
-"""How often a step makes the host wait for the device: never, but where a method says why; and what it sends there."""
+"""How often a step, and what brings its batch, makes the host wait for the device: never; what a step sends there."""
 
 import pytest
 
@@ -9,9 +9,6 @@ from tests.shadow import second_device
 from tests.shadow.both import run_on
 from tests.shadow.test_registry_on_shadow import OWN
 
-WAITS = {"csa": {"nonzero"}, "l-dmi": {"item"}}
-"""What a method waits for: csa, for how many pictures it is sure of, since each costs a Grad-CAM; l-dmi, for whether
-its determinant exists."""
 UPLOADS = {"background-adjust": 1, "glc": 1, "mentornet": 1, "ifl": 2}
 """What a method sends in a step: something for each picture of the batch, by its row in the stream; ifl, its centres,
 once they are made."""
@@ -25,6 +22,7 @@ def waits_of(shard, run, name, options, **settings):
         second_device.forget()
         losses = train_step(*args, **more)
         found.append((second_device.waits(), second_device.uploads()))
+        second_device.forget()
         return losses
 
     run_on(second_device.NAME, shard, run, name, options, hooks=loop.Hooks(train_step=step), **settings)
@@ -34,8 +32,39 @@ def waits_of(shard, run, name, options, **settings):
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits(name, shard, run):
     found = waits_of(shard, run, name, OWN.get(name), epochs=2)
-    assert {what for waits, _ in found for what in waits} <= WAITS.get(name, set())
+    assert not any(waits for waits, _ in found)
     assert max(uploads for _, uploads in found) <= UPLOADS.get(name, 0)
+
+
+def between_steps(shard, run, name, options, **settings):
+    """Return what this thread waited for, and how much it sent, to make each batch of a run but the first of epochs."""
+    found = []
+
+    def step(*args, **more):
+        found.append((second_device.waits(), second_device.uploads()))
+        losses = train_step(*args, **more)
+        second_device.forget()
+        return losses
+
+    run_on(second_device.NAME, shard, run, name, options, hooks=loop.Hooks(train_step=step), **settings)
+    return found[1::2]  # two steps an epoch; after its last one losses are read
+
+
+@pytest.mark.parametrize("name", ["clp", "lisa", "csa", "ace", "train-infills", "rand-aug", "co-teaching"])
+def test_no_batch_waits(name, shard, run):
+    found = between_steps(shard, run, name, OWN.get(name), epochs=2, transform="pad-crop-flip")
+    assert len(found) >= 2
+    assert not any(waits for waits, _ in found)
+
+
+@pytest.mark.parametrize("online", ["none", "mix-rand", "fgsm"])
+def test_no_meta_batch_waits_and_a_thread_sends_its_pictures(online, shard, run):
+    sent = {}
+    for store in ("device", "memory"):
+        found = between_steps(shard, run, "clp", None, epochs=2, saliency_lambda=0.0, online=online, store=store)
+        assert not any(waits for waits, _ in found)
+        sent[store] = max(uploads for _, uploads in found)
+    assert sent["memory"] == sent["device"] - 2  # the rows of both batches, which the thread gathers on the CPU
 
 
 @pytest.mark.parametrize(("name", "options", "most"), [

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from clp_aug.common.rounding import convolutions, products
 from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_aug.fitting import loop
 from clp_aug.fitting.config import InpainterFit
@@ -217,6 +218,36 @@ def test_numbers_that_are_not_finite_never_reach_a_file(tmp_path, step, value, m
         task = Halves(one)
         fit(one, task, resume=True)
         assert task.network.weight.isfinite().all()
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "ieee"), ("tf32", "tf32")])
+def test_some_devices_round_only_if_they_are_asked_to(tmp_path, precision, expected, monkeypatch):
+    before, seen = [place.fp32_precision for place in (*products(), *convolutions())], []
+    learn = Halves.learn
+
+    def looked(self, step, batch):
+        seen.extend(place.fp32_precision for place in (*products(), *convolutions()))
+        return learn(self, step, batch)
+
+    monkeypatch.setattr(Halves, "learn", looked)
+    fit(config(tmp_path / "w.safetensors", precision=precision))
+    assert set(seen) == {expected}
+    assert [place.fp32_precision for place in (*products(), *convolutions())] == before
+
+
+def test_the_precision_is_part_of_a_fit_where_it_is_not_the_usual_one(tmp_path):
+    usual, other = config(tmp_path / "w.safetensors"), config(tmp_path / "w.safetensors", precision="tf32")
+    assert "precision" not in usual.key()
+    assert other.key() == usual.key() | {"precision": "tf32"}
+    with pytest.raises(KeyboardInterrupt):
+        fit(usual, on_step=killed)
+    with pytest.raises(UsageError):
+        fit(other, resume=True)
+    assert str(loop.device_for(usual)) == "cpu"
+    with pytest.raises(
+        UsageError, match=r"^precision = tf32: cpu \(.*\) does not have it; it has float32; take precis"
+    ):
+        loop.device_for(other)
 
 
 HOSTILE = {

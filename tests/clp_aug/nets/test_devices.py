@@ -5,7 +5,22 @@ import torch
 
 from clp_aug.contract.errors import SettingError
 from clp_aug.nets import devices
-from clp_aug.nets.devices import describe, find_device, found, free_memory_of, memory_of
+from clp_aug.nets.devices import (
+    USUAL,
+    describe,
+    find_device,
+    found,
+    free_memory_of,
+    has_precision,
+    memory_of,
+    require_precision,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_usual_one(monkeypatch):
+    """Let "auto" look for itself."""
+    monkeypatch.delenv(USUAL, raising=False)
 
 
 @pytest.fixture
@@ -24,6 +39,25 @@ def two_there(monkeypatch):
 @pytest.mark.usefixtures("two_there")
 def test_a_kind_is_its_current_one(name, expected):
     assert str(find_device(name)) == expected
+
+
+@pytest.mark.parametrize(("usual", "expected"), [("cpu", "cpu"), ("xpu:0", "xpu:0"), ("", "xpu:1"), ("auto", "xpu:1")])
+@pytest.mark.usefixtures("two_there")
+def test_the_environment_says_what_auto_takes_and_nothing_else(usual, expected, monkeypatch):
+    monkeypatch.setenv(USUAL, usual)
+    assert str(find_device("auto")) == expected
+    assert str(find_device("xpu:1")) == "xpu:1"
+
+
+@pytest.mark.usefixtures("two_there")
+def test_a_usual_one_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv(USUAL, "cuda")
+    with pytest.raises(SettingError) as caught:
+        find_device("auto")
+    assert str(caught.value) == (
+        "device = auto: $CLP_DEVICE is cuda; there is no such device; there are: cpu, xpu:0 (chip 0, 8.0 GiB), xpu:1"
+        " (chip 1, 8.0 GiB); take device = cpu"
+    )
 
 
 @pytest.mark.parametrize("name", ["xpu:2", "cuda", "CPU", "gpu", "", "cpu:0", "xpu:"])
@@ -90,6 +124,27 @@ def test_a_device_is_described_by_what_it_says_of_itself(module, words, total, f
     monkeypatch.setattr("torch.get_device_module", lambda device: module)
     device = torch.device("mps")
     assert (describe(device), memory_of(device), free_memory_of(device)) == (words, total, free)
+
+
+@pytest.mark.parametrize(("rounds", "has"), [(True, "float32, tf32"), (False, "float32")])
+def test_a_precision_that_is_not_there_is_one_line(rounds, has, monkeypatch):
+    class Module(Chip):
+        @staticmethod
+        def is_tf32_supported():
+            return rounds
+
+        @staticmethod
+        def is_bf16_supported():
+            return False
+
+    monkeypatch.setattr("torch.get_device_module", lambda device: Module)
+    device = torch.device("mps")
+    assert [has_precision(device, name) for name in ("float32", "tf32", "bf16")] == [True, rounds, False]
+    with pytest.raises(SettingError) as caught:
+        require_precision(device, "bf16", ("float32", "tf32", "bf16"))
+    assert str(caught.value) == (
+        f"precision = bf16: mps (Chip 9000, 3.0 GiB) does not have it; it has {has}; take precision = float32"
+    )
 
 
 def test_the_cpu_is_described_by_its_threads(monkeypatch):

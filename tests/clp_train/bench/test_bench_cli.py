@@ -1,11 +1,9 @@
 """clp-bench on the built-in set: killed in the middle it changes nothing; errors in one line."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ from click.testing import CliRunner
 
 from clp_aug.contract.errors import UsageError
 from clp_train.bench.cli import bench, say_what_failed, say_what_is_done, seeds_of
+from clp_train.run_folder import RESULT
+from tests.clp_train.bench.forked_bench import ForkedBench
 
 TINY = """
 title = "Tiny"
@@ -42,32 +42,47 @@ def scores(folder):
     return [{key: value for key, value in run.items() if "seconds" not in key} for run in runs]
 
 
-def test_killed_five_times_the_table_is_the_same(tmp_path):
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """Run clp-bench without the time that imports take."""
+    with ForkedBench(tmp_path_factory.mktemp("forked")) as bench:
+        yield bench
+
+
+MOMENTS = {
+    "the shard is begun": "shards/*.parts",
+    "it is there": "shards/*.h5",
+    "a run is at work": "runs/erm-*/[!.]*",
+    "it is done": f"runs/erm-*/{RESULT}",
+    "the other is at work": "runs/clp-*/[!.]*",
+}
+"""When a queue is killed, and what lies in its folder from then on: what it has started may already be done."""
+
+
+def test_killed_five_times_the_table_is_the_same(tmp_path, forked):
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "tiny.toml").write_text(TINY)
-    subprocess.run(command(tmp_path / "whole"), check=True, stdout=subprocess.DEVNULL)
-    for wait in (1.5, 3, 4.5, 5.5, 6.5):
-        process = subprocess.Popen(command(tmp_path / "killed"), start_new_session=True, stdout=subprocess.DEVNULL)
-        time.sleep(wait)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    assert forked(*command(tmp_path / "whole")[1:]).code == 0
+    for moment, pattern in MOMENTS.items():
+        ended = forked(*command(tmp_path / "killed")[1:], kill_at=(tmp_path / "killed" / "w", pattern))
+        assert ended.code == -signal.SIGKILL, moment
     subprocess.run(command(tmp_path / "killed"), check=True, stdout=subprocess.DEVNULL)
     assert scores(tmp_path / "whole") == scores(tmp_path / "killed")
     before = {path: path.read_bytes() for path in (tmp_path / "killed" / "o" / "tiny-cpu").iterdir()}
-    done = subprocess.run(command(tmp_path / "killed"), check=True, capture_output=True, text=True)
+    done = forked(*command(tmp_path / "killed")[1:])
     assert before == {path: path.read_bytes() for path in before}, "made twice from the same runs"
-    assert done.stdout == f"wrote {tmp_path / 'killed' / 'o' / 'tiny-cpu' / 'table.md'}\n"
+    assert done.out == f"wrote {tmp_path / 'killed' / 'o' / 'tiny-cpu' / 'table.md'}\n"
 
 
-def test_a_table_is_extended_by_what_it_lacks(tmp_path):
+def test_a_table_is_extended_by_what_it_lacks(tmp_path, forked):
     (tmp_path / "tiny.toml").write_text(TINY)
     table = tmp_path / "o" / "tiny-cpu" / "table.json"
 
     def made(*more):
         """Return the rows and seeds of the table after a command, and the runs that it did itself."""
         work = tmp_path / f"w{len(list(tmp_path.glob('w*')))}"
-        subprocess.run(command(tmp_path, *more, "--work", str(work)), check=True, stdout=subprocess.DEVNULL)
+        assert forked(*command(tmp_path, *more, "--work", str(work))[1:]).code == 0
         runs = json.loads(table.read_text())["runs"]
         return [(run["row"], run["seed"]) for run in runs], {
             path.parent.name[:3] for path in work.glob("*/*/result.json")
@@ -79,14 +94,14 @@ def test_a_table_is_extended_by_what_it_lacks(tmp_path):
     assert json.loads(table.read_text())["runs"][1] == first
     assert made("--extend") == ([("clp", 0), ("erm", 0)], set())
     table.write_text(table.read_text().replace(first["fingerprint"], "another"))
-    refused = subprocess.run(command(tmp_path, "--methods", "erm", "--extend"), capture_output=True, text=True)
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "table.json holds 1 runs that the new table would not, such as clp, average, seed 0: give" in refused.stderr
+    refused = forked(*command(tmp_path, "--methods", "erm", "--extend")[1:])
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "table.json holds 1 runs that the new table would not, such as clp, average, seed 0: give" in refused.err
     assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "other data do not count"
     (tmp_path / "tiny.toml").write_text(TINY.replace('"--epochs", "2"', '"--epochs", "1"'))
     assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "nor do other settings"
     before = table.read_bytes()
-    assert subprocess.run(command(tmp_path, "--methods", "clp"), capture_output=True).returncode == 2
+    assert forked(*command(tmp_path, "--methods", "clp")[1:]).code == 2
     assert table.read_bytes() == before, "nothing is lost unasked"
 
 

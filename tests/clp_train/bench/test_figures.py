@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from clp_aug.contract.errors import UsageError
 from clp_train.bench.figures import DRAWINGS, dots, lines, per_class, raised_losses, write_figure
 from clp_train.bench.scores import cells
-from clp_train.bench.spec import Column, Row, Table
+from clp_train.bench.spec import FARTHEST, Column, Row, Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 COLUMNS = {"a": Column("A", "error"), "b": Column("B", "worst", shared="a")}
@@ -98,6 +98,8 @@ def test_lines_stand_at_their_x():
 def test_classes_from_the_rarest():
     assert per_class(RESULTS[:2], "test") == pytest.approx([20, 15, 65])
     assert per_class([], "test") == []
+    assert per_class(RESULTS, "val") == [], "none was measured there"
+    assert per_class([*RESULTS[:2], {"metrics": {"last": {"test": {}}}}], "test") == pytest.approx([20, 15, 65])
 
 
 def test_raised_losses_over_the_epochs():
@@ -113,6 +115,14 @@ def test_a_class_without_pictures_is_not_drawn(tmp_path):
     first, second, third = per_class(runs, "test")
     assert (first, third) == (100, 50)
     assert math.isnan(second)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("draw", DRAWINGS)
+@pytest.mark.parametrize("x", [(-FARTHEST, FARTHEST), (0, 5e-324), (FARTHEST, FARTHEST), (1e15, 1e15 + 1)])
+def test_the_farthest_places_are_drawn_in_silence(draw, x, tmp_path):
+    rows = {key: dataclasses.replace(row, x=value) for (key, row), value in zip(ROWS.items(), x, strict=True)}
+    assert len(write_figure(dataclasses.replace(TABLE, rows=rows, draw=draw), RESULTS, tmp_path)) == 2
 
 
 NAMES = ("$\\frac$", "_hidden", "a\x1b[2J\nb", "[red] | <b>")

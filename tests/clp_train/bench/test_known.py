@@ -7,7 +7,14 @@ import pytest
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train.bench.jobs import plan
-from clp_train.bench.known import check_kept, check_one_data, known_results, shared_results, still_to_do
+from clp_train.bench.known import (
+    check_kept,
+    check_one_data,
+    check_one_length,
+    known_results,
+    shared_results,
+    still_to_do,
+)
 from clp_train.bench.spec import Column, Row, Scale, Table
 
 CPU = Scale(("--dataset", "demo"), ("--epochs", "2"))
@@ -39,6 +46,19 @@ def test_the_same_training_of_another_row_is_still_to_be_collected(tmp_path):
     assert known_results(table(y=Row("Y", "clp")), "cpu", path) == [], "a row that is no more"
 
 
+@pytest.mark.parametrize("part", [{"protocol": "own"}, {"seed": 1}, {"row": "y"}, {"column": "b"}, {"run": "other"}])
+def test_a_result_of_what_the_table_does_not_ask_for_does_not_count(tmp_path, part):
+    """Its label is of another run than its content: it would stand in a cell that it is not of, or in none."""
+    one = table(x=Row("X", "clp"))
+    (result,) = results_of(plan(one, "cpu", [0], Path()))
+    folder = tmp_path / "other-cpu"
+    folder.mkdir()
+    (folder / "table.json").write_text(json.dumps({"runs": [result | part]}))
+    assert known_results(one, "cpu", folder / "table.json") == []
+    again = shared_results(plan(one, "cpu", [0], Path()), [], "cpu", tmp_path)
+    assert again == ([] if part.keys() & {"seed", "run"} else [result]), "but as what the table asks for"
+
+
 def test_the_same_training_in_another_table_is_not_done_again(tmp_path):
     runs = plan(table(y=Row("Y", "clp"), z=Row("Z", "erm")), "cpu", [0], Path())
     folder = tmp_path / "other-cpu"
@@ -57,7 +77,9 @@ def test_the_same_training_in_another_table_is_not_done_again(tmp_path):
 def test_a_file_that_is_no_table(tmp_path, text):
     path = tmp_path / "table.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"table.json: no table of results; remove it, or give another --out") as error:
+    with pytest.raises(
+        InputError, match=r"table.json: no table of results \(.*\); remove it, or give another --out"
+    ) as error:
         known_results(table(x=Row("X", "clp")), "cpu", path)
     assert "\n" not in str(error.value)
 
@@ -91,7 +113,10 @@ def test_a_table_whose_parts_are_of_another_kind(tmp_path, damage):
     text = damage(content, content["runs"][0])
     text = text if isinstance(text, (str, bytes)) else json.dumps(content)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError, match=r"table.json: no table of results; remove it, or give another --out$"):
+    with pytest.raises(
+        InputError,
+        match=r"table.json: no table of results \(.*expected .*\); remove it, or give another --out$",
+    ):
         known_results(one, "cpu", path)
 
 
@@ -120,3 +145,25 @@ def test_runs_on_different_data_are_not_one_column():
     check_one_data([one, one, other | {"column": "b"}])
     with pytest.raises(InputError, match=r"^column a: its runs are on different data, such as r1 \(data 1{12}\), r2 "):
         check_one_data([other, one])
+
+
+def of_lengths(run, epochs, classes, **more):
+    place = {"run": run, "column": "a", "row": "x", "protocol": "common"}
+    last = {"test": {"per_class": [0.5] * classes}, "val": {"average": 0.5}}
+    return {**place, "history": [{}] * epochs, "metrics": {"last": last}, **more}
+
+
+def test_runs_of_other_lengths_have_no_mean():
+    one = of_lengths("r1", 2, 3)
+    check_one_length([one, one, of_lengths("r2", 5, 3, row="y"), of_lengths("r3", 2, 4, column="b")])
+    check_one_length([one, of_lengths("r2", 5, 3, protocol="own")])
+    with pytest.raises(
+        InputError,
+        match=r"^column a, row x, common protocol: its runs have other epochs, such as r1 \(2\), r2 \(5\); take",
+    ):
+        check_one_length([of_lengths("r2", 5, 3), one])
+    with pytest.raises(
+        InputError,
+        match=r"^column a: its runs have other classes on split test, such as r1 \(3\), r2 \(4\); take the fo",
+    ):
+        check_one_length([one, of_lengths("r2", 5, 4, row="y")])

@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from clp_aug.contract.errors import InputError
-from clp_train.bench.scores import Cost, best_other, cells, check_splits, costs, holm
-from clp_train.bench.spec import Column, Row, Table
+from clp_train.bench.scores import Cost, best_other, cells, check_splits, costs, figure, holm
+from clp_train.bench.spec import MEASURES, Column, Row, Table
 from clp_train.bench.write import cell_text
 from tests.clp_train.bench.tiny_tables import RESULTS, result
 
@@ -89,6 +89,19 @@ def test_holm_rejects_as_the_step_down_procedure_does(seed):
 def test_costs_are_of_the_same_seed_and_column():
     assert costs(TABLE, RESULTS) == {"": {"ce": Cost(2.0, 1.0), "la": Cost(4.0, 2.0), "clp": Cost(11.0, 5.5)}}
     assert costs(TABLE, RESULTS[3:6]) == {"": {"la": Cost(4.0, None)}}
+
+
+def test_a_run_that_took_no_measured_time_is_nothing_to_compare_with():
+    none = [r | {"cpu_seconds": 0.0} if r["row"] == "ce" else r for r in RESULTS]
+    assert costs(TABLE, none)[""] == {"ce": Cost(0.0, None), "la": Cost(4.0, None), "clp": Cost(11.0, None)}
+    assert costs(TABLE, none[1:] + RESULTS[:1])[""]["la"] == Cost(4.0, 2.0), "the other seeds still are"
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("metrics", [{}, {"average": None, "worst": None}])
+def test_a_run_without_a_figure_has_none(measure, metrics):
+    bare = RESULTS[0] | {"metrics": {"last": {"test": metrics}}}
+    assert figure(bare, measure, "test", "last") is None
 
 
 def test_costs_of_two_presets_are_not_mixed():

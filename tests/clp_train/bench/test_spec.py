@@ -77,6 +77,10 @@ MESSAGES = {
     "quoted nan": (("{ a = 90.5 }", "{ a = nan }"), "row clp: quoted a = nan; expected a number in percent"),
     "no place": (('method = "clp"', 'method = "clp"\nx = nan'), "row clp: x = nan; expected a number"),
     "no end": (('method = "clp"', 'method = "clp"\nx = -inf'), "row clp: x = -inf; expected a number"),
+    "too far": (
+        ('method = "clp"', 'method = "clp"\nx = 1e308'),
+        "row clp: x = 1e+308; expected a number in [-1e+300, 1e",
+    ),
     "digits": (('title = "T"', "title = " + "9" * 4301), "not TOML (Exceeds the limit"),
     "not toml": (('title = "T"', "title = "), "not TOML"),
 }

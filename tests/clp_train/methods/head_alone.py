@@ -1,4 +1,5 @@
 """A stand-in for a classifier, for tests of what a method reads of it: the head."""
+
 from torch import nn
 
 

@@ -1,6 +1,5 @@
 """What the tests of ISDA, MetaSAug and RISDA share: a small last layer, views of it, delta by loops, a step by hand."""
 
-
 import numpy as np
 import torch
 from torch import nn

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
-from clp_train.methods.csa import context_masks, last_rows
+from clp_train.methods import csa as module
+from clp_train.methods.csa import Csa, context_masks
+from clp_train.methods.parts.contexts import Bank
 from clp_train.models.heads import make_head
 from clp_train.models.parts import Output
 from clp_train.pictures.types import Batch
@@ -26,6 +28,7 @@ from tests.clp_train.builders import (
     optimiser_of,
     step,
     table_of,
+    train,
 )
 from tests.clp_train.methods.moments_cases import TWELVE
 from tests.clp_train.methods.shared_cases import assert_refused
@@ -47,8 +50,8 @@ def dual(seed=0):
 
 def filled(method, k, seed=0, size=8):
     g = generator(seed)
-    method.images = torch.rand(k, 3, size, size, generator=g, dtype=torch.float64)
-    method.masks = torch.rand(k, 1, size, size, generator=g, dtype=torch.float64)
+    images, masks = (torch.rand(k, n, size, size, generator=g, dtype=torch.float64) for n in (3, 1))
+    method.bank = Bank(images, masks)
     return method
 
 
@@ -85,13 +88,13 @@ def test_contexts_are_what_grad_cam_leaves_out():
         cam = F.interpolate(evidence.clamp(min=0)[None, None], (8, 8), mode="bilinear")[0, 0]
         if logits[i].softmax(0)[y] >= 0.3 and cam.max() > cam.min():
             mask = (1 - (cam - cam.min()) / (cam.max() - cam.min())) ** 2
-            torch.testing.assert_close(method.masks[kept, 0], mask)
-            assert torch.equal(method.images[kept], batch.images[i])
+            torch.testing.assert_close(method.bank.masks[kept, 0], mask)
+            assert torch.equal(method.bank.images[kept], batch.images[i])
             kept += 1
     assert 2 <= kept < 12
-    assert len(method.images) == len(method.masks) == kept
-    assert not method.images.requires_grad
-    assert not method.masks.requires_grad
+    assert len(method.bank.images) == len(method.bank.masks) == kept
+    assert not method.bank.images.requires_grad
+    assert not method.bank.masks.requires_grad
 
 
 def test_nothing_is_kept_before_the_start_nor_without_confidence():
@@ -116,15 +119,27 @@ def test_a_flat_map_is_no_context():
     assert method.state_dict() == {}
 
 
-def test_the_bank_keeps_the_latest():
-    rows, bank, seen = torch.arange(40.0), None, []
-    for part in rows.split(7):
-        bank = last_rows(bank, part, 10)
-        seen += part.tolist()
-        assert bank.tolist() == seen[-10:]
+def test_each_epoch_begins_without_contexts():
     method = filled(csa(), 3)
     method.begin_epoch(1, 10, None)
-    assert method.images is None
+    assert method.bank is None
+
+
+@pytest.mark.parametrize("judge", ["first", "mean"])
+def test_a_run_that_does_not_look_at_its_bank_learns_the_same(demo_shard, judge, monkeypatch):
+    """On a device: the same contexts, with Grad-CAMs of whole batches, which round otherwise."""
+    data, config = load(config_of(meta=demo_shard, method="erm")), config_of(
+        "csa", demo_shard, {"start": 0.0, "confidence": 0.3, "judge": judge}, model="resnet8", epochs=2, batch_size=11,
+        lr=0.02,
+    )  # fmt: skip
+    looked = train(config, data)
+    monkeypatch.setattr(module.divided, "is_known", lambda part: False)
+    unseen = train(config, data)
+    for name, value in looked.last.state.items():
+        torch.testing.assert_close(value, unseen.last.state[name], rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(Csa, "partners", lambda *_: None)
+    without = train(config, data)
+    assert not torch.allclose(without.last.state["head.second.weight"], unseen.last.state["head.second.weight"])
 
 
 @pytest.mark.parametrize("held", [None, 1, 4, 5, 9])
@@ -162,8 +177,8 @@ def test_blends_pixel_by_pixel(seed):
     for i, k in enumerate(chosen):
         for y in range(8):
             for x in range(8):
-                share = a * method.masks[k, 0, y, x]
-                expected = share * method.images[k, :, y, x] + (1 - share) * second.images[i, :, y, x]
+                share = a * method.bank.masks[k, 0, y, x]
+                expected = share * method.bank.images[k, :, y, x] + (1 - share) * second.images[i, :, y, x]
                 torch.testing.assert_close(found.second.images[i, :, y, x], expected)
 
 
@@ -222,8 +237,8 @@ def test_killed_with_a_bank(demo_shard, tmp_path, kill_at):
 def test_its_state_is_whole():
     method, other = filled(csa(), 5), csa()
     other.load_state_dict(method.state_dict())
-    assert torch.equal(other.images, method.images)
-    assert torch.equal(other.masks, method.masks)
+    assert torch.equal(other.bank.images, method.bank.images)
+    assert torch.equal(other.bank.masks, method.bank.masks)
     for name in ("images", "masks"):
         with pytest.raises(KeyError):
             other.load_state_dict({name: torch.zeros(1)})

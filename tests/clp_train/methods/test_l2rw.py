@@ -8,6 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
+from clp_train.running import loop
+from clp_train.running.assembly import assemble
 from tests.clp_train.builders import batch_of, config_of, load, method_of, network_of, optimiser_of, step
 from tests.clp_train.methods.reweighting_cases import meta_loss_after, with_meta
 from tests.clp_train.resuming import Killed, assert_same, killable, short
@@ -80,6 +82,17 @@ def test_without_a_meta_step_all_pictures_weigh_the_same():
         meta = batch_of(5, 4) if number % 3 == 0 else None
         step(network, method, optimiser_of(network, config), batch, meta, config, number)
         assert torch.equal(method.weight, torch.ones(7, dtype=torch.float64)) == (meta is None)
+
+
+def test_of_central_differences_a_run_says_what_they_cost(demo_shard):
+    loaded, told = load(config_of(meta=demo_shard)), []
+    for mode in ("central", "forward", "reference"):
+        config = config_of("l2rw", demo_shard, hypergradient=mode, epochs=1, model="resnet8", batch_size=40)
+        loop.train(assemble(config, loaded), loop.Hooks(remark=told.append))
+    assert told == [
+        "l2rw: central differences in float32 give its weights, which are cut at zero, to two or three digits;"
+        " hypergradient = forward gives all"
+    ]
 
 
 def test_l2rw_refuses_a_meta_step_that_comes_too_late():

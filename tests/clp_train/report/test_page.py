@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -178,6 +179,14 @@ def test_axes_hold_their_values_and_zero(highest, below):
     assert 3 <= len(levels) <= 7
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_axis_has_an_end_and_what_has_none_is_one_line():
+    assert curves.ticks(0, curves.WIDEST)[-1] >= curves.WIDEST
+    for ends in ((0, 1e308), (-1e308, 1e308), (0, math.inf), (-math.inf, 0), (math.nan, math.nan)):
+        with pytest.raises(ValueError, match=r"^no axis goes from .* to "):
+            curves.ticks(*ends)
+
+
 def test_a_value_below_zero_is_drawn_within_the_frame():
     found = curves.panel("share", {"share": [(1, 0.0), (2, -0.3), (3, 1.0)]}, False, 3, None)
     zero, below, above = (y for _, y, _ in found["series"][0]["points"])
@@ -341,8 +350,11 @@ def test_a_network_without_a_map_is_told(written):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("last", []), ("last", {"epoch": 1}), ("history", [1]), ("config", []), ("selected", {"epoch": 1})],
-)
+    [
+        ("last", []), ("last", {"epoch": 1}), ("history", [1]), ("config", []), ("selected", {"epoch": 1}),
+        ("history", [{"epoch": 1, "train_loss": 1e308}]),
+    ],
+)  # fmt: skip
 def test_a_result_whose_parts_are_of_another_kind_is_one_line(tmp_path, part, value):
     result = RESULT
     (tmp_path / "result.json").write_text(json.dumps({**result, part: value}))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -54,13 +53,15 @@ def config_for(online, **change):
 
 def meta_batch(meta, step, config, network):
     """Return the meta batch of a step as a run of the configuration has it."""
-    return MetaStream(stored(meta), config.meta_batches, config.batches, config.run.seed).batch(step, network)
+    stream = MetaStream(stored(meta), config.meta_batches, config.batches, config.run.seed)
+    (pictures,) = stream.ahead([step])
+    return stream.batch(step, pictures, network)
 
 
 def factuals_of(originals, step, config, network):
     """Return the factuals that a step of such a run makes of originals."""
     drawn = generator_for(config.run.seed, step, "online")
-    return online_factuals(stored(originals), np.arange(len(originals)), config.meta_batches, drawn, network)
+    return online_factuals(originals, originals.box, originals.label, config.meta_batches, drawn, network)
 
 
 def assert_same(a, b):

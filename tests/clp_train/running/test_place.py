@@ -36,7 +36,7 @@ def test_the_usual_place_here_is_the_cpu_in_float32(monkeypatch):
 )
 def test_what_is_not_there_is_one_line(settings, message, monkeypatch):
     monkeypatch.setattr("clp_aug.nets.devices.found", lambda: iter(()))
-    monkeypatch.setattr(module, "describe", lambda device: "a chip")
+    monkeypatch.setattr("clp_aug.nets.devices.describe", lambda device: "a chip")
     with pytest.raises(SettingError) as caught:
         place_of(**settings)
     assert str(caught.value).startswith(message)
