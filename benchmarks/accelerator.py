@@ -35,7 +35,7 @@ from accelerator_pictures import Scale, evaluation, fed, load, transforms
 from accelerator_steps import PLAIN, PRECISIONS, ROWS, Network, experiment_of, first_line, measure_steps, place_of
 
 from clp_aug.nets.devices import describe, name_of
-from clp_train.config import RunSettings
+from clp_train.run_settings import RunSettings
 from clp_train.running.place import find_place
 
 NETWORKS = {

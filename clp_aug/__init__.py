@@ -22,9 +22,14 @@ PLACES = {
     "ShardReader": "contract.shards",
     "augment": "pipeline",
     "check_shard": "contract.validate",
+    "fill": "library",
+    "find_boxes": "library",
+    "from_arrays": "datasets.arrays",
+    "from_torch": "datasets.arrays",
     "infill": "fills",
     "load_dataset": "datasets",
     "make_split": "protocol.split",
+    "open_shard": "library",
     "rng_for": "contract.seeds",
 }
 """Public name -> the module that has it."""
@@ -39,9 +44,14 @@ __all__ = [
     "ShardReader",
     "augment",
     "check_shard",
+    "fill",
+    "find_boxes",
+    "from_arrays",
+    "from_torch",
     "infill",
     "load_dataset",
     "make_split",
+    "open_shard",
     "rng_for",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import numpy as np
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.base import Dataset, FileDataset
+from clp_aug.datasets.names import some
 from clp_aug.datasets.unreadable import Unreadable, find_unreadable, refusal, without_unreadable
-from clp_aug.engines import ENGINES, Map, default_engine
+from clp_aug.engines import Map, default_engine, engine_of
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
@@ -36,8 +38,23 @@ class Look:
         return find_unreadable(dataset, self.rows)
 
 
-def look(dataset: Dataset, block: Look) -> list[Unreadable]:
-    """Look at some pictures of a data set: the task of workers that do nothing else."""
+@dataclass(frozen=True)
+class BoxLook:
+    """Some rows of the data set, int64 (n,), whose boxes are looked at before any work."""
+
+    rows: np.ndarray
+
+    def at(self, dataset: Dataset) -> list[Unreadable]:
+        """Return which of the boxes reached over the border of their picture, with the picture's name.
+
+        Raises InputError for a box more than a pixel outside.
+        """
+        placed = ((row, dataset.placed_box(row)) for row in self.rows.tolist() if isinstance(dataset, FileDataset))
+        return [(row, dataset.samples.name[row]) for row, box in placed if box is not None and box.clipped]
+
+
+def look(dataset: Dataset, block: Look | BoxLook) -> list[Unreadable]:
+    """Look at some pictures of a data set, or their boxes: the task of workers that do nothing else."""
     return block.at(dataset)
 
 
@@ -66,10 +83,33 @@ def readable(dataset: Dataset, config: AugmentConfig, progress: Progress) -> Dat
         return without_unreadable(dataset, looked_at(dataset, all_rows(dataset), work, progress))
 
 
+def with_boxes_looked_at(dataset: Dataset, rows: np.ndarray, config: AugmentConfig, progress: Progress) -> Dataset:
+    """Return the data set with a remark that counts the boxes of some rows, int64 (n,), which had to be clipped.
+
+    Raises InputError for a box more than a pixel outside its picture, and for a picture that cannot be read.
+    """
+    if not isinstance(dataset, FileDataset) or not dataset.annotations.boxes:
+        return dataset
+    boxed = np.array([row for row in rows.tolist() if row in dataset.annotations.boxes], np.int64)
+    blocks = [BoxLook(boxed[at : at + LOOK_BLOCK]) for at in range(0, len(boxed), LOOK_BLOCK)]
+    clipped: list[Unreadable] = []
+    with workers_of(dataset, config) as work, progress("CHECK boxes", len(boxed)) as advance:
+        for block, found in zip(blocks, work(blocks), strict=True):
+            clipped += found
+            advance(len(block.rows))
+    if not clipped:
+        return dataset
+    annotated = copy.copy(dataset)
+    names = some(name for _, name in clipped)
+    remark = f"boxes that reached up to a pixel over their picture, clipped: {len(clipped):,} ({names})"
+    annotated.remarks = (*dataset.remarks, remark)
+    return annotated
+
+
 def workers_of(dataset: Dataset, config: AugmentConfig) -> AbstractContextManager[Map]:
     """Return workers that look at pictures, before there are any that make a shard."""
     workers = min(config.workers, -(-len(dataset.samples.name) // LOOK_BLOCK))
-    return ENGINES[config.engine or default_engine(workers)](partial(look, dataset), workers)
+    return engine_of(config.engine or default_engine(workers))(partial(look, dataset), workers)
 
 
 def all_rows(dataset: Dataset) -> np.ndarray:

@@ -13,12 +13,14 @@ import click
 
 from clp_aug import __version__
 from clp_aug.common.options import PATH, Command, options_of
+from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import fields_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.config import AugmentConfig
 from clp_aug.datasets import DATASETS
+from clp_aug.datasets.annotation_settings import AnnotationSettings
 from clp_aug.engines import usable_cores
-from clp_aug.fills import option_classes
+from clp_aug.fills import option_classes, options_of_texts
 from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
 
 if TYPE_CHECKING:
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 BEFORE_FILLS = (
-    "root", "cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "img_max", "noise",
-    "noise_seed", "limit", "matte", "masks", "boxes", "pad", "refine", "max_fallback", "size", "fit", "skip_broken",
+    "root", "attributes", "cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "img_max",
+    "noise", "noise_seed", "limit", "matte", *fields_of(AnnotationSettings), "pad", "refine", "max_fallback", "size",
+    "fit", "skip_broken",
 )  # fmt: skip
+OR_OWN = f"; or a plug-in, as it may be for fills, matte and engine, too: {FORM}."
 FILL_SETTINGS = tuple(name for kind in option_classes().values() for name in fields_of(kind))
 
 
@@ -42,9 +46,10 @@ def fill_settings(command: Command) -> Command:
 
 
 @click.command(context_settings=CONTEXT)
-@click.option("--dataset", required=True, type=click.Choice(list(DATASETS)), help="Which data set to READ.")
+@click.option("--dataset", required=True, metavar="NAME", help=f"Which data set to READ: {', '.join(DATASETS)}{OR_OWN}")
 @options_of(AugmentConfig, *BEFORE_FILLS)
 @fill_settings
+@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting of a fill that is a plug-in.")
 @options_of(AugmentConfig, "seed", "out")
 @click.option("--workers", type=int, help="Worker processes; one accelerator serves all.  [default: one a core]")
 @options_of(AugmentConfig, "engine", "device", "resume", "overwrite")
@@ -53,7 +58,7 @@ def fill_settings(command: Command) -> Command:
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.version_option(__version__)
 @one_line_errors("finished blocks are kept, go on with --resume")
-def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **settings: Any) -> None:
+def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: Sequence[str], **settings: Any) -> None:
     """Make a meta shard: READ -> MATTE -> BOX -> INFILL -> SHARD.
 
     clp-augment --dataset demo --cf tile --f random
@@ -61,6 +66,7 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, **setti
     from clp_aug import pipeline, planning
 
     fill_options = {name: settings.pop(name) for name in FILL_SETTINGS}
+    fill_options |= options_of_texts(texts, (*settings["cf"], *settings["f"]))
     config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=fill_options, **settings)
     if dry_run:
         report_plan(planning.read(config), json)
@@ -154,7 +160,7 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
         return
     print_summary(summary)
     path = quote(shard)
-    training = f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] == "folder" else "")
+    training = f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] in ("folder", "table") else "")
     if html is not None:
         say(f"{html}; open it in a browser; next: {training}")
     else:

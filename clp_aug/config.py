@@ -8,21 +8,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from clp_aug.common.settings import setting
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common.plugins import Plugin, label, records, short
+from clp_aug.common.settings import fields_of, setting
+from clp_aug.contract.errors import UsageError
 from clp_aug.contract.schema import FITS, MAX_SIDE
-from clp_aug.datasets import DATASETS
-from clp_aug.engines import ENGINES
+from clp_aug.datasets import DATASETS, check_attributes
+from clp_aug.datasets import plugin_of as dataset_plugin
+from clp_aug.datasets.annotation_settings import AnnotationSettings
+from clp_aug.engines import engine_of
 from clp_aug.fills import CF, FILLS, KIND_OPTIONS, F, check_fill, read_options
-from clp_aug.fills.options import FillOptions
+from clp_aug.fills import plugin_of as fill_plugin
+from clp_aug.fills.options import FillOptions, key_of
 from clp_aug.mattes import MATTES, check_matte, check_refine, spelling
+from clp_aug.mattes import plugin_of as matte_plugin
 from clp_aug.nets.devices import AUTO, HELP
 from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
 LOCAL = (
-    "root", "masks", "boxes", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken",
-    "device",
+    "root", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken",
+    "device", *fields_of(AnnotationSettings),
 )  # fmt: skip
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
@@ -32,22 +37,32 @@ def fills_of(kind: int) -> str:
     return ", ".join(name for name, fill in FILLS.items() if kind in fill.kinds)
 
 
+def check_labels(fills: tuple[str, ...]) -> None:
+    """Raise UsageError for two plug-ins that a shard would call the same: files of one name in two folders."""
+    for name in fills:
+        others = [other for other in fills if other != name and label(other) == label(name)]
+        if others:
+            raise UsageError(f"fills {name} and {others[0]}: a shard would call both {label(name)}; rename a file")
+
+
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig(ProtocolSettings):
+class AugmentConfig(ProtocolSettings, AnnotationSettings):
     """What clp-augment is asked to do. Raises UsageError, naming setting, value and remedy, when it cannot be done.
 
     The protocol's settings are those of `ProtocolSettings`; options: settings that a fill has of its own, by name,
     e.g. {"epsilon": 0.1}.
     """
 
-    dataset: str = setting(dataclasses.MISSING, "Which data set to READ.", choices=tuple(DATASETS))
+    dataset: str = setting(dataclasses.MISSING, "Which data set to READ.", choices=tuple(DATASETS), own="data set")
     root: Path | None = setting(None, "Where it lies; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
+    attributes: tuple[str, ...] = setting(
+        (), "Of --dataset table: columns whose values make groups with the label, or none.",
+        shown="column group, else all attribute columns",
+    )  # fmt: skip
     cf: tuple[str, ...] = setting((), f"Counterfactual fills, mixed in equal shares: {fills_of(CF)}.")
     f: tuple[str, ...] = setting((), f"Factual fills, mixed in equal shares: {fills_of(F)}.")
     ratio: int = setting(2, "Augmented pictures an original; counterfactual : factual = 1 : 1.", low=1, high=100)
     matte: str | None = setting(None, f"Source of boxes: {', '.join(map(spelling, MATTES))}.", shown="given, else hatt")
-    masks: Path | None = setting(None, "Folder of PNG masks named as the pictures, for --matte given.")
-    boxes: Path | None = setting(None, "CSV of boxes (file,x0,y0,x1,y1; half-open pixels), for --matte given.")
     pad: int = setting(0, "Grow every box by so many pixels.", low=0, high=MAX_SIDE)
     refine: bool = setting(False, "Finer edges in the mattes kept for people; boxes do not change.")
     max_fallback: float = setting(0.5, "Share of pictures that may need another matte.", low=0, high=1)
@@ -65,7 +80,8 @@ class AugmentConfig(ProtocolSettings):
     overwrite: bool = setting(False, "Replace a finished shard, or start an unfinished run anew.")
 
     def __post_init__(self) -> None:
-        pick(DATASETS, self.dataset, "data set")
+        dataset_plugin(self.dataset)
+        check_attributes(self.dataset, self.attributes)
         object.__setattr__(self, "meta", self.meta_of(self.dataset))
         object.__setattr__(self, "meta_from", self.meta_from_of(self.dataset))
         super().__post_init__()
@@ -74,14 +90,15 @@ class AugmentConfig(ProtocolSettings):
         for kind, names in ((CF, self.cf), (F, self.f)):
             for name in names:
                 check_fill(name, kind)
-            if len(set(names)) != len(names):
+            if len(set(map(label, names))) != len(names):
                 raise UsageError(f"{KIND_OPTIONS[kind]} {','.join(names)}: a fill stands there twice; name each once")
+        check_labels(self.fills)
         if self.matte is not None:
             check_matte(self.matte)
         if self.refine:
             check_refine()
         if self.engine is not None:
-            pick(ENGINES, self.engine, "engine")
+            engine_of(self.engine)
         read_options(self.options, self.fills)
 
     @property
@@ -97,11 +114,22 @@ class AugmentConfig(ProtocolSettings):
     def stored(self) -> dict[str, object]:
         """Return the settings that a shard keeps: everything but what is local to a machine, as plain JSON."""
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in (*LOCAL, "options")}
-        for options in self.fill_options.values():
-            settings |= options.stored()
+        settings |= {"dataset": label(self.dataset)} | {k: tuple(map(label, settings[k])) for k in ("cf", "f")}
+        if not self.attributes:
+            del settings["attributes"]  # as in shards of versions without it
+        for name, options in self.fill_options.items():
+            settings |= {key_of(name, key): value for key, value in options.stored().items()}
+        plugins = records(self.plugins())
+        settings |= {"plugins": plugins} if plugins else {}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+
+    def plugins(self) -> list[Plugin | None]:
+        """Return the plug-ins that decide what is in the shard; None stands for a registered name."""
+        matte = None if self.matte is None else matte_plugin(self.matte)
+        return [dataset_plugin(self.dataset), matte, *map(fill_plugin, dict.fromkeys(self.fills))]
 
     def shard_path(self) -> Path:
         """Return where the shard goes: --out, or shards/<dataset>-<cf>-<f>-seed<k>.h5."""
-        parts = [self.dataset, *("+".join(fills) for fills in (self.cf, self.f) if fills), f"seed{self.seed}"]
+        fills = ["+".join(map(short, names)) for names in (self.cf, self.f) if names]
+        parts = [short(self.dataset), *fills, f"seed{self.seed}"]
         return self.out or Path("shards") / ("-".join(parts) + ".h5")

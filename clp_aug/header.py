@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import clp_aug
+from clp_aug.common.plugins import label
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import SCHEMA_VERSION, Header
-from clp_aug.fills.options import digest_names
+from clp_aug.fills.options import digest_names, key_of
 from clp_aug.planning import Plan, options_in_use
 
 
@@ -20,7 +21,7 @@ def make_header(plan: Plan) -> Header:
         dataset=plan.dataset.name,
         class_names=plan.dataset.class_names,
         group_names=plan.dataset.group_names,
-        fills=plan.fills,
+        fills=tuple(map(label, plan.fills)),
         box_sources=tuple(matte.about.name for matte in plan.chain),
         settings={
             **plan.config.stored(),
@@ -59,12 +60,13 @@ def staging_key(plan: Plan) -> dict[str, Any]:
 def digests(plan: Plan) -> dict[str, str]:
     """Return hashes of the files a run depends on beside the pictures, and terms: annotations, networks of fills."""
     facts = {"annotations": plan.dataset.annotations_digest()}
-    for options in plan.config.fill_options.values():
-        facts |= dict.fromkeys(digest_names(type(options)), "")
+    for name, options in plan.config.fill_options.items():
+        facts |= {key_of(name, key): "" for key in digest_names(type(options))}
     for name, options in options_in_use(plan.config).items():
-        facts |= {key: "" if file is None else file_sha256(file) for key, file in options.files().items()}
+        for key, file in options.files().items():
+            facts[key_of(name, key)] = "" if file is None else file_sha256(file)
         if options.terms():
-            facts[f"{name}_terms"] = options.terms()
+            facts[f"{label(name)}_terms"] = options.terms()
     return facts
 
 

@@ -15,7 +15,7 @@ from clp_aug.config import AugmentConfig
 from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import TooManyFallbacks
 from clp_aug.contract.schema import FIELDS, ORIGINAL, OUTCOMES
-from clp_aug.engines import ENGINES, Map, default_engine
+from clp_aug.engines import Map, default_engine, engine_of
 from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.header import make_header, staging_key
 from clp_aug.mattes.refine import compile_solver
@@ -68,7 +68,7 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
         if new:
             lay_out_shard(plan, staging)
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
-        engine = ENGINES[config.engine or default_engine(workers)]
+        engine = engine_of(config.engine or default_engine(workers))
         if config.refine:
             with progress("COMPILE PyMatting (minutes, once)", 1) as advance:
                 compile_solver()

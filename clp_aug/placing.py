@@ -8,9 +8,9 @@ import numpy as np
 
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import SettingError
-from clp_aug.fills import FILLS, infill_all
+from clp_aug.fills import fill_of, infill_all
 from clp_aug.fills.scene import Materials, trial_scene
-from clp_aug.mattes import NETWORKS
+from clp_aug.mattes import is_network
 from clp_aug.nets.devices import AUTO, CPU, describe, find_device, name_of
 
 
@@ -47,14 +47,14 @@ def place_networks(config: AugmentConfig, matte: str) -> Devices:
 
     Raises SettingError for a device that is not there, or that was asked for where no network runs.
     """
-    kind, networks = matte.partition(":")[0], [fill for fill in config.fills if FILLS[fill].many]
-    if kind not in NETWORKS and not networks:
+    kind, networks = matte.partition(":")[0], [fill for fill in config.fills if fill_of(fill).many]
+    if not is_network(matte) and not networks:
         if config.device not in (AUTO, CPU):
             reason = f"it has no effect: matte {matte} and fills {', '.join(config.fills)} are no networks"
             raise SettingError("device", config.device, reason, {"device": CPU})
         return Devices()
     device = CPU if config.device == CPU else str(find_device(config.device))
-    devices = Devices(device if kind in NETWORKS else CPU, device if networks else CPU)
+    devices = Devices(device if is_network(matte) else CPU, device if networks else CPU)
     return with_provider(devices, config.device == AUTO) if kind == "onnx" and device != CPU else devices
 
 
@@ -82,8 +82,8 @@ def try_on_device(config: AugmentConfig, devices: Devices, size: int, classes: i
     if devices.fills == CPU:
         return
     for name in config.fills:
-        kind, scene, rng = FILLS[name].kinds[0], trial_scene(size), np.random.default_rng(0)
-        if FILLS[name].many:
+        kind, scene, rng = fill_of(name).kinds[0], trial_scene(size), np.random.default_rng(0)
+        if fill_of(name).many:
             infill_all(name, kind, [scene], [rng], Materials(num_classes=classes, device=devices.fills),
                        config.fill_options.get(name))  # fmt: skip
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clp_aug.checking import Progress, all_at_once, no_progress, readable
+from clp_aug.checking import Progress, all_at_once, no_progress, readable, with_boxes_looked_at
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import NO_FILL
-from clp_aug.datasets import load_dataset
-from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets import load_dataset, usual_meta
+from clp_aug.datasets.annotations import with_given
 from clp_aug.datasets.base import Dataset
-from clp_aug.fills import FILLS
+from clp_aug.fills import fill_of
 from clp_aug.fills.options import FillOptions
 from clp_aug.mattes import Matte, make_chain
 from clp_aug.nets.devices import AUTO, CPU, find_device
@@ -55,12 +55,14 @@ class Plan:
 def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     """READ: load the data set, apply the protocol, and settle size, mattes and copies.
 
-    Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, and where
-    those are to be left out that cannot be read.
+    Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, where those
+    are to be left out that cannot be read, and, for their size, those that have a box.
     """
     if config.device not in (AUTO, CPU):
         find_device(config.device)  # one that is not there is told first
-    dataset = with_annotations(load_dataset(config.dataset, config.root), config.masks, config.boxes)
+    dataset = load_dataset(config.dataset, config.root, config.attributes)
+    dataset = with_given(dataset, config)
+    config = dataclasses.replace(config, meta=config.meta or usual_meta(dataset))
     if len(dataset.class_names) < 2:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
     if config.skip_broken:
@@ -68,7 +70,7 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     with all_at_once(dataset, config, progress):
         split = make_split(dataset, config)
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
-    partnered = [name for name in config.fills if FILLS[name].partner]
+    partnered = [name for name in config.fills if fill_of(name).partner]
     if partnered and len(np.unique(labels)) < 2:
         raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
     matte = config.matte or ("given" if dataset.annotated else "hatt")
@@ -77,6 +79,8 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
             f"--matte given: data set {dataset.name} has no masks or boxes; give --masks DIR or --boxes FILE"
         )
     with all_at_once(dataset, config, progress):
+        if matte == "given":
+            dataset = with_boxes_looked_at(dataset, np.union1d(split.train, split.meta), config, progress)
         size = config.size or default_size(dataset, split.meta)
     config = dataclasses.replace(config, matte=matte, size=size)
     copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from clp_aug.common.files import check_name, disk_error, move, remove_leftovers, sync, written_beside
+from clp_aug.common.plugins import difference
 from clp_aug.contract.blank import Blank
 from clp_aug.contract.damage import UNCHECKED, UNREADABLE, errno_of
 from clp_aug.contract.digests import picture_digest
@@ -249,6 +250,8 @@ def first_difference(stored: dict[str, Any], current: dict[str, Any], names: Col
         if stored.get(name) != current.get(name):
             if name == "fingerprint":
                 return "a run on other pictures: names, labels or splits have changed since"
+            if name == "plugins":
+                return f"a run with {difference(stored.get(name), current.get(name))}"
             if name.endswith("_device"):
                 before, now = stored.get(name, "the cpu"), current.get(name, "the cpu")
                 return f"a run on {before}, now on {now}, which rounds otherwise: go on there"

@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clp_train.algorithm.bilevel import Bilevel
     from clp_train.algorithm.hypergradient import hypergradient, virtual_pass
     from clp_train.algorithm.losses import meta_losses
+    from clp_train.algorithm.meta_loader import MetaLoader
     from clp_train.algorithm.method import Method
     from clp_train.algorithm.objective import Terms
     from clp_train.algorithm.perturbation import Omega
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
     from clp_train.config import make_config
     from clp_train.evaluating.gradcam import gradcam
     from clp_train.loading.data import load
+    from clp_train.predicting.trained import load_classifier
     from clp_train.running.assembly import assemble
     from clp_train.running.loop import Hooks, train
 
 __all__ = [
+    "Bilevel",
     "Hooks",
+    "MetaLoader",
     "Method",
     "Omega",
     "Terms",
@@ -27,6 +32,7 @@ __all__ = [
     "gradcam",
     "hypergradient",
     "load",
+    "load_classifier",
     "make_config",
     "meta_losses",
     "saliency",
@@ -34,7 +40,9 @@ __all__ = [
     "virtual_pass",
 ]
 PLACES = {
+    "Bilevel": "algorithm.bilevel",
     "Hooks": "running.loop",
+    "MetaLoader": "algorithm.meta_loader",
     "Method": "algorithm.method",
     "Omega": "algorithm.perturbation",
     "Terms": "algorithm.objective",
@@ -42,6 +50,7 @@ PLACES = {
     "gradcam": "evaluating.gradcam",
     "hypergradient": "algorithm.hypergradient",
     "load": "loading.data",
+    "load_classifier": "predicting.trained",
     "make_config": "config",
     "meta_losses": "algorithm.losses",
     "saliency": "algorithm.saliency",

@@ -25,6 +25,7 @@ from clp_train.config import (
     owner_of,
     spelt_as_options,
 )
+from clp_train.exports import FILES, PT2, forms_of
 from clp_train.list_settings import default_of, range_of, settings_text
 from clp_train.next_command import attacked_shard, command_again, other_method, root_to_say
 from clp_train.presets import check_shard, names, read_method, read_preset
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from clp_train.running.assembly import Assembly
     from clp_train.running.loop import Trained
 
+ALONE = {"export": PT2}
+"""Setting -> what its option means where it stands without a value."""
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
 MEMORY_OPTIONS = "lower --batch-size and --meta-batch-size, or take --store memory or --precision bf16"
@@ -50,6 +53,7 @@ def setting_options(command: Command) -> Command:
         declaration = about(field)
         kind, _ = type_of(owner_of(name), name)
         flag = "--" + name.replace("_", "-")
+        alone: dict[str, Any] = {"is_flag": False, "flag_value": ALONE[name]} if name in ALONE else {}
         if kind is bool:
             command = click.option(flag, is_flag=True, default=None, help=declaration.help)(command)
             continue
@@ -58,7 +62,7 @@ def setting_options(command: Command) -> Command:
         help = f"{help}  [{default}]"
         if name == "preset":
             help = f"Settings to start from: {', '.join(names())}, or a .toml file."
-        command = click.option(flag, type=TYPES[kind], metavar=declaration.metavar or None, help=help)(command)
+        command = click.option(flag, type=TYPES[kind], metavar=declaration.metavar or None, help=help, **alone)(command)
     return command
 
 
@@ -72,7 +76,9 @@ def setting_options(command: Command) -> Command:
     metavar="KEY=VALUE",
     help="Any setting, e.g. meta_step=lagged; --list-settings lists them.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a run that was killed, bit by bit.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with a killed run, bit by bit; with a finished one for more --epochs."
+)
 @click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
 @click.option(
     "--list-settings",
@@ -100,7 +106,8 @@ def train(
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
     if list_methods or list_settings is not None:
-        show_list(list_methods, list_settings or options["method"], markdown)
+        with spelt_as_options():
+            show_list(list_methods, list_settings or options["method"], markdown)
         return
     values = {name: value for name, value in options.items() if value is not None}
     with spelt_as_options():
@@ -127,7 +134,7 @@ def show_list(methods: bool, method: str | None, markdown: bool) -> None:
     """Print the table of methods, or the list of settings."""
     from clp_train.methods.listing import methods_table
 
-    click.echo(methods_table(markdown) if methods else settings_text(method, markdown))
+    click.echo(methods_table(markdown, method) if methods else settings_text(method, markdown))
 
 
 def config_of(values: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
@@ -153,8 +160,8 @@ def suggest_command(
 ) -> str:
     """Return the command to run next."""
     root = root_to_say(result["dataset"], config.data.root)
-    if config.run.export:
-        classifier = config.folder / "classifier.pt2"
+    if PT2 in forms_of(config.run.export):
+        classifier = config.folder / FILES[PT2]
         attack = attacked_shard(result["shard_settings"], result["dataset"], root, classifier)
         if attack is not None:
             return attack
@@ -181,30 +188,38 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False) -> Finished:
     memory.keep_freed_memory()
     place = find_place(config.run)
     with run_folder.folder_for(config.folder, resume), remedies_spelt_as_options(), place.active():
-        if run_folder.is_finished(config.folder):
+        finished = run_folder.is_finished(config.folder)
+        if finished and not finishing.has_more_epochs(config):
             with progress_bars(quiet) as bar:
                 return finishing.complete(config, load_bar(bar))
         if not quiet:
             say(f"on {place}", err=True)
         assembly = load(config, quiet)
+        if finished:
+            finishing.reopen(assembly, str(assembly.place.device))
         return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume), place.name)
 
 
 def load(config: TrainConfig, quiet: bool) -> Assembly:
     """LOAD: read the shard and the pictures, and make what the loop takes. Raises what cannot be trained on."""
     from clp_aug.contract.shards import ShardReader
-    from clp_train.loading.data import load
+    from clp_train.loading.data import geometry, load
     from clp_train.running.assembly import assemble, check_meta_batch
+    from clp_train.running.trial import check_before_load
 
     with progress_bars(quiet) as bar:
         shard = ShardReader(config.data.meta)
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
         check_meta_batch(config, len(shard))
+        check_before_load(config, len(shard.header.class_names), geometry(shard)[0])
         data = load(shard, config.data, config.run.seed, load_bar(bar))
         assembly = assemble(config, data)
     if not quiet:
         say(describe(data), err=True)
+        start = assembly.network.start_weights
+        if start is not None:
+            say(f"starts from {start.file}: {start.taken}", err=True)
     return assembly
 
 

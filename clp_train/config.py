@@ -11,74 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clp_aug.common.settings import Settings, about, fields_of, from_text, setting, type_of, typed
+from clp_aug.common.plugins import records, short
+from clp_aug.common.settings import about, fields_of, from_text, type_of, typed
 from clp_aug.contract.errors import SettingError, UsageError, suggestion
-from clp_aug.nets.devices import AUTO, HELP
-from clp_train.algorithm.settings import META_STEP, MetaStepSettings, SaliencySettings, SgdSettings
-from clp_train.algorithm.stages import TRAINABLE
+from clp_aug.datasets import plugin_of as dataset_plugin
+from clp_train import exports
+from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
 from clp_train.loading.settings import DataSettings
-from clp_train.methods import METHODS, make_options, options_of
+from clp_train.methods import METHODS, entry_of, make_options, options_of
+from clp_train.methods import plugin_of as method_plugin
 from clp_train.methods.parts.omega import OmegaRate
+from clp_train.models import plugin_of as model_plugin
 from clp_train.models.settings import ModelSettings
 from clp_train.pictures.settings import BatchSettings, StoreSettings
+from clp_train.pictures.transforms import plugin_of as transform_plugin
+from clp_train.run_settings import MetaBatchSettings, RunSettings, Start
 
 LIST = "clp-train --list-settings lists all"
 SHOWN = 6  # methods that a message names
-PRECISIONS = ("float32", "tf32", "bf16")
-
-
-@dataclass(frozen=True)
-class Start(Settings):
-    """What a run starts from."""
-
-    method: str = setting("clp", "How to train: a name of --list-methods.", option=True)
-    preset: str | None = setting(
-        None, "Settings to start from: a preset's name, or a .toml file.", option=True, metavar="NAME"
-    )
-
-
-@dataclass(frozen=True)
-class RunSettings(Settings):
-    """One run: its length, its seed, its folder, and what is measured and kept."""
-
-    epochs: int = setting(30, "Passes over the training pictures.", low=1, option=True)
-    trainable: str = setting(
-        "all", "What learns: the whole network, or its last layer on the features of untransformed pictures.",
-        choices=TRAINABLE,
-    )  # fmt: skip
-    watch_test: bool = setting(
-        False, "Measure test after each epoch too, and report the best epoch by test, labelled as such."
-    )
-    checkpoint_interval: int = setting(100, "Steps between two full states on disk.", low=1)
-    seed: int = setting(0, "Seed of the run.", low=0, option=True)
-    device: str = setting(AUTO, HELP, option=True)
-    precision: str = setting(
-        "float32", "What networks compute in: float32; tf32, which rounds it within convolutions and products; bf16."
-        " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
-        choices=PRECISIONS, option=True,
-    )  # fmt: skip
-    out: Path | None = setting(
-        None, "Folder of the run; the default names each setting that is not the usual one, too.",
-        shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH",
-    )  # fmt: skip
-    export: bool = setting(False, "Also write the classifier as a program, for clp-augment --f fgsm.", option=True)
-
-
-@dataclass(frozen=True)
-class MetaBatchSettings(Settings):
-    """The meta batch of a step, and factuals that are made inside it."""
-
-    meta_batch_size: int | None = setting(
-        None, "Meta pictures a step.", low=2, shown="as batch_size, or all there are", part=META_STEP, option=True
-    )
-    online: str = setting(
-        "none", "Factuals that are made in each meta batch of its originals, beside the stored ones.",
-        choices=("none", "mix-rand", "fgsm"), source="section 3.2.1", part=META_STEP,
-    )  # fmt: skip
-    online_epsilon: float = setting(
-        0.5, "Radius of online fgsm, in [0, 1] pixel units.", low=0, high=1, part=META_STEP,
-        works_with=("online", ("fgsm",)),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,7 +59,7 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """The run's folder."""
-        name = f"{self.data.meta.stem}-{self.method}-seed{self.run.seed}{self.suffix}"
+        name = f"{self.data.meta.stem}-{short(self.method)}-seed{self.run.seed}{self.suffix}"
         return self.run.out or Path("runs") / name
 
     def flat(self) -> dict[str, Any]:
@@ -122,11 +72,28 @@ class TrainConfig:
         """Return the settings by flat name as plain JSON, in the order of RECORD; paths become text.
 
         Settings of RECORD that the method does not have are those of a preset, else the defaults of `DEFAULTS_OF`.
+        Those of LATER stand behind them where they are not the default, then the plug-ins of a run that has some.
         """
         others = {name: field.default for name, field in fields_of(options_of(DEFAULTS_OF)).items()}
         values = others | self.flat() | dict(self.spare)
         options = {name: value for name, value in self.given.items() if name not in RECORD}
-        return {name: plain(values[name]) for name in RECORD} | {"options": options}
+        record = {name: plain(values[name]) for name in RECORD} | {"options": options}
+        record["export"] = exports.as_recorded(self.run.export)
+        usual = {name: fields_of(owner_of(name))[name].default for name in LATER}
+        record |= {name: plain(values[name]) for name in LATER if values[name] != usual[name]}
+        plugins = self.plugins()
+        return record | ({"plugins": plugins} if plugins else {})
+
+    def plugins(self) -> dict[str, dict[str, str]]:
+        """Return of which code the plug-ins of the run are, by name, as records have it."""
+        return records(
+            [
+                method_plugin(self.method),
+                model_plugin(self.model.model),
+                transform_plugin(self.batches.transform),
+                None if self.data.dataset is None else dataset_plugin(self.data.dataset),
+            ]
+        )
 
 
 def plain(value: Any) -> Any:
@@ -158,6 +125,8 @@ RECORD = (
 )  # fmt: skip
 """The flat names of result.json and of checkpoints, in their order: a public contract. What a method has besides them
 stands under "options"."""
+LATER = ("dataset", "model_head", "optimiser", "warmup_epochs", "patience")
+"""Settings that are recorded only where they are not the default, so that results of before stay as they are."""
 DEFAULTS_OF = "clp"  # whose Omega settings a result of another method records
 
 
@@ -174,7 +143,8 @@ def make_config(
     value that is out of its range and for a setting of `given` or `texts` that has no effect, and UsageError without a
     shard.
     """
-    pairs = pairs_of(texts)
+    pairs = with_forms(pairs_of(texts))
+    given, preset, of_method = (with_forms(part or {}) for part in (given, preset, of_method))
     if "preset" in pairs:
         raise UsageError(f"preset={pairs['preset']}: its settings would not be read; give --preset")
     shared, overrides = dict(preset or {}), {**(of_method or {}), **given}
@@ -190,7 +160,14 @@ def make_config(
     config = compose_config(method, values, owners, spare)
     for name in (*given, *pairs):
         require_effect(name, config.flat(), owners)
+    require_own_rate({**given, **pairs}, {**shared, **(of_method or {})})
     return config
+
+
+def with_forms(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by name, with the flag that "export" once was as the forms that it stands for."""
+    flags = {"true": True, "false": False}
+    return {k: exports.from_recorded(flags.get(str(v), v)) if k == "export" else v for k, v in values.items()}
 
 
 def compose_config(
@@ -216,12 +193,24 @@ def compose_config(
 def settings_of(method: str) -> dict[str, type]:
     """Return the settings that a method takes: flat name -> the dataclass that declares it. Raises UsageError."""
     owners = (Start, *ROOMS.values(), options_of(method))
+    check_own_names(method)
     return {
         name: owner
         for owner in owners
         for name, field in fields_of(owner).items()
-        if about(field).part in ("", *METHODS[method].parts)
+        if about(field).part in ("", *entry_of(method).parts)
     }
+
+
+def check_own_names(method: str) -> None:
+    """Raise UsageError for a plug-in whose settings have names of settings of every run."""
+    plugin = method_plugin(method)
+    if plugin is None:
+        return
+    taken = set().union(*map(fields_of, (Start, *ROOMS.values())))
+    for name in fields_of(options_of(method)):
+        if name in taken:
+            raise plugin.refuse(f"its setting {name} has the name of one of every run; give it another")
 
 
 def methods_with(name: str) -> list[str]:
@@ -273,6 +262,14 @@ def require_effect(name: str, flat: Mapping[str, Any], owners: Mapping[str, type
         raise SettingError(name, plain(flat[name]), f"has no effect where {other} is {flat[other]}", take)
 
 
+def require_own_rate(given: Mapping[str, object], preset: Mapping[str, object]) -> None:
+    """Raise SettingError for AdamW with a learning rate that is not of those who ask for AdamW: SGD's would diverge."""
+    asking = given if "optimiser" in given else {**preset, **given}
+    if asking.get("optimiser") == "adamw" and "lr" not in asking:
+        reason = "expected a learning rate beside it, as that of SGD is far too high"
+        raise SettingError("optimiser", "adamw", reason, {"optimiser": "adamw", "lr": 1e-3})
+
+
 def named_method(*layers: Mapping[str, object], texts: Sequence[str] = ()) -> str:
     """Return the method that settings name, later layers first; texts: "key=value", before all of them."""
     methods = [layer["method"] for layer in (*layers, pairs_of(texts)) if "method" in layer]
@@ -295,7 +292,7 @@ def option_names() -> dict[str, dataclasses.Field[Any]]:
     """Return the settings that have a command line option of their own, in the order of RECORD."""
     owners = (Start, *ROOMS.values(), OmegaRate)
     fields = {name: field for owner in owners for name, field in fields_of(owner).items() if about(field).option}
-    return {name: fields[name] for name in RECORD if name in fields}
+    return {name: fields[name] for name in (*RECORD, *LATER) if name in fields}
 
 
 def option(name: str) -> str:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from clp_aug.common.settings import about, fields_of, type_of
 from clp_aug.common.text import in_markdown
-from clp_aug.contract.errors import pick
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
-from clp_train.config import ROOMS, MetaBatchSettings, RunSettings, Start, as_text, join_names, option
+from clp_train.config import ROOMS, as_text, join_names, option
 from clp_train.loading.settings import DataSettings
-from clp_train.methods import METHODS, options_of
+from clp_train.methods import METHODS, entry_of, options_of
 from clp_train.models.settings import ModelSettings
 from clp_train.pictures.settings import BatchSettings, StoreSettings
+from clp_train.run_settings import MetaBatchSettings, RunSettings, Start
 
 INTRODUCTION = """# Settings
 
@@ -56,7 +56,7 @@ def settings_text(method: str | None = None, markdown: bool = False) -> str:
     Raises UsageError for an unknown method.
     """
     if method is not None:
-        pick(METHODS, method, "method")
+        entry_of(method)
     sections = [section for section in (*shared_sections(method), *own_sections(method)) if section.fields]
     if markdown:
         parts = [INTRODUCTION, *map(page_section, sections), without_own(method)]
@@ -73,7 +73,7 @@ def shared_sections(method: str | None) -> list[Section]:
         part = collections.Counter(about(field).part for field in fields).most_common(1)[0][0]
         text = " ".join(filter(None, [(owner.__doc__ or "").strip(), users_of(part) if method is None else ""]))
         if method is not None:
-            fields = [field for field in fields if about(field).part in ("", *METHODS[method].parts)]
+            fields = [field for field in fields if about(field).part in ("", *entry_of(method).parts)]
         sections.append(Section(TITLES[owner], text, part, [(owner, field) for field in fields]))
     return sections
 
@@ -86,7 +86,7 @@ def own_sections(method: str | None) -> list[Section]:
     sections = []
     for owner, names in methods_of.items():
         title = f"Method{'s' if len(names) > 1 else ''} {join_names(names)}"
-        papers = join_names(list(dict.fromkeys(METHODS[name].source for name in names)))
+        papers = join_names(list(dict.fromkeys(entry_of(name).source for name in names)))
         fields = [(owner, field) for field in fields_of(owner).values()]
         sections.append(Section(title, f"{papers[0].upper()}{papers[1:]}.", "", fields))
     return sections

@@ -85,9 +85,17 @@ def attacked_shard(settings: Mapping[str, object], dataset: str, root: Path | No
     for name, value in usual.items():
         if settings.get(name) not in (None, value):
             words += ["--" + name.replace("_", "-"), *(() if settings[name] is True else (settings[name],))]
+    if attributes := attributes_of(settings):
+        words += ["--attributes", ",".join(attributes)]
     if settings.get("left_out"):
         words.append("--skip-broken")
     return shlex.join(map(str, (*words, "--f", "fgsm", "--classifier", classifier)))
+
+
+def attributes_of(settings: Mapping[str, object]) -> list[str]:
+    """Return the columns that a shard's groups were chosen by, none where nothing was chosen."""
+    names = settings.get("attributes")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def hangs_on_files(settings: Mapping[str, object], dataset: str, root: Path | None) -> bool:
@@ -96,6 +104,6 @@ def hangs_on_files(settings: Mapping[str, object], dataset: str, root: Path | No
     if matte != "given":
         return ":" in matte
     try:
-        return not load_dataset(dataset, root).annotated
+        return not load_dataset(dataset, root, attributes_of(settings)).annotated
     except ClpError:
         return True

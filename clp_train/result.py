@@ -26,6 +26,7 @@ def result_of(
     device: what the networks ran on, in words.
     """
     counts = torch.bincount(data.train.group, minlength=len(data.group_names)).tolist()
+    start = outcome.network.start_weights
     return {
         "command": shlex.join(["clp-train", *sys.argv[1:]]),
         "config": settings,
@@ -54,7 +55,7 @@ def result_of(
             "threads": torch.get_num_threads(),
             "device": device,
         },
-    }
+    } | ({} if start is None else {"start_weights": start._asdict()})
 
 
 def collapses(result: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A run's folder: result.json, page, weights, and the exported classifier. Each file appears complete or not at all.
+"""A run's folder: result.json, page, weights, predictions, programs. Each file appears complete or not at all.
 
 One process at a time works in it, by a lock in the folder. What marks a run as finished, result.json, is written last.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,24 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from clp_aug.common.files import disk_error, remove_leftovers, written_beside
+from clp_aug.common.files import TEMPORARY, disk_error, remove_leftovers, written_beside
 from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import InputError, UsageError
+from clp_train.exports import FILES as PROGRAMS
+from clp_train.exports import PT2
 from clp_train.loading.data import RunData, digest_of_pictures
-from clp_train.running.checkpoint import CHECKPOINT, Checkpoint
-from clp_train.running.export import export_classifier
+from clp_train.predicting.card import CARD
+from clp_train.predicting.description import DESCRIPTION
+from clp_train.running.checkpoint import CHECKPOINT, END, LAST, SELECTED, Checkpoint
 from clp_train.running.loop import Trained
 
 METRICS = "metrics.jsonl"
-RESULT, LAST, SELECTED, CLASSIFIER = "result.json", "last.safetensors", "selected.safetensors", "classifier.pt2"
+RESULT, CLASSIFIER = "result.json", PROGRAMS[PT2]
 PAGE, LOCK = "page.html", ".lock"
-FILES = (CHECKPOINT, METRICS, LAST, SELECTED, CLASSIFIER, PAGE, RESULT)
-UNTIED = ("meta", "root", "out", "cache", "export", "preset", "device", "store", "workers")
+TABLES = ("predictions-", ".csv")
+"""How the name of a table with the predictions of a split begins, and ends."""
+FILES = (CHECKPOINT, METRICS, END, LAST, SELECTED, DESCRIPTION, CARD, *PROGRAMS.values(), PAGE, RESULT)
+UNTIED = ("meta", "root", "dataset", "out", "cache", "export", "preset", "device", "store", "workers")
 """Settings that say where things are or come from: a run goes on, or is complete, with others too."""
 
 
@@ -96,7 +102,7 @@ def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
     made = make_folder(folder)
     try:
         with held_for(folder if folder.name else folder.absolute(), place=folder / LOCK):
-            for name in FILES:
+            for name in (*FILES, *tables_in(folder)):
                 remove_leftovers(folder / name)
             if not (resume and is_finished(folder)):
                 prepare(folder, resume)
@@ -104,6 +110,19 @@ def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
     except BaseException:
         remove_empty(made)
         raise
+
+
+def predictions_name(split: str) -> str:
+    """Return the name of the table with the predictions of a split."""
+    return f"{TABLES[0]}{split}{TABLES[1]}"
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Return the names of the tables that a folder holds, or parts of."""
+    with contextlib.suppress(OSError):
+        names = {name.partition(TEMPORARY)[0] for name in os.listdir(folder)}
+        return sorted(name for name in names if name.startswith(TABLES[0]) and name.endswith(TABLES[1]))
+    return []
 
 
 def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData, device: str = "cpu") -> Checkpoint:
@@ -126,16 +145,11 @@ def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
 
 
-def save_networks(folder: Path, outcome: Trained, size: int, export: bool) -> None:
-    """Write the weights, and the exported classifier if asked for. size: the side of the pictures in pixels.
-
-    Raises InputError when the disk refuses.
-    """
+def save_networks(folder: Path, outcome: Trained) -> None:
+    """Write the weights. Raises InputError when the disk refuses."""
     save_weights(folder / LAST, outcome.last.state)
     if outcome.selected is not None:
         save_weights(folder / SELECTED, outcome.selected.state)
-    if export:
-        export_classifier(outcome.network, size, folder / CLASSIFIER)
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
@@ -149,6 +163,14 @@ def save_result(folder: Path, result: Mapping[str, Any]) -> None:
     with written_beside(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(result, indent=1) + "\n")
     drop_state(folder)
+
+
+def reopen(folder: Path) -> None:
+    """Take the mark of a finished run away: it goes on. Raises InputError when the disk refuses."""
+    try:
+        (folder / RESULT).unlink()
+    except OSError as error:
+        raise disk_error(folder / RESULT, error, "remove") from None
 
 
 def drop_state(folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from clp_train.config import RECORD, TrainConfig, as_text
 
-ELSEWHERE = ("meta", "method", "seed", "root", "out", "cache", "export", "device", "store", "workers")
+ELSEWHERE = ("meta", "method", "seed", "root", "dataset", "out", "cache", "export", "device", "store", "workers")
 """What the name says anyway, and what changes nothing that is learnt."""
 LONGEST = 100  # characters of the settings in a name; a file system takes 255 bytes of all of it
 SAFE = re.compile(r"[^A-Za-z0-9._+-]")

@@ -12,9 +12,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 HEAVY = {"torch", "numpy", "h5py", "cv2", "sklearn", "matplotlib"}
 
 
-def test_the_examples_of_the_library_page_run():
-    tested = doctest.testfile(str(DOCS / "library.md"), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert tested.attempted > 15
+@pytest.mark.parametrize("page", ["library.md", "own_loop.md"])
+def test_the_examples_of_a_page_run(page):
+    tested = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert tested.attempted > 12
     assert tested.failed == 0
 
 
@@ -32,8 +33,8 @@ def test_public_names_of_the_trainer():
     import clp_train
 
     assert clp_train.__all__ == [
-        "Hooks", "Method", "Omega", "Terms", "assemble", "gradcam", "hypergradient", "load", "make_config",
-        "meta_losses", "saliency", "train", "virtual_pass",
+        "Bilevel", "Hooks", "MetaLoader", "Method", "Omega", "Terms", "assemble", "gradcam", "hypergradient", "load",
+        "load_classifier", "make_config", "meta_losses", "saliency", "train", "virtual_pass",
     ]  # fmt: skip
     page = (DOCS / "library.md").read_text()
     assert not [name for name in clp_train.__all__ if name not in page]

@@ -15,6 +15,7 @@ COMMANDS = {
     "clp-fit": "clp_aug.cli",
     "clp-data": "clp_aug.data_cli",
     "clp-train": "clp_train.cli",
+    "clp-predict": "clp_train.predict_cli",
     "clp-bench": "clp_train.bench.cli",
 }
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "cv2", "kornia", "matplotlib", "onnxruntime"}

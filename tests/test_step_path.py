@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1] / "clp_train"
 FILES = sorted(
     path
-    for pattern in ("algorithm/*.py", "methods/**/*.py", "pictures/**/*.py", "models/*.py", "running/loop.py",
-                    "running/meta_batches.py", "running/part.py", "evaluating/gradcam.py")
+    for pattern in ("algorithm/*.py", "methods/**/*.py", "pictures/**/*.py", "models/*.py", "running/epoch_steps.py",
+                    "running/loop.py", "running/meta_batches.py", "running/part.py", "evaluating/gradcam.py")
     for path in ROOT.glob(pattern)
 )  # fmt: skip
 WAITING = {
@@ -53,6 +53,7 @@ BEFORE = "once a run, a stage or an epoch"
 LATER = "when the loop asks for losses, every so many steps"
 SENT = "drawn on the CPU and sent"
 ALLOWED = {
+    "algorithm/optimiser.py:expected_state": (BEFORE, "torch.zeros"),
     "algorithm/losses.py:FiniteLosses.settle": (LATER, "condition, mask, mask, tolist"),
     "algorithm/losses.py:ExistingLoss.settle": (LATER, "condition"),
     "algorithm/losses.py:settle": (LATER, "condition"),
@@ -76,6 +77,8 @@ ALLOWED = {
     "methods/selective_mixing.py:DomainMix.cells": (ARRAY, "numpy"),
     "methods/selective_mixing.py:DomainMix.draw_partners": (ARRAY, "numpy"),
     "models/parts.py:start_linear": (BEFORE, "torch.empty"),
+    "models/wrapped.py:FoundClassifier.check_end": (BEFORE, "condition"),
+    "models/wrapped.py:is_linear": (BEFORE, "torch.linspace"),
     "pictures/batching.py:epoch_rows": (BEFORE, "cpu, cpu, numpy, numpy"),
     "pictures/moving.py:can_pin": (BEFORE, "torch.empty"),
     "pictures/sending.py:pinned": (SENT, "torch.empty"),

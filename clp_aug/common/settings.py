@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clp_aug.common.plugins import FORM, find, is_own
 from clp_aug.contract.errors import SettingError, UsageError, listed, suggestion
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
@@ -33,7 +34,8 @@ class About:
     the ends in it or not; source: equation or paper; part: the part of a run that it belongs to, where not every run
     has it (see `parts` of `clp_train.methods.Entry`); works_with: another setting and its values without which this one
     has no effect; option: whether it has a command line option of its own; shown: its default in words, where the value
-    does not tell; metavar: what stands for its value in a help text.
+    does not tell; metavar: what stands for its value in a help text; own: what a plug-in may give besides the choices,
+    of `plugins.GROUPS`.
     """
 
     help: str
@@ -48,11 +50,12 @@ class About:
     option: bool = False
     shown: str = ""
     metavar: str = ""
+    own: str = ""
 
     def range(self, kind: type) -> str:
         """Return in words what values are expected, for settings of a type."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(self.choices)}" + (f", or an own one as {FORM}" if self.own else "")
         ends = (self.low, self.above, self.high, self.below)
         if self.low is not None and self.high is not None and math.isfinite(self.high):
             return f"{WORDS[kind]} from {self.low:g} to {self.high:g}"
@@ -85,9 +88,10 @@ def setting(
     option: bool = False,
     shown: str = "",
     metavar: str = "",
+    own: str = "",
 ) -> Any:
     """Declare one setting: the field of a dataclass, with what `About` says. default: MISSING for one without."""
-    about = About(help, choices, low, above, high, below, source, part, works_with, option, shown, metavar)
+    about = About(help, choices, low, above, high, below, source, part, works_with, option, shown, metavar, own)
     return dataclasses.field(default=default, metadata={"about": about})
 
 
@@ -139,6 +143,12 @@ def check_value(owner: type, field: dataclasses.Field[Any], value: object) -> No
     if value is None and optional:
         return
     if kind not in WORDS:  # tuples, mappings: their owner checks them
+        return
+    if declared.own and is_own(value, declared.own):
+        try:
+            find(dict.fromkeys(declared.choices), str(value), declared.own)
+        except UsageError as error:
+            raise SettingError(field.name, value, str(error)) from None
         return
     if kind is Path or (declared.choices and kind is str):
         if (declared.choices and value not in declared.choices) or (kind is Path and not isinstance(value, Path)):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.metadata import without_metadata
+from clp_aug.contract.metadata import PNG, without_metadata
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 """What Pillow may decode. Files may come from anywhere, so it is not asked for rare formats."""
@@ -37,6 +37,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 """Value of the EXIF tag -> what turns the picture upright."""
+PNG_TAGS = (b"eXIf", b"Raw profile type", b"adobe.xmp")  # what the orientation of a PNG may lie in
 SIDEWAYS = [TURNS[value] for value in (5, 6, 7, 8)]
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 MODES = (*TRANSPARENT, "1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
@@ -260,6 +261,24 @@ def read_size(data: bytes, where: str) -> tuple[int, int]:
         if picture.format != "TIFF" and data.count(b"eXIf") < 2:
             return picture.size[::-1] if _turn(picture) in SIDEWAYS else picture.size
     return open_picture(data, where).size
+
+
+def read_untagged_size(data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of a PNG that holds nothing which could turn it, from its header; None for all else.
+
+    `read_size` would decode its pixels, for tags may lie behind them; this one does not see whether they are whole.
+    """
+    if data.startswith(PNG) and not any(tag in data for tag in PNG_TAGS):
+        with suppress(Exception), SILENCE:
+            return Image.open(io.BytesIO(data), formats=formats()).size
+    return None
+
+
+def read_turn(data: bytes) -> Image.Transpose | None:
+    """Return what turns the stored pixels of a picture upright, by its EXIF tag; None where nothing has to."""
+    with suppress(Exception), SILENCE:
+        return _turn(Image.open(io.BytesIO(data), formats=formats()))
+    return None
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.datasets.base import Annotations, Dataset, FileDataset
-from clp_aug.datasets.masks import mask_files, match, unused
-from clp_aug.datasets.names import shown
-from clp_aug.datasets.tables import read_table
+from clp_aug.contract.errors import InputError, SettingError, UsageError
+from clp_aug.datasets.annotation_settings import AS_BY_DEFAULT, AnnotationSettings, numbers_of
+from clp_aug.datasets.base import Dataset, FileDataset
+from clp_aug.datasets.box_forms import AUTO, TABLE, Form, form_of
+from clp_aug.datasets.box_forms.choosing import COUNT, PASS, PIXELS, REFUSE, RELATIVE, UNION, choose
+from clp_aug.datasets.box_forms.found import Corners
+from clp_aug.datasets.box_forms.pictures import Pictures
+from clp_aug.datasets.mask_forms import MaskForm
+from clp_aug.datasets.masks import NotMasks, mask_files, match, unused
 
 AnyDataset = TypeVar("AnyDataset", bound=Dataset)
-BOX_COLUMNS = ("x0", "y0", "x1", "y1")
+AnyFileDataset = TypeVar("AnyFileDataset", bound=FileDataset)
 
 
 def with_annotations(
@@ -23,69 +27,100 @@ def with_annotations(
     masks_dir: Path | str | None = None,
     boxes_csv: Path | str | None = None,
     of_more: bool = False,
+    settings: AnnotationSettings = AS_BY_DEFAULT,
 ) -> AnyDataset:
-    """Return the data set with masks from a folder and boxes from a table; what is given replaces what it had.
+    """Return the data set with masks from a folder and boxes from a file; what is given replaces what it had.
 
-    masks_dir: PNG files, matched as `masks.match_masks` says; boxes_csv: columns file, x0, y0, x1, y1; of_more: they
-    are of a larger set, and pictures that this one does not have are passed over. Partial coverage is fine:
-    `annotations.masks` and `annotations.boxes` of the result hold what was matched, by row. Raises UsageError for a
-    data set without picture files, InputError when nothing matches or the table is wrong. Source: ours.
+    masks_dir: files matched as `masks.match_masks` says; boxes_csv: a file or folder in one of the forms of
+    `box_forms`; of_more: they are of a larger set, and pictures that this one does not have are passed over; settings:
+    how both are read, whose own paths do not count. Partial coverage is fine: `annotations.masks` and
+    `annotations.boxes` of the result hold what was matched, by row, and its remarks say what was not. Raises UsageError
+    for a data set without picture files, InputError when nothing matches or a file is wrong. Source: ours.
     """
     if masks_dir is None and boxes_csv is None:
         return dataset
     if not isinstance(dataset, FileDataset):
         raise UsageError(f"data set {dataset.name} has no picture files that --masks or --boxes could name; drop them")
-    masks, boxes = dataset.annotations.masks, dataset.annotations.boxes
     annotated = copy.copy(dataset)
     if masks_dir is not None:
-        files = mask_files(Path(masks_dir))
-        masks = match(dataset.samples.name, files)
-        remark = None if of_more else unused(files, masks)
-        annotated.remarks = (*dataset.remarks, *([remark] if remark else ()))
+        attach_masks(annotated, Path(masks_dir), of_more, settings)
     if boxes_csv is not None:
-        boxes = read_boxes(dataset.samples.name, Path(boxes_csv), of_more)
-        if not boxes:
-            annotated.remarks = (*annotated.remarks, f"{boxes_csv}: no box in it is of a picture of this set")
-    annotated.annotations = Annotations(masks, boxes)
+        attach_boxes(annotated, Path(boxes_csv), of_more, settings)
     return annotated
 
 
-def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, tuple[float, float, float, float]]:
+def with_given(dataset: AnyDataset, settings: AnnotationSettings) -> AnyDataset:
+    """Return the data set with the masks and boxes that settings name, read as they say; see `with_annotations`.
+
+    Raises InputError where masks below its root are in doubt and none are given in their place.
+    """
+    if isinstance(dataset, FileDataset) and dataset.annotations.doubt and settings.masks is None:
+        raise InputError(dataset.annotations.doubt)
+    return with_annotations(dataset, settings.masks, settings.boxes, settings=settings)
+
+
+def with_own(
+    dataset: AnyFileDataset, masks: Path | None = None, boxes: Path | None = None, of_more: bool = False
+) -> AnyFileDataset:
+    """Return the data set with masks and boxes that lie below its own root; see `with_annotations`.
+
+    Masks that look like none are left in doubt: training does without them, and clp-augment may be told how they are
+    meant.
+    """
+    try:
+        return with_annotations(dataset, masks, boxes, of_more)
+    except NotMasks as error:
+        doubtful = copy.copy(dataset)
+        doubtful.annotations = replace(dataset.annotations, doubt=str(error))
+        return with_annotations(doubtful, None, boxes, of_more)
+
+
+def attach_masks(dataset: FileDataset, folder: Path, of_more: bool, settings: AnnotationSettings) -> None:
+    """Put the masks of a folder in the place of those that the data set has."""
+    form, files = MaskForm(settings.masks_form, numbers_of(settings.masks_object)), mask_files(folder)
+    masks, said = match(dataset.samples.name, files, form, any_format=settings.masks is not None)
+    remark = None if of_more else unused(files, masks)
+    dataset.remarks = (*dataset.remarks, *([remark] if remark else ()), *said)
+    reading = replace(dataset.annotations.reading, mask_form=form, masks_frame=settings.masks_frame)
+    dataset.annotations = replace(dataset.annotations, masks=masks, reading=reading, doubt="")
+
+
+def attach_boxes(dataset: FileDataset, path: Path, of_more: bool, settings: AnnotationSettings) -> None:
+    """Put the boxes of a file or folder in the place of those that the data set has."""
+    form = form_of(path, settings.boxes_form)
+    units = units_of(form, settings)
+    chosen = choose(
+        form.load()(path, settings.boxes_form),
+        Pictures(dataset.samples.name, dataset.root),
+        path,
+        settings.boxes_several or (UNION if form.several else REFUSE),
+        units,
+        [dataset.class_names[label] for label in dataset.samples.label.tolist()],
+        PASS if of_more else COUNT,
+    )
+    if not chosen.boxes:
+        chosen.remarks.append(f"{path}: no box in it is of a picture of this set")
+    dataset.remarks = (*dataset.remarks, *chosen.remarks)
+    old = dataset.annotations
+    reading = replace(old.reading, relative=units == RELATIVE, boxes_frame=settings.boxes_frame)
+    dataset.annotations = replace(
+        old, boxes=chosen.boxes, reading=reading, source=str(path), places=chosen.places, sizes=chosen.sizes
+    )
+
+
+def units_of(form: Form, settings: AnnotationSettings) -> str | None:
+    """Return the units of a form, None where nobody says them. Raises SettingError for pixels where it has shares."""
+    if form.relative and settings.boxes_units == PIXELS:
+        raise SettingError("boxes_units", PIXELS, "values of yolo are shares of the picture's sides; drop it")
+    return settings.boxes_units or (RELATIVE if form.relative else None)
+
+
+def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, Corners]:
     """Read boxes in source pixels, half open, from a table with the columns file, x0, y0, x1, y1: row -> box.
 
-    A box without area says that the picture has none, as published tables do: the picture is left out; with of_more,
-    so is one that is not among the names. Raises InputError, naming file and line, for an unknown or repeated picture
-    and for values that are no box, and when no box is left.
+    The table may call them otherwise, see docs/boxes.md. A box without area says that the picture has none, as
+    published tables do: the picture is left out; with of_more, so is one that is not among the names. Raises
+    InputError, naming file and line, for an unknown or repeated picture and for values that are no box, and when no box
+    is left.
     """
-    rows = {name: row for row, name in enumerate(names)}
-    boxes: dict[int, tuple[float, float, float, float]] = {}
-    lines: dict[str, int] = {}  # picture -> line
-    for line, entry in read_table(path, ("file", *BOX_COLUMNS)):
-        name = entry["file"]
-        if of_more and name not in rows:
-            continue
-        if name not in rows:
-            raise InputError(
-                f"{path} line {line}: no picture {shown(name)} in the data set; expected a path such as {names[0]}"
-            )
-        if name in lines:
-            raise InputError(f"{path} line {line}: {name} has a box in line {lines[name]} already; keep one")
-        x0, y0, x1, y1 = box = tuple(_number(entry[column], column, path, line) for column in BOX_COLUMNS)
-        if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
-            raise InputError(f"{path} line {line}: box {box} of {name}; expected 0 <= x0 < x1 and 0 <= y0 < y1")
-        lines[name] = line
-        if x0 < x1 and y0 < y1:
-            boxes[rows[name]] = x0, y0, x1, y1
-    if not boxes and not of_more:
-        raise InputError(f"{path}: all {len(lines)} boxes are empty; expected x0 < x1 and y0 < y1")
-    return boxes
-
-
-def _number(text: str, column: str, path: Path, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{path} line {line}: {column} is {shown(text)}; expected a number of pixels")
-    return value
+    return choose(TABLE.load()(path, AUTO), Pictures(names), path, strangers=PASS if of_more else "").boxes

@@ -6,7 +6,7 @@ import hashlib
 import math
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.intact import check_picture
 from clp_aug.contract.schema import UNKNOWN_GROUP
+from clp_aug.datasets.attached import Annotations, Placed
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
@@ -167,14 +168,6 @@ class Dataset:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """Masks and boxes that lie beside pictures. masks: row -> file; boxes: row -> source pixels, half open."""
-
-    masks: Mapping[int, Path] = field(default_factory=dict)
-    boxes: Mapping[int, tuple[float, float, float, float]] = field(default_factory=dict)
-
-
 class FileDataset(Dataset):
     """A data set of picture files under one root; `samples.name` holds their paths relative to it."""
 
@@ -229,42 +222,32 @@ class FileDataset(Dataset):
         path = self.annotations.masks.get(row)
         if path is None:
             return None
-        data, (width, height) = self._bytes(path, row), self.source_size(row)
-        across, down = images.read_size(data, str(path))
-        if abs(across * height - down * width) > max(width, height):  # more than rounding of a smaller mask
-            raise InputError(
-                f"mask {path}: {across} x {down} pixels, picture {self.samples.name[row]}: {width} x {height}; expected"
-                " the same shape"
-            )
-        return images.read_alpha(data, str(path), size, fit)
+        picture = self._bytes(self.root / self.samples.name[row], row)
+        alpha = self.annotations.alpha(row, self.samples.name[row], self._bytes(path, row), picture)
+        return alpha if size is None else images.resize_alpha(alpha, size, fit)
 
     def box(self, row: int, size: int | None = None, fit: str = "crop") -> Box | None:
-        box = self.annotations.boxes.get(row)
-        if box is None:
+        placed = self.placed_box(row)
+        if placed is None:
             return None
-        width, height = self.source_size(row)
-        if not (0 <= box[0] < box[2] <= width and 0 <= box[1] < box[3] <= height):
-            raise InputError(
-                f"picture {self.samples.name[row]}: box {box} is not inside its {width} x {height} pixels;"
-                " expected x0, y0, x1, y1, half open"
-            )
         if size is None:
-            x0, y0, x1, y1 = box
+            x0, y0, x1, y1 = placed.box
             return math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
-        return images.Geometry.of(width, height, size, fit).map_box(box)
+        return images.Geometry.of(placed.frame.width, placed.frame.height, size, fit).map_box(placed.box)
+
+    def placed_box(self, row: int) -> Placed | None:
+        """Return the box that comes with the picture, in its pixels as shown, or None; see `Annotations.box`."""
+        if row not in self.annotations.boxes:
+            return None
+        path = self.root / self.samples.name[row]
+        return self.annotations.box(row, self.samples.name[row], self._bytes(path, row), str(path))
 
     @property
     def annotated(self) -> bool:
         return bool(self.annotations.masks or self.annotations.boxes)
 
     def annotations_digest(self) -> str:
-        if not self.annotated:
-            return ""
-        try:
-            masks = sorted((row, path.name, path.stat().st_size) for row, path in self.annotations.masks.items())
-        except OSError as error:
-            raise InputError(f"mask {error.filename}: {error.strerror}; restore it or take it away for good") from None
-        return hashlib.sha256(repr((masks, sorted(self.annotations.boxes.items()))).encode()).hexdigest()
+        return self.annotations.digest()
 
     def source_size(self, row: int) -> tuple[int, int]:
         path = self.root / self.samples.name[row]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets.annotations import with_annotations, with_own
 from clp_aug.datasets.base import TEST, TRAIN, VAL, FileDataset, Samples
 from clp_aug.datasets.class_folders import BOXES, MASKS, Layout, layout_of, list_class, list_folder
 from clp_aug.datasets.names import is_file, some
@@ -78,7 +78,7 @@ def with_masks(dataset: FolderDataset, root: Path, layout: Layout) -> FolderData
         return dataset
     inside, in_splits = list_folder(root / MASKS), bool(layout.splits[TRAIN][0])
     if in_splits or inside.folders or not inside.pictures:
-        return with_annotations(dataset, root / MASKS)
+        return with_own(dataset, root / MASKS)
     if len(dataset.class_names) == 1:
         raise InputError(f"{root}: one class, {dataset.class_names[0]}/, beside {MASKS}/; {AS_CLASS}")
     try:

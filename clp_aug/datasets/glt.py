@@ -13,15 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets.annotations import with_own
 from clp_aug.datasets.base import FileDataset, Samples
-from clp_aug.datasets.names import LONGEST_PATH, check_names, is_file, is_folder, leads_out, short_path, shown
+from clp_aug.datasets.names import LONGEST_PATH, check_names, is_file, is_folder, short_path, shown
+from clp_aug.datasets.paths import below
 
 LONG_TAILED, BALANCED = "Train-GLT", "Train-CBL"
 SPLITS = {
@@ -35,7 +36,6 @@ STRATA = {
     "attribute": ("head attribute", "middle attribute", "tail attribute"),
 }
 Strata = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
-TRIED = 50  # pictures looked for before a root is called wrong
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,21 @@ class Layout:
     files: tuple[str, ...]
 
 
+def places(written: str, configured: str) -> tuple[str, ...]:
+    """Return where a file of MSCOCO may lie, by the folder that the authors' scripts write, and their configuration."""
+    return tuple(
+        f"{folder}/{file}" for file in ("annotation.json", "annotations/annotation.json")
+        for folder in (written, configured)
+    )  # fmt: skip
+
+
 LAYOUTS = {
     layout.name: layout
     for layout in (
         Layout("imagenet-glt", LONG_TAILED, ("imagenet_sup_intra_lt_inter_lt.json",)),
         Layout("imagenet-cbl", BALANCED, ("imagenet_sup_intra_lt_inter_bl.json",)),
-        Layout("mscoco-glt", LONG_TAILED, ("coco_glt/annotation.json", "coco_glt/annotations/annotation.json")),
-        Layout("mscoco-cbl", BALANCED, ("coco_cbl/annotation.json", "coco_bl/annotations/annotation.json")),
+        Layout("mscoco-glt", LONG_TAILED, places("coco_glt", "coco_lt")),
+        Layout("mscoco-cbl", BALANCED, places("coco_cbl", "coco_bl")),
         Layout("generated-glt", LONG_TAILED, ("generated_glt.json",)),
         Layout("generated-cbl", BALANCED, ("generated_cbl.json",)),
     )
@@ -75,16 +83,18 @@ def load(root: Path, name: str) -> GltDataset:
     """Return the data set of that name, one of LAYOUTS; ids are positions in the order of its splits.
 
     Paths in the file are those of the machine that made it: the longest end of them that leads to a picture below
-    `root` counts. ROOT/masks/ and ROOT/boxes.csv may lie beside the pictures and may be of more pictures. Raises
-    InputError for a missing or wrong file, for the file of the other training set, and counts missing pictures.
+    `root`, or below the folder in it that holds the file, counts. ROOT/masks/ and ROOT/boxes.csv may lie beside the
+    pictures and may be of more pictures. Raises InputError for a missing or wrong file, for the file of the other
+    training set, and counts missing pictures.
     """
     layout, root = LAYOUTS[name], Path(root)
-    path = next((root / file for file in layout.files if is_file(root / file)), None)
-    if path is None:
+    found = next((file for file in layout.files if is_file(root / file)), None)
+    if found is None:
         raise InputError(
             f"data set {name}: no {' and no '.join(layout.files)} in {root}; put the published file there"
             + (", or make one with clp-data glt" if name.startswith("generated") else "")
         )
+    path = root / found
     content = read_json(path)
     class_names = read_classes(content, path)
     columns: dict[str, list[int]] = {"label": [], **{kind: [] for kind in STRATA}}
@@ -97,13 +107,11 @@ def load(root: Path, name: str) -> GltDataset:
         for column, values in values_of.items():
             columns[column] += values
     check_training_set(layout, split, path)
-    names = below(root, paths, path)
+    names = below(root, paths, path, ("", found.partition("/")[0]) if "/" in found else ("",))
     strata = {kind: (STRATA[kind], np.asarray(columns[kind], np.int64)) for kind in STRATA}
     dataset = GltDataset(layout, root, class_names, Samples.of(columns["label"], split, names), strata)
     masks, boxes = root / "masks", root / "boxes.csv"
-    return with_annotations(
-        dataset, masks if is_folder(masks) else None, boxes if is_file(boxes) else None, of_more=True
-    )
+    return with_own(dataset, masks if is_folder(masks) else None, boxes if is_file(boxes) else None, of_more=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -179,38 +187,3 @@ def check_training_set(layout: Layout, split: list[int], path: Path) -> None:
             f"{path}: {'a' if 'test_lt' in has else 'no'} test_lt, so this is {other}; expected {layout.training}:"
             " put the other file there, or take the other data set"
         )
-
-
-def below(root: Path, paths: list[str], path: Path) -> list[str]:
-    """Return the names of the pictures relative to the root, in their order.
-
-    The first picture that is found tells how many first parts of all paths do not count. Raises InputError when none
-    of the first is found, when pictures are missing or would lie outside the root, and for a picture that stands there
-    twice.
-    """
-    parts = [PurePosixPath(text.replace("\\", "/")).parts for text in paths]
-    dropped = next((n for path_parts in parts[:TRIED] if (n := _dropped(root, path_parts)) is not None), None)
-    if dropped is None:
-        raise InputError(
-            f"{path}: no picture of it below {root}, looked for {short_path(paths[0])} and every end"
-            " of it; give the folder that holds the pictures with --root"
-        )
-    names = [PurePosixPath(*path_parts[dropped:]).as_posix() for path_parts in parts]
-    missing = [name for name in names if leads_out(name) or not is_file(root / name)]
-    if missing:
-        raise InputError(
-            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root}/{short_path(missing[0])};"
-            " restore them or take them out of the file"
-        )
-    taken: set[str] = set()
-    for name in names:
-        if name in taken:
-            raise InputError(f"{path}: picture {short_path(name)} stands there twice; no picture may be in two splits")
-        taken.add(name)
-    return names
-
-
-def _dropped(root: Path, parts: tuple[str, ...]) -> int | None:
-    """Return how many first parts of a path to leave out, the fewest, to find it below the root; None if it is not."""
-    ends = ((n, PurePosixPath(*parts[n:]).as_posix()) for n in range(len(parts)))
-    return next((n for n, name in ends if not leads_out(name) and is_file(root / name)), None)

@@ -13,23 +13,32 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.mask_forms import AUTO, BY_ITSELF, FAINT, SOFT, VOID, MaskForm, has_class_palette, is_jpeg
 from clp_aug.datasets.names import files_below, is_folder, some
 
 LOOKED_AT = 8  # files that are opened, spread over all, to see whether they are masks
-FAINT = 0.2  # a mask that never reaches this gives no box
 SIDE = 64  # pixels that a mask is shrunk to for a look
 SPREAD, COLOURED, DIFFERENT = 16, 0.2, 0.3
 """A photograph: so much between its channels in this share of pixels, and this share of them have own colours."""
-NUMBERS, PHOTOGRAPH, MASK = "numbers", "photograph", "mask"
+NUMBERS, WITH_VOID, PHOTOGRAPH, MASK = "numbers", "numbers with void", "photograph", "mask"
+BY_NUMBER = (
+    "; if these are numbers, say so: --masks {} --masks-form index, or trimap for 1 object, 2 background, 3 border"
+)
 REASONS = {
-    NUMBERS: "is nearly black, as class numbers 1, 2, 3 are, or dark colours of a palette",
-    PHOTOGRAPH: "is a colour photograph",
+    NUMBERS: ("is nearly black, as class numbers 1, 2, 3 are, or dark colours of a palette", BY_NUMBER),
+    WITH_VOID: ("has class numbers, it seems, and 255 where nobody says", f"{BY_NUMBER}; if not, soft"),
+    PHOTOGRAPH: ("is a colour photograph", ""),
 }
+"""What a file looks like that is no mask -> in words, and the remedy."""
+
+
+class NotMasks(InputError):
+    """Files that lie where masks do and look like none."""
 
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """What lies below a folder of masks, in the order of the paths: PNG files, and files of other kinds, not hidden."""
+    """What lies below a folder of masks, in the order of the paths, not hidden: PNG files, and files of other kinds."""
 
     folder: Path
     masks: list[Path]
@@ -39,11 +48,12 @@ class MaskFiles:
 def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
     """Find the mask of each picture: the PNG at the same relative path, or, directly in the folder, of the same stem.
 
-    names: relative paths of the pictures, one a row. Returns row -> file. A mask in a sub-folder is never matched by
+    names: relative paths of the pictures, one a row. Returns row -> file. Where no PNG fits, files of other kinds of
+    pictures may. A mask in a sub-folder is never matched by
     its stem: `dog/1.png` must not become the mask of `cat/1.jpg`. Raises InputError for a missing folder, for a mask
     that fits several pictures or a picture with several masks, when nothing matches, and for files that are no masks.
     """
-    return match(names, mask_files(masks_dir))
+    return match(names, mask_files(masks_dir), any_format=True)[0]
 
 
 def mask_files(masks_dir: Path) -> MaskFiles:
@@ -57,16 +67,36 @@ def mask_files(masks_dir: Path) -> MaskFiles:
     return MaskFiles(masks_dir, kinds[True], kinds[False])
 
 
-def match(names: Sequence[str], files: MaskFiles) -> dict[int, Path]:
-    """Return row -> mask; see `match_masks`."""
+def match(
+    names: Sequence[str], files: MaskFiles, form: MaskForm = BY_ITSELF, any_format: bool = False
+) -> tuple[dict[int, Path], tuple[str, ...]]:
+    """Return row -> mask, as `match_masks` does, and remarks on how they are read.
+
+    form: what their pixels mean; any_format: whether files of other kinds count where no PNG fits, as they do where
+    somebody says that these are masks.
+    """
+    matches = pair(names, files.folder, files.masks)
+    if not matches and any_format:
+        others = [path for path in files.others if path.name.lower().endswith(images.SUFFIXES)]
+        matches = pair(names, files.folder, others)
+    if not matches:
+        raise InputError(f"masks {files.folder}: {nothing_fits(files)}; expected e.g."
+                         f" {os.path.splitext(names[0])[0]}.png for {names[0]}")  # fmt: skip
+    masks = list(matches.values())
+    check_masks(files.folder, masks, form)
+    return matches, remarks_on(files.folder, masks, form)
+
+
+def pair(names: Sequence[str], folder: Path, masks: Sequence[Path]) -> dict[int, Path]:
+    """Return row -> mask of files below a folder; none where nothing fits."""
     by_path, by_stem = defaultdict(list), defaultdict(list)
     for row, name in enumerate(names):
         key = os.path.splitext(name)[0]
         by_path[key].append(row)
         by_stem[key.rpartition("/")[2]].append(row)
     matches: dict[int, Path] = {}
-    for mask in files.masks:
-        key = os.path.splitext(mask.relative_to(files.folder).as_posix())[0]
+    for mask in masks:
+        key = os.path.splitext(mask.relative_to(folder).as_posix())[0]
         rows = by_path.get(key) or ([] if "/" in key else by_stem.get(key, []))
         if len(rows) > 1:
             raise InputError(
@@ -77,10 +107,6 @@ def match(names: Sequence[str], files: MaskFiles) -> dict[int, Path]:
             if row in matches:
                 raise InputError(f"picture {names[row]}: has two masks, {matches[row]} and {mask}; remove one")
             matches[row] = mask
-    if not matches:
-        raise InputError(f"masks {files.folder}: {nothing_fits(files)}; expected e.g."
-                         f" {os.path.splitext(names[0])[0]}.png for {names[0]}")  # fmt: skip
-    check_masks(files.folder, list(matches.values()))
     return matches
 
 
@@ -90,7 +116,7 @@ def nothing_fits(files: MaskFiles) -> str:
     if files.masks:
         return f"none of {len(files.masks)} PNG files fits a picture"
     if any(name.lower().endswith(images.SUFFIXES) for name in others):
-        return f"no PNG file, but {some(others)}: save masks as PNG, other formats smear their edges or are not read"
+        return f"no PNG file that fits, but {some(others)}: save masks as PNG, or name the folder with --masks"
     return f"no PNG file, but {some(others)}" if others else "no file in it"
 
 
@@ -104,26 +130,64 @@ def unused(files: MaskFiles, matches: dict[int, Path]) -> str | None:
     return f"masks {files.folder}: {len(matches)} fit a picture, {len(strays)} files fit none or are no PNG: {names}"
 
 
-def check_masks(folder: Path, masks: Sequence[Path]) -> None:
-    """Raise InputError where all of some files are no masks: class numbers, too dark to be seen, or photographs.
+def check_masks(folder: Path, masks: Sequence[Path], form: MaskForm = BY_ITSELF) -> None:
+    """Raise NotMasks where all of some files are no masks: class numbers, too dark to be seen, or photographs.
 
-    Files that cannot be read or are black do not count: whoever needs them will say so.
+    form: what their pixels mean; where it is named, some are read in it, and what is not of that form raises
+    InputError. Files that cannot be read or are black do not count: whoever needs them will say so.
     """
     looks: dict[str, str] = {}  # look -> the first such file
-    for path in masks[:: max(1, len(masks) // LOOKED_AT)]:
-        look = look_at(path)
+    for path in sample(masks):
+        if form.name not in (AUTO, SOFT):
+            form.read(bytes_of(path), str(path))
+            continue
+        look = MASK if form.name == SOFT else look_at(path)
         if look == MASK:
             return
         if look is not None:
             looks.setdefault(look, path.relative_to(folder).as_posix())
     for look, name in looks.items():
-        raise InputError(f"masks {folder}: {name} {REASONS[look]}; expected 255 where the object is and 0 elsewhere")
+        reason, remedy = REASONS[look]
+        said = f"{name} {reason}; expected 255 where the object is and 0 elsewhere"
+        raise NotMasks(f"masks {folder}: {said}{remedy.format(folder)}")
+
+
+def sample(masks: Sequence[Path]) -> Sequence[Path]:
+    """Return LOOKED_AT of some files, or a few more, spread over all."""
+    return masks[:: max(1, len(masks) // LOOKED_AT)]
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return what a mask file holds. Raises InputError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"mask {path}: cannot read ({error.strerror}); restore it") from None
+
+
+def remarks_on(folder: Path, masks: Sequence[Path], form: MaskForm) -> tuple[str, ...]:
+    """Return remarks on files that are read in a way of their own, by what they are."""
+    if form.name != AUTO:
+        return ()
+    remarks, beginnings = [], []
+    for path in sample(masks):
+        try:
+            beginnings.append(path.read_bytes())
+        except OSError:  # whoever needs it will say so
+            continue
+    if any(map(has_class_palette, beginnings)):
+        remarks.append("files with the palette of VOC hold class numbers: any but 0 and 255 is the object")
+    if any(map(is_jpeg, beginnings)):
+        remarks.append("JPEG files are cut at half their brightness, for JPEG smears edges")
+    return tuple(f"masks {folder}: {remark}" for remark in remarks)
 
 
 def look_at(path: Path) -> str | None:
     """Return what a file looks like: MASK, or one of REASONS; None for one that is broken, or black everywhere."""
     try:
         data = path.read_bytes()
+        if has_class_palette(data):
+            return MASK
         alpha = images.read_alpha(data, str(path))
         picture = images.open_picture(data, str(path))
         rgb = images.to_rgb(picture, str(path))
@@ -133,8 +197,19 @@ def look_at(path: Path) -> str | None:
         return None
     if alpha.max() < FAINT and alpha.min() < alpha.max():
         return NUMBERS
+    if has_void(picture):
+        return WITH_VOID
     grey = np.asarray(rgb.convert("L"), np.float32) / 255
     pixels = np.asarray(rgb.resize((SIDE, SIDE), Image.Resampling.NEAREST)).reshape(-1, 3)
     coloured = (np.ptp(pixels.astype(int), axis=1) > SPREAD).mean() > COLOURED
     varied = len(np.unique(pixels, axis=0)) > DIFFERENT * min(len(pixels), rgb.width * rgb.height)
     return PHOTOGRAPH if coloured and varied and np.array_equal(alpha, grey) else MASK  # else its opacity counts
+
+
+def has_void(picture: Image.Image) -> bool:
+    """Whether grey levels are 0, low numbers and 255, and low ones cover more than 255: classes with a void border."""
+    if picture.mode != "L":
+        return False
+    counts = np.bincount(np.asarray(picture).ravel(), minlength=VOID + 1)
+    low, between, void = counts[1 : int(FAINT * VOID)].sum(), counts[int(FAINT * VOID) : VOID].sum(), counts[VOID]
+    return bool(counts[0] and void and not between and low > void)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,42 @@ from clp_aug.contract.errors import InputError
 from clp_aug.datasets.names import shortened
 
 PLAIN: dict[str, Any] = {"delimiter": ","}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes, of either order
 LOOSE: tuple[dict[str, Any], ...] = tuple({"delimiter": sign, "skipinitialspace": True} for sign in ",;\t")
 """How a table is read whose header is not that of a plain one: blanks around values, semicolons, tabs."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose columns may be called in many ways. header: in small letters, without blanks around; rows: (line
+    number, {column: text}).
+    """
+
+    header: list[str]
+    rows: list[tuple[int, dict[str, str]]]
+
+
+def open_table(path: Path, knows: Callable[[list[str]], bool], expected: str) -> Table:
+    """Read a CSV file whose header may be spelt in many ways, as `read_table` does but for capitals.
+
+    knows: whether a header in small letters is understood, which tells the sign between values; expected: in words,
+    for messages. A header that is not understood comes with the sign that cuts it most, for the caller to refuse.
+    Raises InputError for a missing, empty or undecodable file and a row of the wrong length.
+    """
+    text = text_of(path, expected)
+    try:
+        headers = [[name.strip().lower() for name in header_of(text, form)] for form in (PLAIN, *LOOSE)]
+        most = max(headers, key=len)
+        header = next((header for header in headers if knows(header)), most)
+        form = (PLAIN, *LOOSE)[headers.index(header)]
+        if form is PLAIN and header_of(text, PLAIN) != stripped(header_of(text, PLAIN)):
+            form = LOOSE[0]
+        rows = rows_of(text, form) if knows(header) else []
+    except csv.Error as error:
+        raise not_a_table(path, error) from None
+    if knows(header):
+        check_rows(path, header, rows)
+    return Table(header, [(line, dict(zip(header, row, strict=True))) for line, row in rows])
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -23,27 +58,52 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     empty values alone are passed over. Raises InputError for a missing, empty or undecodable file, a column that is
     missing or there twice, and a row of the wrong length.
     """
+    text = text_of(path, f"columns {', '.join(columns)}")
+    try:
+        form = next((form for form in (PLAIN, *LOOSE) if set(columns) <= set(header_of(text, form))), PLAIN)
+        header, rows = header_of(text, form), rows_of(text, form)
+    except csv.Error as error:
+        raise not_a_table(path, error) from None
+    check_header(path, header, columns)
+    check_rows(path, header, rows)
+    return [(line, dict(zip(header, row, strict=True))) for line, row in rows]
+
+
+def text_of(path: Path, expected: str) -> str:
+    """Return a text file's content: UTF-8, or UTF-16 where its first bytes say so.
+
+    expected: in words. Raises InputError for a file that cannot be read or decoded.
+    """
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # a ValueError is of a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read {path} ({reason}); expected columns {', '.join(columns)}") from None
+        raise InputError(f"cannot read {path} ({reason}); expected {expected}") from None
     try:
-        text = data.decode("utf-8-sig")
-        form = next((form for form in (PLAIN, *LOOSE) if set(columns) <= set(header_of(text, form))), PLAIN)
-        header = header_of(text, form)
-        reader = csv.reader(io.StringIO(text, newline=""), **form)
-        next(reader, None)
-        rows = [(reader.line_num, row if form is PLAIN else stripped(row)) for row in reader if any(stripped(row))]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); save it again") from None
-    check_header(path, header, columns)
+        return data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_a_table(path, error) from None
+
+
+def not_a_table(path: Path, error: Exception) -> InputError:
+    """Return what is said of a file that is no CSV file."""
+    return InputError(f"{path}: not a CSV file in UTF-8 ({error}); save it again")
+
+
+def rows_of(text: str, form: dict[str, Any]) -> list[tuple[int, list[str]]]:
+    """Return (line number, values) of a table's rows below the header; lines of empty values alone are left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), **form)
+    next(reader, None)
+    return [(reader.line_num, row if form is PLAIN else stripped(row)) for row in reader if any(stripped(row))]
+
+
+def check_rows(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Raise InputError for a table without rows and for a row that is not as long as the header."""
     if not rows:
         raise InputError(f"{path}: the table is empty; expected one line a picture below the header")
     for line, row in rows:
         if len(row) != len(header):
             raise InputError(f"{path} line {line}: not the {len(header)} columns of the header; mend the line")
-    return [(line, dict(zip(header, row, strict=True))) for line, row in rows]
 
 
 def header_of(text: str, form: dict[str, Any]) -> list[str]:

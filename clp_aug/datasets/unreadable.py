@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.base import TRAIN, Annotations, Dataset, FileDataset, Samples
+from clp_aug.datasets.base import TRAIN, Dataset, FileDataset, Samples
 from clp_aug.datasets.names import some
 
 LISTED = 10  # pictures that a message names
@@ -101,11 +101,7 @@ def leave_out(dataset: Dataset, names: Iterable[str]) -> Dataset:
         samples.sample_id[keep], samples.label[keep], samples.group[keep], samples.split[keep],
         [samples.name[row] for row in keep],
     )  # fmt: skip
-    masks, boxes = dataset.annotations.masks, dataset.annotations.boxes
-    thinner.annotations = Annotations(
-        {new_row[row]: path for row, path in masks.items() if row in new_row},
-        {new_row[row]: box for row, box in boxes.items() if row in new_row},
-    )
+    thinner.annotations = dataset.annotations.of_rows(new_row)
     thinner.strata = {kind: (titles, index[keep]) for kind, (titles, index) in dataset.strata.items()}
     thinner.left_out = tuple(sorted(gone))
     thinner.check()

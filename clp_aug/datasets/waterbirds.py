@@ -1,7 +1,9 @@
 """READ Waterbirds in the layout of WILDS and group DRO: ROOT/metadata.csv, pictures, maybe ROOT/masks/ (PNG).
 
 Columns img_filename, y (1 = waterbird), split (0 train, 1 val, 2 test), place (1 = water), and img_id if there is
-one. group = 2 y + place (Sagawa et al. 2020), so 0 landbird on land ... 3 waterbird on water.
+one. group = 2 y + place (Sagawa et al. 2020), so 0 landbird on land ... 3 waterbird on water. Subpopulation benchmarks
+(Yang et al. 2023) write ROOT/metadata_waterbirds.csv with id, filename, split, y, a instead, beside the folder of the
+published set.
 
 A table that looks like the published set must have its counts. It looks like it when it has as many pictures, or when
 most of them lie in folders named as those of Caltech-UCSD Birds, 001.Black_footed_Albatross for instance; a set that
@@ -17,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.annotations import with_annotations
+from clp_aug.datasets.annotations import with_own
 from clp_aug.datasets.base import SPLITS, FileDataset, Samples
 from clp_aug.datasets.names import is_file, is_folder, leads_out, same_place, short_path, shown
-from clp_aug.datasets.tables import read_table
+from clp_aug.datasets.tables import open_table, read_table
 
 CLASSES, PLACES = ("landbird", "waterbird"), ("land", "water")
 GROUPS = tuple(f"{bird} on {place}" for bird in CLASSES for place in PLACES)
@@ -28,7 +30,11 @@ ALLOWED = {"y": (0, 1), "split": (0, 1, 2), "place": (0, 1)}
 PUBLISHED = ((3498, 184, 56, 1057), (467, 466, 133, 133), (2255, 2255, 642, 642))
 """Pictures of each group in train, val and test of the published set (Sagawa et al. 2020, table of the data sets)."""
 SPECIES_FOLDER = re.compile(r"\d{3}\.[^/]+/[^/]+")
-TABLE, RECIPE, MASKS = "metadata.csv", "recipe.json", "masks"
+TABLES, RECIPE, MASKS = ("metadata.csv", "metadata_waterbirds.csv"), "recipe.json", "masks"
+FOLDER = "waterbird_complete95_forest2water2"  # of the published archive
+COLUMNS = ("img_filename", *ALLOWED)
+SPELLINGS = {"filename": "img_filename", "a": "place", "id": "img_id"}
+"""Columns of subpopulation benchmarks -> those of the published table."""
 
 
 def load(root: Path) -> FileDataset:
@@ -38,12 +44,12 @@ def load(root: Path) -> FileDataset:
     says where the counts of what looks like the published set differ.
     """
     root = Path(root)
-    path = root / TABLE
+    path = table_of(root)
     ids: dict[int, int] = {}  # id -> line
     names: list[str] = []
     lines: dict[str, int] = {}  # file, spelt in one way -> line
     columns: dict[str, list[int]] = {column: [] for column in ALLOWED}
-    for position, (line, entry) in enumerate(read_table(path, ("img_filename", *ALLOWED))):
+    for position, (line, entry) in enumerate(read_entries(path)):
         for column, allowed in ALLOWED.items():
             columns[column].append(_whole(entry[column], column, allowed, path, line))
         sample_id = _whole(entry["img_id"], "img_id", None, path, line) if "img_id" in entry else position
@@ -63,17 +69,42 @@ def load(root: Path) -> FileDataset:
         ids[sample_id], lines[spelt] = line, line
 
     group = [2 * y + place for y, place in zip(columns["y"], columns["place"], strict=True)]
-    if not is_file(root / RECIPE):
+    pictures = root if is_file(root / names[0]) or not is_file(root / FOLDER / names[0]) else root / FOLDER
+    if not is_file(pictures / RECIPE):
         check_published(path, names, np.array(group), np.array(columns["split"]))
-    missing = [name for name in names if not is_file(root / name)]
+    missing = [name for name in names if not is_file(pictures / name)]
     if missing:
         raise InputError(
-            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first {root}/{short_path(missing[0])};"
-            " restore them or take them out of the table"
+            f"{path}: {len(missing):,} of {len(names):,} pictures are missing, first"
+            f" {pictures}/{short_path(missing[0])}; restore them or take them out of the table"
         )
     samples = Samples.of(columns["y"], columns["split"], names, list(ids), group)
-    dataset = FileDataset("waterbirds", root, CLASSES, samples, GROUPS)
-    return with_annotations(dataset, root / MASKS if is_folder(root / MASKS) else None)
+    dataset = FileDataset("waterbirds", pictures, CLASSES, samples, GROUPS)
+    return with_own(dataset, pictures / MASKS if is_folder(pictures / MASKS) else None)
+
+
+def table_of(root: Path) -> Path:
+    """Return the table of a root. Raises InputError, naming the folder, where a folder in the root holds it."""
+    path = next((root / name for name in TABLES if is_file(root / name)), None)
+    if path is not None:
+        return path
+    below = sorted(place.parent for place in root.glob(f"*/{TABLES[0]}"))
+    if below:
+        raise InputError(f"data set waterbirds: no {TABLES[0]} in {root}; give --root {below[0]}, which holds one")
+    return root / TABLES[0]
+
+
+def read_entries(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the lines of a table by the columns of the published one: [(line number, {column: text})]."""
+    table = open_table(path, is_of_benchmarks, f"columns {', '.join(COLUMNS)}")
+    if not is_of_benchmarks(table.header):
+        return read_table(path, COLUMNS)
+    return [(line, {SPELLINGS.get(name, name): value for name, value in entry.items()}) for line, entry in table.rows]
+
+
+def is_of_benchmarks(header: Sequence[str]) -> bool:
+    """Whether a header is that of subpopulation benchmarks."""
+    return {"filename", "y", "split", "a"} <= set(header) and not {"img_filename", "place"} & set(header)
 
 
 def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: np.ndarray) -> None:
@@ -99,9 +130,10 @@ def _listed(counts: Sequence[int]) -> str:
 
 
 def _whole(text: str, column: str, allowed: tuple[int, ...] | None, path: Path, line: int) -> int:
-    """Read a whole number: one of `allowed`, or any id of an int64."""
+    """Read a whole number, also as programs write it that know no others, "1.0": one of `allowed`, or any id."""
     text = text.strip()
-    value = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
+    digits = text.removesuffix(".0")
+    value = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else -1
     if value < 0 or (allowed and value not in allowed):
         expected = " or ".join(map(str, allowed)) if allowed else "a whole number >= 0"
         raise InputError(f"{path} line {line}: {column} is {shown(text)}; expected {expected}")

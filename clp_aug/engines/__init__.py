@@ -2,7 +2,9 @@
 
 An engine is a context manager made from (task, workers). Its value maps: items -> iterator of task(item), in order.
 A task is a picklable callable; it travels to each worker once, so one start of the workers serves every stage.
-Randomness is keyed by sample, so it does not matter who works on what.
+Randomness is keyed by sample, so it does not matter who works on what. One that is not here is a plug-in: module:name,
+file.py:name, or a name that an installed package has added; where it starts processes, they unpickle the task after
+`own_code.expect_files`, with what `own_code.loaded_files` gave here.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
+from clp_aug.common.plugins import Plugin, find
 from clp_aug.contract.errors import ClpError
 from clp_aug.engines.starting import Start, check_main, why_none_started
 
@@ -46,7 +50,15 @@ def _start(start: Start) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     quiet_threads()
-    _task = start.take()
+    try:
+        _task = start.take()
+    except ClpError as error:
+        _task = partial(_refuse, error)
+
+
+def _refuse(error: ClpError, item: Any) -> Any:
+    """Say with the first item why a worker has no task."""
+    raise error
 
 
 def _end_with_the_parent() -> None:
@@ -86,6 +98,22 @@ def processes(task: Task, workers: int = 2) -> Iterator[Map]:
 
 
 ENGINES = {"serial": serial, "processes": processes}
+
+
+def plugin_of(name: str) -> Plugin | None:
+    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    return find(ENGINES, name, "engine")
+
+
+def engine_of(name: str) -> Callable[[Task, int], AbstractContextManager[Map]]:
+    """Return the engine of that name, registered or a plug-in. Raises UsageError for an unknown name."""
+    plugin = plugin_of(name)
+    if plugin is None:
+        return ENGINES[name]
+    if not callable(plugin.value):
+        raise plugin.refuse("expected a context manager made from (task, workers), whose value maps items in order")
+    engine: Callable[[Task, int], AbstractContextManager[Map]] = plugin.value
+    return engine
 
 
 def default_engine(workers: int) -> str:

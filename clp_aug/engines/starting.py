@@ -20,6 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import Lock, Semaphore
 from typing import Any
 
+from clp_aug.common.own_code import expect_files, loaded_files
 from clp_aug.contract.errors import ClpError, UsageError
 
 UNGUARDED = 78  # exit code of a process that came to start workers before it was one itself
@@ -32,6 +33,7 @@ class Start:
     of the process would block the parent for good when the process dies before it has read it.
     """
 
+    plugins: tuple[tuple[str, str], ...]
     tasks: Connection
     one_at_a_time: Lock
     begun: Semaphore
@@ -41,13 +43,14 @@ class Start:
     def of(task: Any, workers: int, context: SpawnContext) -> Iterator[Start]:
         """Yield what the workers get; the task is sent to each of them meanwhile. Raises what pickling raises."""
         tasks, sender = context.Pipe(duplex=False)
-        start = Start(tasks, context.Lock(), context.Semaphore(0))
+        start = Start(loaded_files(), tasks, context.Lock(), context.Semaphore(0))
         threading.Thread(target=send, args=(sender, ForkingPickler.dumps(task), workers), daemon=True).start()
         with tasks:
             yield start
 
     def take(self) -> Any:
-        """Return the task, in a worker."""
+        """Return the task, in a worker. Raises UsageError for a plug-in whose file has changed meanwhile."""
+        expect_files(self.plugins)
         with self.one_at_a_time:
             task = self.tasks.recv()
         self.tasks.close()

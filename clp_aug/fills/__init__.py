@@ -4,7 +4,8 @@ A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h
 the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels. A fill
 with settings of its own declares them in its file, as the fields of `Options`, and takes them as a fifth argument.
 One that is a network has a second function, which fills many scenes at once on an accelerator: (scenes, windows, rngs,
-materials, options) -> what the first gives for each, None where it would raise NoBackground.
+materials, options) -> what the first gives for each, None where it would raise NoBackground. A fill that is not here is
+a plug-in (`fills.own`): module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from clp_aug.common.settings import fields_of
-from clp_aug.contract.errors import SettingError, UsageError, listed, pick, suggestion
+from clp_aug.common.plugins import Plugin, find
+from clp_aug.common.settings import fields_of, from_text
+from clp_aug.contract.errors import SettingError, UsageError, listed, suggestion
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.fills.options import FillOptions
 from clp_aug.fills.scene import Materials, NoBackground, Scene, compose
@@ -30,20 +32,21 @@ KIND_OPTIONS = {CF: "--cf", F: "--f"}
 
 @dataclass(frozen=True)
 class Fill:
-    """One registered fill: where its function is, the kinds it serves, and what it is.
+    """One fill: where its function is, the kinds it serves, and what it is. A plug-in may have functions and classes
+    themselves where registered ones have places, "module:name".
 
     partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: where its
     own settings are declared, if it has some; that module imports nothing heavy at its top: every --help reads it;
     many: where the function is that fills many scenes at once, of a network.
     """
 
-    function: str
+    function: str | Callable[..., np.ndarray]
     kinds: tuple[int, ...]
     summary: str
     partner: bool = False
     everywhere: bool = False
-    options: str = ""
-    many: str = ""
+    options: str | type[FillOptions] = ""
+    many: str | Callable[..., Any] = ""
 
     def load(self) -> Callable[..., np.ndarray]:
         """Import and return the fill's function."""
@@ -55,9 +58,16 @@ class Fill:
         kind: type[FillOptions] = load_place(self.options) if self.options else FillOptions
         return kind
 
+    def load_many(self) -> Callable[..., Any] | None:
+        """Import and return the function that fills many scenes at once, None for a fill that has none."""
+        function: Callable[..., Any] | None = load_place(self.many) if self.many else None
+        return function
 
-def load_place(place: str) -> Any:
-    """Import what "module:name" names."""
+
+def load_place(place: str | Any) -> Any:
+    """Import what "module:name" names; an object is returned as it is."""
+    if not isinstance(place, str):
+        return place
     module, name = place.split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -80,9 +90,24 @@ FILLS = {
 }  # fmt: skip
 
 
+def plugin_of(name: str) -> Plugin | None:
+    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    return find(FILLS, name, "fill")
+
+
+def fill_of(name: str) -> Fill:
+    """Return the fill of that name, registered or a plug-in. Raises UsageError for one that cannot be loaded."""
+    plugin = plugin_of(name)
+    if plugin is None:
+        return FILLS[name]
+    from clp_aug.fills.own import fill_of_plugin
+
+    return fill_of_plugin(plugin)
+
+
 def check_fill(name: str, kind: int) -> None:
     """Raise UsageError unless the fill exists and serves the kind, before any picture is read."""
-    option, fill = KIND_OPTIONS[kind], pick(FILLS, name, "fill")
+    option, fill = KIND_OPTIONS[kind], fill_of(name)
     if kind not in fill.kinds:
         fitting = ", ".join(sorted(n for n, other in FILLS.items() if kind in other.kinds))
         raise UsageError(f"fill {name!r} does not serve {option}: choose one of {fitting}")
@@ -90,8 +115,24 @@ def check_fill(name: str, kind: int) -> None:
 
 @cache
 def option_classes() -> dict[str, type[FillOptions]]:
-    """Return the classes of the fills' own settings by fill, of those that have some."""
+    """Return the classes of the fills' own settings by fill, of those registered that have some."""
     return {name: fill.options_class() for name, fill in FILLS.items() if fill.options}
+
+
+def classes_in_use(used: Collection[str]) -> dict[str, type[FillOptions]]:
+    """Return the same with those of plug-ins that are asked for. Raises UsageError where two have a setting's name."""
+    classes = dict(option_classes())
+    for name in used:
+        plugin = plugin_of(name)
+        kind = fill_of(name).options_class()
+        if plugin is None or not fields_of(kind):
+            continue
+        for other, theirs in classes.items():
+            both = fields_of(kind).keys() & fields_of(theirs)
+            if both and kind is not theirs:
+                raise plugin.refuse(f"its setting {min(both)} has the name of one of fill {other}; give it another")
+        classes[name] = kind
+    return classes
 
 
 def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str, FillOptions]:
@@ -101,14 +142,14 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
     UsageError for an unknown name, a value that cannot be used, a value of a fill that is not asked for, and a fill
     without a file that it needs.
     """
-    classes = option_classes()
+    classes = classes_in_use(used)
     owners = {name: fill for fill, kind in classes.items() for name in fields_of(kind)}
     for name in given:
         if name not in owners:
             hint = suggestion(owners, name)
             raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(owners)}")
     options = {
-        fill: kind(**{name: value for name, value in given.items() if owners[name] == fill})
+        fill: kind(**{name: value for name, value in given.items() if classes[owners[name]] is kind})
         for fill, kind in classes.items()
     }
     for name, value in given.items():
@@ -119,6 +160,20 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
         if fill in options:
             options[fill].check_files(fill)
     return options
+
+
+def options_of_texts(texts: Sequence[str], used: Collection[str]) -> dict[str, object]:
+    """Return settings of fills that are given as "name=value", by name. used: the fills that are asked for.
+
+    Raises UsageError for a name that none of them has, SettingError for text that is no value.
+    """
+    owners = {name: kind for kind in classes_in_use(used).values() for name in fields_of(kind)}
+    pairs = {name: text for name, _, text in (pair.partition("=") for pair in texts)}
+    for name in pairs:
+        if name not in owners:
+            hint = suggestion(owners, name)
+            raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(owners)}")
+    return {name: from_text(owners[name], name, text) for name, text in pairs.items()}
 
 
 def infill(
@@ -134,13 +189,14 @@ def infill(
     options: the fill's own settings, by default those that its `Options` has. Where the box leaves no background to
     take from, the hole is grey and the returned name is "grey".
     """
-    fill, window = FILLS[name], scene.window(kind)
+    fill, window = fill_of(name), scene.window(kind)
     own_options = (options or fill.options_class()(),) if fill.options else ()
     try:
         infilling = fill.load()(scene, window, rng, materials, *own_options)
     except NoBackground:
-        name, infilling = "grey", FILLS["grey"].load()(scene, window, rng, materials)
-    return infilling if FILLS[name].everywhere else compose(scene, kind, infilling), name
+        name, fill = "grey", FILLS["grey"]
+        infilling = fill.load()(scene, window, rng, materials)
+    return infilling if fill.everywhere else compose(scene, kind, infilling), name
 
 
 def infill_all(
@@ -155,11 +211,12 @@ def infill_all(
 
     rngs: a generator a scene; materials: which say where networks run.
     """
-    fill = FILLS[name]
-    if not fill.many or materials.device == CPU:
+    fill = fill_of(name)
+    many = fill.load_many()
+    if many is None or materials.device == CPU:
         return [infill(name, kind, *one, materials, options) for one in zip(scenes, rngs, strict=True)]
     windows = [scene.window(kind) for scene in scenes]
-    infillings = load_place(fill.many)(scenes, windows, rngs, materials, options or fill.options_class()())
+    infillings = many(scenes, windows, rngs, materials, options or fill.options_class()())
     return [
         infill("grey", kind, scene, rng, materials) if infilling is None else (compose(scene, kind, infilling), name)
         for scene, rng, infilling in zip(scenes, rngs, infillings, strict=True)

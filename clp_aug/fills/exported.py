@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 ALLOWED = re.compile(
     r"(data/weights/(weight_\d+|\w+_config\.json)|data/constants/(tensor_\d+|\w+_config\.json)"
-    r"|data/sample_inputs/\w+\.pt|models/\w+\.json|archive_format|archive_version|version|byteorder|\.data/\w+)"
+    r"|data/sample_inputs/\w+\.pt|models/\w+\.json|extra/\w+\.json|archive_format|archive_version|version|byteorder"
+    r"|\.data/\w+)"
 )
 PAYLOAD = re.compile(r"(weight|tensor)_\d+")
 LARGEST = 2**33  # bytes of a file; the largest classifier of torchvision has 2.6 GB
@@ -37,7 +38,7 @@ REMEDY = "clp-train --export writes one"
 
 
 def plain_copy(data: bytes) -> bytes:
-    """Return an archive anew, without the inputs of its export and without guards.
+    """Return an archive anew, without the inputs of its export, without guards and without what is said about it.
 
     Raises ValueError, saying why, unless loading that runs no code of its own and takes about as much memory as the
     file. What torch reads is what was looked at: two readers of one archive can differ.
@@ -53,6 +54,8 @@ def plain_copy(data: bytes) -> bytes:
             inner = member.filename.partition("/")[2]
             if not ALLOWED.fullmatch(inner):
                 raise ValueError(f"it holds {member.filename[:80]}, which a plain export does not")
+            if inner.startswith("extra/"):
+                continue
             content = b"" if inner.startswith("data/sample_inputs/") else archive.read(member)
             plain.writestr(zipfile.ZipInfo(member.filename), checked(inner, content, sizes))
     return copy.getvalue()

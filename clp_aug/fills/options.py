@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clp_aug.common.plugins import label
 from clp_aug.common.settings import About, Settings, fields_of
 from clp_aug.contract.errors import UsageError
 
@@ -67,6 +68,11 @@ class FillOptions(Settings):
             missing = field.metadata.get("missing")
             if missing and getattr(self, name) is None:
                 raise UsageError(f"fill {fill!r} {missing}")
+
+
+def key_of(fill: str, name: str) -> str:
+    """Return what a shard calls a setting of a fill: the name alone, of a plug-in behind the plug-in's name."""
+    return f"{label(fill)} {name}" if ":" in fill else name
 
 
 def digest_names(kind: type[FillOptions]) -> tuple[str, ...]:

@@ -27,12 +27,13 @@ from clp_aug.contract.errors import InputError, TooManyFallbacks
 from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, OUTCOMES
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import SPLITS
-from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLE
+from clp_aug.datasets.mask_forms import MaskForm
+from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLES
 from clp_aug.engines import ENGINES, default_engine
 from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.making.composing import composite, frame_cutout, layer_of, near_the_solid, resized
 from clp_aug.making.folder import folder_made_beside
-from clp_aug.making.foregrounds import ALPHA, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
+from clp_aug.making.foregrounds import ALPHA, GIVEN, MATTE, Bird, bytes_of, first_copies, pictures_under, read_birds
 from clp_aug.making.shift import Composition, compose, draw_splits
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
 from clp_aug.mattes import Matte, make_matte
@@ -132,7 +133,8 @@ class Maker:
         """Return the alpha of a bird at the size of its picture: float32 (H, W) in [0, 1]."""
         bird = self.birds[row]
         path = self.matte_file(row) if bird.source == MATTE else bird.mask or bird.path
-        alpha = images.read_alpha(bytes_of(path), str(path))
+        read = MaskForm().read if bird.source == GIVEN else images.read_alpha
+        alpha = read(bytes_of(path), str(path))
         if bird.source == MATTE:
             size = picture.shape[1::-1]
             return near_the_solid(np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BILINEAR)))
@@ -257,7 +259,7 @@ def write_tables(
 ) -> None:
     """Write metadata.csv, a row a picture, and recipe.json: settings, counts, the matte's hash, the tool's version."""
     config = maker.config
-    with open(folder / TABLE, "w", newline="", encoding="utf-8") as file:
+    with open(folder / TABLES[0], "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for c in plan:

@@ -3,7 +3,8 @@
 A back end is an object with `about` (name, sha256 of its weights, licence) and `find(picture)` that returns a matte,
 float (h, w) in [0, 1] of any resolution, or a box in read pixels, or None when it has nothing to say. A matte is
 never stretched to the full range: a picture without an object must be able to come out empty. One that is a network
-takes a device, too, and has `find_all(pictures)`, which returns what `find` does for each, in batches.
+takes a device, too, and has `find_all(pictures)`, which returns what `find` does for each, in batches. One that is not
+here is a plug-in (`mattes.own`): module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from clp_aug.common.plugins import Plugin, find
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.nets.devices import CPU
 
@@ -68,8 +70,25 @@ class Matte(Protocol):
     def find(self, picture: PictureLike) -> np.ndarray | Box | None: ...
 
 
+def plugin_of(name: str) -> Plugin | None:
+    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    return None if name.partition(":")[0] in MATTES else find(MATTES, name, "matte")
+
+
+def is_network(name: str) -> bool:
+    """Whether the back end of that name runs on the device that was asked for."""
+    plugin = plugin_of(name)
+    if plugin is None:
+        return name.partition(":")[0] in NETWORKS
+    from clp_aug.mattes.own import runs_on_a_device
+
+    return runs_on_a_device(plugin)
+
+
 def check_matte(name: str) -> None:
-    """Raise UsageError unless the name is a registered back end, with a file where it needs one."""
+    """Raise UsageError unless the name is a back end, registered or a plug-in, with a file where it needs one."""
+    if plugin_of(name) is not None:
+        return
     kind, _, file = name.partition(":")
     pick(MATTES, kind, "matte")
     if (kind in NEEDS_FILE and not file) or (file and kind not in MAY_HAVE_FILE):
@@ -96,6 +115,11 @@ def name_with_file(kind: str, path: Path) -> str:
 
 def make_matte(name: str, device: str = CPU) -> Matte:
     """Return the back end of that name, with its weights loaded. device: where it runs if it is a network."""
+    plugin = plugin_of(name)
+    if plugin is not None:
+        from clp_aug.mattes.own import matte_of_plugin
+
+        return matte_of_plugin(plugin, device)
     kind, _, file = name.partition(":")
     module, cls = pick(MATTES, kind, "matte")[0].split(":")
     back_end: Callable[..., Matte] = getattr(importlib.import_module(module), cls)

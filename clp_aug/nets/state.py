@@ -17,8 +17,10 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from clp_aug.common.files import disk_error, written_beside
+from clp_aug.common.plugins import difference
 from clp_aug.contract.errors import InputError, UsageError
 
+LENGTH = 8  # bytes, of what says how long the header of a safetensors file is
 DAMAGED = (SafetensorError, RecursionError, KeyError, TypeError, ValueError)
 """What reading a file that is not a state raises, the system's refusals left out."""
 
@@ -31,6 +33,8 @@ class OtherRunError(UsageError):
         what = f"is of a run with {name} = {stored!r}, now {current!r};"
         if name == "pictures":  # a digest, which tells nobody anything
             what = "is of a run on other pictures than there are now; restore those, or"
+        if name == "plugins":
+            what = f"is of a run with {difference(stored, current)};"
         super().__init__(f"{path} {what} use another --out")
 
 
@@ -39,8 +43,19 @@ def write_state(path: Path, key: dict[str, Any], plain: dict[str, Any], tensors:
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"key": json.dumps(key, sort_keys=True), "plain": json.dumps(plain)}
     metadata["sha256"] = digest_of(metadata, whole)
-    with written_beside(path) as temporary:
-        temporary.write_bytes(to_bytes(whole, metadata))
+    with written_beside(path) as temporary, open(temporary, "wb") as file:
+        for part in in_order(memoryview(to_bytes(whole, metadata))):
+            file.write(part)
+
+
+def in_order(data: memoryview) -> tuple[bytes, memoryview]:
+    """Return a safetensors file in two parts, its metadata by name: the library has them in an order of chance."""
+    end = LENGTH + int.from_bytes(data[:LENGTH], "little")
+    header = json.loads(bytes(data[LENGTH:end]))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH)  # the values begin at a multiple of eight
+    return len(text).to_bytes(LENGTH, "little") + text, data[end:]
 
 
 def read_state(path: Path, key: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

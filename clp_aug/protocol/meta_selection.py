@@ -72,4 +72,6 @@ def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave
 def _too_few(spec: str, what: str, name: str, have: int, count: int, leave: int) -> str:
     need = f"{count + leave} are needed" + (f" ({count} for meta, {leave} left to train on)" if leave else "")
     remedy = "ask for fewer with --meta" + (", or --keep-meta-in-train" if leave else "")
+    if what == "group" and not have:
+        remedy = f"take {count}/class"
     return f"meta set {spec}: {what} {name!r} has {have} pictures to draw from, {need}; {remedy}"

@@ -58,9 +58,9 @@ class ProtocolSettings(Settings):
             reason = "its counts are those of a training set without added meta pictures; drop it, or do not keep them"
             raise SettingError("img_max", "all", reason)
 
-    def meta_of(self, dataset: str) -> str:
-        """Return the meta set to choose, by default that of the data set of this name."""
-        return self.meta or DEFAULT_META.get(dataset, "10/class")
+    def meta_of(self, dataset: str) -> str | None:
+        """Return the meta set to choose, by default that of the data set of this name; None where it hangs on more."""
+        return self.meta or DEFAULT_META.get(dataset)
 
     def meta_from_of(self, dataset: str) -> str:
         """Return the split that the meta set comes from, by default that of the data set of this name.

@@ -12,6 +12,7 @@ import numpy as np
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
+from clp_aug.datasets import usual_meta
 from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
 from clp_aug.protocol.clusters import CLUSTERS, choose_clustered
 from clp_aug.protocol.label_noise import noisy_labels
@@ -44,7 +45,7 @@ def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
     Raises UsageError for settings that the data set cannot meet. Source: ours, after Shu et al. 2019.
     """
     seed, imbalance = settings.seed, settings.imbalance
-    meta, meta_from = settings.meta_of(dataset.name), settings.meta_from_of(dataset.name)
+    meta, meta_from = settings.meta or usual_meta(dataset), settings.meta_from_of(dataset.name)
     keep_meta_in_train = settings.keep_meta_in_train
     samples = dataset.samples
     which = np.minimum(samples.split, TEST)  # several test splits are one part here

@@ -16,7 +16,7 @@ the head, u are the features: what is called logits below is what is read of the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -27,9 +27,8 @@ from torch.func import functional_call
 from clp_aug.contract.errors import SettingError
 from clp_train.algorithm.noise import replay_noise
 from clp_train.algorithm.precision import true_float32
+from clp_train.algorithm.virtual_step import Moves, Weights, sgd_moves
 
-Weights = Mapping[str, Tensor]
-"""Parameters by name."""
 SMALLEST_NORM = 1e-3
 CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
 
@@ -142,7 +141,7 @@ def hypergradient(
     behind: Callable[[Tensor], Tensor],
     learned: Sequence[Tensor],
     meta_loss: Callable[[Weights], Tensor],
-    rates: Sequence[float],
+    rates: Sequence[float] | Moves,
     penalty: Tensor | None = None,
     drift: Sequence[Tensor] | None = None,
     mode: str = "central",
@@ -151,11 +150,15 @@ def hypergradient(
     """Return the gradient of eq. (9) for each tensor of Omega, and what it computes on the way.
 
     W_hat = W - rate * (d (L_train + penalty) / dW + drift) is plain SGD (eq. 8). weights: those that the virtual step
-    moves, by name; rates: the learning rate of each; logits: u of images with a graph to them, which is kept; behind:
-    logits -> L_train, a scalar with a graph to Omega; learned: Omega; meta_loss: weights -> scalar, to be computed with
-    `virtual_pass`; penalty: a scalar with a graph to the weights, free of Omega; drift: momentum and weight decay;
-    read: what takes `logits` out of the network's output. Nothing is changed in place.
+    moves, by name; rates: the learning rate of each, or another step, such as `moves_of` gives of an optimiser; logits:
+    u of images with a graph to them, which is kept; behind: logits -> L_train, a scalar with a graph to Omega; learned:
+    Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; penalty: a scalar with a graph to the
+    weights, free of Omega; drift: momentum and weight decay, beside learning rates only; read: what takes `logits` out
+    of the network's output. Nothing is changed in place. Raises ValueError for a drift beside another step.
     """
+    if callable(rates) and drift is not None:
+        raise ValueError("a drift beside a step that has its own; expected learning rates, or no drift")
+    moves = rates if callable(rates) else sgd_moves(rates, drift)
     cotangent, weight_gradients = behind_gradients(weights, logits, behind)
     if mode == "reference":
         gradients = gradients_of(weights, behind(logits), create_graph=True)
@@ -170,9 +173,10 @@ def hypergradient(
             g + weight_gradients[n].detach() if n in weight_gradients else g
             for n, g in zip(weights, training, strict=True)
         )
-    virtual_weights = virtual_step(weights, training if drift is None else add(training, drift), rates)
+    move = moves(weights, [g.detach() for g in training])
+    virtual_weights = {n: w.detach().requires_grad_() for n, w in zip(weights, move.weights, strict=True)}
     direction, direct, loss = meta_gradient(virtual_weights, learned, meta_loss)
-    scaled = [rate * v for rate, v in zip(rates, direction, strict=True)]
+    scaled = [slope * v for slope, v in zip(move.slopes, direction, strict=True)]
     if mode == "reference":
         mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
     else:
@@ -211,12 +215,6 @@ def gradients_of(
 def add(first: Sequence[Tensor], second: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the sums, tensor by tensor."""
     return tuple(a + b for a, b in zip(first, second, strict=True))
-
-
-def virtual_step(weights: Weights, gradients: Sequence[Tensor], rates: Sequence[float]) -> Weights:
-    """Return W_hat of eq. (8), leaves that require gradients."""
-    moves = zip(weights.items(), gradients, rates, strict=True)
-    return {n: (w - rate * g).detach().requires_grad_() for (n, w), g, rate in moves}
 
 
 def meta_gradient(

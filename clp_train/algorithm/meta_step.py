@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from clp_train.algorithm.hypergradient import (
     Hypergradient,
     Read,
-    Weights,
     add,
     behind_gradients,
     gradients_of,
@@ -24,6 +23,7 @@ from clp_train.algorithm.hypergradient import (
     meta_gradient,
     mixed_term,
 )
+from clp_train.algorithm.virtual_step import Moves, Weights
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class BilevelProblem:
     """What one step learns from. u: what Omega acts behind, the logits or the features, (n, C) or (n, A), with a graph
     to the weights; loss: u -> L_train with the terms of the moment, a scalar; penalty: a scalar free of Omega, or None.
 
-    weights: all that learn, by name; scope: those that the virtual step moves; rates: the learning rate of each of
-    these; drift: what momentum and weight decay add to the virtual step, or None; learned: Omega; meta_loss: weights ->
-    the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's output.
+    weights: all that learn, by name; scope: those that the virtual step moves; moves: where it leads; learned: Omega;
+    meta_loss: weights -> the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's
+    output.
     """
 
     network: nn.Module
@@ -43,8 +43,7 @@ class BilevelProblem:
     penalty: Tensor | None
     weights: Weights
     scope: Weights
-    rates: Sequence[float]
-    drift: Sequence[Tensor] | None
+    moves: Moves
     learned: Sequence[Tensor]
     meta_loss: Callable[[Weights], Tensor]
     mode: str
@@ -81,8 +80,8 @@ class ExactMetaStep(MetaStep):
     def before(self) -> Sequence[Tensor]:
         p = self.problem
         self.result = hypergradient(
-            p.network, p.scope, p.images, p.u, p.loss, p.learned, p.meta_loss, p.rates, p.penalty, p.drift, p.mode,
-            p.read,
+            p.network, p.scope, p.images, p.u, p.loss, p.learned, p.meta_loss, p.moves, p.penalty, mode=p.mode,
+            read=p.read,
         )  # fmt: skip
         self.meta_loss = self.result.meta_loss
         return self.result.gradients
@@ -105,11 +104,17 @@ class LaggedMetaStep(MetaStep):
         self.cotangent, self.direct = behind_gradients(p.scope, p.u, p.loss)
         self.weights = {name: w.detach().clone() for name, w in p.weights.items()}  # the step moves all of them
 
+    def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
+        gradients, p = super().training_gradients(loss), self.problem
+        of_scope = [g for name, g in zip(p.weights, gradients, strict=True) if name in p.scope]
+        self.slopes = p.moves(p.scope, of_scope).slopes
+        return gradients
+
     def after(self) -> Sequence[Tensor]:
         p = self.problem
         new_weights = {name: w.detach().requires_grad_() for name, w in p.scope.items()}
         direction, direct, self.meta_loss = meta_gradient(new_weights, p.learned, p.meta_loss)
-        steps = {name: rate * v for name, rate, v in zip(p.scope, p.rates, direction, strict=True)}
+        steps = {name: slope * v for name, slope, v in zip(p.scope, self.slopes, direction, strict=True)}
         scaled = [steps[name] if name in steps else torch.zeros_like(w) for name, w in self.weights.items()]
         mixed = mixed_term(
             p.network, self.weights, p.images, self.cotangent, self.direct, p.learned, scaled, p.mode, p.read

@@ -51,7 +51,10 @@ class Context:
 class Method:
     """The slots of a run, all empty: plain cross entropy on the training pictures.
 
-    stages: what learns from what, in order; head: name of the last layer; networks: 1, or 2 for peers; saliency_weight:
+    stages: what learns from what, in order; head: name of the last layer; networks: 1, or 2 for peers; scale: what the
+    logits that pictures are judged by are multiplied by before their softmax gives probabilities, of cosines; paced:
+    whether what an epoch does hangs on how many the run has, so that a longer run is another one from its start on,
+    not the same gone on with; saliency_weight:
     lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
     pictures that its meta step looks at; perturbs: whether `terms` always has a delta, and reports may ask for that of
     any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND; remark:
@@ -63,6 +66,8 @@ class Method:
     stages: Sequence[Stage] = (Stage(),)
     head: str = "linear"
     networks: int = 1
+    scale: float = 1.0
+    paced: bool = False
     saliency_weight: float = 0.0
     learned: Sequence[Tensor] = ()
     meta_kinds: Sequence[int] = tuple(range(len(KINDS)))

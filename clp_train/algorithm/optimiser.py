@@ -1,23 +1,25 @@
-"""SGD over body and head: learning rates, their schedule, and what momentum and decay add to the virtual step."""
+"""The optimiser of body and head, SGD or AdamW: learning rates, their schedule, its state, and its virtual step."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from clp_train.algorithm.hypergradient import Weights
 from clp_train.algorithm.settings import SgdSettings
+from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
 
 LR_DROP = 0.1
+KEPT = {"momentum": "momentum_buffer", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "adam_step": "step"}
+"""What a checkpoint calls each part of an optimiser's state -> what torch calls it."""
 
 
 def build_optimiser(
     network: nn.Module, heads: Sequence[nn.Module], settings: SgdSettings, rate: float = 1.0
-) -> torch.optim.SGD:
-    """Return SGD with momentum over what learns of body and head, each with its learning rate at the stage's start.
+) -> torch.optim.Optimizer:
+    """Return SGD or AdamW over what learns of body and head, each with its learning rate at the stage's start.
 
     heads: the network's last layers, one or that of each peer; rate: of the stage, what the run's learning rates are
     multiplied by.
@@ -27,17 +29,44 @@ def build_optimiser(
     parts = ((body, rate * settings.lr), (head, rate * (settings.head_lr or settings.lr)))
     groups = [{"params": [w for w in part if w.requires_grad], "lr": lr, "start": lr} for part, lr in parts]
     groups = [group for group in groups if group["params"]]
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
 
 
-def restore_momentum(momentum: dict[str, Tensor], network: nn.Module, optimiser: torch.optim.SGD) -> None:
-    """Give an optimiser the momentum of a checkpoint, by the names of the network's parameters."""
+def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimiser by part and parameter of the network, such as "momentum.head.bias"."""
+    return {
+        f"{part}.{name}": optimiser.state[w][slot]
+        for part, slot in KEPT.items()
+        for name, w in network.named_parameters()
+        if optimiser.state.get(w, {}).get(slot) is not None
+    }
+
+
+def expected_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return what tensors of an optimiser's state look like, by part and parameter."""
+    return {
+        f"{part}.{name}": torch.zeros(()) if slot == "step" else w
+        for part, slot in KEPT.items()
+        for name, w in network.named_parameters()
+    }
+
+
+def restore_optimiser(state: Mapping[str, Tensor], network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Give an optimiser the state that `optimiser_state` returned, laid out in memory as the weights are.
+
+    Kernels round otherwise where layouts differ, and a resumed run would not be the same bit by bit.
+    """
     for name, w in network.named_parameters():
-        if name in momentum:
-            optimiser.state[w]["momentum_buffer"] = momentum[name].to(w.device)
+        for part, slot in KEPT.items():
+            value = state.get(f"{part}.{name}")
+            if value is not None:
+                like = value if slot == "step" else w.detach()
+                optimiser.state[w][slot] = torch.empty_like(like).copy_(value)
 
 
-def set_rates(optimiser: torch.optim.SGD, factor: float) -> None:
+def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Set every learning rate to a multiple of its start."""
     for group in optimiser.param_groups:
         group["lr"] = factor * group["start"]
@@ -45,20 +74,21 @@ def set_rates(optimiser: torch.optim.SGD, factor: float) -> None:
 
 def rate_factor(settings: SgdSettings, epoch: int, epochs: int) -> float:
     """Return what the learning rates are multiplied by in an epoch (from 0) of a stage with so many."""
+    warmth = min(1.0, (epoch + 1) / (settings.warmup_epochs + 1))
     if settings.schedule == "constant":
-        return 1.0
+        return warmth
     if settings.schedule == "cosine":
-        return (1 + math.cos(math.pi * epoch / epochs)) / 2
-    return LR_DROP ** sum(epoch >= share * epochs for share in (settings.first_drop, settings.second_drop))
+        return warmth * (1 + math.cos(math.pi * epoch / epochs)) / 2
+    return warmth * LR_DROP ** sum(epoch >= share * epochs for share in (settings.first_drop, settings.second_drop))
 
 
-def learning_rates(weights: Weights, optimiser: torch.optim.SGD) -> list[float]:
+def learning_rates(weights: Weights, optimiser: torch.optim.Optimizer) -> list[float]:
     """Return the learning rate of each weight."""
     rates = {w: group["lr"] for group in optimiser.param_groups for w in group["params"]}
     return [rates[w] for w in weights.values()]
 
 
-def drift(weights: Weights, optimiser: torch.optim.SGD) -> list[Tensor]:
+def drift(weights: Weights, optimiser: torch.optim.Optimizer) -> list[Tensor]:
     """Return what weight decay and momentum add to each weight's gradient in the next step of SGD."""
     group = optimiser.param_groups[0]
     decays = [group["weight_decay"] * w.detach() for w in weights.values()]
@@ -66,8 +96,15 @@ def drift(weights: Weights, optimiser: torch.optim.SGD) -> list[Tensor]:
     return [d if b is None else d + group["momentum"] * b for d, b in zip(decays, buffers, strict=True)]
 
 
-def apply_gradients(optimiser: torch.optim.SGD, weights: Weights, gradients: Sequence[Tensor]) -> None:
-    """Move the weights by one step of SGD along their gradients, tensor by tensor."""
+def virtual_moves(weights: Weights, optimiser: torch.optim.Optimizer, momentum: bool) -> Moves:
+    """Return the virtual step: that of Adam as it is; of SGD eq. (8), with momentum and weight decay if asked for."""
+    if not isinstance(optimiser, torch.optim.SGD):
+        return moves_of(optimiser)
+    return sgd_moves(learning_rates(weights, optimiser), drift(weights, optimiser) if momentum else None)
+
+
+def apply_gradients(optimiser: torch.optim.Optimizer, weights: Weights, gradients: Sequence[Tensor]) -> None:
+    """Move the weights by one step of the optimiser along their gradients, tensor by tensor."""
     for w, gradient in zip(weights.values(), gradients, strict=True):
         w.grad = gradient
     optimiser.step()

@@ -20,12 +20,15 @@ class Omega(nn.Module):
 
     form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the own
     class alone. start: the last layer starts at zero, its bias too, or for "log-prior" at the log class priors (logit
-    adjustment; "full" only). Source: section 3.2 of the paper; width, forms and starts are ours.
+    adjustment; "full" only). counts: pictures of each class, float (C,); generator: of the start values, that of torch
+    if it is left out. Source: section 3.2 of the paper; width, forms and starts are ours.
     """
 
-    def __init__(self, counts: Tensor, form: str, start: str, generator: torch.Generator) -> None:
+    def __init__(
+        self, counts: Tensor, form: str = "full", start: str = "zero", generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
-        self.form, self.classes = form, len(counts)
+        self.form, self.classes, self.counts = form, len(counts), counts
         inputs = len(CHARACTERISTICS)
         self.hidden = nn.Linear(inputs, WIDTH)
         self.last = nn.Linear(WIDTH, 1 if form == "true-class" else self.classes)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from clp_train.algorithm.hypergradient import Weights, virtual_pass
+from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.losses import SALIENCY_AT_START, check_finite, cross_entropy
 from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.algorithm.settings import SaliencySettings
+from clp_train.algorithm.virtual_step import Weights
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Classifier, Output

@@ -12,12 +12,17 @@ META_STEP, META_DELTA, SALIENCY = "meta step", "perturbed meta logits", "salienc
 
 TARGET_NAMES = ("probability", "log-probability", "logit", "logit-gap")
 BY_STEPS = ("schedule", ("steps",))
+BY_SGD = ("optimiser", ("sgd",))
 
 
 @dataclass(frozen=True)
 class SgdSettings(Settings):
-    """How the classifier learns: SGD with momentum over body and head."""
+    """How the classifier learns: SGD with momentum, or AdamW, over body and head."""
 
+    optimiser: str = setting(
+        "sgd", "Optimiser of the classifier; adamw needs a learning rate of its own, such as 1e-3.",
+        choices=("sgd", "adamw"), source="eq. (10) has sgd", option=True,
+    )  # fmt: skip
     lr: float = setting(0.1, "Learning rate of the classifier.", above=0, option=True)
     head_lr: float | None = setting(None, "Learning rate of the last layer.", above=0, shown="as lr")
     schedule: str = setting(
@@ -33,7 +38,10 @@ class SgdSettings(Settings):
         0.8, "Share of a stage's epochs before the second drop; first_drop at least.", low=0, high=1,
         works_with=BY_STEPS,
     )  # fmt: skip
-    momentum: float = setting(0.9, "Momentum.", low=0, high=0.999)
+    warmup_epochs: int = setting(
+        0, "First epochs of a stage in which the learning rates rise in equal parts to their schedule.", low=0
+    )
+    momentum: float = setting(0.9, "Momentum.", low=0, high=0.999, works_with=BY_SGD)
     weight_decay: float = setting(5e-4, "Weight decay of the classifier.", low=0, option=True)
 
     def __post_init__(self) -> None:
@@ -68,8 +76,9 @@ class MetaStepSettings(Settings):
         choices=("forward", "central", "reference"), source="eq. (9)", part=META_STEP,
     )  # fmt: skip
     virtual_momentum: bool = setting(
-        False, "Use momentum and weight decay in the virtual step too.", source="eq. (8) is plain SGD", part=META_STEP
-    )
+        False, "Use momentum and weight decay in the virtual step too; that of AdamW is AdamW's own.",
+        source="eq. (8) is plain SGD", part=META_STEP, works_with=BY_SGD,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

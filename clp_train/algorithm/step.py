@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.hypergradient import Weights, features_of, logits_of, virtual_pass
+from clp_train.algorithm.hypergradient import features_of, logits_of, virtual_pass
 from clp_train.algorithm.losses import (
     AT_START,
     Check,
@@ -26,10 +26,11 @@ from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, MetaStep
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.noise import same_noise
 from clp_train.algorithm.objective import Terms, logits_from, objective, sample_losses
-from clp_train.algorithm.optimiser import apply_gradients, drift, learning_rates
+from clp_train.algorithm.optimiser import apply_gradients, virtual_moves
 from clp_train.algorithm.saliency import SaliencyTerm
 from clp_train.algorithm.second_order import second_order
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings
+from clp_train.algorithm.virtual_step import Weights
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Classifier, Output
@@ -133,7 +134,7 @@ class MetaObjective:
 def train_step(
     network: Classifier,
     method: Method,
-    optimiser: torch.optim.SGD,
+    optimiser: torch.optim.Optimizer,
     batch: Batch,
     meta: Batch | None,
     rule: StepRule,
@@ -185,7 +186,7 @@ def meta_step_of(
     rule: StepRule,
     network: Classifier,
     method: Method,
-    optimiser: torch.optim.SGD,
+    optimiser: torch.optim.Optimizer,
     batch: Batch,
     weights: Weights,
     training: Training,
@@ -197,8 +198,8 @@ def meta_step_of(
     settings = rule.meta_step
     problem = BilevelProblem(
         network, batch.images, training.u, training.loss, penalty, weights, scope,
-        learning_rates(scope, optimiser), drift(scope, optimiser) if settings.virtual_momentum else None,
-        method.learned, objective or no_objective, settings.hypergradient, training.read,
+        virtual_moves(scope, optimiser, settings.virtual_momentum), method.learned, objective or no_objective,
+        settings.hypergradient, training.read,
     )  # fmt: skip
     return MetaStep(problem) if objective is None else rule.meta_steps[settings.meta_step](problem)
 

@@ -78,7 +78,7 @@ def halves_of(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def learn_epoch(
     network: Classifier,
-    optimiser: torch.optim.SGD,
+    optimiser: torch.optim.Optimizer,
     pictures: BoxedPictures,
     rows: np.ndarray,
     turn: int,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clp_aug.common.plugins import is_code, short
 from clp_aug.contract.errors import UsageError, pick
 from clp_train.bench.spec import SCALES, Column, Row, Scale, Table
-from clp_train.bench.versions import digest_of, run_version, shard_version
+from clp_train.bench.versions import digest_of, origins, run_version, shard_version
 
 COMMON, OWN = "common", "own"
 
@@ -72,9 +74,10 @@ def run_of(name: str, settings: Scale, row_name: str, row: Row, seed: int, proto
     """
     shard = shard_of(settings, row, seed, work)
     extra = row.own if protocol == OWN else ()
-    arguments = ("--method", row.method, *settings.train, *row.train, *extra, "--seed", str(seed))
+    own = named_dataset(settings)
+    arguments = ("--method", row.method, *own, *settings.train, *row.train, *extra, "--seed", str(seed))
     digest = digest_of([arguments, shard.path.name, run_version(row.method, arguments)])
-    folder = work / "runs" / f"{row.method}-seed{seed}-{digest}"
+    folder = work / "runs" / f"{short(row.method)}-seed{seed}-{digest}"
     return Run(row_name, name, seed, protocol, shard, arguments, folder)
 
 
@@ -82,4 +85,11 @@ def shard_of(settings: Scale, row: Row, seed: int, work: Path) -> Shard:
     """Return the shard of a row's fills, shared by all rows that have the same."""
     fills = [word for option, value in (("--cf", row.cf), ("--f", row.f)) if value for word in (option, value)]
     arguments = (*settings.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
-    return Shard(arguments, work / "shards" / f"{digest_of([arguments, shard_version()])}.h5")
+    own = origins(arguments)
+    return Shard(arguments, work / "shards" / f"{digest_of([arguments, shard_version(), *([own] if own else [])])}.h5")
+
+
+def named_dataset(settings: Scale) -> tuple[str, ...]:
+    """Return the argument of clp-train that names a data set which is a plug-in; none for a registered one."""
+    names = [value for option, value in itertools.pairwise(settings.augment) if option == "--dataset"]
+    return ("--dataset", names[-1]) if names and is_code(names[-1], "data set") else ()

@@ -14,10 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clp_aug.common.plugins import find, is_own, label
 from clp_train import presets
 from clp_train.bench.identity.definitions import Rules
 from clp_train.bench.identity.digest import Code
 from clp_train.methods import METHODS
+from clp_train.models.names import split
 
 ROOT = Path(__file__).parents[2]
 RUN = (
@@ -29,6 +31,12 @@ RUN = (
     "clp_train.result:result_of",
 )
 """What reads a run's settings and data, trains, measures and says how it went."""
+OWN = {
+    "--dataset": "data set", "--cf": "fill", "--f": "fill", "--matte": "matte", "--method": "method",
+    "--model": "model", "model": "model", "transform": "transform",
+}  # fmt: skip
+"""Options, and keys of "key=value", whose values may be plug-ins -> what they are."""
+PLAIN = "erm"  # whose code stands for what all runs share, where a method is a plug-in
 SHARD = ("clp_aug.config:AugmentConfig", "clp_aug.pipeline:augment")
 """The settings of a shard, and what makes it."""
 RULES = Rules(
@@ -57,7 +65,9 @@ def run_version(method: str, arguments: Iterable[str]) -> str:
     words = list(arguments)
     preset_names = [value for option, value in itertools.pairwise(words) if option == "--preset"]
     settings = [[presets.read_preset(name), presets.read_method(name, method)] for name in preset_names]
-    return digest_of([code_of_run(METHODS[method].module), settings])
+    own = origins(("--method", method, *words))
+    registered = PLAIN if is_own(method, "method") else method
+    return digest_of([code_of_run(METHODS[registered].module), settings, *([own] if own else [])])
 
 
 @cache
@@ -70,6 +80,18 @@ def code_of_run(module: str) -> str:
 def shard_version() -> str:
     """Return a digest of the code that `clp-augment` runs."""
     return digest_of(code().digest(SHARD))
+
+
+def origins(arguments: Iterable[str]) -> dict[str, str]:
+    """Return of which code the plug-ins are that arguments of clp-augment or clp-train name; empty without any.
+
+    Raises UsageError for one that cannot be loaded.
+    """
+    pairs = [(option, value) for option, value in itertools.pairwise(arguments) if option in OWN]
+    pairs += [(name, value) for name, _, value in (word.partition("=") for word in arguments) if name in OWN]
+    names = [(OWN[option], split(name)[0]) for option, value in pairs for name in value.split(",")]
+    own = [find({}, name, what) for what, name in names if is_own(name, what)]
+    return {f"{each.what} {label(each.name)}": each.origin for each in own if each is not None}
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -94,12 +94,21 @@ def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tenso
     judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
     argmax would pass for a class.
     """
-    predicted = []
-    for out in outputs(network, images.split(BATCH), judge):
+    predicted = [logits.argmax(1) for logits in checked_logits(network, images.split(BATCH), judge)]
+    return torch.cat(predicted).to(images.device)
+
+
+def checked_logits(
+    network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor]
+) -> Iterator[Tensor]:
+    """Yield the logits to judge by, (n, C), of parts of a stream. images, judge: as in `outputs`.
+
+    Raises DivergedError where one is NaN.
+    """
+    for out in outputs(network, images, judge):
         if out.logits.isnan().any():
             raise DivergedError(f"the network's logits are nan; {REMEDY}")
-        predicted.append(out.logits.argmax(1))
-    return torch.cat(predicted).to(images.device)
+        yield out.logits
 
 
 def evaluate(

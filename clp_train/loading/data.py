@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import ORIGINAL, Header
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
-from clp_aug.datasets import load_dataset
+from clp_aug.datasets import load_dataset, named_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
 from clp_aug.datasets.unreadable import all_listed, leave_out
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
@@ -36,7 +36,8 @@ class RunData:
     the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
     name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
     which training labels are wrong, bool (N,), None if all are right, for reports only; background: features of the
-    training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them.
+    training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them;
+    names: of the pictures of each split of evaluation, as the data set has them.
     """
 
     header: Header
@@ -50,6 +51,7 @@ class RunData:
     weights: tuple[int, ...] = ()
     wrong: Tensor | None = None
     background: BoxedPictures | None = None
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch = unwatched) -> RunData:
@@ -61,7 +63,8 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     """
     header, tables = shard.header, shard.tables
     workers = settings.workers or default_workers()
-    reader = Reader(load_shard_dataset(shard, settings.root), *geometry(shard), watch, settings.cache, workers)
+    dataset = load_shard_dataset(shard, settings.root, settings.dataset)
+    reader = Reader(dataset, *geometry(shard), watch, settings.cache, workers)
     train, wrong = training_pictures(shard, reader, settings.limit, seed)
     evaluation, strata = held_out_splits(shard, reader)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
@@ -69,7 +72,13 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
         header, train, meta_pictures(shard), evaluation, tuple(header.group_names or header.class_names), digest,
         reader.dataset.protocols, strata,
         group_weights(reader.dataset, tables, header.settings.get("imbalance") is not None), wrong,
+        names={split: names_of(reader.dataset, pictures) for split, pictures in evaluation.items()},
     )  # fmt: skip
+
+
+def names_of(dataset: Dataset, pictures: Pictures) -> list[str]:
+    """Return the names of pictures of a data set."""
+    return [dataset.samples.name[row] for row in dataset.rows_of(pictures.sample_id.numpy()).tolist()]
 
 
 def digest_of_pictures(data: RunData) -> str:
@@ -81,22 +90,29 @@ def digest_of_pictures(data: RunData) -> str:
     return hashlib.sha256(repr([(k, digest_of(v.images)) for k, v in streams.items()]).encode()).hexdigest()
 
 
-def load_shard_dataset(shard: ShardReader, root: Path | None) -> Dataset:
+def load_shard_dataset(shard: ShardReader, root: Path | None, name: str | None = None) -> Dataset:
     """Return the data set that a shard was made from, without the pictures that it was made without.
 
-    Raises InputError for another version of it.
+    name: of a data set that is a plug-in, as the user gives it. Raises InputError for another version of it, and what
+    `named_dataset` raises.
     """
     header = shard.header
-    names = header.settings.get("left_out", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"shard {shard.path}: left_out is no list of names; make the shard again with clp-augment")
-    dataset = leave_out(load_dataset(header.dataset, root), names)
+    whole = load_dataset(named_dataset(header.dataset, name), root, names_in(shard, "attributes"))
+    dataset = leave_out(whole, names_in(shard, "left_out"))
     if dataset.fingerprint() != header.fingerprint:
         raise InputError(
             f"shard {shard.path}: made from another version of data set {header.dataset} (fingerprint"
             f" {header.fingerprint[:12]}, found {dataset.fingerprint()[:12]}); make the shard again or give its --root"
         )
     return dataset
+
+
+def names_in(shard: ShardReader, setting: str) -> list[str]:
+    """Return a setting of a shard that is a list of names, none where it is not there. Raises InputError for others."""
+    names = shard.header.settings.get(setting, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"shard {shard.path}: {setting} is no list of names; make the shard again with clp-augment")
+    return names
 
 
 def training_pictures(

@@ -19,6 +19,10 @@ class DataSettings(Settings):
     root: Path | None = setting(
         None, "Folder of the data set.", shown="$CLP_DATA/NAME, else ./data/NAME", option=True, metavar="PATH"
     )
+    dataset: str | None = setting(
+        None, "Data set of a shard that was made of a plug-in: module:name or file.py:name, as clp-augment had it.",
+        shown="as the shard says", option=True, metavar="NAME",
+    )  # fmt: skip
     cache: Path | None = setting(
         None, "Folder for decoded pictures and features of a frozen body: quick starts, and sets that memory cannot"
         " hold.", shown="memory", option=True, metavar="PATH",

@@ -2,18 +2,20 @@
 
 A method's module has `build(options, context) -> Method` and, if it has settings of its own, a frozen dataclass
 `Options`, or one a method in a dictionary `OPTIONS`. `--set` and presets name them with the settings of every run.
+One that is not here is a plug-in: module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from clp_aug.common.plugins import Plugin, annotated, find, parameters, summary_of
 from clp_aug.common.settings import Settings, fields_of
-from clp_aug.contract.errors import pick
+from clp_aug.contract.errors import listed, pick
 from clp_train.algorithm.settings import META_DELTA, META_STEP, SALIENCY
 
 if TYPE_CHECKING:
@@ -38,6 +40,13 @@ class Entry:
     parts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class NoOptions(Settings):
+    """A method without settings of its own."""
+
+
+NEEDS = ("meta", "groups", "stages", "noise")
+PARTS = (META_STEP, META_DELTA, SALIENCY)
 META, DELTA = (META_STEP,), (META_STEP, META_DELTA)
 
 METHODS = {
@@ -95,18 +104,27 @@ METHODS = {
 """Modules lie beside this file and load only when asked for."""
 
 
+def plugin_of(name: str) -> Plugin | None:
+    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    return find(METHODS, name, "method")
+
+
+def entry_of(name: str) -> Entry:
+    """Return what is known of a method, registered or a plug-in. Raises UsageError for an unknown name."""
+    plugin = plugin_of(name)
+    return METHODS[name] if plugin is None else own_entry(plugin)
+
+
 def module_of(name: str) -> ModuleType:
-    """Return the module of a method. Raises UsageError for an unknown name."""
+    """Return the module of a registered method. Raises UsageError for an unknown name."""
     return importlib.import_module(f"{__name__}.{pick(METHODS, name, 'method').module}")
-
-
-@dataclass(frozen=True)
-class NoOptions(Settings):
-    """A method without settings of its own."""
 
 
 def options_of(name: str) -> type:
     """Return the dataclass of a method's own settings. Raises UsageError for an unknown name."""
+    plugin = plugin_of(name)
+    if plugin is not None:
+        return own_options(plugin)
     module = module_of(name)
     by_method: Mapping[str, type] = getattr(module, "OPTIONS", {})
     return by_method.get(name, getattr(module, "Options", NoOptions))
@@ -129,4 +147,49 @@ def build_method(options: Any, context: Context) -> Method:
     options: its own settings, of `options_of`. Raises UsageError for an unknown name, SettingError for a run that the
     method cannot do.
     """
-    return module_of(context.method).build(options, context)
+    plugin = plugin_of(context.method)
+    return module_of(context.method).build(options, context) if plugin is None else build_own(plugin, options, context)
+
+
+def own_entry(plugin: Plugin) -> Entry:
+    """Return what is known of a method that is a plug-in: its attributes of the names that `Entry` has, else the first
+    line of its docstring, and that it needs and takes nothing. Raises UsageError for what these attributes cannot be.
+    """
+    facts = {name: getattr(plugin.value, name, ()) for name in ("needs", "parts")}
+    for name, known in (("needs", NEEDS), ("parts", PARTS)):
+        if not isinstance(facts[name], tuple) or not set(facts[name]) <= set(known):
+            raise plugin.refuse(f"{name} = {facts[name]!r}; expected a tuple of {listed(known)}, ({known[0]!r},) say")
+    texts = {"source": summary_of(plugin.value), "family": "own", "cost": "?"}
+    texts = {name: str(getattr(plugin.value, name, text)) for name, text in texts.items()}
+    return Entry("", texts["source"], texts["family"], facts["needs"], texts["cost"], facts["parts"])
+
+
+def own_options(plugin: Plugin) -> type:
+    """Return the dataclass of a plug-in's own settings: what its parameter `options` is annotated with.
+
+    Raises UsageError for a parameter without such an annotation.
+    """
+    if not callable(plugin.value):
+        raise plugin.refuse(
+            f"it is of type {type(plugin.value).__name__}; expected a Method, or a function that makes one"
+        )
+    if "options" not in parameters(plugin.value):
+        return NoOptions
+    kind = annotated(plugin.value, "options")
+    if not (isinstance(kind, type) and issubclass(kind, Settings) and is_dataclass(kind)):
+        raise plugin.refuse(
+            "annotate its parameter options with a frozen dataclass of settings, a subclass of Settings"
+        )
+    return kind
+
+
+def build_own(plugin: Plugin, options: Any, context: Context) -> Method:
+    """Return the method that a plug-in makes: a subclass of `Method`, or a function that returns one, called with
+    `options` and `context` as far as it has such parameters. Raises UsageError for anything else.
+    """
+    from clp_train.algorithm.method import Method
+
+    method = plugin.call_with(options=options, context=context)
+    if not isinstance(method, Method):
+        raise plugin.refuse(f"it made {type(method).__name__}; expected an object of clp_train.algorithm.method.Method")
+    return method

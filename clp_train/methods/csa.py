@@ -57,6 +57,7 @@ class Csa(Method):
     """
 
     head = "dual"
+    paced = True
 
     def __init__(self, options: Options, label: Tensor, size: int) -> None:
         self.options, self.size = options, size

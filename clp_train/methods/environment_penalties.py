@@ -126,6 +126,7 @@ class Annealed(Aligned):
     """
 
     options: VRex
+    paced = True
 
     def __init__(self, options: VRex, table: TrainTable) -> None:
         super().__init__(options, table)

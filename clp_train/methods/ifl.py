@@ -56,6 +56,8 @@ class Options(Settings):
 class Ifl(Method):
     """weights: float64 (N,), of the second environment, and centres: (C, A), both None until it is made."""
 
+    paced = True
+
     def __init__(self, options: Options, table: TrainTable) -> None:
         self.options, self.label, self.classes = options, table.label, table.classes
         self.delta = adjustment(table.class_counts(), 1.0) if options.loss == "balanced-softmax" else None

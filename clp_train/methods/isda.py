@@ -40,6 +40,7 @@ class Isda(Method):
     """
 
     start = 0.0
+    paced = True
 
     def __init__(self, strength: float, covariance: str) -> None:
         self.strength, self.covariance = strength, covariance

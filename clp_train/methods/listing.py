@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from clp_aug.common.plugins import GROUPS, entry_points
 from clp_aug.common.text import in_markdown
-from clp_train.methods import METHODS, Entry
+from clp_train.methods import METHODS, Entry, entry_of
 
 COLUMNS = ("method", "paper", "family: what it changes", "needs", "cost")
 NEEDS = {"meta": "meta set", "groups": "group labels", "stages": "stages", "noise": "noise rate"}
@@ -16,9 +17,15 @@ This page is `make docs`.
 """
 
 
-def methods_table(markdown: bool = False) -> str:
-    """Return a line a registered method, the methods of a family together, with a head; or the page of the docs."""
-    rows = [COLUMNS, *(row(name, METHODS[name]) for name in by_family())]
+def methods_table(markdown: bool = False, method: str | None = None) -> str:
+    """Return a line a method, those of a family together, with a head; or the page of the docs, of registered ones.
+
+    Behind these stand those that installed packages have added, and the plug-in that `method` names. Raises UsageError
+    for one that cannot be loaded.
+    """
+    added = [] if markdown else [*entry_points(GROUPS["method"]), *([method] if method is not None else [])]
+    own = [name for name in dict.fromkeys(added) if name not in METHODS]
+    rows = [COLUMNS, *(row(name, entry_of(name)) for name in (*by_family(), *own))]
     if markdown:
         lines = [
             f"| {' | '.join(cells)} |" for cells in ((f"`{name}`", *map(in_markdown, rest)) for name, *rest in rows[1:])

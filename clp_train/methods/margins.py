@@ -67,7 +67,7 @@ class Ldam(Method):
     head = "cosine"
 
     def __init__(self, counts: Tensor, options: Options) -> None:
-        self.options = options
+        self.options, self.scale = options, options.scale
         self.margins = options.margin * (counts.min() / counts.double()) ** 0.25
 
     def enter(self, stage: int, network: Classifier) -> None:
@@ -81,6 +81,7 @@ class DeferredLdam(Ldam):
     """LDAM, its classes weighted from a share of the run's epochs on; the sum is divided by that of the weights."""
 
     options: DeferredOptions
+    paced = True
 
     def __init__(self, counts: Tensor, options: DeferredOptions) -> None:
         super().__init__(counts, options)

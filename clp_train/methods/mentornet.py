@@ -82,6 +82,8 @@ class MentorNet(Method):
     device has it, NaN before the first.
     """
 
+    paced = True
+
     def __init__(self, options: Options, seed: int) -> None:
         self.options, self.seed = options, seed
         self.steps, self.typical = 0, torch.tensor(math.nan, dtype=torch.float64)

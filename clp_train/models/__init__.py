@@ -2,8 +2,10 @@
 
 A classifier takes float32 (N, 3, H, W) in [0, 1], normalises inside, so that gradients with respect to the input
 (eq. 6, FGSM) are in pixel units, and returns `Output`. Its last layer is `head`, an nn.Linear; `tail` holds the
-beginnings of the names of its last block's parameters, the head's among them. It draws no random numbers: the
-passes of one step must be of one network.
+beginnings of the names of its last block's parameters, the head's among them. Noise that it draws of itself, such as
+dropout, is the same in all passes of one step (`algorithm/noise.py`); those of ours draw none.
+
+Networks from elsewhere come by name out of a library (`SOURCES`), or from a function of the user's own.
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clp_aug.contract.errors import UsageError, pick
+from clp_aug.common import plugins
+from clp_aug.contract.errors import SettingError, UsageError
+from clp_train.models.names import split, weights_file
 
 if TYPE_CHECKING:
     import torch
 
+    from clp_aug.common.plugins import Plugin
     from clp_train.models.parts import Classifier
-
-TORCHVISION = "torchvision"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Model:
     check: str = ""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where networks from elsewhere come from. builder: "module:function", called with what is asked for and `Given`;
+    check: "module:function", called with what is asked for before anything is read.
+    """
+
+    builder: str
+    check: str
+
+
 MODELS = {
     "resnet8": Model("clp_train.models.resnet_cifar:build", 1),
     "resnet20": Model("clp_train.models.resnet_cifar:build", 3),
@@ -43,43 +56,106 @@ MODELS = {
     "wrn-28-10": Model("clp_train.models.wide_resnet:build", (28, 10)),
     "efficientnet-lite0": Model("clp_train.models.efficientnet:build", True, "clp_train.models.efficientnet:check"),
     "efficientnet-lite0-scratch": Model("clp_train.models.efficientnet:build", False),
-    TORCHVISION: Model("clp_train.models.from_torchvision:build", check="clp_train.models.from_torchvision:check"),
 }
-NAMES = tuple(name for name in MODELS if name != TORCHVISION) + (f"{TORCHVISION}:NAME[@FILE.safetensors]",)
-"""What a user can write."""
+SOURCES = {
+    "torchvision": Source("clp_train.models.from_torchvision:build", "clp_train.models.from_torchvision:check"),
+    "timm": Source("clp_train.models.from_timm:build", "clp_train.models.from_timm:check"),
+}
+"""What stands before the colon of a library's network -> that library."""
+OWN = Source("clp_train.models.from_factory:build", "clp_train.models.from_factory:check")
+"""Networks of the user's own, by module:name, file.py:name or an entry point of the group clp.models."""
+NAMES = (*MODELS, *(f"{source}:NAME" for source in SOURCES))
+"""What a user can write, besides names of an own one, each with or without @WEIGHTS."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for. model: where it comes from; argument: what its functions are called with; weights: to
+    start from, as the user wrote it, None for none; plugin: the user's own code, None for a registered name.
+    """
+
+    model: Model | Source
+    argument: object
+    weights: str | None = None
+    plugin: Plugin | None = None
 
 
 def check_model(name: str) -> None:
     """Raise UsageError or InputError unless the classifier of that name can be built. Light for those of our own."""
-    model, argument = find(name)
-    if model.check:
-        load(model.check)(argument)
+    named = find(name)
+    if named.model.check:
+        load(named.model.check)(named.argument)
+    if named.weights is not None:
+        weights_file(name, named.weights)
+
+
+def check_head(name: str, head: str) -> None:
+    """Raise SettingError for the place of a last layer, of a classifier whose last layer is known without it."""
+    if find(name).plugin is None:
+        reason = f"has no effect where model is {name}, whose last layer is known"
+        raise SettingError("model_head", head, reason, {"model_head": None})
 
 
 def build_model(
-    name: str, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
+    name: str,
+    classes: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    generator: torch.Generator,
+    head: str | None = None,
+    size: int | None = None,
 ) -> Classifier:
     """Return a freshly started classifier: float32 (N, 3, H, W) in [0, 1] -> Output; its last layer is `head`.
 
     mean, std: the channels' statistics, three floats each; a pretrained network keeps its own instead. generator:
-    torch.Generator that every start value is drawn from. Raises UsageError for an unknown name, InputError for a file
-    of weights that does not fit.
+    torch.Generator that every start value is drawn from. head: the dotted place of the last layer of an own network,
+    None to find it. size: side of the pictures in pixels, for networks that are made for one size. Raises UsageError
+    for an unknown name or a network without a last layer, InputError for weights that do not fit.
     """
     import torch
 
-    model, argument = find(name)
+    from clp_train.models.given import Given
+    from clp_train.models.weights import Weights, take_classifier
+
+    named = find(name)
+    weights = None if named.weights is None else Weights(weights_file(name, named.weights))
     with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are started again
-        network: Classifier = load(model.builder)(argument, classes, mean, std, generator)
-        return network
+        builder, network = load(named.model.builder), None
+        if isinstance(named.model, Source):
+            network = builder(named.argument, Given(classes, mean, std, generator, weights, head, size))
+        else:
+            network = builder(named.argument, classes, mean, std, generator)
+    if weights is not None and network.start_weights is None:
+        take_classifier(network, weights, split(name)[0])
+    built: Classifier = network
+    return built
 
 
-def find(name: str) -> tuple[Model, object]:
-    """Return the registered entry and the argument of its functions: for torchvision what follows the colon."""
-    kind, colon, rest = name.partition(":")
-    model = pick(MODELS, kind, "model")
-    if (kind == TORCHVISION) != bool(rest) or (colon and not rest):
-        raise UsageError(f"model {name!r}: expected {NAMES[-1] if kind == TORCHVISION else kind}")
-    return model, rest or model.argument
+def takes_any_size(name: str) -> bool:
+    """Tell whether a classifier of that name takes pictures of every size, and starts from no weights of the user's."""
+    named = find(name)
+    return isinstance(named.model, Model) and named.weights is None
+
+
+def plugin_of(name: str) -> Plugin | None:
+    """Return the user's own code that makes a classifier of a name, None for a registered one. Raises as `find`."""
+    return find(name).plugin
+
+
+def find(name: str) -> Named:
+    """Return what a name stands for. Raises UsageError for one that is neither registered nor a plug-in."""
+    bare, weights = split(name)
+    kind, colon, rest = bare.partition(":")
+    if kind in SOURCES:
+        if not rest:
+            raise UsageError(f"model {name!r}: expected {kind}:NAME, or {kind}:NAME@WEIGHTS")
+        return Named(SOURCES[kind], rest, weights)
+    if kind in MODELS:
+        if colon:
+            raise UsageError(f"model {name!r}: expected {kind}, or {kind}@WEIGHTS")
+        return Named(MODELS[kind], MODELS[kind].argument, weights)
+    plugin = plugins.find(dict.fromkeys(NAMES), bare, "model")
+    return Named(OWN, plugin, weights, plugin)
 
 
 def load(function: str) -> Callable[..., Any]:

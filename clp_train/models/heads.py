@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import pick
-from clp_train.models.parts import start_linear
+from clp_train.models.parts import ALL_BUT_HEAD, Classifier, start_linear
 
 
 class CosineHead(nn.Linear):
@@ -102,6 +102,13 @@ def make_head(name: str, features: int, classes: int, generator: torch.Generator
         head = pick(HEADS, name, "head")(features, classes)
     start_head(head, generator)
     return head
+
+
+def replace_head(network: Classifier, head: nn.Linear) -> None:
+    """Put another last layer in place of a classifier's, which may have been of the weights that it starts from."""
+    network.head = head
+    if network.start_weights is not None:
+        network.start_weights = network.start_weights._replace(taken=ALL_BUT_HEAD)
 
 
 def start_head(head: nn.Linear, generator: torch.Generator) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Output(NamedTuple):
@@ -18,14 +20,28 @@ class Output(NamedTuple):
     other: Output | None = None
 
 
+ALL, ALL_BUT_HEAD = "all of it", "all but its last layer"
+"""What a classifier takes of weights, in words."""
+
+
+class StartWeights(NamedTuple):
+    """Weights that a classifier starts from. file: its path; sha256: of its bytes; taken: what of it, in words."""
+
+    file: str
+    sha256: str
+    taken: str
+
+
 class Classifier(nn.Module):
     """What all classifiers are: float32 (N, 3, H, W) in [0, 1] -> Output.
 
-    head: the last layer; tail: how the names of the last block's parameters begin, the head's among them.
+    head: the last layer; tail: how the names of the last block's parameters begin, the head's among them;
+    start_weights: those of the user's that it starts from, None for none.
     """
 
     head: nn.Linear
     tail: tuple[str, ...]
+    start_weights: StartWeights | None = None
 
     if TYPE_CHECKING:
 
@@ -74,6 +90,11 @@ class Peers(Classifier):
         """The last layer of the first."""
         return self.first.head
 
+    @property
+    def start_weights(self) -> StartWeights | None:  # type: ignore[override]  # as the head
+        """The weights that the first starts from."""
+        return self.first.start_weights
+
     def forward(self, x: Tensor) -> Output:
         first, second = (net(x) for net in self.nets)
         return Output(first.features, first.logits, second)
@@ -96,14 +117,27 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
+@cache
+def frozen(kind: type[Any]) -> type[Any]:
+    """Return a kind of batch norm that stays in evaluation mode; what else it does, an activation perhaps, it keeps."""
+    if kind is nn.BatchNorm2d or issubclass(kind, FrozenBatchNorm2d):
+        return FrozenBatchNorm2d
+
+    def train(self: nn.Module, mode: bool = True) -> nn.Module:
+        return kind.train(self, False)
+
+    return type(f"Frozen{kind.__name__}", (kind,), {"train": train})
+
+
 def frozen_batch_norm(network: Classifier) -> Classifier:
     """Keep a network's batch norms in evaluation mode for good, in place, and return it.
 
     For pretrained networks on small batches: no picture's output depends on the others of its batch.
     """
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.__class__ = FrozenBatchNorm2d  # the same tensors under the same names, whoever holds them
+        if isinstance(module, _BatchNorm):
+            kind: Any = type(module)
+            module.__class__ = frozen(kind)  # the same tensors under the same names, whoever holds them
             module.eval()
     return network
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clp_aug.common.settings import Settings, setting
-from clp_train.models import NAMES, check_model
+from clp_train.models import NAMES, check_head, check_model
 
 
 @dataclass(frozen=True)
 class ModelSettings(Settings):
     """Which classifier learns."""
 
-    model: str = setting("resnet8", f"Classifier: {', '.join(NAMES)}.", option=True)
+    model: str = setting(
+        "resnet8", f"Classifier: {', '.join(NAMES)}. Or an own one, MODULE:NAME or FILE.py:NAME. With @WEIGHTS behind"
+        " its name it starts from a file, or from the folder of a run.", option=True,
+    )  # fmt: skip
+    model_head: str | None = setting(
+        None, "Place of the last layer of an own network, such as classifier.fc.", shown="the last linear one"
+    )
     freeze_batch_norm: bool = setting(
         False, "Keep the batch-norm statistics of the start, for pretrained models on small batches.",
         works_with=("trainable", ("all",)),
@@ -21,3 +27,5 @@ class ModelSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model(self.model)
+        if self.model_head is not None:
+            check_head(self.model, self.model_head)

@@ -21,7 +21,7 @@ class BatchSettings(Settings):
     batch_size: int = setting(100, "Training pictures a step.", low=2, option=True)
     transform: str = setting(
         "pad-crop-flip", "Random transform of pictures and boxes together.", choices=TRANSFORMS,
-        works_with=WHOLE_NETWORK,
+        works_with=WHOLE_NETWORK, own="transform",
     )  # fmt: skip
 
 

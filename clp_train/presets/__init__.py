@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clp_aug.common.plugins import is_own
 from clp_aug.common.toml import named_files, read_named
 from clp_aug.contract.errors import InputError, UsageError, pick
 from clp_train.methods import METHODS
@@ -62,7 +63,8 @@ def load_preset(name: str) -> Preset:
     if not isinstance(methods, dict) or not all(isinstance(table, dict) for table in methods.values()):
         raise InputError(f"preset {path}: expected tables [methods.NAME] of key = value lines")
     for method in methods:
-        pick(METHODS, method, f"method of preset {path}")
+        if not is_own(method, "method"):
+            pick(METHODS, method, f"method of preset {path}")
     if base is None:
         return Preset(settings, data, methods)
     if base not in names() or "extends" in read_file(base)[1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -11,15 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.images import data_uri
 from clp_train.evaluating.attention import Look, attention, inside_share
 from clp_train.pictures.types import masks
+from clp_train.report.confusions import confusions_in, layout
 from clp_train.report.curves import panels
 from clp_train.report.table import Result, accuracy_table, percent
 
+NONE: Mapping[str, Tensor] = {}
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
 
 RESULT_PARTS = {
@@ -31,15 +34,20 @@ RESULT_PARTS = {
 def write_page(run_folder: Path, out: Path, looks: Sequence[Look] = ()) -> None:
     """Write the page of the run in a folder to `out`, as `write_result_page` does.
 
-    Raises InputError for a folder without a finished run or a disk that refuses.
+    Raises InputError for a folder without a finished run, with tables of predictions of another, or a disk that
+    refuses.
     """
-    write_result_page(read_result(Path(run_folder)), out, looks)
+    result = read_result(Path(run_folder))
+    write_result_page(result, out, looks, confusions_in(Path(run_folder), result))
 
 
-def write_result_page(result: Result, out: Path, looks: Sequence[Look] = ()) -> None:
+def write_result_page(
+    result: Result, out: Path, looks: Sequence[Look] = (), confusions: Mapping[str, Tensor] = NONE
+) -> None:
     """Write the page of a result to `out`: one HTML file without any outside resource or script.
 
-    looks: pictures of one size for the contact sheet. The same run and looks give the same bytes. Raises InputError
+    looks: pictures of one size for the contact sheet; confusions: matrix by split, int64 (C, C). The same
+    run and looks give the same bytes. Raises InputError
     when the disk refuses.
     """
     import jinja2
@@ -49,6 +57,7 @@ def write_result_page(result: Result, out: Path, looks: Sequence[Look] = ()) -> 
     ).from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
     page = template.render(
         **parts_of(result),
+        confusions=[layout(counts, result["class_names"], split) for split, counts in confusions.items()],
         looks=[picture_entry(look, result["class_names"]) for look in looks],
         summary=looks_summary(looks),
     )

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clp_aug.common.text import printable
+from clp_aug.datasets.strata import SHOTS, shots_of
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.methods import METHODS
 
@@ -83,7 +84,31 @@ def part_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
                 [name, str(count), *(f"{percent(m['per_group'][g])} ({m['group_counts'][g]})" for m in columns)]
             )
     strata = dict.fromkeys(name for m in columns for name in m.get("strata", {}))
+    rows += shot_rows(result, columns) if not strata else []
     return rows + [[name, "", *(percent(m.get("strata", {}).get(name)) for m in columns)] for name in strata]
+
+
+def shot_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
+    """Return a row for classes with many, medium and few training pictures, where the protocol made a long tail.
+
+    Without groups, the groups of a result are its classes. columns: metrics.
+    """
+    if result["has_groups"] or result.get("shard_settings", {}).get("imbalance") is None:
+        return []
+    counts, rows = result["train_group_counts"], []
+    for stratum, name in enumerate(SHOTS):
+        classes = [c for c, of_class in enumerate(shots_of(counts)) if of_class == stratum]
+        if classes:
+            total = sum(counts[c] for c in classes)
+            rows.append([name, str(total), *(percent(accuracy_of(metrics, classes)) for metrics in columns)])
+    return rows
+
+
+def accuracy_of(metrics: dict[str, Any], classes: list[int]) -> float | None:
+    """Return the accuracy on the pictures of some classes, None where a split has none of them."""
+    pictures = sum(metrics["group_counts"][c] for c in classes)
+    right = sum((metrics["per_group"][c] or 0) * metrics["group_counts"][c] for c in classes)
+    return right / pictures if pictures else None
 
 
 def remarks(result: Result) -> list[str]:
@@ -91,7 +116,8 @@ def remarks(result: Result) -> list[str]:
     whose losses rose, the best by test.
     """
     sentences = []
-    if "noise" in METHODS[result["config"]["method"]].needs:
+    entry = METHODS.get(result["config"]["method"])  # of a plug-in nothing is known here
+    if entry is not None and "noise" in entry.needs:
         sentences.append("the method was told the share of wrong labels")
     lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
     if lines:

@@ -20,7 +20,7 @@ from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData, channel_statistics
 from clp_train.methods import build_method
 from clp_train.models import build_model
-from clp_train.models.heads import make_head
+from clp_train.models.heads import make_head, replace_head
 from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm, last_block
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
@@ -81,6 +81,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     choose_store(config.store.store, (), place.device, config.data.cache is not None)
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
     check_stages(stages, method, config)
+    check_length(stages, config, data)
 
     def start() -> Classifier:
         return place.take(start_network(config, data, method))
@@ -120,17 +121,32 @@ def step_rule(config: TrainConfig) -> StepRule:
 def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:
     """Return the classifier before its first step, with the method's last layer; two of them for peers."""
     statistics, classes = channel_statistics(data.train.images), len(data.header.class_names)
+    model, size = config.model, data.train.images.shape[-1]
 
     def start(number: int) -> Classifier:
         generator = generator_for(config.run.seed, number, "network")
-        network = build_model(config.model.model, classes, *statistics, generator)
+        network = build_model(model.model, classes, *statistics, generator, model.model_head, size)
         if method.head != "linear":
-            network.head = make_head(method.head, network.head.in_features, classes, generator)
+            replace_head(network, make_head(method.head, network.head.in_features, classes, generator))
         return network
 
     network = start(0) if method.networks == 1 else Peers(*map(start, range(method.networks)))
     network.to(memory_format=torch.channels_last)  # a fifth faster on a CPU than contiguous pictures
     return frozen_batch_norm(network) if config.model.freeze_batch_norm else network
+
+
+def check_length(stages: list[tuple[Stage, range]], config: TrainConfig, data: RunData) -> None:
+    """Raise SettingError for a warm-up that never ends, and for an early stop that nothing can decide."""
+    warmup, patience = config.sgd.warmup_epochs, config.run.patience
+    shortest = min(len(epochs) for _, epochs in stages)
+    if warmup >= shortest:
+        of_stage = "the run" if len(stages) == 1 else "its shortest stage"
+        raise SettingError("warmup_epochs", warmup, f"{of_stage} has {shortest} epochs; expected fewer")
+    if patience is not None and "val" not in data.evaluation:
+        raise SettingError("patience", patience, "the data have no val split to decide by; leave it out")
+    if patience is not None and len(stages) > 1:
+        reason = f"{config.method} has {len(stages)} stages, each of a length of its own; leave it out"
+        raise SettingError("patience", patience, reason)
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:

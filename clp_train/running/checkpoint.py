@@ -1,8 +1,8 @@
 """The full state of a run in one file, written beside its name and renamed: a killed run goes on bit by bit.
 
 All randomness of a run is keyed by seed, epoch and step, so there is no generator to save: weights, batch-norm
-statistics, momentum, the method's own state, and where the run is, say it all. A body that never learns is as it was
-made: its digest stands for it.
+statistics, the optimiser's and the method's own state, and where the run is, say it all. A body that never learns is as
+it was made: its digest stands for it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import InputError
 from clp_aug.nets.state import check_same_tensors, read_state, write_state
 from clp_train.algorithm.method import Method
+from clp_train.algorithm.optimiser import KEPT, expected_state, optimiser_state
 from clp_train.algorithm.step import StepLosses
 from clp_train.evaluating.metrics import Metrics
 from clp_train.loading.features import HEAD
 from clp_train.running.clock import Spent
 
 CHECKPOINT = "checkpoint.safetensors"
+LAST, SELECTED = "last.safetensors", "selected.safetensors"
+END = "end.safetensors"
+"""The state at the end of a run without its networks, which lie beside it: with it a finished run can go on."""
 MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 """What taking up a state raises that is not of this run."""
 
@@ -63,26 +69,32 @@ class Position:
 @dataclass(frozen=True)
 class Checkpoint:
     """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON; machine:
-    what this process runs on, in words, which it need not share.
+    what this process runs on, in words, which it need not share; beside: part of the state -> the file of weights that
+    it is left to.
     """
 
     path: Path
     key: dict[str, Any]
     machine: str = ""
+    beside: Mapping[str, Path] = field(default_factory=dict)
+
+    def at_end(self) -> Checkpoint:
+        """Return the file of the same state at the end of the run."""
+        beside = {"network": self.path.with_name(LAST), "selected": self.path.with_name(SELECTED)}
+        return dataclasses.replace(self, path=self.path.with_name(END), beside=beside)
 
     def save(
-        self, network: nn.Module, optimiser: torch.optim.SGD, method: Method, position: Position, body: str = ""
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, method: Method, position: Position, body: str = ""
     ) -> str:
         """Write the state, atomically; return where it is in words.
 
         body: digest of a body that never learns and so is left out, "" where it learns.
         """
-        tensors = prefixed("network", learnt(network.state_dict(), body)) | prefixed("method", method.state_dict())
-        for name, w in network.named_parameters():
-            buffer = optimiser.state.get(w, {}).get("momentum_buffer")
-            if buffer is not None:
-                tensors[f"momentum.{name}"] = buffer
-        if position.selected is not None:
+        tensors = prefixed("method", method.state_dict())
+        if "network" not in self.beside:
+            tensors |= prefixed("network", learnt(network.state_dict(), body))
+        tensors |= optimiser_state(network, optimiser)
+        if position.selected is not None and "selected" not in self.beside:
             tensors |= prefixed("selected", learnt(position.selected.state, body))
         plain = {
             "step": position.step,
@@ -102,25 +114,39 @@ class Checkpoint:
         return f"last state: {self.path}, step {position.step}"
 
     def load(self, network: nn.Module, method: Method, body: str = "") -> tuple[Position, dict[str, Tensor]]:
-        """Take up the state; return where the run was and the momentum of each parameter by name.
+        """Take up the state; return where the run was and the optimiser's state, as `optimiser_state` had it.
 
         body: as in `save`. Raises what `read_state` raises, and InputError for a state that does not fit.
         """
         plain, tensors = read_state(self.path, self.key)
+        for part, path in self.beside.items():
+            if part == "network" or plain.get(part) is not None:
+                tensors |= prefixed(part, learnt(read_weights(path), body))
         if plain.get("body", "") != body:
             raise InputError(
                 f"{self.path}: of a run on a frozen body with other weights; restore those, or use another --out"
             )
         try:
             position = position_of(plain, network, tensors, body)
-            momentum, weights = unprefixed("momentum", tensors), dict(network.named_parameters())
-            check_same_tensors(momentum, {name: w for name, w in weights.items() if name in momentum})
+            kept = {name: value for name, value in tensors.items() if name.partition(".")[0] in KEPT}
+            check_same_tensors(kept, {name: w for name, w in expected_state(network).items() if name in kept})
             network.load_state_dict(whole(unprefixed("network", tensors), network, body))
             method.load_state_dict(unprefixed("method", tensors))
         except MISFITS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"{self.path}: the state of another run ({reason}); remove it and start anew") from None
-        return position, momentum
+        return position, kept
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file of weights. Raises InputError for a file that is missing, or holds none."""
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; only another run makes it") from None
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not the weights of this run ({error}); train again, with another --out") from None
 
 
 def learnt(state: Mapping[str, Tensor], body: str) -> dict[str, Tensor]:

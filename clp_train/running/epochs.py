@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor, nn
 
 from clp_train.algorithm.step import StepLosses
@@ -25,6 +28,17 @@ def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics]
         at.best = Snapshot(epoch, {}, metrics)
 
 
+def is_patience_over(history: Sequence[dict[str, Any]], metrics: dict[str, Metrics], patience: int | None) -> bool:
+    """Tell whether so many epochs, with that of the metrics as the last, had no better val score than one before them.
+
+    history: a line for each epoch before that one.
+    """
+    if patience is None or "val" not in metrics:
+        return False
+    merits = [(line["val_worst"], line["val_average"]) for line in history] + [merit(metrics)]
+    return len(merits) - 1 - merits.index(max(merits)) >= patience
+
+
 def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
     """Return the metrics of the first test split, None without any."""
     return next((m for name, m in metrics.items() if name != "val"), None)
@@ -46,8 +60,12 @@ def means(losses: list[StepLosses]) -> dict[str, float | None]:
 
 def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
     """Return the numbers of a history line, three for each split that was measured."""
-    keys = ("worst", "average", "weighted_average")
-    return {f"{split}_{key}": getattr(m, key) for split, m in metrics.items() for key in keys}
+    return {name: getattr(m, key) for split, m in metrics.items() for key, name in measures_of(split).items()}
+
+
+def measures_of(split: str) -> dict[str, str]:
+    """Return what a history line has of a split: measure -> its name there."""
+    return {key: f"{split}_{key}" for key in ("worst", "average", "weighted_average")}
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:

@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from clp_aug.common.progress import Watch, unwatched
-from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.losses import DivergedError
-from clp_train.algorithm.method import Scores
-from clp_train.algorithm.optimiser import build_optimiser, rate_factor, restore_momentum, set_rates
+from clp_train.algorithm.method import Method, Scores
+from clp_train.algorithm.optimiser import build_optimiser, rate_factor, restore_optimiser, set_rates
 from clp_train.algorithm.stages import Stage
-from clp_train.algorithm.step import StepLosses, read_losses, train_step
-from clp_train.evaluating.metrics import Metrics, evaluate
+from clp_train.algorithm.step import StepLosses, train_step
+from clp_train.evaluating.metrics import Metrics, evaluate, measure
 from clp_train.evaluating.outputs import scores_of
+from clp_train.evaluating.predictions import Predictions, judge_of, predict_labelled
 from clp_train.evaluating.raised_losses import raised_losses
 from clp_train.loading.features import digest_of_body
 from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
-from clp_train.pictures.batching import epoch_rows, step_batch, steps_per_epoch
+from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.keys import generator_for
-from clp_train.pictures.store import Store, ahead
-from clp_train.pictures.types import Batch, BoxedPictures
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
-from clp_train.running.epochs import conclude_epoch, copy_state
+from clp_train.running.epoch_steps import epoch_steps, read_new
+from clp_train.running.epochs import conclude_epoch, copy_state, is_patience_over
 from clp_train.running.part import Part, originals_of, part_of, stream_of
 
 
@@ -41,7 +39,7 @@ class Trained:
     """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
     the epoch with the best average on the first test split, with `watch_test` only: no honest figure, but one that many
     papers print; spent: the time that it took, with that of killed processes until they saved, without that for the
-    features of a body that never learns.
+    features of a body that never learns; method: what pictures are judged by; predictions: of the network, by split.
     """
 
     network: Classifier
@@ -50,6 +48,8 @@ class Trained:
     history: list[dict[str, Any]]
     spent: Spent
     best_on_test: Snapshot | None = None
+    method: Method = field(default_factory=Method)
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
 
 
 class Done(NamedTuple):
@@ -101,6 +101,8 @@ def train(
                 run.begin_epoch(epoch)
                 metrics = run.train_epoch(epoch, epochs)
                 run.conclude_epoch(epoch, epochs, metrics)
+                if run.stopped:
+                    break
     return run.result(metrics)
 
 
@@ -110,14 +112,15 @@ class Run:
     """
 
     part: Part
-    optimiser: torch.optim.SGD
+    optimiser: torch.optim.Optimizer
 
     def __init__(self, assembly: Assembly, hooks: Hooks, checkpoint: Checkpoint | None) -> None:
         self.assembly, self.hooks, self.checkpoint = assembly, hooks, checkpoint
         self.config, self.data, self.method = assembly.config, assembly.data, assembly.method
         self.network = assembly.network
         self.at, self.last_state = Position(), "no state was kept"
-        self.momentum: dict[str, Tensor] = {}
+        self.of_optimiser: dict[str, Tensor] = {}
+        self.stopped = False
         is_frozen = checkpoint is not None and self.config.run.trainable == "head"
         self.body = digest_of_body(self.network) if is_frozen else ""
         self.clock = Clock(self.at.spent)
@@ -132,7 +135,7 @@ class Run:
         """Go on from the checkpoint. Raises what `Checkpoint.load` raises."""
         if self.checkpoint is None:
             raise ValueError("a run without a checkpoint cannot be resumed")
-        self.at, self.momentum = self.checkpoint.load(self.network, self.method, self.body)
+        self.at, self.of_optimiser = self.checkpoint.load(self.network, self.method, self.body)
         there, here = self.at.machine, self.checkpoint.machine
         if there != here:
             remark = f"begun on {there}, it goes on on {here}: not bit by bit, which holds on the same machine alone"
@@ -158,7 +161,7 @@ class Run:
             self.take_up(stage)
         self.optimiser = build_optimiser(self.part.learner, heads(self.part.learner), self.config.sgd, stage.rate)
         if not fresh:
-            restore_momentum(self.momentum, self.network, self.optimiser)
+            restore_optimiser(self.of_optimiser, self.network, self.optimiser)
 
     def take_up(self, stage: Stage) -> None:
         """Make what a stage works on, after the pictures of the stage before have left their place."""
@@ -192,7 +195,9 @@ class Run:
                 if is_due:
                     self.save()
             whole = self.is_last(epoch) or self.config.run.watch_test
-            return self.measure(tuple(self.data.evaluation) if whole else ("val",))
+            metrics = self.measure(tuple(self.data.evaluation) if whole else ("val",))
+            self.stopped = is_patience_over(at.history, metrics, self.config.run.patience) and not self.is_last(epoch)
+            return self.measure(tuple(self.data.evaluation)) if self.stopped and not whole else metrics
         except DivergedError as error:
             raise DivergedError(f"{error}; {self.last_state}") from None
 
@@ -202,7 +207,7 @@ class Run:
 
     def measure(self, splits: tuple[str, ...]) -> dict[str, Metrics]:
         """EVALUATE: return the metrics of those of some splits that have pictures, by name."""
-        judge = functools.partial(self.method.predict, head=self.network.head)
+        judge = judge_of(self.method, self.network)
         pictures, weights = self.part.data.evaluation, list(self.data.weights)
         return {
             name: evaluate(
@@ -222,21 +227,44 @@ class Run:
             epoch / config.run.epochs,
         ) | self.method.numbers()  # fmt: skip
         self.hooks.on_epoch(self.at.history)
-        if not self.is_last(epoch):
+        if self.stopped:
+            patience = self.config.run.patience
+            self.hooks.remark(f"stopped after epoch {epoch + 1}: val was no better in the last {patience} epochs")
+        if not self.is_last(epoch) and not self.stopped:
             self.save()
+        elif self.checkpoint is not None:
+            self.at.spent = Spent()  # the result tells it; the same run leaves the same bytes
+            self.checkpoint.at_end().save(self.network, self.optimiser, self.method, self.at, self.body)
 
     def result(self, metrics: dict[str, Metrics]) -> Trained:
         """Measure the selected network on every split, and return what the run leaves. metrics: of the last epoch."""
-        last, selected = Snapshot(self.config.run.epochs, copy_state(self.network), metrics), self.at.selected
+        last, selected = Snapshot(self.at.epoch, copy_state(self.network), metrics), self.at.selected
         if selected is not None:
             self.network.load_state_dict(selected.state)
             stage, epochs = self.assembly.stages[-1]
             if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
                 self.take_up(stage)
-            all_metrics = self.measure(tuple(self.data.evaluation))
+        predictions = self.predict()
+        if selected is not None:
+            all_metrics = {split: self.metrics_of(split, found) for split, found in predictions.items()}
             selected = Snapshot(selected.epoch, selected.state, all_metrics)
         network = self.network.first if isinstance(self.network, Peers) else self.network
-        return Trained(network, last, selected, self.at.history, self.clock.read(), self.at.best)
+        spent = self.clock.read()
+        return Trained(network, last, selected, self.at.history, spent, self.at.best, self.method, predictions)
+
+    def predict(self) -> dict[str, Predictions]:
+        """Return what the network makes of each picture of every split."""
+        judge = judge_of(self.method, self.network)
+        return {
+            name: predict_labelled(self.part.learner, pictures, judge, self.method.scale)
+            for name, pictures in self.part.data.evaluation.items()
+        }
+
+    def metrics_of(self, split: str, found: Predictions) -> Metrics:
+        """Return the metrics of predictions of a split."""
+        pictures, strata = self.data.evaluation[split], self.data.strata.get(split, {})
+        classes, weights = self.assembly.classes, list(self.data.weights)
+        return measure(found.predicted, pictures.label, pictures.group, classes, weights, strata)
 
 
 def restart(number: int, stage: Stage, assembly: Assembly) -> None:
@@ -247,57 +275,3 @@ def restart(number: int, stage: Stage, assembly: Assembly) -> None:
     if stage.fresh_head:
         for i, head in enumerate(heads(network)):
             start_head(head, generator_for(seed, number * len(heads(network)) + i, "fresh head"))
-
-
-def epoch_steps(
-    part: Part,
-    epoch: int,
-    assembly: Assembly,
-    optimiser: torch.optim.SGD,
-    at: Position,
-    step: Callable[..., StepLosses],
-) -> Iterator[bool]:
-    """Do the steps of an epoch (from 0) that are left, one by one; yield after each whether it is the epoch's last."""
-    config, method = assembly.config, assembly.method
-    seed, batch_size, progress = config.run.seed, config.batches.batch_size, epoch / config.run.epochs
-    part.learner.train()
-    batches = method.batches(epoch, batch_size, rng_for(seed, epoch, "method order"))
-    if batches is None or part.stage.stream != "train":
-        batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
-    left = batches[len(at.losses) :]
-    steps = range(at.step, at.step + len(left))
-    due = steps[-at.step % config.meta_step.meta_interval :: config.meta_step.meta_interval]
-    metas = meta_batches(part, steps, due if method.learns(progress) else ())
-    with contextlib.closing(ahead(part.stream, left)) as arriving, contextlib.closing(metas):
-        for rows, pictures, meta in zip(left, arriving, metas, strict=True):
-            batch = compose_batch(part.stream, rows, pictures, assembly, at.step)
-            at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
-            at.step += 1
-            yield len(at.losses) == len(batches)
-
-
-def meta_batches(part: Part, steps: Sequence[int], due: Sequence[int]) -> Generator[Batch | None, None, None]:
-    """Yield the meta batch of each step, made when it is asked for, of the learner as it is; None where none is due."""
-    if part.meta is None:
-        yield from [None] * len(steps)
-        return
-    with contextlib.closing(part.meta.ahead(due)) as arriving:
-        for step in steps:
-            yield part.meta.batch(step, next(arriving), part.learner) if step in due else None
-
-
-def read_new(losses: list[StepLosses]) -> None:
-    """Read the losses of steps that were not read yet, in place. Raises DivergedError for one that is not finite."""
-    read = next((k for k, one in enumerate(reversed(losses)) if isinstance(one.train, float)), len(losses))
-    losses[len(losses) - read :] = read_losses(losses[len(losses) - read :])
-
-
-def compose_batch(stream: Store, rows: np.ndarray, pictures: BoxedPictures, assembly: Assembly, step: int) -> Batch:
-    """Return the batch of a step as the method wants it: with partners out of the stream, mixed. pictures: the rows."""
-    method, seed, transform = assembly.method, assembly.config.run.seed, assembly.config.batches.transform
-    batch, rng = step_batch(pictures, rows, step, seed, transform), rng_for(seed, step, "mix")
-    partners = method.partners(batch, rng)
-    if partners is not None:
-        second = step_batch(stream.take(partners), partners, step, seed, transform, "partner")
-        batch = replace(batch, second=second)
-    return method.mixed(batch, rng)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
-from clp_train.config import MetaBatchSettings
 from clp_train.models.parts import Classifier
 from clp_train.pictures.batching import batch_of, meta_rows
 from clp_train.pictures.infills import fgsm, mix_rand
@@ -18,6 +17,7 @@ from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
 from clp_train.pictures.store import Store, ahead
 from clp_train.pictures.types import Batch, BoxedPictures, as_input
+from clp_train.run_settings import MetaBatchSettings
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from clp_aug.contract.errors import InputError
 from clp_aug.nets.devices import CPU, describe, find_device, require_precision
 from clp_train.algorithm.precision import compute_in, precision_of_run
-from clp_train.config import PRECISIONS, RunSettings
 from clp_train.models.parts import Classifier, heads
+from clp_train.run_settings import PRECISIONS, RunSettings
 
 LESS_MEMORY = "lower batch_size and meta_batch_size, or take store = memory or precision = bf16"
 

@@ -14,9 +14,12 @@ from clp_train.algorithm.method import Method
 from clp_train.algorithm.stages import Stage
 from clp_train.config import TrainConfig
 from clp_train.loading.data import RunData
+from clp_train.models import build_model, takes_any_size
 from clp_train.models.parts import Classifier
 from clp_train.models.untouched import untouched
+from clp_train.models.wrapped import EndError, FoundClassifier
 from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import as_input, meta_of_kinds
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # in pixels, that a network may take instead
@@ -25,6 +28,20 @@ SPARE_BATCH_SIZE = 3  # with which no epoch of two or more pictures has a batch 
 
 Plan = Sequence[tuple[Stage, range]]
 """Stages with their epochs, as `stages.plan` gives them."""
+
+
+def check_before_load(config: TrainConfig, classes: int, size: int) -> None:
+    """Raise SettingError or InputError for a network that does not take pictures of a size, before any is read.
+
+    The network is made for that, with the weights that it starts from; those that take every size are not.
+    """
+    model = config.model
+    if takes_any_size(model.model):
+        return
+    generator = generator_for(config.run.seed, 0, "network")
+    network = build_model(model.model, classes, [0.5] * 3, [0.25] * 3, generator, model.model_head, size)
+    images = torch.randint(256, (2, 3, size, size), generator=generator, dtype=torch.uint8)
+    check_network(network, model.model, images, classes)
 
 
 def check_fit(network: Classifier, config: TrainConfig, data: RunData, method: Method, stages: Plan) -> None:
@@ -46,6 +63,11 @@ def check_network(network: Classifier, model: str, images: Tensor, classes: int)
             logits = run(as_input(images)).logits
         if logits.shape != (len(images), classes):
             raise ValueError(f"it gives logits of {tuple(logits.shape)}, expected {(len(images), classes)}")
+        if isinstance(network, FoundClassifier):
+            with untouched(network) as run:
+                network.check_end(run, as_input(images))
+    except EndError as error:
+        raise SettingError("model", model, str(error)) from None
     except Exception as error:  # each network refuses in its own way
         raise misfit(network, model, images, error) from None
     if not logits.isfinite().all():

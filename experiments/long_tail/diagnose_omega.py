@@ -31,12 +31,13 @@ from clp_aug.common import memory
 from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import CHARACTERISTICS, View, characteristics
-from clp_train.algorithm.hypergradient import Hypergradient, Weights, norm_of, virtual_step
+from clp_train.algorithm.hypergradient import Hypergradient, norm_of
 from clp_train.algorithm.meta_step import BilevelProblem, ExactMetaStep
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import logits_from, objective
 from clp_train.algorithm.optimiser import learning_rates
 from clp_train.algorithm.step import MetaObjective, StepLosses, StepRule, train_step
+from clp_train.algorithm.virtual_step import Weights, sgd_moves
 from clp_train.config import TrainConfig
 from clp_train.evaluating.metrics import evaluate
 from clp_train.loading.data import RunData
@@ -98,10 +99,10 @@ class Watch:
         def meta_at(where: Weights) -> float:
             return float(MetaObjective(network, method, meta, rule, number)(where).detach())
 
-        val = self.val_batch(number)
+        val, virtual = self.val_batch(number), dict(zip(weights, sgd_moves(rates)(weights, now).weights, strict=True))
         self.steps.append({
             "foretold": sum(float((g * m).sum()) for g, m in zip(found.gradients, moved, strict=True)),
-            "at virtual weights": meta_at(virtual_step(weights, now, rates)) - float(found.meta_loss),
+            "at virtual weights": meta_at(virtual) - float(found.meta_loss),
             "after the real step": meta_at(real) - meta_at(without),
             "on val": cross_entropy_at(network, real, val) - cross_entropy_at(network, without, val),
             **beside_training(found),

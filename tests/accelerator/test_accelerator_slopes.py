@@ -10,7 +10,7 @@ from clp_aug.nets.devices import has_precision
 from clp_train.algorithm import hypergradient
 from clp_train.algorithm.hypergradient import SLOPES
 from clp_train.algorithm.losses import cross_entropy
-from clp_train.config import RunSettings
+from clp_train.run_settings import RunSettings
 from clp_train.running.place import Place, find_place
 from tests.accelerator.beside_cpu import its_kernels
 from tests.clp_train.builders import batch_of, generator, network_of

@@ -31,11 +31,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns import campaign, readers_of_files, readers_of_networks, readers_of_results, readers_of_texts
+from tests.campaigns import (
+    campaign,
+    readers_of_boxes,
+    readers_of_files,
+    readers_of_networks,
+    readers_of_results,
+    readers_of_texts,
+)
 from tests.campaigns.readers import Reader, outcome_of
 from tests.campaigns.record import Record
 
-READERS = readers_of_files.READERS | readers_of_networks.READERS | readers_of_texts.READERS | readers_of_results.READERS
+READERS = (
+    readers_of_files.READERS | readers_of_networks.READERS | readers_of_texts.READERS | readers_of_results.READERS
+    | readers_of_boxes.READERS
+)  # fmt: skip
 CHUNK = 2000.0  # milliseconds of inputs that one child reads
 LONGEST = 20.0  # seconds that one input may take
 MEMORY = 3 << 30  # bytes that a child may take beyond what it starts with

@@ -118,6 +118,20 @@ def make_torchvision(place: Path, inputs: Path) -> list[bytes]:
     return [save(state), save({name: value for name, value in state.items() if "tracked" not in name})]
 
 
+def make_torch_saves(place: Path, inputs: Path) -> list[bytes]:
+    """Return the same weights as torch.save writes them, bare and in wrappers."""
+    import io
+
+    import torch
+
+    files = []
+    for content in (small_body().state_dict(), {"state_dict": small_body().state_dict(), "epoch": 3}):
+        file = io.BytesIO()
+        torch.save(content, file)
+        files.append(file.getvalue())
+    return files
+
+
 def small_body() -> Any:
     """Return a network whose last layer is linear."""
     from torch import nn
@@ -129,9 +143,10 @@ def small_body() -> Any:
 def read_torchvision(path: Path) -> object:
     """Read weights for --model torchvision:NAME@FILE."""
     from clp_train.models.from_torchvision import load
+    from clp_train.models.weights import Weights
 
     body = small_body()
-    load(body, "small", path)
+    load(body, "small", Weights(path))
     return body
 
 
@@ -218,6 +233,7 @@ READERS = {
     "inpainter-weights": Reader(make_inpainters, "x.safetensors", header_changed, read_inpainter, cost=1.4),
     "matte-weights": Reader(make_mattes, "x.safetensors", header_changed, read_matte, cost=14),
     "torchvision-weights": Reader(make_torchvision, "x.safetensors", header_changed, read_torchvision, cost=1),
+    "torch-weights": Reader(make_torch_saves, "x.pth", archive_changed, read_torchvision, cost=1),
     "published-weights": Reader(make_published, "x.pt", archive_changed, read_published, complete=False),
     "published-arrays": Reader(make_published_arrays, "x.npz", archive_changed, read_published, complete=False),
     "exported": Reader(make_programs, "x.pt2", archive_changed, read_program, cost=67),

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from clp_aug.datasets import cifar10, folder, glt, waterbirds
+from clp_aug.datasets import cifar10, folder, glt, lists, table, waterbirds
 from clp_aug.datasets.annotations import read_boxes
 from clp_aug.datasets.inert_pickle import parse
 from tests.campaigns.inputs import CLASSES, SIDE, TABLE, disc, make_cutouts, picture, save
 from tests.campaigns.mutations import NUMBERS, STRINGS, Draw, bytes_changed, json_changed, text_changed, words_changed
 from tests.campaigns.readers import Reader
-from tests.clp_aug.datasets.tiny_sets import make_cifar10
+from tests.clp_aug.datasets.tiny_sets import make_cifar10, make_lists, make_table
 
 SETTINGS = (
     "clp\nlr=0.1\nepochs=3\nmeta_step=lagged\nomega_lr=0.001\nsaliency_interval=5\ntransform=none\ntrainable=head",
@@ -159,6 +159,44 @@ def make_birds(place: Path, inputs: Path) -> list[bytes]:
     """Copy a set with groups, and return its table."""
     shutil.copytree(inputs / "birds", place, dirs_exist_ok=True)
     return [(place / "metadata.csv").read_bytes()]
+
+
+def make_group_tables(place: Path, inputs: Path) -> list[bytes]:
+    """Write pictures of groups, and return tables of them: the plain one, with boxes and masks, with numbers."""
+    make_table(place, (2, 1, 1))
+    header, *rows = (place / "table.csv").read_text().split()
+    boxed = [f"{row};1;1;{4 + k % 3};5.5;{row.split(',')[0] if k % 2 else ''}" for k, row in enumerate(rows)]
+    numbers = [",".join((row.split(",")[0], f"{k % 3}.0", f"{k % 2}.0", str(k % 4))) for k, row in enumerate(rows)]
+    texts = (
+        "\n".join((header, *rows)), "\n".join((f"{header},x0,y0,x1,y1,mask", *boxed)).replace(",", ";"),
+        "\n".join(("id,filename,y,split,a", *(f"{k},{row}" for k, row in enumerate(numbers)))),
+    )  # fmt: skip
+    return as_bytes(texts)
+
+
+def make_group_lines(place: Path, inputs: Path) -> list[bytes]:
+    """Write pictures of groups, and return their table as JSON lines."""
+    make_table(place, (2, 1, 1))
+    header, *rows = (place / "table.csv").read_text().split()
+    (place / "table.csv").unlink()
+    names = ["file_name", *header.split(",")[1:]]
+    return ["\n".join(json.dumps(dict(zip(names, row.split(","), strict=True))) for row in rows).encode()]
+
+
+def read_groups(path: Path) -> object:
+    """Read a table of pictures as clp-augment does."""
+    return table.load(path.parent)
+
+
+def make_long_tail(place: Path, inputs: Path) -> list[bytes]:
+    """Write the published lists and their pictures, and return a training list."""
+    return [(make_lists(place) / "ImageNet_LT/ImageNet_LT_train.txt").read_bytes()]
+
+
+def read_long_tail(path: Path) -> object:
+    """Read a training list beside the others as clp-augment does."""
+    shutil.copyfile(path, path.parent / "ImageNet_LT/ImageNet_LT_train.txt")
+    return lists.load(path.parent, "imagenet-lt")
 
 
 def make_bird_list(place: Path, inputs: Path) -> list[bytes]:
@@ -306,6 +344,9 @@ READERS = {
     "bench-line": Reader(lambda *_: as_bytes(BENCH), "x", line_changed, read_bench_line, cost=2),
     "boxes": Reader(make_boxes, "x.csv", text_changed, lambda path: read_boxes(NAMES, path), cost=0.3),
     "waterbirds": Reader(make_birds, "metadata.csv", text_changed, lambda path: waterbirds.load(path.parent), cost=1),
+    "group-table": Reader(make_group_tables, "table.csv", text_changed, read_groups, cost=2),
+    "group-lines": Reader(make_group_lines, "metadata.jsonl", text_changed, read_groups, cost=2),
+    "long-tail": Reader(make_long_tail, "train.txt", text_changed, read_long_tail, cost=2),
     "bird-list": Reader(make_bird_list, "x.csv", text_changed, read_bird_list, cost=0.7),
     "cub-list": Reader(make_cub, "images.txt", text_changed, read_cub),
     "glt": Reader(

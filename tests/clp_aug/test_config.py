@@ -19,6 +19,8 @@ def test_defaults_and_what_is_stored():
     stored = config.stored()
     assert stored["cf"] == ["grey", "tile"]
     assert not {"root", "workers", "out", "engine", "resume"} & set(stored), "nothing local to a machine"
+    assert "attributes" not in stored, "as in shards of older versions"
+    assert AugmentConfig(dataset="table", attributes=("a", "b"), f=("random",)).stored()["attributes"] == ["a", "b"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1
 
@@ -27,6 +29,7 @@ def test_defaults_and_what_is_stored():
     ("change", "message"),
     [
         ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, "),
+        ({"attributes": ("place",)}, "data set demo has no columns to choose groups by; it is for table"),
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
         ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),

@@ -10,7 +10,7 @@ import clp_aug
 
 NAMES = {
     "AugmentConfig", "Box", "FILLS", "Materials", "ProtocolSettings", "Scene", "ShardReader", "augment", "check_shard",
-    "infill", "load_dataset", "make_split", "rng_for",
+    "fill", "find_boxes", "from_arrays", "from_torch", "infill", "load_dataset", "make_split", "open_shard", "rng_for",
 }  # fmt: skip
 
 

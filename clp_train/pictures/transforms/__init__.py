@@ -1,7 +1,8 @@
 """The registry of random transforms that move a picture and its box mask together; one function and one line each.
 
 A transform is a function (images, inside, generator) -> (images, inside): uint8 or float (n, 3, H, W) and bool
-(n, H, W) in and out, every number drawn from the torch.Generator, parameters per picture.
+(n, H, W) in and out, every number drawn from the torch.Generator, parameters per picture. One that is not here is a
+plug-in: module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from clp_aug.contract.errors import pick
+from clp_aug.common.plugins import Plugin, find
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,30 @@ TRANSFORMS = {
 """Name -> module:function; loaded on request."""
 
 
+def plugin_of(name: str) -> Plugin | None:
+    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    return find(TRANSFORMS, name, "transform")
+
+
 def load_transform(name: str) -> Transform:
     """Import and return a transform. Raises UsageError for an unknown name."""
-    module, function = pick(TRANSFORMS, name, "transform").split(":")
+    plugin = plugin_of(name)
+    if plugin is not None:
+        return guarded(plugin)
+    module, function = TRANSFORMS[name].split(":")
     transform: Transform = getattr(importlib.import_module(module), function)
+    return transform
+
+
+def guarded(plugin: Plugin) -> Transform:
+    """Return the transform of a plug-in, which says in one line what it raises, or returns that is no such batch."""
+
+    def transform(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        before = (images.shape, images.dtype), (inside.shape, inside.dtype)
+        moved = plugin.call(plugin.value, images, inside, generator)
+        facts = tuple((getattr(part, "shape", None), getattr(part, "dtype", None)) for part in moved)
+        if facts != before:
+            raise plugin.refuse(f"it returned {facts}; expected (images, inside) as it was given: {before}")
+        return moved[0], moved[1]
+
     return transform

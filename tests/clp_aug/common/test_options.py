@@ -79,4 +79,4 @@ def test_every_setting_of_a_run_has_its_option():
     own = {name for kind in option_classes().values() for name in fields_of(kind)}
     options = [parameter.name for parameter in augment.params]
     assert len(options) == len(set(options))
-    assert set(options) - {"dry_run", "json", "quiet", "version"} == names | own
+    assert set(options) - {"dry_run", "json", "quiet", "version", "texts"} == names | own

@@ -44,8 +44,9 @@ def test_boxes_join_masks_and_replace_boxes(pictures, tmp_path):
 
 
 def test_box_outside_its_picture_is_refused_when_read(pictures, tmp_path):
-    (tmp_path / "b.csv").write_text(HEADER + "cat/1.jpg,0,0,9,6\n")
-    with pytest.raises(InputError, match=r"cat/1.jpg: box \(0.0, 0.0, 9.0, 6.0\) is not inside its 8 x 6 pixels"):
+    (tmp_path / "b.csv").write_text(HEADER + "cat/1.jpg,0,0,9.5,6\n")
+    said = r"cat/1.jpg: box \(0.0, 0.0, 9.5, 6.0\) is not inside its 8 x 6 pixels \(.*b.csv line 2\); expected x0, y0"
+    with pytest.raises(InputError, match=said):
         with_annotations(pictures, boxes_csv=tmp_path / "b.csv").box(0)
 
 
@@ -70,7 +71,7 @@ WRONG_TABLES = {
         HEADER + "cat/1.jpg,3,0,1,1\n",
         r"line 2: box \(3.0, 0.0, 1.0, 1.0\) of cat/1.jpg; expected 0 <= x0 < x1",
     ),
-    "negative": (HEADER + "cat/1.jpg,-1,0,1,1\n", r"line 2: box \(-1.0, .*; expected 0 <= x0 < x1 and 0 <= y0 < y1"),
+    "negative": (HEADER + "cat/1.jpg,-2,0,1,1\n", r"line 2: box \(-2.0, .*; expected 0 <= x0 < x1 and 0 <= y0 < y1"),
     "all empty": (HEADER + "cat/1.jpg,1,1,1,4\n", r"all 1 boxes are empty; expected x0 < x1 and y0 < y1"),
 }
 

@@ -14,6 +14,8 @@ from tests.clp_aug.datasets.tiny_sets import (
     make_cifar10,
     make_folder,
     make_glt,
+    make_lists,
+    make_table,
     make_waterbirds,
     python2_batch,
     save_mask,
@@ -79,10 +81,12 @@ def test_what_belongs_to_other_rows_does_not_count(root):
     assert digest(root, [1, 3]) == before
 
 
-@pytest.mark.parametrize("make", [make_waterbirds, make_glt], ids=["waterbirds", "generated-glt"])
-def test_every_data_set_of_files_has_a_digest_of_its_files(tmp_path, make):
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("waterbirds", make_waterbirds), ("generated-glt", make_glt), ("table", make_table), ("imagenet-lt", make_lists)],
+)
+def test_every_data_set_of_files_has_a_digest_of_its_files(tmp_path, name, make):
     make(tmp_path)
-    name = {make_waterbirds: "waterbirds", make_glt: "generated-glt"}[make]
     dataset, rows = load_dataset(name, tmp_path), np.array([0, 5])
     before = dataset.digest(rows)
     replaced_in_place(tmp_path / dataset.samples.name[5])

@@ -160,7 +160,7 @@ AS_CLASS = r"if masks is a class, rename its folder, or put all classes under tr
 MEANT_AS_CLASS = {
     "photographs as JPEG": (
         ["masks/1.jpg", "masks/2.jpg"],
-        rf"masks: no PNG file, but 1.jpg, 2.jpg: save .*; {AS_CLASS}",
+        rf"masks: no PNG file that fits, but 1.jpg, 2.jpg: save .*; {AS_CLASS}",
     ),
     "other stems": (["masks/m1.png"], rf"none of 1 PNG files fits a picture; expected e.g. cat/1.png .*; {AS_CLASS}"),
     "photographs as PNG": (["masks/1.png"], rf"1.png is a colour photograph; expected 255 where .*; {AS_CLASS}"),

@@ -73,6 +73,22 @@ def test_paths_of_another_machine_are_found_wherever_the_pictures_lie(tmp_path, 
     assert dataset.image(0).shape == (6, 8, 3)
 
 
+@pytest.mark.parametrize("name", ["mscoco-glt", "mscoco-cbl"])
+@pytest.mark.parametrize("file", ["annotations/annotation.json", "annotation.json"])
+def test_mscoco_lies_where_the_configuration_of_its_authors_has_it(tmp_path, name, file):
+    """coco_lt/annotations/annotation.json with coco_lt/images/, and paths of the scripts that wrote coco_glt/."""
+    written, configured = {"mscoco-glt": ("coco_glt", "coco_lt"), "mscoco-cbl": ("coco_cbl", "coco_bl")}[name]
+    counts = GLT_COUNTS if name == "mscoco-glt" else CBL_COUNTS
+    content, paths = glt_content(counts, f"/data4/{written}", True, False)
+    for seed, path in enumerate(paths):
+        save_picture(tmp_path / configured / path.removeprefix(f"/data4/{written}/"), seed)
+    (tmp_path / configured / file).parent.mkdir(exist_ok=True)
+    write(tmp_path, content, f"{configured}/{file}")
+    dataset = load_dataset(name, tmp_path)
+    assert dataset.samples.name[0] == f"{configured}/images/train00.jpg"
+    assert dataset.image(0).shape == (6, 8, 3)
+
+
 def test_a_picture_directly_in_the_root_and_one_that_is_missing(tmp_path):
     content, paths = glt_content(GLT_COUNTS, "/far/away", True, False)
     for path in paths[1:]:
@@ -221,7 +237,7 @@ def test_what_is_no_such_file(tmp_path, text, message):
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(InputError, match=r"no coco_glt/annotation.json and no coco_glt/annotations/annotation.json in"):
+    with pytest.raises(InputError, match=r"no coco_glt/annotation.json and no coco_lt/annotation.json and no .* in"):
         load_dataset("mscoco-glt", tmp_path)
     with pytest.raises(InputError, match=r"no generated_cbl.json in .*; .*, or make one with clp-data glt$"):
         load_dataset("generated-cbl", tmp_path)

@@ -35,10 +35,11 @@ def pattern(inside, outside=0):
 
 
 VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 192, 128, 128]
+OTHER_COLOURS = [0, 0, 0, 0, 0, 128, 0, 128, 0, 192, 128, 128]
 NO_MASKS = {
     "class numbers": lambda path: save(path, pattern(2, 1)),
     "one of three numbers": lambda path: save(path, pattern(2, 0)),
-    "dark colours of a palette": lambda path: save(path, pattern(1), "P", VOC),
+    "dark colours of a palette": lambda path: save(path, pattern(1), "P", OTHER_COLOURS),
     "nearly black": lambda path: save(path, pattern(40)),
 }
 
@@ -108,7 +109,7 @@ def test_few_files_are_looked_at_until_one_is_a_mask(tmp_path, monkeypatch):
 
 
 NOTHING = {
-    "JPEG": (["cat/0.jpg", "cat/1.jpeg"], r"no PNG file, but cat/0.jpg, cat/1.jpeg: save masks as PNG, other formats"),
+    "JPEG": (["cat/0.jpg", "cat/1.jpeg"], r"no PNG file that fits, but cat/0.jpg, cat/1.jpeg: save masks as PNG, or n"),
     "other files": (["a.npy", "b.json", "c.mat", "d.mat"], r"no PNG file, but a.npy, b.json, c.mat, \.\.\.; expected"),
     "hidden ones": ([".0.png"], r"no file in it; expected e.g. cat/0.png for cat/0.jpg$"),
     "none": ([], r"masks .*/m: no file in it; expected e.g. cat/0.png for cat/0.jpg$"),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from clp_aug.datasets import DATASETS, load_dataset
-from tests.clp_aug.datasets.tiny_sets import make_cifar10, make_cifar100, make_folder, make_glt, make_waterbirds
+from tests.clp_aug.datasets.tiny_sets import (
+    make_cifar10,
+    make_cifar100,
+    make_folder,
+    make_glt,
+    make_lists,
+    make_table,
+    make_waterbirds,
+)
 
 FILES = [f"train/{label}/{i}{suffix}" for label in "ab" for i, suffix in enumerate((".png", ".jpg", ".bmp", ".gif"))]
 MAKERS = {
@@ -15,6 +23,8 @@ MAKERS = {
     "waterbirds": make_waterbirds,
     "cifar10": make_cifar10,
     "cifar100": make_cifar100,
+    "table": make_table,
+    **dict.fromkeys(("imagenet-lt", "places-lt", "inaturalist18"), make_lists),
 }
 
 

@@ -3,10 +3,27 @@ import pickle
 import numpy as np
 import pytest
 
-from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.datasets import DATASETS, DEFAULT_META, META_FROM_VAL, SHARED_ROOTS, find_root, load_dataset
+from clp_aug.contract.errors import InputError, SettingError, UsageError
+from clp_aug.datasets import (
+    DATASETS,
+    DEFAULT_META,
+    META_FROM_VAL,
+    SHARED_ROOTS,
+    WITH_ATTRIBUTES,
+    find_root,
+    load_dataset,
+    usual_meta,
+)
 from clp_aug.protocol.meta_selection import parse_meta
-from tests.clp_aug.datasets.tiny_sets import make_cifar10, make_cifar100, make_folder, make_glt, make_waterbirds
+from tests.clp_aug.datasets.tiny_sets import (
+    make_cifar10,
+    make_cifar100,
+    make_folder,
+    make_glt,
+    make_lists,
+    make_table,
+    make_waterbirds,
+)
 
 
 def _folder(root):
@@ -20,6 +37,10 @@ ROWS = [
     ("waterbirds", make_waterbirds, (12, 12, 12), 2, 4, (8, 6)),
     ("cifar10", make_cifar10, (10, 0, 2), 10, 0, (32, 32)),
     ("cifar100", make_cifar100, (100, 0, 2), 100, 0, (32, 32)),
+    ("table", make_table, (27, 18, 9), 3, 9, (8, 6)),
+    ("imagenet-lt", make_lists, (9, 6, 6), 3, 0, (8, 6)),
+    ("places-lt", make_lists, (9, 6, 6), 3, 0, (8, 6)),
+    ("inaturalist18", make_lists, (9, 0, 6), 3, 0, (8, 6)),
     # of the generalised long tail: train, val, then the tests, that of the first protocol first
     ("imagenet-glt", make_glt, (18, 6, 9, 9, 6), 3, 0, (8, 6)),
     ("imagenet-cbl", make_glt, (9, 6, 9, 9), 3, 0, (8, 6)),
@@ -31,7 +52,7 @@ ROWS = [
 
 
 def test_every_registered_data_set_has_a_row_and_a_default_meta_set():
-    assert {row[0] for row in ROWS} == set(DATASETS) == set(DEFAULT_META)
+    assert {row[0] for row in ROWS} == set(DATASETS) == set(DEFAULT_META) | set(WITH_ATTRIBUTES)
     assert set(META_FROM_VAL) < set(DATASETS)
     assert SHARED_ROOTS.items() < {(a, b) for a in DATASETS for b in DATASETS}
 
@@ -55,8 +76,8 @@ def test_data_set(tmp_path, name, make, splits, classes, groups, size):
     copied = pickle.loads(pickle.dumps(dataset))  # what a spawned worker gets
     np.testing.assert_array_equal(copied.image(0), picture)
     assert copied.fingerprint() == dataset.fingerprint() == load_dataset(name, tmp_path).fingerprint()
-    parse_meta(DEFAULT_META[name])
-    assert DEFAULT_META[name].endswith("group") == bool(groups)
+    parse_meta(usual_meta(dataset))
+    assert usual_meta(dataset).endswith("group") == bool(groups)
 
 
 @pytest.mark.parametrize("root", ["x" * 300, "a\0b", "/".join("d" * 4000)], ids=["long", "null", "deep"])
@@ -67,6 +88,11 @@ def test_a_root_that_no_disk_has_is_a_missing_one(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^data set folder: no folder at x{300}/folder or data/folder; give it with"):
         load_dataset("folder")
+
+
+def test_attributes_of_a_set_that_has_none_are_refused(tmp_path):
+    with pytest.raises(SettingError, match=r"data set folder has no columns to choose groups by; it is for table$"):
+        load_dataset("folder", tmp_path, ["place"])
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -6,7 +6,7 @@ import pytest
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets import folder, load_dataset, unreadable
 from clp_aug.datasets.unreadable import all_listed, find_unreadable, leave_out, refusal, without_unreadable
-from tests.clp_aug.datasets.tiny_sets import make_folder, make_glt, make_waterbirds, save_mask
+from tests.clp_aug.datasets.tiny_sets import make_folder, make_glt, make_lists, make_table, make_waterbirds, save_mask
 
 FILES = [f"{split}/{label}/{i}.png" for split in ("train", "test") for label in ("cat", "dog") for i in range(3)]
 BROKEN = {FILES[1]: b"", FILES[4]: b"hello", FILES[7]: b"cut"}
@@ -94,7 +94,9 @@ def test_nothing_found_is_the_same_data_set(root):
     assert leave_out(dataset, []) is dataset
 
 
-@pytest.mark.parametrize(("name", "make"), [("waterbirds", make_waterbirds), ("generated-glt", make_glt)])
+@pytest.mark.parametrize(("name", "make"), [
+    ("waterbirds", make_waterbirds), ("generated-glt", make_glt), ("table", make_table), ("imagenet-lt", make_lists),
+])  # fmt: skip
 def test_every_data_set_of_files_can_do_without_some(tmp_path, name, make):
     make(tmp_path)
     whole = load_dataset(name, tmp_path)

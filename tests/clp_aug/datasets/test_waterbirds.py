@@ -59,7 +59,8 @@ WRONG = {
         r"line 2: img_id is '9+'; expected a whole number >= 0",
     ),
     "y word": (HEADER + FIRST + "8,images/00001.jpg,duck,0,0\n", r"line 3: y is 'duck'; expected 0 or 1"),
-    "y float": (HEADER + "7,images/00000.jpg,1.0,0,0\n", r"line 2: y is '1.0'; expected 0 or 1"),
+    "y fraction": (HEADER + "7,images/00000.jpg,1.5,0,0\n", r"line 2: y is '1.5'; expected 0 or 1"),
+    "y float": (HEADER + "7,images/00000.jpg,2.0,0,0\n", r"line 2: y is '2.0'; expected 0 or 1"),
     "y 2": (HEADER + "7,images/00000.jpg,2,0,0\n", r"line 2: y is '2'; expected 0 or 1"),
     "split": (HEADER + "7,images/00000.jpg,0,3,0\n", r"line 2: split is '3'; expected 0 or 1 or 2"),
     "place": (HEADER + "7,images/00000.jpg,0,0,\n", r"line 2: place is ''; expected 0 or 1"),
@@ -105,6 +106,48 @@ def test_tables_of_spreadsheets_are_the_same_set(tmp_path, sign):
     lines = (tmp_path / "metadata.csv").read_text().splitlines()
     (tmp_path / "metadata.csv").write_text("\n".join(sign.join(line.split(",")) for line in [*lines, ",,,,,"]))
     assert waterbirds.load(tmp_path).fingerprint() == published.fingerprint()
+
+
+def table_of_benchmarks(root, fraction=""):
+    """Rewrite the published table as subpopulation benchmarks do, with the numbers of programs that know fractions."""
+    lines = (root / "metadata.csv").read_text().splitlines()[1:]
+    rows = (line.split(",")[:5] for line in lines)  # id, file, y, split, place
+    text = "".join(f"{i},{file},{split}{fraction},{y}{fraction},{a}{fraction}\n" for i, file, y, split, a in rows)
+    (root / "metadata.csv").unlink()
+    return "id,filename,split,y,a\n" + text
+
+
+@pytest.mark.parametrize("fraction", ["", ".0"])
+@pytest.mark.parametrize("place", ["metadata.csv", "metadata_waterbirds.csv"])
+def test_tables_of_subpopulation_benchmarks_are_the_same_set(tmp_path, fraction, place):
+    published = waterbirds.load(make_waterbirds(tmp_path))
+    (tmp_path / place).write_text(table_of_benchmarks(tmp_path, fraction))
+    dataset = waterbirds.load(tmp_path)
+    assert dataset.fingerprint() == published.fingerprint()
+    assert dataset.annotations.masks == published.annotations.masks
+
+
+def test_a_table_of_benchmarks_lies_beside_the_published_folder(tmp_path):
+    root = make_waterbirds(tmp_path / waterbirds.FOLDER)
+    published = waterbirds.load(root)
+    (tmp_path / "metadata_waterbirds.csv").write_text(table_of_benchmarks(root))
+    dataset = waterbirds.load(tmp_path)
+    assert dataset.fingerprint() == published.fingerprint()
+    np.testing.assert_array_equal(dataset.image(5), published.image(5))
+    assert len(dataset.annotations.masks) == 36
+
+
+def test_a_wrong_line_of_a_table_of_benchmarks(tmp_path):
+    make_waterbirds(tmp_path, "id,filename,split,y,a\n1,images/00000.jpg,0,x,1\n")
+    with pytest.raises(InputError, match=r"metadata.csv line 2: y is 'x'; expected 0 or 1$"):
+        waterbirds.load(tmp_path)
+
+
+def test_a_root_one_level_too_high_is_told(tmp_path):
+    make_waterbirds(tmp_path / waterbirds.FOLDER)
+    remedy = rf"no metadata.csv in {tmp_path}; give --root {tmp_path}/{waterbirds.FOLDER}, which holds one$"
+    with pytest.raises(InputError, match=f"^data set waterbirds: {remedy}"):
+        waterbirds.load(tmp_path)
 
 
 def test_no_table(tmp_path):

@@ -161,6 +161,59 @@ def make_glt(root: Path) -> Path:
     return root
 
 
+def make_table(root: Path, counts: tuple[int, int, int] = (3, 2, 1)) -> Path:
+    """Write 3 x 3 groups, of each so many pictures in train, val and test, and table.csv with the column place."""
+    lines = ["file,label,split,place"]
+    for which, count in zip(("train", "val", "test"), counts, strict=True):
+        for label, place in ((label, place) for label in ("cat", "dog", "eel") for place in ("land", "sea", "sky")):
+            for k in range(count):
+                lines.append(f"pictures/{which}-{label}-{place}-{k}.png,{label},{which},{place}")
+                save_picture(root / lines[-1].split(",")[0], len(lines))
+    (root / "table.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+TABLE_FILES = ("a/1.png", "a/2.png", "b/3.png", "b/4.png")
+
+
+def write_table(root: Path, text: str | bytes, name: str = "table.csv", files: tuple[str, ...] = TABLE_FILES) -> Path:
+    """Write a table as it is, and some pictures."""
+    make_folder(root, list(files))
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+LISTS = {  # name of the lists, their splits, a path of each as published
+    "ImageNet_LT/ImageNet_LT": {
+        "train": "train/n0144{c}/n0144{c}_{k}.JPEG", "val": "train/n0144{c}/n0144{c}_9{k}.JPEG",
+        "test": "val/n0144{c}/ILSVRC2012_val_0000{c}{k}.JPEG",
+    },
+    "Places_LT/Places_LT": {
+        "train": "train/place{c}/0000{k}.jpg", "val": "train/place{c}/0009{k}.jpg",
+        "test": "val/place{c}/Places365_val_0000{c}{k}.jpg",
+    },
+    "iNaturalist18/iNaturalist18": {
+        "train": "train_val2018/Aves/{c}/{k}.jpg", "val": "train_val2018/Aves/{c}/9{k}.jpg",
+    },
+}  # fmt: skip
+
+
+def make_lists(root: Path, counts: tuple[int, ...] = (5, 3, 1)) -> Path:
+    """Write the lists of all three sets and their pictures: so many training pictures a class, two in other splits."""
+    for name, splits in LISTS.items():
+        for split, path in splits.items():
+            lines = [
+                f"{path.format(c=c, k=k)} {c}\n"
+                for c, count in enumerate(counts) for k in range(count if split == "train" else 2)
+            ]  # fmt: skip
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / f"{name}_{split}.txt").write_text("".join(lines))
+            for seed, line in enumerate(lines):
+                save_picture(root / line.split()[0], seed)
+    return root
+
+
 class Table(Dataset):
     """A table without pictures, for protocols; ids are shuffled so that rows and ids differ."""
 

@@ -172,3 +172,10 @@ def test_the_state_of_another_run_is_refused(state, change, message):
 def test_tensors_that_do_not_fit_are_named(tensors, message):
     with pytest.raises(ValueError, match=message):
         check_same_tensors(tensors, {"w": torch.zeros(2)})
+
+
+def test_the_same_state_is_the_same_bytes(tmp_path):
+    """The library writes metadata in an order of chance."""
+    for i in range(12):
+        write_state(tmp_path / f"{i}.x", {"lr": 0.1, "name": "é"}, {"step": 3}, {"b": torch.ones(3), "a": torch.eye(2)})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

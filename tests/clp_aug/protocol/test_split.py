@@ -227,7 +227,7 @@ def test_wrong_settings_are_refused_without_a_data_set(settings, message):
 
 def test_what_the_data_set_decides_unless_it_is_said():
     plain = ProtocolSettings()
-    assert [plain.meta_of(name) for name in ("demo", "imagenet-glt", "mine")] == ["10/group", "10/cluster", "10/class"]
+    assert [plain.meta_of(name) for name in ("demo", "imagenet-glt", "mine")] == ["10/group", "10/cluster", None]
     assert [plain.meta_from_of(name) for name in ("demo", "imagenet-glt")] == ["train", "val"]
     assert ProtocolSettings(meta="3/class").meta_of("demo") == "3/class"
     with pytest.raises(UsageError, match=r"keep_meta_in_train = True: the meta set comes from val"):

@@ -10,6 +10,7 @@ from clp_train.algorithm.hypergradient import SLOPES, features_of, logits_of, vi
 from clp_train.algorithm.losses import cross_entropy, meta_losses
 from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, ExactMetaStep, LaggedMetaStep, MetaStep
 from clp_train.algorithm.settings import MetaStepSettings
+from clp_train.algorithm.virtual_step import sgd_moves
 from tests.clp_train.algorithm.small_cases import KIND, problem
 from tests.clp_train.builders import generator
 
@@ -40,7 +41,8 @@ def bilevel(acts="on the logits", scope=None, penalised=True, drifted=False, mod
 
     return BilevelProblem(
         net, images, u, lambda u: behind(net, s, u, label), 0.2 * out.logits.square().mean() if penalised else None,
-        weights, scoped, [rate_of(name) for name in scoped], drift if drifted else None, (s,), meta_loss, mode, read,
+        weights, scoped, sgd_moves([rate_of(name) for name in scoped], drift if drifted else None), (s,), meta_loss,
+        mode, read,
     )  # fmt: skip
 
 
@@ -56,9 +58,7 @@ def total(p):
 def double_backward(p):
     """Return meta loss and gradient at the virtual weights the obvious way: one graph through eqs. (8) and (9)."""
     gradients = torch.autograd.grad(total(p), tuple(p.scope.values()), create_graph=True)
-    drift = p.drift or [torch.zeros(())] * len(gradients)
-    moves = zip(p.scope.items(), p.rates, gradients, drift, strict=True)
-    loss = p.meta_loss({name: w - rate * (g + d) for (name, w), rate, g, d in moves})
+    loss = p.meta_loss(dict(zip(p.scope, p.moves(p.scope, gradients).weights, strict=True)))
     return loss, torch.autograd.grad(loss, p.learned, retain_graph=True)
 
 
@@ -212,7 +212,9 @@ def test_lagged_within_a_scope(mode, acts):
     new = {name: (w - rate_of(name) * g).detach().requires_grad_() for (name, w), g in moves}
     v = torch.autograd.grad(p.meta_loss(new), [new[name] for name in p.scope])
     (direct,) = torch.autograd.grad(p.meta_loss(new), p.learned)
-    (mixed,) = torch.autograd.grad(gradients, p.learned, [r * part for r, part in zip(p.rates, v, strict=True)])
+    (mixed,) = torch.autograd.grad(
+        gradients, p.learned, [rate_of(name) * part for name, part in zip(p.scope, v, strict=True)]
+    )
     step = LaggedMetaStep(p)
     step.before()
     take(p, step.training_gradients(p.loss(p.u)))

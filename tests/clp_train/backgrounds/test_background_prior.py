@@ -19,7 +19,7 @@ from clp_train.models import build_model
 from clp_train.models.parts import Output
 from clp_train.pictures.types import Pictures
 from clp_train.running import assembly
-from clp_train.running.loop import originals_of
+from clp_train.running.part import originals_of
 from tests.clp_train.builders import batch_of, build, config_of, generator, parts, step, train
 from tests.clp_train.resuming import assert_resumed_is_the_same
 

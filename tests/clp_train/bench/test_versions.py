@@ -19,7 +19,8 @@ WHO = {*METHOD, "shard"}
 RUNS = set(METHOD)
 NOT_REACHED = (
     r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
-    r"|run_name|finishing|board|export)\b|^clp_train$"
+    r"|run_name|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader|own_losses"
+    r"|wrapping|confusion|more_epochs)\b|^clp_train$"
 )
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""
 UNUSED = r"\.(memory|terminal|rectangles|state|inpaint_critics)$"
@@ -191,7 +192,7 @@ def registry_reversed(copy):
 
 def whole_names_in_the_registry(copy):
     path = copy.home("METHODS = {")
-    path.write_text(re.sub(r'Entry\("(?!clp_)', f'Entry("{copy.name(path)}.', path.read_text()))
+    path.write_text(re.sub(r'Entry\("(?!clp_|")', f'Entry("{copy.name(path)}.', path.read_text()))
 
 
 OTHERWISE = "import torch.nn.functional as F"

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import InputError
-from clp_train import finishing, run_folder
-from clp_train.run_folder import CHECKPOINT, CLASSIFIER, LAST, PAGE, RESULT, SELECTED
+from clp_train import finishing, leaving, run_folder
+from clp_train.run_folder import CARD, CHECKPOINT, CLASSIFIER, DESCRIPTION, END, LAST, PAGE, RESULT, SELECTED
 from tests.clp_train.builders import make_demo_shard, train
 from tests.clp_train.door.calling import call
 from tests.clp_train.resuming import short
@@ -21,6 +21,9 @@ from tests.forked import code_in_a_fork
 
 QUICK = ("--method", "erm", "--epochs", 1, "--batch-size", 40, "--quiet")
 KILLED = 9
+TABLES = ("predictions-val.csv", "predictions-test.csv")
+WHOLE = (LAST, SELECTED, DESCRIPTION, CARD, *TABLES, PAGE, RESULT)
+"""What a run leaves beside the state at its end, in the order in which it is written."""
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +155,7 @@ def test_a_page_that_cannot_be_written_fails_no_run(demo_shard, tmp_path, monkey
 
     arguments = ("--meta", demo_shard, *QUICK, "--out", tmp_path / "r")
     with monkeypatch.context() as patched:
-        patched.setattr(finishing, "write_result_page", refuse)
+        patched.setattr(leaving, "write_result_page", refuse)
         result = call(*arguments)
         assert result.exit_code == 0
         command = f"clp-train --meta {demo_shard} --method erm --epochs 1 --batch-size 40 --out {tmp_path}/r --resume"
@@ -237,12 +240,13 @@ def test_killed_at_any_moment_it_is_finished_later(loaded, at_the_end, tmp_path,
         go_on(ours, loaded)
         left = contents(ours.folder)
         first = first or left
-        assert set(left) == {PAGE, RESULT, LAST, SELECTED}, "no litter, no state, no lock"
+        assert set(left) == {*WHOLE, END}, "no litter, no state, no lock"
         assert [left[name] for name in (LAST, SELECTED)] == [first[name] for name in (LAST, SELECTED)]
         assert [without_seconds(left[name]) for name in (PAGE, RESULT)] == [
             without_seconds(first[name]) for name in (PAGE, RESULT)
         ]
     states = [{name for name in names if not name.endswith(".tmp")} for names in states]
-    order = [CHECKPOINT, ".lock", LAST, SELECTED, PAGE, RESULT]
-    assert [{*order[:n]} for n in range(1, 7)] == [s for s, _ in itertools.groupby(states)][:6], "the result is last"
-    assert states[-1] == {LAST, SELECTED, PAGE, RESULT}
+    order = [".lock", *WHOLE]
+    expected = [{CHECKPOINT, END, *order[:n]} for n in range(len(order) + 1)]
+    assert expected == [s for s, _ in itertools.groupby(states)][: len(expected)], "the result is last"
+    assert states[-1] == {*WHOLE, END}

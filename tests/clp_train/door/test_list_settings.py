@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import about, fields_of, type_of
 from clp_train import cli
-from clp_train.config import RECORD, ROOMS, Start, option, settings_of
+from clp_train.config import RECORD, ROOMS, option, settings_of
 from clp_train.list_settings import TITLES, WIDTH, settings_text
 from clp_train.methods import METHODS, options_of
+from clp_train.run_settings import Start
 from tests.clp_train.door.calling import call
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,7 +76,8 @@ def test_every_setting_is_listed_with_all_that_is_known_of_it(title, owner, name
     assert given == option(name) + ("=..." if option(name).startswith("--set") else "")
     assert said.startswith(known.help)
     if known.choices:
-        assert f" One of {', '.join(known.choices)}." in said
+        own = f", or an own one as {FORM}" if known.own else ""
+        assert f" One of {', '.join(known.choices)}{own}." in said
     elif kind in (int, float):
         assert f" {known.range(kind).capitalize()}." in said
     if known.source:

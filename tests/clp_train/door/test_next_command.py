@@ -92,7 +92,7 @@ def test_one_whose_run_is_there_already_is_passed_over():
 
 
 def test_the_same_command_again():
-    line = "--meta 'a b.h5' --preset mine.toml --lr 0.1 --out r --export --set method=erm --set watch_test=true"
+    line = "--meta 'a b.h5' --preset mine.toml --lr 0.1 --out r --export pt2 --set method=erm --set watch_test=true"
     params = parsed(cli.train, f"clp-train {line}")
     given = {name: value for name, value in params.items() if name in option_names()}
     assert sorted(shlex.split(command_again(given, params["texts"]))) == sorted(
@@ -134,6 +134,8 @@ def test_a_shard_of_the_same_pictures_for_an_attack():
     assert plain == "clp-augment --dataset demo --size 64 --meta 10/class --f fgsm --classifier c.pt2"
     broken = attacked_shard({"size": 64, "left_out": ["cat/1.png"]}, "demo", None, Path("c.pt2"))
     assert broken == "clp-augment --dataset demo --size 64 --skip-broken --f fgsm --classifier c.pt2"
+    crossed = attacked_shard({"size": 64, "attributes": ["place", "light"]}, "table", None, Path("c.pt2"))
+    assert crossed == "clp-augment --dataset table --size 64 --attributes place,light --f fgsm --classifier c.pt2"
     val = attacked_shard({"size": 64, "meta_from": "val"}, "cifar10", None, Path("c.pt2"))
     assert "--meta-from val" in val
     for matte in ("hatt:mine", "onnx:u2net"):

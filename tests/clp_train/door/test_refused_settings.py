@@ -2,6 +2,7 @@
 
 import pytest
 
+from clp_aug.common.plugins import FORM
 from clp_train.methods import METHODS
 from tests.clp_train.door.calling import call
 
@@ -60,7 +61,7 @@ def test_unknown_settings_name_the_nearest(arguments, message, told):
 
 def test_an_unknown_method_names_the_nearest_and_all(told):
     done = call("--meta", "x.h5", "--method", "clpp")
-    listed = ", ".join(sorted(METHODS))
+    listed = f"{', '.join(sorted(METHODS))}, or give an own one as {FORM}"
     assert (done.exit_code, told) == (2, [])
     assert done.stderr == f"error: unknown method 'clpp': did you mean clp? choose one of {listed}\n"
 
@@ -87,6 +88,12 @@ WITHOUT_EFFECT = {  # arguments -> what has no effect, beside what, and the reme
     ),
     "--set background_step=0.1 --set omega_start=log-prior": (
         "--set background_step=0.1", "omega_start is log-prior", "--set omega_start=background",
+    ),
+    "--optimiser adamw --lr 1e-3 --set momentum=0.5": (
+        "--set momentum=0.5", "optimiser is adamw", "--optimiser sgd",
+    ),
+    "--optimiser adamw --lr 1e-3 --set virtual_momentum=true": (
+        "--set virtual_momentum=true", "optimiser is adamw", "--optimiser sgd",
     ),
     "--method apl --set gamma=0.1": ("--set gamma=0.1", "active is nce", "--set active=nfl"),
     "--method erm --preset glt-cpu --set first_drop=0.5": (
@@ -125,3 +132,31 @@ def test_what_a_preset_has_for_the_method_must_be_of_use_to_it(told, tmp_path):
     assert done.stderr == (
         "error: --omega-lr 0.001: method erm does not use it; it is a setting of mwn, meta-lp, clp and mfrw-mes\n"
     )
+
+
+ADAMW = {  # arguments -> whether the learning rate is of those who ask for AdamW
+    "--optimiser adamw": False,
+    "--set optimiser=adamw --lr 1e-3": True,
+    "--optimiser adamw --preset cifar-lt-cpu": False,
+    "--optimiser adamw --preset cifar-lt-cpu --lr 1e-3": True,
+    "--preset adamw.toml": True,
+    "--preset adamw.toml --lr 1e-4": True,
+    "--preset rateless.toml": False,
+    "--preset rateless.toml --lr 1e-4": True,
+    "--preset adamw.toml --optimiser adamw": False,
+    "--preset adamw.toml --optimiser sgd": True,
+}
+
+
+@pytest.mark.parametrize(("arguments", "is_taken"), ADAMW.items())
+def test_adamw_never_takes_the_learning_rate_of_sgd(arguments, is_taken, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adamw.toml").write_text('[settings]\noptimiser = "adamw"\nlr = 1e-3\nmomentum = 0.5\n')
+    (tmp_path / "rateless.toml").write_text('[settings]\noptimiser = "adamw"\n')
+    done = call("--meta", "x.h5", *arguments.split())
+    if is_taken:
+        assert len(told) == 1, done.stderr
+        return
+    reason = "expected a learning rate beside it, as that of SGD is far too high"
+    assert (done.exit_code, told) == (2, [])
+    assert done.stderr == f"error: --optimiser adamw: {reason}; take --optimiser adamw and --lr 0.001\n"

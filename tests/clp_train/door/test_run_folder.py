@@ -10,11 +10,26 @@ from clp_aug.common.files import TEMPORARY
 from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train import finishing, run_folder
-from clp_train.run_folder import CHECKPOINT, LAST, LOCK, METRICS, PAGE, RESULT, SELECTED, folder_for
+from clp_train.run_folder import (
+    CARD,
+    CHECKPOINT,
+    DESCRIPTION,
+    END,
+    LAST,
+    LOCK,
+    METRICS,
+    PAGE,
+    RESULT,
+    SELECTED,
+    folder_for,
+    predictions_name,
+)  # fmt: skip
 from tests.clp_train.builders import train
 from tests.clp_train.door.calling import call
 from tests.clp_train.resuming import short
 
+TEST, VAL = map(predictions_name, ("test", "val"))
+WHOLE = (END, LAST, METRICS, PAGE, RESULT, SELECTED, DESCRIPTION, CARD, TEST, VAL)
 CODES = [errno.EIO, errno.EMFILE, errno.EACCES, errno.EROFS, errno.ENOSPC]
 
 
@@ -141,7 +156,7 @@ def at_the_end(demo_shard, loaded, tmp_path_factory):
 
 
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("name", [LAST, SELECTED, RESULT])
+@pytest.mark.parametrize("name", [LAST, SELECTED, DESCRIPTION, CARD, TEST, RESULT])
 def test_a_disk_that_refuses_what_a_run_leaves(loaded, at_the_end, monkeypatch, name, code):
     config, outcome = at_the_end
     with monkeypatch.context() as patched, folder_for(config.folder):
@@ -165,7 +180,7 @@ def test_after_a_disk_that_refused_the_run_goes_on(demo_shard, tmp_path, monkeyp
     assert refused.stderr.count("\n") == 1
     again = call(*arguments, *(() if name == CHECKPOINT else ("--resume",)))
     assert (again.exit_code, again.stderr) == (0, "")
-    assert sorted(path.name for path in (tmp_path / "r").glob("*.*")) == [LAST, METRICS, PAGE, RESULT, SELECTED]
+    assert sorted(path.name for path in (tmp_path / "r").glob("*.*")) == sorted(WHOLE)
 
 
 def test_a_run_goes_on_with_another_number_of_threads_and_says_what_that_means(demo_shard, tmp_path, monkeypatch):

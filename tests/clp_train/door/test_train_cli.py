@@ -51,7 +51,8 @@ def test_result_holds_what_the_run_was(finished, demo_shard):
     assert metrics["group_counts"] == [100] * 4
     assert metrics["worst"] == min(metrics["per_group"])
     assert sorted(path.name for path in folder.iterdir() if path.name != "tensorboard") == [
-        "classifier.pt2", "last.safetensors", "metrics.jsonl", "page.html", "result.json", "selected.safetensors"
+        "card.md", "classifier.json", "classifier.pt2", "end.safetensors", "last.safetensors", "metrics.jsonl",
+        "page.html", "predictions-test.csv", "predictions-val.csv", "result.json", "selected.safetensors",
     ]  # fmt: skip
 
 

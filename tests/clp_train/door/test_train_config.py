@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import Settings, about, fields_of, setting
 from clp_aug.contract.errors import SettingError, UsageError
 from clp_train import cli
@@ -15,12 +16,13 @@ from clp_train.methods.clp import Options as ClpOptions
 from tests.clp_train.builders import config_of
 
 SHARD = {"meta": Path("x.h5")}
+OR_OWN = f", or give an own one as {FORM}"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "foo"}, f"unknown method 'foo': choose one of {', '.join(sorted(METHODS))}"),
+        ({"method": "foo"}, f"unknown method 'foo': choose one of {', '.join(sorted(METHODS))}{OR_OWN}"),
         ({"model": "vgg"}, "unknown model 'vgg': choose one of efficientnet-lite0"),
         ({"meta_delta": "x"}, "--meta-delta x: expected one of none, paper"),
         (

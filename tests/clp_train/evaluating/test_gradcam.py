@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.evaluating.gradcam import gradcam, map_layers, why_no_map
+from clp_train.evaluating.gradcam import gradcam, why_no_map
+from clp_train.evaluating.maps import map_layers
 from clp_train.models import build_model
 from clp_train.models.untouched import untouched
 from tests.clp_train.builders import generator
@@ -16,6 +17,7 @@ from tests.clp_train.builders import generator
 
 class Out(NamedTuple):
     logits: torch.Tensor
+    features: torch.Tensor | None = None
 
 
 class Flat(nn.Module):
@@ -175,7 +177,8 @@ class Net(nn.Module):
     def forward(self, x):
         for name in self.parts:
             x = self.get_submodule(name)(x)
-        return Out(self.head(x.mean((2, 3)) if x.ndim == 4 else x.mean(1)))
+        features = x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
+        return Out(self.head(features), features)
 
 
 class ChannelsLast(nn.Module):
@@ -205,7 +208,19 @@ def conv(stride=2):
     return nn.Conv2d(3, 8, 3, stride, 1)
 
 
-ONE_PIXEL, TOKENS = "its last feature map is one pixel", "it ends in tokens, not in a feature map"
+class Repeated(nn.Module):
+    """Tokens of a map, three times, so that they lie on no grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.linear(torch.cat([x.flatten(2).transpose(1, 2)] * 3, 1))
+
+
+ONE_PIXEL = "its last feature map is one pixel"
+TOKENS = "it ends in tokens that lie on no grid, or of which none but a class token counts"
 ENDS = {
     "map": (Net(a=conv()), "", "a"),
     "behind a relu": (Net(a=conv(), b=nn.ReLU(inplace=True)), "", "b"),
@@ -215,7 +230,10 @@ ENDS = {
     "one pixel": (Net(a=conv(), b=nn.Conv2d(8, 8, 4)), ONE_PIXEL, "a"),
     "one pixel of linear layers": (Net(a=conv(8), b=ChannelsLast(True)), ONE_PIXEL, None),
     "one pixel that is spread": (Net(a=conv(), b=nn.MaxPool2d(4), c=nn.AdaptiveAvgPool2d(7)), ONE_PIXEL, "c"),
-    "tokens": (Net(a=conv(), b=ChannelsLast(False)), TOKENS, None),
+    "tokens": (Net(a=conv(), b=ChannelsLast(False)), "", "b"),
+    "tokens on no grid": (Net(a=nn.Conv2d(3, 8, 3, padding=1), b=Repeated()), TOKENS, None),
+    "weighed behind pooling": (Net(a=conv(), b=nn.AdaptiveAvgPool2d(1), c=nn.Conv2d(8, 8, 1)), "", "a"),
+    "one pixel by a window": (Net(a=conv(), b=nn.MaxPool2d(4), c=nn.Conv2d(8, 8, 1)), ONE_PIXEL, "a"),
 }
 
 

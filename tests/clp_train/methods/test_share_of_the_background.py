@@ -9,7 +9,7 @@ import torch
 from clp_aug.contract.schema import COUNTERFACTUAL, ORIGINAL
 from clp_train.algorithm.step import train_step
 from clp_train.running.checkpoint import Position
-from clp_train.running.loop import epoch_steps
+from clp_train.running.epoch_steps import epoch_steps
 from clp_train.running.meta_batches import MetaStream
 from clp_train.running.part import Part
 from tests.clp_train.builders import config_of, method_of, optimiser_of, stored, table_of

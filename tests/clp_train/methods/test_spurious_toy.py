@@ -10,7 +10,7 @@ from clp_train.algorithm.step import train_step
 from clp_train.evaluating.outputs import score
 from clp_train.methods import METHODS
 from clp_train.running.checkpoint import Position
-from clp_train.running.loop import epoch_steps
+from clp_train.running.epoch_steps import epoch_steps
 from clp_train.running.part import Part
 from tests.clp_train.builders import config_of, method_of, optimiser_of, stored, table_of
 from tests.clp_train.methods.toy_cases import COUNTS, toy, vectors, worst_accuracy

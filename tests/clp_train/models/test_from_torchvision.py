@@ -12,8 +12,9 @@ from torchvision import models
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train.models import build_model, check_model, from_torchvision
-from clp_train.models.from_torchvision import WITHOUT_LINEAR_HEAD, Classifier, last_of, linear_head
-from clp_train.models.parts import Peers
+from clp_train.models.from_torchvision import WITHOUT_LINEAR_HEAD, linear_head
+from clp_train.models.parts import Classifier, Peers
+from clp_train.models.wrapped import HardSigmoid, last_of
 
 STATISTICS = ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
 
@@ -25,15 +26,15 @@ def build(text, seed=0):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("torchvision", r"model 'torchvision': expected torchvision:NAME\[@FILE.safetensors\]"),
+        ("torchvision", "model 'torchvision': expected torchvision:NAME, or torchvision:NAME@WEIGHTS"),
         ("torchvision:", r"model 'torchvision:': expected torchvision:NAME"),
         ("resnet8:", "model 'resnet8:': expected resnet8"),
-        ("resnet8:x", "model 'resnet8:x': expected resnet8"),
+        ("resnet8:x", "model 'resnet8:x': expected resnet8, or resnet8@WEIGHTS"),
         ("torchvision:resnet5", "unknown torchvision classifier 'resnet5': there are resnet50, .* among 80"),
         ("torchvision:zzz", "unknown torchvision classifier 'zzz': there are resnet50, resnext50_32x4d among"),
         ("torchvision:squeezenet1_0", "torchvision:squeezenet1_0 ends in a convolution; choose"),
-        ("torchvision:resnet18@w.pth", "torchvision:resnet18@w.pth: expected weights in a .safetensors file"),
-        ("torchvision:resnet18@", "torchvision:resnet18@: expected weights in a .safetensors file"),
+        (f"torchvision:resnet18@{__file__}", "torchvision.py: expected weights in a file .safetensors, .pth"),
+        ("torchvision:resnet18@", "torchvision:resnet18@: expected weights behind the @, a file or the folder"),
     ],
 )
 def test_bad_names(name, message):
@@ -113,7 +114,7 @@ def test_weights_of_a_file(trained):
 
 def test_weights_of_another_network(trained, tmp_path):
     with pytest.raises(
-        InputError, match=r"tensors do not fit torchvision's resnet18, the first is .*weights of resnet18"
+        InputError, match=r"tensors do not fit torchvision:resnet18, the first is .*weights of torchvision:resnet18"
     ):
         build(f"resnet18@{trained[1]}")
     state = models.shufflenet_v2_x0_5(weights=None).state_dict()
@@ -143,7 +144,7 @@ def test_auxiliary_heads_of_a_file_are_ignored(tmp_path):
 
 def test_hard_sigmoid_is_torchs():
     x = torch.linspace(-5, 5, 101)
-    torch.testing.assert_close(from_torchvision.HardSigmoid()(x), nn.functional.hardsigmoid(x))
+    torch.testing.assert_close(HardSigmoid()(x), nn.functional.hardsigmoid(x))
     assert not any(isinstance(module, nn.Hardsigmoid) for module in build("mobilenet_v3_small").modules())
 
 
@@ -165,7 +166,8 @@ def test_values_that_are_no_finite_numbers_name_the_file(trained, tmp_path, name
     with pytest.raises(InputError) as error:
         build(f"shufflenet_v2_x0_5@{path}")
     assert str(error.value) == (
-        f"weights {path}: {name} holds NaN, infinity or no floating point; give weights of shufflenet_v2_x0_5"
+        f"weights {path}: {name} holds NaN, infinity or no floating point; give weights of"
+        " torchvision:shufflenet_v2_x0_5"
     )
 
 
@@ -203,7 +205,7 @@ def test_a_file_of_another_size_is_refused_before_its_values_are_read(tmp_path):
     with open(tmp_path / "w.safetensors", "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + length)
-    with pytest.raises(InputError, match=r"tensors do not fit torchvision's shufflenet_v2_x0_5, the first is 'a'"):
+    with pytest.raises(InputError, match=r"tensors do not fit torchvision:shufflenet_v2_x0_5, the first is 'a'"):
         build(f"shufflenet_v2_x0_5@{tmp_path / 'w.safetensors'}")
 
 

@@ -47,6 +47,7 @@ def test_start_values_come_from_the_generator_alone():
 
 def test_unknown_model():
     with pytest.raises(
-        UsageError, match=r"unknown model 'x': choose one of efficientnet-lite0, .*, resnet8, torchvision, wrn-28-10"
+        UsageError,
+        match=r"unknown model 'x': choose one of efficientnet-lite0, .*, timm:NAME, torchvision:NAME, wrn-28-10, or",
     ):
         build("x")

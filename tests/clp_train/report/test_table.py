@@ -63,6 +63,23 @@ def test_the_worst_is_that_of_groups_or_else_of_classes(has_groups, worst, parts
     assert f"best on test: average 75.0 %, {worst} 50.0 % (epoch 7)" in shown
 
 
+def test_a_long_tail_of_the_protocol_has_rows_of_its_strata():
+    """Many are more than 100 training pictures, few less than 20; pictures weigh alike within a stratum."""
+    metrics = METRICS | {"per_group": [1.0, 0.5, 0.25, None, 0.0], "group_counts": [3, 1, 4, 0, 6]}
+    result = RESULT | {
+        "group_names": list("abcde"), "train_group_counts": [400, 101, 100, 20, 19],
+        "shard_settings": {"imbalance": 20.0}, "last": {"epoch": 7, "metrics": {"test": metrics}},
+    }  # fmt: skip
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text(result).splitlines()]
+    rows = {line[0]: line[1:] for line in lines if line}
+    assert rows["many shots"] == ["501", "87.5 %"]
+    assert rows["medium shots"] == ["120", "25.0 %"]
+    assert rows["few shots"] == ["19", "0.0 %"]
+    balanced = result | {"shard_settings": {"imbalance": None}}
+    assert "shots" not in text(balanced) + text(result | {"has_groups": True}) + text(RESULT)
+    assert "many shots" not in text(result | {"train_group_counts": [9, 8, 7, 6, 5]})
+
+
 def test_protocols_strata_and_more_classes_than_rows():
     metrics = METRICS | {"precision": 0.4321, "strata": {"tail attributes": 0.125, "few-shot classes": None}}
     many = [f"class{c}" for c in range(31)]

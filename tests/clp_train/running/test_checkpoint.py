@@ -41,7 +41,16 @@ def test_killed_after_any_step_and_resumed_it_is_the_same_run(demo_shard, tmp_pa
 
 @pytest.mark.parametrize(
     "change",
-    [{"meta_step": "lagged"}, {"hypergradient": "central"}, {"virtual_momentum": True}, {"meta_scope": "last-block"}],
+    [
+        {"meta_step": "lagged"},
+        {"hypergradient": "central"},
+        {"virtual_momentum": True},
+        {"meta_scope": "last-block"},
+        {"optimiser": "adamw", "lr": 1e-3},
+        {"optimiser": "adamw", "lr": 1e-3, "meta_step": "lagged", "method": "mwn"},
+        {"optimiser": "adamw", "lr": 1e-3, "trainable": "head", "saliency_lambda": 0.0},
+        {"warmup_epochs": 2},
+    ],
 )
 def test_in_every_form_of_the_meta_step(demo_shard, tmp_path, change):
     loaded = load(config_of(meta=demo_shard))
@@ -210,8 +219,15 @@ MISFITS = {
         r"tensor head.bias is torch.float64 .2,., expected torch.float32 .2,.",
     ),
     "no selected state": (lambda plain, tensors: tensors.pop("selected.head.bias"), "no tensor head.bias"),
-    "momentum of nothing": (lambda plain, tensors: tensors.update({"momentum.x": ONE}), "an unknown tensor x"),
-    "other momentum": (lambda plain, tensors: tensors.update({"momentum.head.bias": ONE}), "tensor head.bias is"),
+    "momentum of nothing": (lambda plain, tensors: tensors.update({"momentum.x": ONE}), "an unknown tensor momentum.x"),
+    "other momentum": (
+        lambda plain, tensors: tensors.update({"momentum.head.bias": ONE}),
+        "tensor momentum.head.bias is",
+    ),
+    "a count of steps": (
+        lambda plain, tensors: tensors.update({"adam_step.head.bias": torch.zeros(2)}),
+        r"tensor adam_step.head.bias is torch.float32 .2,., expected torch.float32 ..",
+    ),
     "a method's state": (lambda plain, tensors: tensors.pop("method.network.last.weight"), "in loading state_dict"),
     "no step": (lambda plain, tensors: plain.pop("step"), "'step'"),
     "a step that is none": (lambda plain, tensors: plain.update(step="3"), "step '3'"),

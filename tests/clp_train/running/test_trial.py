@@ -1,10 +1,13 @@
 """A network meets its first pictures: what does not fit is told in one line before the first step; no trace is left."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
@@ -18,6 +21,15 @@ from clp_train.running.assembly import assemble
 from clp_train.running.trial import check_batches, check_network, smallest_batch
 from tests.clp_train.builders import config_of, generator
 
+SOFTMAX = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__()
+        self.body, self.pool, self.flat = nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.fc, self.last = nn.Linear(4, classes), nn.LogSoftmax(1)
+"""
 STATISTICS = ([0.5] * 3, [0.25] * 3)
 
 
@@ -182,3 +194,41 @@ def test_the_door_refuses_in_one_line_and_leaves_no_folder(demo_shard, tmp_path)
         " clp-augment --size 32, or choose another model\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("torchvision:alexnet", "it takes no pictures of 16 x 16, but of 64 x 64: make the shard with clp-augment"),
+        ("mine", "it does not end in its layer fc: what follows changes the logits; let it end there, or name the"),
+        ("resnet8@weights", "tensors do not fit resnet8, the first is "),
+    ],
+)
+def test_what_does_not_fit_is_told_before_a_picture_is_read(model, message, demo_shard, tmp_path, monkeypatch):
+    def read(*_arguments, **_named):
+        raise AssertionError("pictures were read")
+
+    monkeypatch.setattr("clp_train.loading.data.load", read)
+    (tmp_path / "mine.py").write_text(SOFTMAX)
+    save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
+    name = {"mine": f"{tmp_path / 'mine.py'}:Net", "resnet8@weights": f"resnet8@{tmp_path / 'w.safetensors'}"}
+    options = ["--meta", str(demo_shard), "--model", name.get(model, model), "--out", str(tmp_path / "run"), "--quiet"]
+    result = CliRunner().invoke(cli.train, options)
+    assert result.exit_code in (2, 3)
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_says_which_weights_it_starts_from(demo_shard, tmp_path):
+    """The same weights, judged before a step, are those that the first run left."""
+    options = ["--meta", str(demo_shard), "--method", "erm", "--epochs", "1", "--limit", "8"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert CliRunner().invoke(cli.train, [*options, "--out", str(first), "--quiet"]).exit_code == 0
+    said = CliRunner().invoke(cli.train, [*options, "--model", f"resnet8@{first}", "--out", str(second)])
+    weights = next(path for path in (first / "selected.safetensors", first / "last.safetensors") if path.exists())
+    assert f"starts from {weights}: all of it\n" in said.stderr
+    start = json.loads((second / "result.json").read_text())["start_weights"]
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert start == {"file": str(weights), "sha256": digest, "taken": "all of it"}
+    assert "start_weights" not in json.loads((first / "result.json").read_text())

@@ -1,0 +1,141 @@
+"""READ: masks and boxes that lie beside the pictures of a file data set, and how they are meant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clp_aug.contract import images
+from clp_aug.contract.errors import InputError
+from clp_aug.datasets.frames import SHOWN, STORED, Corners, Frame, frame_of
+from clp_aug.datasets.mask_forms import BY_ITSELF, MaskForm
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How masks and boxes are meant. relative: boxes are shares of the picture's sides; boxes_frame, masks_frame: of
+    the picture as `shown`, upright by its EXIF tag, or as `stored`; mask_form: what the pixels of masks mean.
+    """
+
+    relative: bool = False
+    boxes_frame: str = SHOWN
+    masks_frame: str = SHOWN
+    mask_form: MaskForm = BY_ITSELF
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The box of a picture, in pixels as shown, half open. frame: of its picture; clipped: whether it reached over."""
+
+    box: Corners
+    frame: Frame
+    clipped: bool
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Masks and boxes that lie beside pictures. masks: row -> file; boxes: row -> x0, y0, x1, y1, half open, as their
+    file has them; reading: how these are meant; source: the file of the boxes, for messages; places: row -> where in it
+    a box stands; sizes: row -> (width, height) of the picture as that file says it; doubt: why what lies where masks do
+    is not read as masks.
+    """
+
+    masks: Mapping[int, Path] = field(default_factory=dict)
+    boxes: Mapping[int, Corners] = field(default_factory=dict)
+    reading: Reading = Reading()
+    source: str = ""
+    places: Mapping[int, str] = field(default_factory=dict)
+    sizes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    doubt: str = ""
+
+    def of_rows(self, new_row: Mapping[int, int]) -> Annotations:
+        """Return the masks and boxes of some rows alone. new_row: old row -> new row."""
+
+        def kept(values: Mapping[int, object]) -> dict[int, object]:
+            return {new_row[row]: value for row, value in values.items() if row in new_row}
+
+        columns = {name: kept(getattr(self, name)) for name in ("masks", "boxes", "places", "sizes")}
+        return replace(self, **columns)  # type: ignore[arg-type]
+
+    def box(self, row: int, name: str, data: bytes, where: str) -> Placed | None:
+        """Return the box of a row, None where there is none.
+
+        name: of the picture; data: its file's bytes; where: its path, both for messages. Raises InputError for a box
+        more than a pixel outside its picture, and for one of a picture of another size.
+        """
+        box = self.boxes.get(row)
+        if box is None:
+            return None
+        frame = frame_of(data, where, self.reading.boxes_frame)
+        self.check_size(row, name, data, frame)
+        placed = frame.place(box, self.reading.relative)
+        if placed is None:
+            width, height = frame.size
+            raise InputError(
+                f"picture {name}: box {box} is not inside its {width} x {height} pixels{self.stands_in(row)};"
+                f" expected x0, y0, x1, y1, half open{self.other_frame(box, data, frame)}"
+            )
+        return Placed(placed[0], frame, placed[1])
+
+    def check_size(self, row: int, name: str, data: bytes, frame: Frame) -> None:
+        """Raise InputError where the file of the boxes says another size of the picture: they are of other pixels."""
+        size = self.sizes.get(row)
+        if size in (None, frame.size) or self.reading.relative:
+            return
+        turned = size == frame.size[::-1] and images.read_turn(data) in images.SIDEWAYS
+        other = SHOWN if self.reading.boxes_frame == STORED else STORED
+        remedy = f"give --boxes-frame {other}" if turned else "give the boxes of these pictures, or mend the size"
+        raise InputError(
+            f"picture {name}: {size[0]} x {size[1]} pixels by its boxes' file{self.stands_in(row)}, but"
+            f" {frame.size[0]} x {frame.size[1]} here; {remedy}"
+        )
+
+    def other_frame(self, box: Corners, data: bytes, frame: Frame) -> str:
+        """Return a remedy for a box that would be inside the picture in the other frame, "" where it would not."""
+        turn = images.read_turn(data)
+        if turn not in images.SIDEWAYS:
+            return ""
+        stored = self.reading.boxes_frame == STORED
+        other = Frame(frame.width, frame.height, None if stored else turn)
+        if other.place(box, self.reading.relative) is None:
+            return ""
+        return f"; it fits the picture as {SHOWN if stored else STORED}: --boxes-frame {SHOWN if stored else STORED}"
+
+    def stands_in(self, row: int) -> str:
+        """Return in brackets where the box of a row stands, "" where nobody knows."""
+        return f" ({self.source} {self.places[row]})" if row in self.places else ""
+
+    def alpha(self, row: int, name: str, mask: bytes, picture: bytes) -> np.ndarray:
+        """Return the mask of a row: float32 (H, W) in [0, 1], upright, at its own size.
+
+        name: of the picture, for messages; mask, picture: the bytes of the two files. Raises InputError for a mask that
+        cannot be read and one of another shape.
+        """
+        path = self.masks[row]
+        alpha = self.reading.mask_form.read(mask, str(path))
+        if self.reading.masks_frame == STORED and (turn := images.read_turn(picture)) is not None:
+            alpha = np.asarray(Image.fromarray(alpha).transpose(turn))
+        (down, across), (width, height) = alpha.shape, images.read_size(picture, name)
+        if abs(across * height - down * width) > max(width, height):  # more than rounding of a smaller mask
+            raise InputError(
+                f"mask {path}: {across} x {down} pixels, picture {name}: {width} x {height}; expected the same shape"
+            )
+        return alpha
+
+    def digest(self) -> str:
+        """Return sha256 over boxes, and names and sizes of mask files, and how they are meant, or "" without any."""
+        if not (self.masks or self.boxes):
+            return ""
+        try:
+            masks = sorted((row, path.name, path.stat().st_size) for row, path in self.masks.items())
+        except OSError as error:
+            raise InputError(f"mask {error.filename}: {error.strerror}; restore it or take it away for good") from None
+        values: tuple[object, ...] = (masks, sorted(self.boxes.items()))
+        if self.reading != Reading():
+            values += (self.reading,)
+        return hashlib.sha256(repr(values).encode()).hexdigest()

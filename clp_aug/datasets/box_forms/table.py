@@ -1,0 +1,67 @@
+"""READ: boxes in a table, one a line: corners, or a corner and sizes, or a centre and sizes, under many names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from clp_aug.contract.errors import InputError
+from clp_aug.datasets.box_forms.columns import (
+    EXPECTED,
+    FILE,
+    FORM_NAMES,
+    KIND,
+    BoxColumns,
+    all_columns,
+    box_columns,
+    first_of,
+    nearest,
+)
+from clp_aug.datasets.box_forms.found import Found
+from clp_aug.datasets.names import shortened
+from clp_aug.datasets.tables import Table, check_header, open_table
+
+
+def read(path: Path, form: str) -> Iterator[Found]:
+    """Yield the boxes of a table; form: xyxy, xywh or cxcywh, or another text where its header is to tell.
+
+    Raises InputError, naming file and line, for a table without a header, without the columns, and for what is no
+    number.
+    """
+    only = form if form in FORM_NAMES else None
+    table = open_table(path, partial(is_of_boxes, form=only), f"columns {EXPECTED}")
+    columns, file, kind = columns_of(table, path, only), first_of(table.header, FILE), first_of(table.header, KIND)
+    for line, entry in table.rows:
+        where = f"{path} line {line}"
+        yield Found(
+            entry[file], columns.box(entry, where), f"line {line}", entry[kind] if kind else "", columns.size(entry)
+        )
+
+
+def is_of_boxes(header: Sequence[str], form: str | None) -> bool:
+    """Whether a header in small letters names a picture and a box."""
+    return bool(first_of(header, FILE) and all_columns(header, form))
+
+
+def columns_of(table: Table, path: Path, form: str | None) -> BoxColumns:
+    """Return the columns of the box. Raises InputError for a header that has none, or one of them twice."""
+    columns = box_columns(table.header, str(path), form)
+    file = first_of(table.header, FILE)
+    if columns is None or not file:
+        if any(is_number(name) for name in table.header):
+            line = shortened(",".join(table.header))
+            raise InputError(f"{path}: no header, the first line is {line}; expected {EXPECTED} above the boxes")
+        check_header(path, table.header, (file or FILE[0], *nearest(table.header, form)))
+    assert columns is not None  # check_header refuses all others
+    check_header(path, table.header, (file, *columns.names))
+    return columns
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, which no column is called."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,224 @@
+"""BI-LEVEL: Algorithm 1 in an own training loop, for any network, loader and optimiser of torch.
+
+In the loop `bilevel.loss(x, y)` stands where the loss was: it takes the meta step and returns what is to be gone down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clp_aug.contract.errors import SettingError, pick
+from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
+from clp_train.algorithm.losses import check_finite, cross_entropy, meta_losses
+from clp_train.algorithm.meta_loader import MetaLoader, MetaShard, endless
+from clp_train.algorithm.noise import same_noise
+from clp_train.algorithm.optimiser import learning_rates
+from clp_train.algorithm.own_losses import BatchLoss, Behind, OmegaLoss, OwnLoss, last_linear
+from clp_train.algorithm.perturbation import Omega
+from clp_train.algorithm.precision import in_float32
+from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
+from clp_train.algorithm.wrapping import plain_network, plain_optimiser, require_one_process
+
+OMEGA_LR = 1e-3
+VIRTUAL = ("own", "plain")
+MODES = (*SLOPES, "reference")
+Learned = nn.Module | Tensor | Iterable[Tensor]
+"""What the meta step learns: a module, or tensors that require gradients."""
+
+
+class Bilevel:
+    """What the meta step learns, beside a network and its optimiser: `loss` takes the meta step of a batch.
+
+    network: float (n, ...) -> logits (n, C), or an object that has `logits`; optimiser: SGD, Adam or AdamW of torch
+    that moves it, or one of another kind with virtual "plain"; learned: Omega, or whatever `training_loss` is given;
+    meta: an open shard, or an iterable of batches (x, y) or (x, y, kind), gone through again and again; training_loss:
+    (logits, y, learned) -> a scalar, CLP's with Omega if it is left out; meta_loss: (logits, y) or (logits, y, kind) ->
+    a scalar, the mean of eq. (7) if it is left out; learned_optimiser: what moves `learned`, Adam with 1e-3 if it is
+    left out; head: the layer that makes the logits, the last linear one if it is left out, which only Omega asks for.
+
+    virtual: "own", the next step of the optimiser itself, exactly, or "plain", eq. (8), W - lr * gradient; mode: how
+    the derivative is taken, as in `hypergradient`; interval: steps from one meta step to the next. Raises SettingError
+    for what does not fit. meta_loss: of the last meta step, a scalar, None before the first; logits: of the last batch,
+    (n, C), detached.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        learned: Learned,
+        meta: Iterable[Any] | MetaShard,
+        training_loss: Callable[[Tensor, Any, Any], Tensor] | None = None,
+        *,
+        meta_loss: Callable[..., Tensor] | None = None,
+        learned_optimiser: torch.optim.Optimizer | None = None,
+        head: nn.Linear | None = None,
+        virtual: str = "own",
+        mode: str = "forward",
+        interval: int = 1,
+    ) -> None:
+        pick(dict.fromkeys(VIRTUAL), virtual, "virtual step")
+        pick(dict.fromkeys(MODES), mode, "mode")
+        if interval < 1:
+            raise SettingError("interval", interval, "expected a whole number >= 1")
+        require_one_process()
+        self.network, self.outer, self.mode, self.interval, self.steps = network, optimiser, mode, interval, 0
+        self.core, self.optimiser = plain_network(network, mode), plain_optimiser(optimiser)
+        self.learned = learned if isinstance(learned, (nn.Module, Tensor)) else list(learned)
+        self.tensors = tensors_of(self.learned)
+        check_apart(self.tensors, self.weights(), self.optimiser)
+        self.training_loss = loss_of(training_loss, self.learned, self.core, head)
+        self.meta_loss_of = meta_loss or mean_meta_loss
+        self.learned_optimiser = learned_optimiser or torch.optim.Adam(self.tensors, lr=OMEGA_LR)
+        self.virtual = virtual
+        self.moves()  # an optimiser that is not known is refused here
+        self.meta = endless(MetaLoader(meta) if isinstance(meta, MetaShard) else meta)
+        self.meta_loss: Tensor | None = None
+        self.logits: Tensor | None = None
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the network that the optimiser moves, by name."""
+        moved = {w for group in self.optimiser.param_groups for w in group["params"]}
+        return {name: w for name, w in self.core.named_parameters() if w.requires_grad and w in moved}
+
+    def moves(self) -> Moves:
+        """Return the virtual step as the optimiser is now. Raises SettingError for one that is not known."""
+        if self.virtual == "own":
+            return moves_of(self.optimiser)
+        return sgd_moves(learning_rates(self.weights(), self.optimiser))
+
+    def loss(self, x: Tensor, y: Any) -> Tensor:
+        """Return L_train of a batch, a scalar with a graph to the network's weights alone, after the meta step on it.
+
+        x: pictures; y: labels int64 (n,), or what `training_loss` takes. Its backward pass and the optimiser's step are
+        the caller's. The network is passed once for this; it draws its noise, such as dropout's, from a seed that
+        torch's generator gives. Raises DivergedError for a meta loss that is not finite.
+        """
+        device = next(self.core.parameters()).device
+        seed = int(torch.randint(1 << 62, (), device="cpu"))
+        with same_noise(seed, device):
+            with self.training_loss.watch():
+                u = read(self.network(x))
+            self.logits = u.detach()
+            behind = self.training_loss.of(self.logits, y)
+            if self.steps % self.interval == 0:
+                self.meta_step(x, u, behind, device)
+        self.steps += 1
+        with held(self.tensors):
+            return behind(u)
+
+    def step(self, x: Tensor, y: Any) -> Tensor:
+        """Take a whole step of Algorithm 1, `loss` and the optimiser's step along it; return the loss, detached."""
+        loss = self.loss(x, y)
+        self.outer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.outer.step()
+        return loss.detach()
+
+    def meta_step(self, x: Tensor, u: Tensor, behind: Behind, device: torch.device) -> None:
+        """Move what is learned by the gradient of eq. (9)."""
+        x_meta, *rest = (part.to(device) for part in next(self.meta))
+
+        def meta_loss(weights: Weights) -> Tensor:
+            return self.meta_loss_of(read(virtual_pass(self.core, weights, x_meta)), *rest)
+
+        try:
+            found = hypergradient(
+                self.core, self.weights(), x, u, behind, self.tensors, meta_loss, self.moves(), mode=self.mode,
+                read=read,
+            )  # fmt: skip
+        except NotImplementedError as error:
+            if self.mode != "forward":
+                raise
+            reason = f"the network has no such derivative ({str(error).splitlines()[0].rstrip('.')})"
+            raise SettingError("mode", self.mode, reason, {"mode": "central"}) from None
+        check_finite(found.meta_loss, None, "meta loss", self.steps)
+        for values, gradient in zip(self.tensors, found.gradients, strict=True):
+            values.grad = gradient
+        self.learned_optimiser.step()
+        self.meta_loss = found.meta_loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed loop needs of this object, beside network and optimiser, for torch.save.
+
+        What is learned, its optimiser, the class means of Omega's characteristics, and the steps done; not the place in
+        the meta loader.
+        """
+        learned = [values.detach().clone() for values in self.tensors]
+        optimiser, loss = self.learned_optimiser.state_dict(), self.training_loss.state_dict()
+        return {"learned": learned, "optimiser": optimiser, "loss": loss, "steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        with torch.no_grad():
+            for values, kept in zip(self.tensors, state["learned"], strict=True):
+                values.copy_(kept)
+        self.learned_optimiser.load_state_dict(state["optimiser"])
+        self.training_loss.load_state_dict(state["loss"])
+        self.steps = state["steps"]
+
+
+@contextmanager
+def held(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within it, nothing has a graph to some tensors, so that no backward pass adds to their gradients."""
+    for values in tensors:
+        values.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for values in tensors:
+            values.requires_grad_()
+
+
+def read(out: Any) -> Tensor:
+    """Return the logits of what a network returns, in float32 at least. Raises SettingError for what has none."""
+    logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise SettingError("network", type(out).__name__, "expected a network whose output is logits, or has .logits")
+    wide: Tensor = in_float32(logits)
+    return wide
+
+
+def mean_meta_loss(logits: Tensor, y: Tensor, kind: Tensor | None = None) -> Tensor:
+    """Return the mean of eq. (7): eq. (3) on counterfactuals, cross entropy elsewhere, and where no kinds are known."""
+    losses = cross_entropy(logits, y) if kind is None else meta_losses(logits, y, kind)
+    return losses.mean()
+
+
+def tensors_of(learned: nn.Module | Tensor | list[Tensor]) -> list[Tensor]:
+    """Return what is learned as tensors. Raises SettingError where nothing can learn."""
+    if isinstance(learned, Tensor):
+        learned = [learned]
+    tensors = [w for w in (learned.parameters() if isinstance(learned, nn.Module) else learned) if w.requires_grad]
+    if not tensors:
+        raise SettingError("learned", type(learned).__name__, "nothing in it requires gradients")
+    return tensors
+
+
+def check_apart(tensors: list[Tensor], weights: Weights, optimiser: torch.optim.Optimizer) -> None:
+    """Raise SettingError unless the optimiser moves weights of the network, and none of what is learned."""
+    kind = type(optimiser).__name__
+    if not weights:
+        raise SettingError("optimiser", kind, "it moves no weight of the network; make it of network.parameters()")
+    moved = {w for group in optimiser.param_groups for w in group["params"]}
+    if any(w in moved for w in tensors):
+        raise SettingError("optimiser", kind, "it moves what the meta step learns, too; leave that out of it")
+
+
+def loss_of(
+    training_loss: Callable[[Tensor, Any, Any], Tensor] | None, learned: Any, network: nn.Module, head: nn.Linear | None
+) -> BatchLoss:
+    """Return what makes L_train of a batch. Raises SettingError for what is learned without a loss that uses it."""
+    if training_loss is not None:
+        if head is not None:
+            raise SettingError("head", type(head).__name__, "has no effect beside a training loss; leave it out")
+        return OwnLoss(training_loss, learned)
+    if not isinstance(learned, Omega):
+        reason = "only Omega has a loss of its own; give training_loss, (logits, y, learned) -> scalar"
+        raise SettingError("learned", type(learned).__name__, reason)
+    return OmegaLoss(learned, head or last_linear(network, learned.classes))

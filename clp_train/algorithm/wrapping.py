@@ -1,0 +1,41 @@
+"""Networks and optimisers that a framework has wrapped: what lies within, and what cannot be seen through."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from clp_aug.contract.errors import SettingError
+
+
+def plain_network(network: nn.Module, mode: str) -> nn.Module:
+    """Return the module within DataParallel or DistributedDataParallel, for passes at other weights.
+
+    Raises SettingError for a compiled module, for one spread over several devices, and for the central difference
+    through a pass that rounds by itself, whatever the surroundings say.
+    """
+    if hasattr(network, "_orig_mod"):
+        reason = "it is compiled; expected the module as it was before torch.compile"
+        raise SettingError("network", type(network).__name__, reason)
+    if len(getattr(network, "device_ids", None) or ()) > 1:
+        raise SettingError("network", type(network).__name__, "it is spread over devices; expected it on one")
+    is_wrapped = isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    core: nn.Module = network.get_submodule("module") if is_wrapped else network
+    if mode == "central" and hasattr(core, "_original_forward"):  # accelerate's mixed precision
+        reason = "the network rounds within its own pass, and a difference of two would drown in that"
+        raise SettingError("mode", mode, reason, {"mode": "forward"})
+    return core
+
+
+def plain_optimiser(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimiser of torch within one of accelerate's or Lightning's."""
+    inner = getattr(optimiser, "optimizer", None)
+    return plain_optimiser(inner) if isinstance(inner, torch.optim.Optimizer) else optimiser
+
+
+def require_one_process() -> None:
+    """Raise SettingError where several processes train together: nobody would average their meta gradients."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        reason = "meta gradients are not averaged over processes; expected one process"
+        raise SettingError("processes", distributed.get_world_size(), reason)

@@ -1,0 +1,51 @@
+"""What predictions are worth where labels are known: the metrics of EVALUATE, and the confusion matrix."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clp_train.evaluating.confusion import confusion
+from clp_train.evaluating.metrics import measure
+from clp_train.predicting.description import Description
+from clp_train.predicting.pictures import UNKNOWN, Source
+from clp_train.predicting.table import Made
+
+
+def figures(made: Made, source: Source, about: Description) -> dict[str, Any] | None:
+    """Return the figures of the pictures with known labels as plain JSON, None without any.
+
+    pictures: how many they are; metrics: as results have them, by group where all of them have one, else by class;
+    group_names: of that; confusion: how many of each class, down, were taken for each, across.
+    """
+    rows = torch.tensor(made.rows)
+    label, group = (torch.from_numpy(values)[rows] for values in (source.label, source.group))
+    known = label != UNKNOWN
+    if not known.any():
+        return None
+    predicted, label, group = made.predicted[known], label[known], group[known]
+    has_groups = bool(about.group_names) and bool((group != UNKNOWN).all())
+    names = about.group_names if has_groups else about.class_names
+    strata = {name: torch.from_numpy(part)[rows][known] for name, part in source.strata.items()}
+    classes = len(about.class_names)
+    weights = weights_of(about, label, has_groups)
+    metrics = measure(predicted, label, group if has_groups else label, classes, weights, strata)
+    return {
+        "pictures": len(label),
+        "has_groups": has_groups,
+        "group_names": list(names),
+        "metrics": asdict(metrics),
+        "confusion": confusion(predicted, label, classes).tolist(),
+    }
+
+
+def weights_of(about: Description, label: Tensor, has_groups: bool) -> list[int]:
+    """Return what the weighted average weighs each group by, each class without groups: as the run did, if it is by
+    the same; else by the pictures that there are.
+    """
+    if has_groups == bool(about.group_names):
+        return list(about.group_weights)
+    return [int(n) for n in torch.bincount(label, minlength=len(about.class_names))]
