@@ -102,7 +102,8 @@ def test_nothing_to_resume_is_told_before_anything_is_read(tmp_path):
     result = call("--meta", tmp_path / "no.h5", "--out", tmp_path / "r", "--resume")
     assert result.exit_code == 3
     assert result.stderr == (
-        f"error: {tmp_path}/r/checkpoint.safetensors: no checkpoint to resume from; run without --resume\n"
+        f"error: {tmp_path}/r/checkpoint.safetensors: no checkpoint to resume from; run without --resume, or give the"
+        " run's --out\n"
     )
     assert not list(tmp_path.iterdir())
 
