@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
+from clp_aug.auditing.settings import AUTO, AuditSettings
 from clp_aug.common.options import PATH, Command, options_of
 from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import fields_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.config import AugmentConfig
+from clp_aug.contract.schema import AUDIT
 from clp_aug.datasets import DATASETS
 from clp_aug.datasets.annotation_settings import AnnotationSettings
 from clp_aug.engines import usable_cores
@@ -35,6 +37,7 @@ BEFORE_FILLS = (
     "fit", "skip_broken",
 )  # fmt: skip
 OR_OWN = f"; or a plug-in, as it may be for fills, matte and engine, too: {FORM}."
+OF_AUDITS = tuple(name for name in fields_of(AuditSettings) if name != AUDIT)
 FILL_SETTINGS = tuple(name for kind in option_classes().values() for name in fields_of(kind))
 
 
@@ -47,7 +50,11 @@ def fill_settings(command: Command) -> Command:
 
 @click.command(context_settings=CONTEXT)
 @click.option("--dataset", required=True, metavar="NAME", help=f"Which data set to READ: {', '.join(DATASETS)}{OR_OWN}")
+@click.option(
+    "--audit", is_flag=False, flag_value=AUTO, metavar="SPLIT", help="Make a shard for clp-audit.  [default: test]"
+)
 @options_of(AugmentConfig, *BEFORE_FILLS)
+@options_of(AugmentConfig, *OF_AUDITS)
 @fill_settings
 @click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting of a fill that is a plug-in.")
 @options_of(AugmentConfig, "seed", "out")
@@ -160,11 +167,18 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
         return
     print_summary(summary)
     path = quote(shard)
-    training = f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] in ("folder", "table") else "")
+    training = next_of(path, summary)
     if html is not None:
         say(f"{html}; open it in a browser; next: {training}")
     else:
         say(f"next: clp-inspect {path} --html sheet.html, or {training}")
+
+
+def next_of(path: str, summary: dict[str, Any]) -> str:
+    """Return the command that a shard is made for."""
+    if AUDIT in summary["settings"]:
+        return f"clp-audit MODEL --meta {path}"
+    return f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] in ("folder", "table") else "")
 
 
 @click.group(context_settings=CONTEXT)

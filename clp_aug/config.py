@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from clp_aug.auditing.settings import AuditSettings
 from clp_aug.common.plugins import Plugin, label, records, short
 from clp_aug.common.settings import fields_of, setting
-from clp_aug.contract.errors import UsageError
-from clp_aug.contract.schema import FITS, MAX_SIDE
+from clp_aug.contract.audits import BACKGROUND_ALONE, OBJECT_ALONE
+from clp_aug.contract.errors import SettingError, UsageError
+from clp_aug.contract.schema import AUDIT, FITS, MAX_SIDE
 from clp_aug.datasets import DATASETS, check_attributes
 from clp_aug.datasets import plugin_of as dataset_plugin
 from clp_aug.datasets.annotation_settings import AnnotationSettings
@@ -31,6 +33,9 @@ LOCAL = (
 )  # fmt: skip
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
 
+NOT_OF_AUDITS = ("cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "noise")
+"""Settings of a meta set, which an audit has not."""
+
 
 def fills_of(kind: int) -> str:
     """Return the names of the fills that serve a kind, as a help text lists them."""
@@ -46,11 +51,11 @@ def check_labels(fills: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentConfig(ProtocolSettings, AnnotationSettings):
+class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
     """What clp-augment is asked to do. Raises UsageError, naming setting, value and remedy, when it cannot be done.
 
-    The protocol's settings are those of `ProtocolSettings`; options: settings that a fill has of its own, by name,
-    e.g. {"epsilon": 0.1}.
+    The protocol's settings are those of `ProtocolSettings`, those of an audit of `AuditSettings`; options: settings
+    that a fill has of its own, by name, e.g. {"epsilon": 0.1}.
     """
 
     dataset: str = setting(dataclasses.MISSING, "Which data set to READ.", choices=tuple(DATASETS), own="data set")
@@ -61,7 +66,9 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings):
     )  # fmt: skip
     cf: tuple[str, ...] = setting((), f"Counterfactual fills, mixed in equal shares: {fills_of(CF)}.")
     f: tuple[str, ...] = setting((), f"Factual fills, mixed in equal shares: {fills_of(F)}.")
-    ratio: int = setting(2, "Augmented pictures an original; counterfactual : factual = 1 : 1.", low=1, high=100)
+    ratio: int = setting(
+        2, "Augmented pictures an original, counterfactual : factual = 1 : 1; 0 for boxes alone.", low=0, high=100
+    )
     matte: str | None = setting(None, f"Source of boxes: {', '.join(map(spelling, MATTES))}.", shown="given, else hatt")
     pad: int = setting(0, "Grow every box by so many pixels.", low=0, high=MAX_SIDE)
     refine: bool = setting(False, "Finer edges in the mattes kept for people; boxes do not change.")
@@ -82,11 +89,12 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings):
     def __post_init__(self) -> None:
         dataset_plugin(self.dataset)
         check_attributes(self.dataset, self.attributes)
-        object.__setattr__(self, "meta", self.meta_of(self.dataset))
-        object.__setattr__(self, "meta_from", self.meta_from_of(self.dataset))
+        if self.audit is None:
+            object.__setattr__(self, "meta", self.meta_of(self.dataset))
+            object.__setattr__(self, "meta_from", self.meta_from_of(self.dataset))
         super().__post_init__()
-        if not self.fills:
-            raise UsageError("nothing to make: give counterfactual fills with --cf, factual ones with --f, or both")
+        self.check_audit()
+        self.check_something_to_make()
         for kind, names in ((CF, self.cf), (F, self.f)):
             for name in names:
                 check_fill(name, kind)
@@ -101,9 +109,30 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings):
             engine_of(self.engine)
         read_options(self.options, self.fills)
 
+    def check_audit(self) -> None:
+        """Raise UsageError for settings of a meta set beside --audit."""
+        for name in NOT_OF_AUDITS if self.audit is not None else ():
+            if getattr(self, name) not in (fields_of(AugmentConfig)[name].default, None):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} has no effect with --audit, which makes its own views of the pictures"
+                    " as they are; leave one of the two out"
+                )
+
+    def check_something_to_make(self) -> None:
+        """Raise UsageError for neither fills nor boxes alone nor an audit, and for fills that would not be made."""
+        if self.audit is None and self.ratio and not self.fills:
+            raise UsageError(
+                "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both; --ratio 0 makes"
+                " boxes alone, --audit a shard for clp-audit"
+            )
+        if self.audit is None and not self.ratio and self.fills:
+            raise SettingError("ratio", 0, "it makes boxes alone; leave out --cf and --f, or give another ratio")
+
     @property
     def fills(self) -> tuple[str, ...]:
         """The fills that are asked for, counterfactual ones first."""
+        if self.audit is not None:
+            return tuple(dict.fromkeys((*BACKGROUND_ALONE, self.remove, *OBJECT_ALONE)))
         return (*self.cf, *self.f)
 
     @cached_property
@@ -115,6 +144,8 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings):
         """Return the settings that a shard keeps: everything but what is local to a machine, as plain JSON."""
         settings = {k: v for k, v in dataclasses.asdict(self).items() if k not in (*LOCAL, "options")}
         settings |= {"dataset": label(self.dataset)} | {k: tuple(map(label, settings[k])) for k in ("cf", "f")}
+        for name in fields_of(AuditSettings):
+            del settings[name]  # what an audit is of is known when its data set is read
         if not self.attributes:
             del settings["attributes"]  # as in shards of versions without it
         for name, options in self.fill_options.items():
@@ -131,5 +162,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings):
     def shard_path(self) -> Path:
         """Return where the shard goes: --out, or shards/<dataset>-<cf>-<f>-seed<k>.h5."""
         fills = ["+".join(map(short, names)) for names in (self.cf, self.f) if names]
+        if self.audit is not None or not self.ratio:
+            fills = ["boxes" if self.audit is None else AUDIT]
         parts = [short(self.dataset), *fills, f"seed{self.seed}"]
         return self.out or Path("shards") / ("-".join(parts) + ".h5")

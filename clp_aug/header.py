@@ -10,7 +10,7 @@ from typing import Any
 import clp_aug
 from clp_aug.common.plugins import label
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import SCHEMA_VERSION, Header
+from clp_aug.contract.schema import AUDIT, AUDIT_VERSION, SCHEMA_VERSION, Header
 from clp_aug.fills.options import digest_names, key_of
 from clp_aug.planning import Plan, options_in_use
 
@@ -29,12 +29,14 @@ def make_header(plan: Plan) -> Header:
             **digests(plan),
             **clusters(plan),
             **left_out(plan),
+            **audit(plan),
             **plan.devices.stored(),
         },
         matte=dataclasses.asdict(plan.chain[0].about),
         fingerprint=plan.dataset.fingerprint(),
         seed=plan.config.seed,
         tool_version=clp_aug.__version__,
+        clp_schema=SCHEMA_VERSION if plan.audited is None else AUDIT_VERSION,
     )
 
 
@@ -46,6 +48,11 @@ def clusters(plan: Plan) -> dict[str, Any]:
 def left_out(plan: Plan) -> dict[str, Any]:
     """Return which pictures the run does without, for the settings of the shard: training has to, too."""
     return {"left_out": list(plan.dataset.left_out)} if plan.dataset.left_out else {}
+
+
+def audit(plan: Plan) -> dict[str, Any]:
+    """Return how an audit was made, for the settings of the shard; nothing of other shards."""
+    return {} if plan.audited is None else {AUDIT: dataclasses.asdict(plan.audited.header)}
 
 
 def staging_key(plan: Plan) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clp_aug.checking import Progress, no_progress
+from clp_aug.config import AugmentConfig
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError, pick
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL, KINDS, OUTCOMES
@@ -17,7 +19,8 @@ from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import check_matte, make_chain
 from clp_aug.mattes.chain import locate_all
 from clp_aug.mattes.picture import Decoded
-from clp_aug.nets.devices import CPU
+from clp_aug.nets.devices import AUTO, CPU
+from clp_aug.pipeline import augment
 
 OWN_CLASS, OTHER_CLASS = 0, 1
 NO_SETTINGS: Mapping[str, object] = {}
@@ -116,6 +119,33 @@ def check_box(box: Box | Sequence[int] | np.ndarray, image: np.ndarray) -> Box:
             f"box {values}: it is not inside {width} x {height} pixels; expected x0, y0, x1, y1, half open"
         )
     return x0, y0, x1, y1
+
+
+def write_boxes(
+    dataset: str,
+    root: Path | None,
+    out: Path,
+    *,
+    matte: str | None = None,
+    masks: Path | None = None,
+    boxes: Path | None = None,
+    size: int | None = None,
+    meta: str | None = None,
+    workers: int = 1,
+    device: str = AUTO,
+    progress: Progress = no_progress,
+) -> Path:
+    """Write a shard that holds the box of every training picture and no infill, as `clp-augment --ratio 0` does, and
+    return its path. An unfinished one is gone on with; for one that is there already `open_shard` is enough.
+
+    dataset, root, matte, masks, boxes, size, meta, workers, device: as of clp-augment; progress: (title, total) ->
+    context with a function that is told how many pictures were done. Raises what clp-augment raises.
+    """
+    config = AugmentConfig(
+        dataset=dataset, root=root, out=out, matte=matte, masks=masks, boxes=boxes, size=size, meta=meta, ratio=0,
+        workers=workers, device=device, resume=True,
+    )  # fmt: skip
+    return augment(config, progress).path
 
 
 def open_shard(path: Path | str) -> ShardReader:

@@ -10,6 +10,8 @@ from itertools import islice
 
 import numpy as np
 
+from clp_aug.auditing.mixing import Made
+from clp_aug.contract.schema import NO_FILL
 from clp_aug.engines import Map, quiet_threads
 from clp_aug.fills import infill_all
 from clp_aug.fills.scene import Scene
@@ -73,32 +75,33 @@ def box(stages: Stages, work: Map, block: Block, decoded: Iterable[Batch]) -> di
 
 def fill(stages: Stages, block: Block, decoded: Iterable[Batch]) -> dict[str, str]:
     """INFILL for a block; return no digests, as infills are made of pictures whose boxes have some."""
-    images, fills, first = list[np.ndarray](), list[int](), block.start
+    views, first = list[Made](), block.start
     for originals, _ in decoded:
         scenes = {i: stages.scene_of(i, image) for i, image in enumerate(originals, first)}
         made = copies_of(stages, scenes)
         for i, scene in scenes.items():
-            rows = [(scene.image, 0), *(made[i, copy] for copy in stages.copies[i])]
-            images += [image for image, _ in rows]
-            fills += [used for _, used in rows]
+            views += [Made(scene.image, NO_FILL), *(made[i, copy] for copy in stages.copies[i])]
         first += len(originals)
-    stages.write_copies(block, images, fills)
+    stages.write_copies(block, views)
     return {}
 
 
-def copies_of(stages: Stages, scenes: dict[int, Scene]) -> dict[tuple[int, Copy], tuple[np.ndarray, int]]:
-    """Return every copy of some originals, and the index of the fill really used; those of one fill are made together.
+def copies_of(stages: Stages, scenes: dict[int, Scene]) -> dict[tuple[int, Copy], Made]:
+    """Return every copy of some originals; those of one fill are made together, but for views of an audit.
 
     scenes: by the originals' numbers.
     """
     together: dict[tuple[str, int], list[tuple[int, Copy]]] = defaultdict(list)
-    for i in scenes:
+    made = dict[tuple[int, Copy], Made]()
+    for i, scene in scenes.items():
         for copy in stages.copies[i]:
-            together[copy.fill, copy.kind].append((i, copy))
-    made = dict[tuple[int, Copy], tuple[np.ndarray, int]]()
+            if stages.mixer is not None and stages.mixer.makes(copy):
+                made[i, copy] = stages.copy_of(i, scene, copy)
+            else:
+                together[copy.fill, copy.kind].append((i, copy))
     for (name, kind), asked in together.items():
         rngs = [stages.rng(i, copy) for i, copy in asked]
         options = stages.config.fill_options.get(name)
         copies = infill_all(name, kind, [scenes[i] for i, _ in asked], rngs, stages.materials, options)
-        made |= {one: (image, stages.fills.index(used)) for one, (image, used) in zip(asked, copies, strict=True)}
+        made |= {one: Made(*filled) for one, filled in zip(asked, copies, strict=True)}
     return made

@@ -14,7 +14,7 @@ from clp_aug.common.locks import held_for
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import TooManyFallbacks
-from clp_aug.contract.schema import FIELDS, ORIGINAL, OUTCOMES
+from clp_aug.contract.schema import ALL_FIELDS, FIELDS, ORIGINAL, OUTCOMES
 from clp_aug.engines import Map, default_engine, engine_of
 from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.header import make_header, staging_key
@@ -125,10 +125,10 @@ def stages(plan: Plan, staging: Staging) -> Stages:
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
     """SHARD: lay the file out at its full size, and fill in what is known before a picture is decoded."""
-    samples, split, config = plan.dataset.samples, plan.split, plan.config
+    samples, split = plan.dataset.samples, plan.split
     sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": plan.size, "W": plan.size}
     check_space(staging.shard.parent, plan.rows * plan.size**2 * 3 + len(split.meta) * plan.size**2)
-    original = np.repeat(split.meta, 1 + config.ratio)
+    original = np.repeat(split.meta, plan.rows_each)
     kinds = [kind for copies in plan.copies for kind in (ORIGINAL, *(copy.kind for copy in copies))]
     tables = {
         "meta/label": samples.label[original],
@@ -141,7 +141,7 @@ def lay_out_shard(plan: Plan, staging: Staging) -> None:
         "look/sample_id": samples.sample_id[split.meta],
     }
     try:
-        lay_out(staging.blank.path, make_header(plan), FIELDS, sizes)
+        lay_out(staging.blank.path, make_header(plan), FIELDS if plan.audited is None else ALL_FIELDS, sizes)
     except OSError as error:
         raise disk_error(staging.blank.path, error) from None
     for name, values in tables.items():
@@ -151,7 +151,7 @@ def lay_out_shard(plan: Plan, staging: Staging) -> None:
 
 def boxes_of(plan: Plan, staging: Staging, column: str) -> np.ndarray:
     """Return one column of the boxes of all originals and training pictures."""
-    each = 1 + plan.config.ratio
+    each = plan.rows_each
     return np.concatenate([staging.read(f"meta/{column}")[::each], staging.read(f"train/{column}")])
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clp_aug.auditing.split import Audited, audit_split
 from clp_aug.checking import Progress, all_at_once, no_progress, readable, with_boxes_looked_at
 from clp_aug.config import AugmentConfig
+from clp_aug.contract.audits import MIXES
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import NO_FILL
 from clp_aug.datasets import load_dataset, usual_meta
@@ -39,6 +41,12 @@ class Plan:
     fills: tuple[str, ...]
     chain: list[Matte]
     devices: Devices
+    audited: Audited | None = None
+
+    @property
+    def rows_each(self) -> int:
+        """Rows of the shard that an original takes: itself and its copies."""
+        return 1 + len(self.copies[0])
 
     @property
     def rows(self) -> int:
@@ -49,7 +57,8 @@ class Plan:
     def remarks(self) -> tuple[str, ...]:
         """What a user should know before reading any figure, a line each."""
         of_device = (self.devices.remark,) if self.devices.remark else ()
-        return (*remarks_of(self.dataset, self.split, self.config), *of_device)
+        of_data = self.dataset.remarks if self.audited else remarks_of(self.dataset, self.split, self.config)
+        return (*of_data, *of_device)
 
 
 def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
@@ -62,13 +71,15 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
         find_device(config.device)  # one that is not there is told first
     dataset = load_dataset(config.dataset, config.root, config.attributes)
     dataset = with_given(dataset, config)
-    config = dataclasses.replace(config, meta=config.meta or usual_meta(dataset))
+    if config.audit is None:
+        config = dataclasses.replace(config, meta=config.meta or usual_meta(dataset))
     if len(dataset.class_names) < 2:
         raise InputError(f"data set {dataset.name}: it has one class, {dataset.class_names[0]}; a classifier needs two")
     if config.skip_broken:
         dataset = readable(dataset, config, progress)
+    audited = None if config.audit is None else audit_split(dataset, config, config.limit, config.seed)
     with all_at_once(dataset, config, progress):
-        split = make_split(dataset, config)
+        split = make_split(dataset, config) if audited is None else audited.split
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
     partnered = [name for name in config.fills if fill_of(name).partner]
     if partnered and len(np.unique(labels)) < 2:
@@ -83,14 +94,19 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
             dataset = with_boxes_looked_at(dataset, np.union1d(split.train, split.meta), config, progress)
         size = config.size or default_size(dataset, split.meta)
     config = dataclasses.replace(config, matte=matte, size=size)
-    copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
+    if audited is None:
+        copies = plan_copies(labels, ids, config.cf, config.f, config.ratio, config.seed)
+    else:
+        copies = audited.copies()
     for options in options_in_use(config).values():
         options.prepare()
         options.check(size, len(dataset.class_names))
     devices = place_networks(config, matte)
     try_on_device(config, devices, size, len(dataset.class_names))
-    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, "grey")))  # grey may step in for any
-    return Plan(config, size, matte, dataset, split, copies, fills, make_chain(matte, devices.matte), devices)
+    mixes = () if audited is None else MIXES
+    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, *mixes, "grey")))  # grey may step in for any
+    chain = make_chain(matte, devices.matte)
+    return Plan(config, size, matte, dataset, split, copies, fills, chain, devices, audited)
 
 
 def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from clp_aug.auditing.mixing import Made, Mixer, Pool, alpha_of
 from clp_aug.checking import Look
 from clp_aug.config import AugmentConfig
+from clp_aug.contract.audits import MATTE
+from clp_aug.contract.schema import NO_FILL
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 from clp_aug.fills import infill
@@ -25,6 +28,8 @@ from clp_aug.sharding import Copy
 from clp_aug.staging import Rows, Staging
 
 COLUMNS = ("box", "box_source", "outcome")  # what a box is in the contract
+INFILLED = ("meta/images", "meta/fill")
+INFILLED_IN_AUDITS = (*INFILLED, "meta/background_id")
 DIGEST_LETTERS = 16
 
 
@@ -134,7 +139,7 @@ class Stages:
         """Return which rows of which data sets a block fills."""
         of_meta = (block.start * self.rows_each, block.stop * self.rows_each)
         if block.stage == "infill":
-            return {"meta/images": of_meta, "meta/fill": of_meta}
+            return dict.fromkeys(INFILLED_IN_AUDITS if self.config.audit else INFILLED, of_meta)
         if block.stage == "boxes-train":
             return {f"train/{name}": (block.start, block.stop) for name in COLUMNS}
         return {"look/matte": (block.start, block.stop)} | {f"meta/{name}": of_meta for name in COLUMNS}
@@ -157,7 +162,7 @@ class Stages:
     @property
     def rows_each(self) -> int:
         """Rows of the shard an original takes: itself and its copies."""
-        return 1 + self.config.ratio
+        return 1 + len(self.copies[0])
 
     @cached_property
     def chain(self) -> list[Matte]:
@@ -203,7 +208,11 @@ class Stages:
 
     def scene_of(self, i: int, image: np.ndarray) -> Scene:
         """Return the i-th meta original with its box, of its picture, uint8 (size, size, 3)."""
-        return Scene(image, tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[self.meta[i]]))
+        box, label = tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[self.meta[i]])
+        cut_out = self.config.audit is not None and self.config.paste == MATTE
+        return Scene(
+            image, box, label, alpha_of(self.staging.read("look/matte", i, i + 1)[0], box) if cut_out else None
+        )
 
     def rng(self, i: int, copy: Copy) -> np.random.Generator:
         """Return the random numbers of a copy of the i-th meta original."""
@@ -215,21 +224,40 @@ class Stages:
         others = np.flatnonzero(self.dataset.samples.label[self.meta] != label)
         return (self.scene(int(i)) for i in rng.permutation(others))
 
+    @cached_property
+    def mixer(self) -> Mixer | None:
+        """What makes views before other backgrounds, of an audit; else None."""
+        if self.config.audit is None:
+            return None
+        samples, boxes = self.dataset.samples, self.staging.read("train/box")
+
+        def scene(row: int) -> Scene:
+            image = self.dataset.image(int(self.train[row]), self.size, self.config.fit)
+            return Scene(image, tuple(boxes[row].tolist()), int(samples.label[self.train[row]]))
+
+        pool = Pool(samples.sample_id[self.train], samples.label[self.train], boxes, self.size, scene)
+        options = self.config.fill_options.get(self.config.remove)
+        return Mixer(pool, self.config.remove, options, self.config.seed, self.materials)
+
     def make_copies(self, block: Block) -> None:
         """INFILL: the originals of a block, each followed by its copies in the order of the plan."""
-        images, fills = [], []
+        views: list[Made] = []
         for i in range(block.start, block.stop):
             scene = self.scene(i)
-            images.append(scene.image)
-            fills.append(0)
-            for copy in self.copies[i]:
-                options = self.config.fill_options.get(copy.fill)
-                image, used = infill(copy.fill, copy.kind, scene, self.rng(i, copy), self.materials, options)
-                images.append(image)
-                fills.append(self.fills.index(used))
-        self.write_copies(block, images, fills)
+            views += [Made(scene.image, NO_FILL), *(self.copy_of(i, scene, copy) for copy in self.copies[i])]
+        self.write_copies(block, views)
 
-    def write_copies(self, block: Block, images: list[np.ndarray], fills: list[int]) -> None:
-        """Fill the rows of a block of pictures. fills: the index of the fill of each."""
-        self.staging.fill("meta/images", block.start * self.rows_each, images)
-        self.staging.fill("meta/fill", block.start * self.rows_each, np.array(fills))
+    def copy_of(self, i: int, scene: Scene, copy: Copy) -> Made:
+        """Return a copy of the i-th meta original."""
+        if self.mixer is not None and self.mixer.makes(copy):
+            return self.mixer.view(int(self.dataset.samples.sample_id[self.meta[i]]), scene, copy)
+        options = self.config.fill_options.get(copy.fill)
+        return Made(*infill(copy.fill, copy.kind, scene, self.rng(i, copy), self.materials, options))
+
+    def write_copies(self, block: Block, views: Sequence[Made]) -> None:
+        """Fill the rows of a block of pictures."""
+        start = block.start * self.rows_each
+        self.staging.fill("meta/images", start, [view.image for view in views])
+        self.staging.fill("meta/fill", start, np.array([self.fills.index(view.fill) for view in views]))
+        if self.config.audit is not None:
+            self.staging.fill("meta/background_id", start, np.array([view.background_id for view in views]))

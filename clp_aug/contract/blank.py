@@ -21,7 +21,7 @@ import numpy as np
 
 from clp_aug.contract import schema
 from clp_aug.contract.digests import picture_digest, seal_of
-from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
+from clp_aug.contract.schema import ALL_FIELDS, DIGESTS, SEAL, Header
 from clp_aug.contract.validate import check_links, check_shapes, read_header
 
 CHECKSUM_BYTES = 4
@@ -82,7 +82,7 @@ def lay_out(path: Path, header: Header, names: Iterable[str], sizes: dict[str, i
         with h5py.File(disk, "w", libver=("v110", "v110")) as file:
             _write_attributes(file, header)
             for name in names:
-                field = FIELDS[name]
+                field = ALL_FIELDS[name]
                 shape = tuple(sizes[side] if isinstance(side, str) else side for side in field.shape)
                 layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
                 layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -125,7 +125,7 @@ class Blank:
         """
         if name not in self._places:
             self._places[name] = self._find(name)
-        field, places = FIELDS[name], self._places[name][start : start + len(values)]
+        field, places = ALL_FIELDS[name], self._places[name][start : start + len(values)]
         if len(places) != len(values):
             raise ValueError(f"{name}: rows {start}..{start + len(values)} of {len(self._places[name])}")
         if "H" in field.shape:
@@ -160,7 +160,7 @@ class Blank:
     def tables(self) -> dict[str, np.ndarray]:
         """Return every data set but the pictures, by name, as it stands."""
         with h5py.File(self.path, "r", locking=False) as file:
-            return {name: file[name][...] for name in FIELDS if name in file and name not in DIGESTS}
+            return {name: file[name][...] for name in ALL_FIELDS if name in file and name not in DIGESTS}
 
     def pictures(self, name: str, start: int, stop: int) -> list[np.ndarray]:
         """Return rows of pictures as they stand, uint8 each. Raises OSError for one whose checksum does not fit."""

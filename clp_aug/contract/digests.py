@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clp_aug.contract.schema import FIELDS, SEAL, Header
+from clp_aug.contract.schema import ALL_FIELDS, SEAL, Header
 
 
 def picture_digest(picture: np.ndarray) -> int:
@@ -23,9 +23,9 @@ def seal_of(header: Header, tables: Mapping[str, np.ndarray]) -> np.ndarray:
     So two shards with one seal hold the same pictures: a shard of parts of two runs has none that fits.
     """
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(header), sort_keys=True).encode())
-    for name in FIELDS:
+    for name in ALL_FIELDS:
         if name in tables and name != SEAL:
-            table = np.ascontiguousarray(tables[name], np.dtype(FIELDS[name].dtype).newbyteorder("<"))
+            table = np.ascontiguousarray(tables[name], np.dtype(ALL_FIELDS[name].dtype).newbyteorder("<"))
             digest.update(f"{name}{table.shape}".encode())
             digest.update(table.data)
     return np.frombuffer(digest.digest(), np.uint8)

@@ -30,6 +30,7 @@ NO_HANDLER = logging.NullHandler()
 MAX_PIXELS = 89_478_485  # Pillow's own warning level: 256 MiB of RGB
 PNG_SIDE = 64  # on a page, pictures up to this side are shown enlarged, so every pixel counts; larger ones are JPEG
 JPEG_QUALITY = 90
+COMPACT_QUALITY = 80  # of pages with hundreds of pictures
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -281,13 +282,17 @@ def read_turn(data: bytes) -> Image.Transpose | None:
     return None
 
 
-def data_uri(picture: np.ndarray) -> str:
-    """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large."""
+def data_uri(picture: np.ndarray, compact: bool = False) -> str:
+    """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large.
+
+    compact: that JPEG has a lower quality and half the colour resolution, and takes half as many bytes.
+    """
     buffer = io.BytesIO()
     if max(picture.shape[:2]) <= PNG_SIDE:
         kind = "png"
         Image.fromarray(picture).save(buffer, "PNG")
     else:
         kind = "jpeg"
-        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        quality, subsampling = (COMPACT_QUALITY, 2) if compact else (JPEG_QUALITY, 0)
+        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=subsampling, optimize=compact)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

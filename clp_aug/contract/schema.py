@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SCHEMA_VERSION = "1.1"
-READABLE = ("1.0", "1.1")  # 1.0 had neither digests nor seal
+AUDIT_VERSION = "1.2"  # of shards for clp-audit alone: whose background each picture has
+READABLE = ("1.0", SCHEMA_VERSION, AUDIT_VERSION)  # 1.0 had neither digests nor seal
 IMAGE_LAYOUT = "NHWC-uint8-RGB"
 
 ORIGINAL, COUNTERFACTUAL, FACTUAL = 0, 1, 2
@@ -62,6 +63,13 @@ FIELDS: dict[str, Field] = {
     "look/digest": Field("u8", ("K",), "the same of each matte", optional=True),
     "seal": Field("u1", (32,), "sha256 over attributes and tables; zeros until the shard is whole", optional=True),
 }
+AUDIT_FIELDS: dict[str, Field] = {
+    "meta/background_id": Field("i8", ("N",), "id of the training row whose background it has, or -1", optional=True),
+}
+"""What a shard for clp-audit has besides. Its training rows are the pictures that give backgrounds."""
+ALL_FIELDS = {**FIELDS, **AUDIT_FIELDS}
+AUDIT = "audit"  # the setting that such a shard has, and no other
+NO_BACKGROUND = -1
 SEAL = "seal"
 DIGESTS = {"meta/images": "meta/digest", "look/matte": "look/digest"}
 """Data set of pictures -> that of their digests."""

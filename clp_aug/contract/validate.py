@@ -19,7 +19,7 @@ from clp_aug.contract import schema
 from clp_aug.contract.damage import UNCHECKED
 from clp_aug.contract.digests import seal_of
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import DIGESTS, FIELDS, SEAL, Header
+from clp_aug.contract.schema import ALL_FIELDS, DIGESTS, SEAL, Header
 
 MAX_ROWS = 50_000_000
 MAX_INFLATION = 1000  # deflate's own limit is about 1030 : 1
@@ -103,7 +103,7 @@ def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
 def check_shapes(path: Path, file: h5py.File) -> None:
     """Check 3: every data set of the contract, with its type and rank, and equal lengths; others are ignored."""
     sizes: dict[str, int] = {}
-    for name, field in FIELDS.items():
+    for name, field in ALL_FIELDS.items():
         if name not in file:
             if field.optional:
                 continue
@@ -211,9 +211,19 @@ def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dic
         raise refuse(path, "/look/sample_id names a picture that is not among the originals")
     if not np.isin(tables["meta/parent_id"], originals).all():
         raise refuse(path, "/meta/parent_id names a picture that is not among the originals")
+    check_audit(path, header, tables)
     shared = header.settings.get("keep_meta_in_train", False) or header.settings.get("img_max") == "all"
-    if not shared and np.isin(originals, tables["train/sample_id"]).any():
+    if not shared and schema.AUDIT not in header.settings and np.isin(originals, tables["train/sample_id"]).any():
         raise refuse(path, "a meta picture is also a training picture")
+
+
+def check_audit(path: Path, header: Header, tables: dict[str, np.ndarray]) -> None:
+    """Check 3 of shards for clp-audit: each background is of a training row, and no other shard has any."""
+    if (schema.AUDIT in header.settings) != ("meta/background_id" in tables):
+        raise refuse(path, f"the setting {schema.AUDIT} and /meta/background_id belong together, and one is missing")
+    ids = tables.get("meta/background_id", np.zeros(0, np.int64))
+    if not np.isin(ids[ids != schema.NO_BACKGROUND], tables["train/sample_id"]).all():
+        raise refuse(path, "/meta/background_id names a picture that is not among the training rows")
 
 
 def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], dict[str, np.ndarray]]:
@@ -229,7 +239,7 @@ def check_shard(path: Path | str) -> tuple[Header, tuple[int, int, int, int], di
             check_shapes(path, file)
             header = read_header(path, file)
             shape = file["meta/images"].shape
-            tables = {name: file[name][...] for name in FIELDS if name in file and len(FIELDS[name].shape) < 3}
+            tables = {name: file[name][...] for name in ALL_FIELDS if name in file and len(ALL_FIELDS[name].shape) < 3}
         except UNCHECKED as error:
             raise refuse(path, f"damaged ({first_line(error)})") from None
     check_values(path, header, shape[1:3], tables)

@@ -19,11 +19,14 @@ class NoBackground(Exception):
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the meta set. image: uint8 (H, W, 3) RGB; box: half-open pixels; label: its class."""
+    """One picture of the meta set. image: uint8 (H, W, 3) RGB; box: half-open pixels; label: its class; alpha: what
+    its object is cut out by, float32 (H, W) in [0, 1], 0 outside the box, None for all of the box.
+    """
 
     image: np.ndarray
     box: Box
     label: int
+    alpha: np.ndarray | None = None
 
     def causal(self) -> np.ndarray:
         """Return r of eq. (2): bool (H, W), True inside the box."""
@@ -71,8 +74,11 @@ def compose(scene: Scene, kind: int, infilling: np.ndarray) -> np.ndarray:
     """Eqs. (2) and (4) for a box: uint8 (H, W, 3) with the hole filled, every other pixel bit-identical.
 
     infilling: uint8, as large as the scene's window; of a counterfactual it goes into the box, of a factual the
-    box's pixels go into it.
+    box's pixels go into it, or, of a scene with alpha, those of its object.
     """
+    if kind != COUNTERFACTUAL and scene.alpha is not None:
+        share = scene.alpha[..., None]
+        return (share * scene.image + (1 - share) * infilling).round().astype(np.uint8)
     filled = scene.image.copy() if kind == COUNTERFACTUAL else infilling.copy()
     crop(filled, scene.box)[...] = infilling if kind == COUNTERFACTUAL else crop(scene.image, scene.box)
     return filled

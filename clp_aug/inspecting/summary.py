@@ -159,6 +159,8 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name} {_value(one)}" for name, one in value.items()) + ")"
     if not isinstance(value, list):
         return str(value)
     more = f" and {len(value) - SETTING_SHOWN} more" if len(value) > SETTING_SHOWN else ""

@@ -81,7 +81,7 @@ def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
             np.isin(train, meta_rows), label, noisy_labels(dataset, train, settings.noise, settings.noise_seed)
         )
     if settings.limit is not None:
-        kept = np.isin(train, _spread(dataset, train, settings.limit, seed))
+        kept = np.isin(train, spread(dataset, train, settings.limit, seed))
         train, label = train[kept], label[kept]
 
     val, test = samples.ascending(part[VAL]), part[TEST]
@@ -101,12 +101,15 @@ def even_shares(sizes: np.ndarray, total: int) -> np.ndarray:
     return shares
 
 
-def _spread(dataset: Dataset, rows: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Draw at most `limit` rows, spread evenly over the groups, without groups over the classes."""
+def spread(dataset: Dataset, rows: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Draw at most `limit` rows, spread evenly over the groups, without groups over the classes.
+
+    Raises UsageError for a limit below one picture each.
+    """
     what, cells = ("group", dataset.samples.group) if dataset.group_names else ("class", dataset.samples.label)
     sizes = np.bincount(cells[rows])
     if limit < (sizes > 0).sum():
-        raise UsageError(f"limit {limit}: fewer than one training picture a {what}; use {(sizes > 0).sum()} or more")
+        raise UsageError(f"limit {limit}: fewer than one picture a {what}; use {(sizes > 0).sum()} or more")
     return np.concatenate(
         [
             rng_for(seed, cell, "limit").permutation(rows[cells[rows] == cell])[:share]

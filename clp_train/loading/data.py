@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import ORIGINAL, Header
+from clp_aug.contract.schema import AUDIT, ORIGINAL, Header
 from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset, named_dataset
@@ -97,6 +97,10 @@ def load_shard_dataset(shard: ShardReader, root: Path | None, name: str | None =
     `named_dataset` raises.
     """
     header = shard.header
+    if AUDIT in header.settings:
+        raise InputError(
+            f"shard {shard.path}: it was made for clp-audit; make one to learn from: clp-augment without --audit"
+        )
     whole = load_dataset(named_dataset(header.dataset, name), root, names_in(shard, "attributes"))
     dataset = leave_out(whole, names_in(shard, "left_out"))
     if dataset.fingerprint() != header.fingerprint:

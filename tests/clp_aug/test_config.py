@@ -33,7 +33,7 @@ def test_defaults_and_what_is_stored():
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
         ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),
-        ({"ratio": 0}, "ratio = 0: expected a whole number from 1 to 100"),
+        ({"ratio": -1}, "ratio = -1: expected a whole number from 0 to 100"),
         ({"size": 4}, "size = 4: expected a whole number from 8 to 2048"),
         ({"max_fallback": float("nan")}, "max_fallback = nan: expected a number from 0 to 1"),
         ({"options": {"epsilon": 0}}, "epsilon = 0: expected a number from 0.00392157 to 1"),

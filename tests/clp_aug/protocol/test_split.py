@@ -179,7 +179,7 @@ def test_limit_spreads_over_groups_and_classes():
     assert demo.report["train_per_group"] == [85, 65, 65, 85]  # 65 is all that a rare group has left
     assert split_of(Table([5, 50, 50]), meta="1/class", limit=31).report["train_per_class"] == [4, 14, 13]
     assert split_of(Table([5, 5]), meta="1/class", limit=1000).report["train"] == 8
-    with pytest.raises(UsageError, match=r"limit 3: fewer than one training picture a group; use 4 or more"):
+    with pytest.raises(UsageError, match=r"limit 3: fewer than one picture a group; use 4 or more"):
         split_of(Demo(), meta="10/group", limit=3)
 
 

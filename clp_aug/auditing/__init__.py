@@ -1,0 +1,1 @@
+"""The shard of an audit: each picture whole, its object alone, its background alone, before other backgrounds."""

@@ -1,0 +1,1 @@
+"""AUDIT: what a classifier, or a data set, owes to its backgrounds."""

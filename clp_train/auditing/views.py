@@ -1,0 +1,101 @@
+"""AUDIT: the pictures of an audit shard by what was done to them: nine views of each audited picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from clp_aug.contract.audits import MIX_OTHER, MIX_OWN, MIX_SAME, MIXES, AuditHeader, View, header_of
+from clp_aug.contract.errors import InputError
+from clp_aug.contract.schema import AUDIT, COUNTERFACTUAL, NO_BACKGROUND, ORIGINAL
+from clp_aug.contract.shards import ShardReader
+
+__all__ = ["BACKGROUND", "MIX_OTHER", "MIX_OWN", "MIX_SAME", "OBJECT", "ORIGINALS", "AuditSet", "read_audit_set"]
+
+ORIGINALS = "original"
+OBJECT, BACKGROUND = "object alone, ", "background alone, "
+"""How the names of views begin that show one of the two: "object alone, grey", "background alone, cagan"."""
+NONE = -1  # of a donor: the picture has no background of another picture
+REMEDY = "make one with clp-augment --audit"
+
+
+@dataclass(frozen=True)
+class AuditSet:
+    """The tables of an audit shard, P audited pictures. Pictures themselves stay in the shard.
+
+    settings: how the shard was made, as its header has them: split, backgrounds (the split they come from), draws,
+    pool, paste, remove; label, group (-1 unknown), sample_id: int64 (P,); box: int32 (P, 4), half-open pixels; outcome:
+    uint8 (P,), of the contract; rows: view -> rows of /meta/images, int64 (P, draws of that view), -1 where the picture
+    has no such view, for a fill had no background to take; donor: view -> the picture that the background is of,
+    sample ids like rows, -1 for none.
+    """
+
+    class_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+    settings: Mapping[str, Any]
+    label: np.ndarray
+    group: np.ndarray
+    sample_id: np.ndarray
+    box: np.ndarray
+    outcome: np.ndarray
+    rows: Mapping[str, np.ndarray]
+    donor: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def read_audit_set(reader: ShardReader) -> AuditSet:
+    """Return the tables of an audit shard. Raises InputError for a shard that was not made for an audit, or whose views
+    are not those that it says.
+    """
+    header, tables = reader.header, reader.tables
+    if AUDIT not in header.settings:
+        raise InputError(f"shard {reader.path}: it is a meta set, without the views of an audit; {REMEDY}")
+    try:
+        made = header_of(header.settings[AUDIT])
+        first = first_rows(made, tables)
+    except ValueError as error:
+        raise InputError(f"shard {reader.path}: its views are not those of an audit ({error}); {REMEDY}") from None
+    rows, donor = {ORIGINALS: first[:, None]}, {ORIGINALS: np.full((len(first), 1), NO_BACKGROUND)}
+    fills = np.array(header.fills)[tables["meta/fill"]]
+    for name, places in places_of(made).items():
+        at = first[:, None] + places
+        asked = made.views()[places[0] - 1].fill
+        rows[name] = np.where(fills[at] == asked, at, NONE)
+        donor[name] = np.where(rows[name] == NONE, NO_BACKGROUND, tables["meta/background_id"][at])
+    columns = (tables[f"meta/{name}"][first] for name in ("label", "group", "sample_id", "box", "outcome"))
+    return AuditSet(header.class_names, header.group_names, asdict(made), *columns, rows, donor)
+
+
+def first_rows(made: AuditHeader, tables: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the row of each original, int64 (P,). Raises ValueError unless its views follow it, as they should."""
+    views = made.views()
+    each = 1 + len(views)
+    kind, parent = tables["meta/kind"], tables["meta/parent_id"]
+    if len(kind) % each:
+        raise ValueError(f"{len(kind)} rows do not divide by {each}")
+    kinds = [ORIGINAL, *(view.kind for view in views)]
+    if not np.array_equal(kind, np.tile(kinds, len(kind) // each)):
+        raise ValueError("the kinds of its rows are not in order")
+    if (parent.reshape(-1, each) != parent[::each, None]).any():
+        raise ValueError("a view is not of the picture that it follows")
+    return np.arange(0, len(kind), each)
+
+
+def places_of(made: AuditHeader) -> dict[str, np.ndarray]:
+    """Return how many rows behind its original each view stands, by the name of the view."""
+    places: dict[str, list[int]] = {}
+    for place, view in enumerate(made.views(), 1):
+        places.setdefault(name_of(view), []).append(place)
+    return {name: np.array(some) for name, some in places.items()}
+
+
+def name_of(view: View) -> str:
+    """Return what a view is called."""
+    if view.fill in MIXES:
+        return view.fill
+    return (BACKGROUND if view.kind == COUNTERFACTUAL else OBJECT) + view.fill
