@@ -63,7 +63,7 @@ def with_provider(devices: Devices, leave: bool) -> Devices:
 
     Where it may not, the matte itself says so when it is made.
     """
-    from clp_aug.mattes.onnx_session import package_for, provider_for
+    from clp_aug.nets.onnx_session import package_for, provider_for
 
     provider = provider_for(devices.matte)
     if provider or not leave:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-EXIT_USAGE, EXIT_INPUT, EXIT_FALLBACKS, EXIT_INTERRUPTED = 2, 3, 4, 130
+EXIT_USAGE, EXIT_INPUT, EXIT_FALLBACKS, EXIT_GAP, EXIT_INTERRUPTED = 2, 3, 4, 5, 130
 
 
 class ClpError(Exception):
@@ -52,6 +52,12 @@ class TooManyFallbacks(ClpError):
     """The chosen matte failed on so many pictures that the run would not be the asked one (exit code 4)."""
 
     exit_code = EXIT_FALLBACKS
+
+
+class GapTooLarge(ClpError):
+    """A model leans on backgrounds more than was allowed, or nobody can tell whether it does (exit code 5)."""
+
+    exit_code = EXIT_GAP
 
 
 def pick(registry: Mapping[str, Value], name: str, what: str) -> Value:

@@ -13,10 +13,10 @@ from clp_aug.common.rounding import unrounded
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
-from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene, trial_scene
 from clp_aug.nets.devices import CPU
+from clp_aug.nets.exported import load_classifier
 from clp_aug.nets.reading import first_line
 
 if TYPE_CHECKING:

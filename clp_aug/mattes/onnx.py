@@ -11,9 +11,9 @@ import numpy as np
 
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.mattes import About, PictureLike
-from clp_aug.mattes.onnx_session import session_of
-from clp_aug.mattes.onnx_weights import read_model
 from clp_aug.nets.devices import CPU
+from clp_aug.nets.onnx_session import session_of
+from clp_aug.nets.onnx_weights import read_model
 from clp_aug.nets.reading import first_line
 from clp_aug.nets.threads import batches, most_in_a_batch
 

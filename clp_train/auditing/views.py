@@ -67,8 +67,12 @@ def read_audit_set(reader: ShardReader) -> AuditSet:
         asked = made.views()[places[0] - 1].fill
         rows[name] = np.where(fills[at] == asked, at, NONE)
         donor[name] = np.where(rows[name] == NONE, NO_BACKGROUND, tables["meta/background_id"][at])
-    columns = (tables[f"meta/{name}"][first] for name in ("label", "group", "sample_id", "box", "outcome"))
-    return AuditSet(header.class_names, header.group_names, asdict(made), *columns, rows, donor)
+    label, group, sample_id, box, outcome = (
+        tables[f"meta/{name}"][first] for name in ("label", "group", "sample_id", "box", "outcome")
+    )
+    return AuditSet(
+        header.class_names, header.group_names, asdict(made), label, group, sample_id, box, outcome, rows, donor
+    )
 
 
 def first_rows(made: AuditHeader, tables: Mapping[str, np.ndarray]) -> np.ndarray:

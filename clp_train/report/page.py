@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from clp_train.pictures.types import masks
 from clp_train.report.confusions import confusions_in, layout
 from clp_train.report.curves import panels
 from clp_train.report.table import Result, accuracy_table, percent
+from clp_train.report.template import rendered
 
 NONE: Mapping[str, Tensor] = {}
 OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
@@ -50,17 +50,13 @@ def write_result_page(
     run and looks give the same bytes. Raises InputError
     when the disk refuses.
     """
-    import jinja2
-
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
-    page = template.render(
+    values = {
         **parts_of(result),
-        confusions=[layout(counts, result["class_names"], split) for split, counts in confusions.items()],
-        looks=[picture_entry(look, result["class_names"]) for look in looks],
-        summary=looks_summary(looks),
-    )
+        "confusions": [layout(counts, result["class_names"], split) for split, counts in confusions.items()],
+        "looks": [picture_entry(look, result["class_names"]) for look in looks],
+        "summary": looks_summary(looks),
+    }
+    page = rendered("page.html", values)
     with written_beside(Path(out)) as temporary:
         temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are no text
 

@@ -88,7 +88,7 @@ def make_programs(place: Path, inputs: Path) -> list[bytes]:
 
 def read_program(path: Path) -> object:
     """Read a classifier for --f fgsm."""
-    from clp_aug.fills.exported import load_classifier
+    from clp_aug.nets.exported import load_classifier
 
     load_classifier.cache_clear()
     return load_classifier(path)

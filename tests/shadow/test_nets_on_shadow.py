@@ -19,7 +19,7 @@ from clp_aug.fitting.sources import read_sources
 from clp_aug.nets import threads
 from clp_aug.nets.contextual_attention import ContextualAttentionNet, start
 from clp_aug.nets.layouts import LAYOUTS
-from tests.clp_aug.fills.exporting import export
+from tests.clp_aug.nets.exporting import export
 from tests.shadow import second_device
 
 DEMO = {"dataset": "demo", "meta": "2/group", "limit": 12, "size": 32, "cf": ("grey",)}

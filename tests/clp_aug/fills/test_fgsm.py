@@ -11,10 +11,10 @@ import torch
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import F, infill
-from clp_aug.fills.exported import load_classifier
 from clp_aug.fills.fgsm import Options
 from clp_aug.fills.scene import Materials, Scene
-from tests.clp_aug.fills.exporting import export
+from clp_aug.nets.exported import load_classifier
+from tests.clp_aug.nets.exporting import export
 
 SIDE, CLASSES = 12, 3
 

@@ -8,7 +8,7 @@ import pytest
 
 from clp_aug.contract.errors import InputError
 from clp_aug.mattes import make_matte
-from tests.clp_aug.mattes.onnx_models import (
+from tests.clp_aug.nets.onnx_models import (
     BOOL,
     DOUBLE,
     FLOAT,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import InputError, SettingError, UsageError
-from clp_aug.fills.exported import load_classifier
+from clp_aug.nets.exported import load_classifier
 from clp_train import exports
 from clp_train.evaluating.predictions import judged
 from clp_train.exports import as_recorded, check_forms, forms_of, from_recorded

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.errors import SettingError
-from clp_aug.mattes import make_matte, onnx_session
-from clp_aug.mattes.onnx_session import PROVIDERS, options_of, provider_for
-from clp_aug.nets import threads
-from tests.clp_aug.mattes.onnx_models import FLOAT, INT64, matting, model, node, value
+from clp_aug.mattes import make_matte
+from clp_aug.nets import onnx_session, threads
+from clp_aug.nets.onnx_session import PROVIDERS, options_of, provider_for
+from tests.clp_aug.nets.onnx_models import FLOAT, INT64, matting, model, node, value
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [matting] is not installed")
 CPU = "CPUExecutionProvider"

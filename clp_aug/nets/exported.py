@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clp_aug.contract.errors import InputError
-from clp_aug.fills.plain_program import check_program
 from clp_aug.nets.devices import CPU
+from clp_aug.nets.plain_program import check_program
 from clp_aug.nets.reading import allowance, check_unpacked, first_line, read_bytes
 
 if TYPE_CHECKING:
@@ -34,7 +34,18 @@ ALLOWED = re.compile(
 )
 PAYLOAD = re.compile(r"(weight|tensor)_\d+")
 LARGEST = 2**33  # bytes of a file; the largest classifier of torchvision has 2.6 GB
+SAID, MOST_SAID = "extra/classifier.json", 2**24  # what a program says of itself, and the bytes that it may have
 REMEDY = "clp-train --export writes one"
+
+
+class Program(NamedTuple):
+    """An exported program. logits: itself, float32 (N, 3, H, W) -> what it gives; shape: of its input, None for a side
+    that is open; said: what it says of itself, as plain JSON, {} for nothing.
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    shape: tuple[int | None, ...]
+    said: Mapping[str, Any]
 
 
 def plain_copy(data: bytes) -> bytes:
@@ -103,9 +114,30 @@ def errors_of_torch() -> Iterator[None]:
         logger.removeFilter(keep)
 
 
-@lru_cache(maxsize=1)
-def load_classifier(path: Path, device: str = CPU) -> Callable[[Tensor], Tensor]:
-    """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
+def said_in(data: bytes) -> dict[str, Any]:
+    """Return what an archive says of itself, {} where it says nothing. Raises ValueError for what is no JSON, or much.
+
+    Source: ours; clp-train --export writes it.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist():
+            if member.filename.partition("/")[2] == SAID:
+                if member.file_size > MOST_SAID:
+                    raise ValueError(f"{SAID} has {member.file_size} bytes, at most {MOST_SAID} can be")
+                said = json.loads(archive.read(member))
+                return said if isinstance(said, dict) else {}
+    return {}
+
+
+def shape_of_input(program: Any) -> tuple[int | None, ...]:
+    """Return the shape of a program's first input, None for each side that is open."""
+    first = program.graph_signature.user_inputs[0]
+    value = next(node.meta["val"] for node in program.graph.nodes if node.name == first)
+    return tuple(side if isinstance(side, int) else None for side in value.shape)
+
+
+def load_program(path: Path, device: str = CPU) -> Program:
+    """Load an exported program onto a device, by name, with what it says of itself.
 
     Raises InputError for a file that is missing, foreign or damaged, or that could run code when loaded.
     """
@@ -116,16 +148,26 @@ def load_classifier(path: Path, device: str = CPU) -> Callable[[Tensor], Tensor]
     except ValueError as error:
         raise InputError(f"classifier {path}: {error}; {REMEDY}") from None
     try:
-        copy = plain_copy(data)
+        copy, said = plain_copy(data), said_in(data)
         del data
-        torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
         with errors_of_torch():
             program = torch.export.load(io.BytesIO(copy))
             if device != CPU:
                 from torch.export.passes import move_to_device_pass
 
                 program = move_to_device_pass(program, device)  # what it makes on the way, too
-            classifier: Callable[[Tensor], Tensor] = program.module()
-        return classifier
+            return Program(program.module(), shape_of_input(program), said)
     except Exception as error:  # a foreign archive fails in torch in any way it likes
         raise InputError(f"classifier {path}: not an exported program ({first_line(error)}); {REMEDY}") from None
+
+
+@lru_cache(maxsize=1)
+def load_classifier(path: Path, device: str = CPU) -> Callable[[Tensor], Tensor]:
+    """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
+
+    From then on the process computes with one thread. Raises what `load_program` raises.
+    """
+    import torch
+
+    torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
+    return load_program(path, device).logits

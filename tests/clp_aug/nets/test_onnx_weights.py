@@ -9,8 +9,8 @@ import pytest
 
 from clp_aug.contract.errors import InputError
 from clp_aug.mattes import make_matte
-from clp_aug.mattes.onnx_weights import NoMessage, fields, read_model, with_weights
-from tests.clp_aug.mattes.onnx_models import (
+from clp_aug.nets.onnx_weights import NoMessage, fields, read_model, with_weights
+from tests.clp_aug.nets.onnx_models import (
     FLOAT,
     constant,
     external,

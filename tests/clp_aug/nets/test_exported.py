@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from clp_aug.contract.errors import InputError
-from clp_aug.fills import plain_program
-from clp_aug.fills.exported import load_classifier
-from clp_aug.fills.plain_program import check_program
-from tests.clp_aug.fills.exporting import export
+from clp_aug.nets import plain_program
+from clp_aug.nets.exported import load_classifier
+from clp_aug.nets.plain_program import check_program
+from tests.clp_aug.nets.exporting import export
 
 SIDE, CLASSES = 8, 3
 

@@ -33,20 +33,20 @@ def provider_for(device: str) -> str:
     return next((name for name in served if name in there), "")
 
 
-def session_of(weights: bytes, device: str, what: str) -> Any:
-    """Return onnxruntime's session of a model, on one thread on the CPU.
+def session_of(weights: bytes, device: str, what: str, threads: int = 1) -> Any:
+    """Return onnxruntime's session of a model. what: "matte onnx:FILE", for messages; threads: on the CPU.
 
     Raises SettingError for a device that onnxruntime does not serve, InputError for bytes that are no model.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # the same sums for any worker count
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1  # one: the same sums for any worker count
     options.log_severity_level = 4  # what fails is told by an exception
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     provider = provider_for(device)
     if not provider:
-        raise not_served(device, "the onnxruntime that is installed has no provider for it")
+        raise not_served(device, what, "the onnxruntime that is installed has no provider for it")
     try:
         session = onnxruntime.InferenceSession(
             weights, options, providers=[(provider, options_of(provider, device))], enable_fallback=0
@@ -58,7 +58,7 @@ def session_of(weights: bytes, device: str, what: str) -> Any:
             ) from None
         raise InputError(f"{what}: not a usable ONNX model ({first_line(error)}); download it again") from None
     if session.get_providers()[0] != provider:
-        raise not_served(device, f"onnxruntime's {provider} does not start and would leave the work to the CPU")
+        raise not_served(device, what, f"onnxruntime's {provider} does not start and would leave the work to the CPU")
     return session
 
 
@@ -77,9 +77,9 @@ def kind_of(device: str) -> str:
     return device.partition(":")[0]
 
 
-def not_served(device: str, reason: str) -> SettingError:
-    """Return the error for a device that a matte of onnx cannot run on."""
-    return SettingError("device", device, f"matte onnx: {reason}; {package_for(device)}", {"device": CPU})
+def not_served(device: str, what: str, reason: str) -> SettingError:
+    """Return the error for a device that a model cannot run on. what: "matte onnx:FILE", told without its file."""
+    return SettingError("device", device, f"{what.partition(':')[0]}: {reason}; {package_for(device)}", {"device": CPU})
 
 
 def package_for(device: str) -> str:
