@@ -162,6 +162,8 @@ def named_lines(found: DataAudit) -> list[str]:
     from clp_train.auditing.data_audit import LISTED
 
     first = found.against[:LISTED].tolist()
+    if not found.is_telling:
+        return ["no minority is named: backgrounds do not say enough for that"]
     if not first:
         return ["no background argues against its label"]
     names = found.class_names

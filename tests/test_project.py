@@ -16,6 +16,8 @@ COMMANDS = {
     "clp-data": "clp_aug.data_cli",
     "clp-train": "clp_train.cli",
     "clp-predict": "clp_train.predict_cli",
+    "clp-audit": "clp_train.audit_cli",
+    "clp-compare": "clp_train.compare_cli",
     "clp-bench": "clp_train.bench.cli",
 }
 HEAVY = {"torch", "torchvision", "sklearn", "scipy", "cv2", "kornia", "matplotlib", "onnxruntime"}

@@ -9,7 +9,6 @@ from pathlib import Path
 from clp_train.auditing.data_audit import DataAudit
 from clp_train.auditing.data_groups import NO_GROUPS
 from clp_train.auditing.data_table import place_of
-from clp_train.auditing.data_verdict import TELLING
 from clp_train.auditing.verdict import CANNOT_TELL, NONE_SEEN, SOME, STRONG
 
 USUAL = 10  # meta pictures a group
@@ -46,7 +45,7 @@ def advice_of(audit: DataAudit, table: Path | None, root: Path | None, dataset: 
     if place is None or smallest < 2:
         where = ["--dataset", dataset, *(("--root", str(root)) if root else ()), "--size", size]
         protocol = f"{USUAL}/class"
-        return Advice(WHY[word], protocol, commands_of(where, protocol, [], root, is_telling=word in TELLING))
+        return Advice(WHY[word], protocol, commands_of(where, protocol, [], root, is_telling=audit.is_telling))
     found, first = place
     protocol = f"{min(USUAL, smallest // 2)}/group"
     where = ["--dataset", "table", "--root", str(found), "--size", size]

@@ -73,8 +73,15 @@ class DataAudit:
 
     @property
     def against(self) -> np.ndarray:
-        """Training pictures whose background argues against their label, indices int64, the strongest first."""
-        return strongest_against(self.own, self.is_train)
+        """Training pictures whose background argues against their label, indices int64, the strongest first; none where
+        backgrounds say nothing.
+        """
+        return strongest_against(self.own, self.is_train & self.is_telling)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether backgrounds say something of the label."""
+        return self.verdict.word in TELLING
 
     def name(self, i: int) -> str:
         """Return the name of picture i of the n."""

@@ -44,6 +44,7 @@ def write_data_page(audit: DataAudit, advice: Advice, out: Path) -> None:
         values=() if audit.guess.made_of == NO_GROUPS else audit.guess.values,
         made_of=audit.guess.made_of,
         size=audit.boxes.size,
+        is_telling=audit.is_telling,
         classes=shown_pictures(audit),
         advice=advice,
     )

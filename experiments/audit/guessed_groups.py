@@ -6,7 +6,7 @@ The audit sees files, labels and boxes; places are known to the scoring alone. H
 
 1. guess: of the minority pictures (landbirds on water, waterbirds on land) most are found, and most that are called so
    are (recall, precision a class); with boxes of hatt in place of given ones, too; boxes alone tell nothing.
-2. nulls: on the balanced test split as if it were training data, and on training labels dealt out anew, 20 times, the
+2. nulls: on the balanced test split as if it were training data, and on training labels dealt out anew, 40 times, the
    verdict is "none seen".
 3. demo: the same as 1 where places are those of the built-in set.
 4. training: group-dro and uw on guessed groups reach the worst TRUE group that they reach on true ones; a head on
@@ -44,7 +44,7 @@ from clp_train.backgrounds.prior import background_log_prior
 from clp_train.loading.data import geometry, load_shard_dataset
 from experiments.common import runner
 
-NULLS = 20
+NULLS = 40
 METHODS = ("group-dro", "uw", "erm")
 PRESET = "spurious-background"
 RESULTS = Path(__file__).parent / "results"

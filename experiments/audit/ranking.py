@@ -34,7 +34,8 @@ from experiments.common import runner
 METHODS = (
     "erm", "clp", "meta-lp", "background-adjust", "group-dro", "uw", "group-sample", "meta-only", "dfr",
     "balanced-softmax", "logit-adjust", "la-posthoc", "ldam", "ldam-drw", "irm", "v-rex", "focal", "isda", "risda",
-    "cb-focal", "cb-ce", "mwn", "l2rw", "lws", "crt", "cb-fine-tune", "pde", "tde", "ala", "ifl", "mentornet",
+    "uw-sample", "apl", "cb-focal", "cb-ce", "mwn", "l2rw", "lws", "crt", "cb-fine-tune", "pde", "tde", "ala", "ifl",
+    "mentornet",
 )  # fmt: skip
 SEEDS = {"erm": (0, 1, 2), "clp": (0, 1, 2)}
 MOVED = 0.1  # of a side

@@ -75,6 +75,21 @@ def duplicate_original(file):
         file[name][3:6] = file[name][0]
 
 
+def audit_without_backgrounds(file):
+    attribute(file, "settings", '{"audit": {}}')
+
+
+def backgrounds_without_audit(file):
+    file["meta/background_id"] = np.full(len(file["meta/label"]), -1)
+
+
+def background_of_nobody(file):
+    attribute(file, "settings", '{"audit": {}}')
+    ids = np.full(len(file["meta/label"]), -1)
+    ids[2] = file["meta/sample_id"][0]
+    file["meta/background_id"] = ids
+
+
 def meta_in_train(file):
     file["train/sample_id"][0] = 0
     for name in ("meta/sample_id", "meta/parent_id", "look/sample_id"):
@@ -98,6 +113,9 @@ CONTENTS = {
     text_seed: "attribute seed is not an integer",
     other_version: "clp_schema is '2.0', this version reads '1.0' and '1.1'",
     duplicate_original: "/meta/sample_id of originals holds an id twice",
+    audit_without_backgrounds: "the setting audit and /meta/background_id belong together, and one is missing",
+    backgrounds_without_audit: "the setting audit and /meta/background_id belong together, and one is missing",
+    background_of_nobody: "/meta/background_id names a picture that is not among the training rows",
     meta_in_train: "a meta picture is also a training picture",
 }
 

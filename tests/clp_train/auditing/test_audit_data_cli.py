@@ -20,6 +20,7 @@ from clp_aug.library import find_boxes, write_boxes
 from clp_train.audit_data_cli import data
 from tests.clp_train.builders import make_demo_shard
 from tests.clp_train.door.calling import call as train
+from tests.clp_train.report.test_page import CHROMIUM, SWITCHES
 
 SIZE = 16
 COUNTS = {"train": 60, "val": 12, "test": 12}  # pictures a class
@@ -157,9 +158,14 @@ def test_where_backgrounds_say_nothing_there_is_one_group_a_class(balanced, tmp_
     assert found["verdict"] == "none seen"
     assert found["groups"] == {"made_of": "labels alone", "train": {}}
     assert {row["background_group"] for row in rows(out)} == {"any"}
+    assert found["against"] == {"by_class": {"bird": 0, "duck": 0}, "first": []}, "nobody is accused"
     assert found["meta"] == "10/class"
     assert found["reason"].startswith("backgrounds say nothing of the label here")
-    assert not any("--dataset table --root " + str(root) + " " in step and "/group" in step for step in found["next"])
+    assert not any("/group" in step for step in found["next"])
+    page = tmp_path / "page.html"
+    done = call("--meta", shard, "--root", root, "--out", out, "--html", page)
+    assert "no minority is named: backgrounds do not say enough for that" in done.stdout.splitlines()
+    assert "None are named: backgrounds do not say enough for that." in page.read_text()
 
 
 def test_what_is_printed(biased, tmp_path):
@@ -193,6 +199,44 @@ def test_the_page_shows_the_pictures_that_go_against_their_class(biased, tmp_pat
     frames = re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"/>', text)
     assert len(frames) == 24
     assert {" ".join(frame) for frame in frames} <= boxes
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const data = document.body.dataset, light = c => c.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0);
+  data.broken = [...document.images].filter(i => !(i.complete && i.naturalWidth)).length;
+  data.apart = light(getComputedStyle(document.body).backgroundColor) - light(getComputedStyle(document.body).color);
+  data.wide = document.documentElement.scrollWidth - innerWidth;
+  const [track, filled] = [".track", ".track i"].map(s => document.querySelector(s).getBoundingClientRect());
+  data.share = (filled.width / track.width).toFixed(3);
+  const [frame, box] = [".frame", ".frame rect"].map(s => document.querySelector(s).getBoundingClientRect());
+  data.box = [(box.x - frame.x) / frame.width, box.width / frame.width].map(v => v.toFixed(3));
+});
+</script></body>"""
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 500)])
+def test_the_page_in_a_browser(biased, tmp_path, scheme, width):
+    if CHROMIUM is None:
+        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH")
+    root, shard, _ = biased
+    page = tmp_path / "page.html"
+    found = told("--meta", shard, "--root", root, "--out", tmp_path / "groups.csv", "--html", page)
+    html = page.read_text()
+    first = re.search(r'<rect x="(\d+)" y="\d+" width="(\d+)"', html)
+    page.write_text(html.replace("default-src 'none';", "script-src 'unsafe-inline';").replace("</body>", PROBE))
+    setting = f"--blink-settings=preferredColorScheme={('dark', 'light').index(scheme)}"
+    command = [CHROMIUM, *SWITCHES, setting, f"--window-size={width},900", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    body = dict(re.findall(r'data-(\w+)="([^"]*)"', done.stdout))
+    assert body["broken"] == "0"
+    assert int(body["wide"]) <= 0
+    assert int(body["apart"]) * (1 if scheme == "light" else -1) > 450, "of 765: black on white, or white on black"
+    assert float(body["share"]) == pytest.approx(found["background"]["value"], abs=0.01)
+    assert [float(v) for v in body["box"].split(",")] == pytest.approx(
+        [int(v) / SIZE for v in first.groups()], abs=0.02
+    )
 
 
 def test_a_data_set_alone_in_a_process_of_its_own(biased, tmp_path, monkeypatch):
