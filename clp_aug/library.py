@@ -19,7 +19,7 @@ from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import check_matte, make_chain
 from clp_aug.mattes.chain import locate_all
 from clp_aug.mattes.picture import Decoded
-from clp_aug.nets.devices import AUTO, CPU
+from clp_aug.nets.devices import AUTO, CPU, find_device
 from clp_aug.pipeline import augment
 
 OWN_CLASS, OTHER_CLASS = 0, 1
@@ -47,7 +47,7 @@ def find_boxes(
         pictures = [Decoded(p.image, p.sample_id, check_mask(m, p.size)) for p, m in zip(pictures, masks, strict=True)]
     if not pictures:
         return np.zeros((0, 4), np.int32), []
-    located = locate_all(pictures, make_chain(matte, device), pad)
+    located = locate_all(pictures, make_chain(matte, place_of(device)), pad)
     return np.array([one.box for one in located], np.int32), [OUTCOMES[one.outcome] for one in located]
 
 
@@ -82,8 +82,13 @@ def fill(
     def in_turn(label: int, rng: np.random.Generator) -> Iterator[Scene]:
         return (partners[i] for i in rng.permutation(len(partners)))
 
-    materials = Materials(in_turn, device=device)
+    materials = Materials(in_turn, device=place_of(device))
     return infill(name, chosen, scene, rng_for(seed, 0, name), materials, options)[0]
+
+
+def place_of(device: str) -> str:
+    """Return the device that a name stands for, "auto" among them. Raises SettingError for one that is not there."""
+    return CPU if device == CPU else str(find_device(device))
 
 
 def check_image(image: np.ndarray, square: bool = False) -> np.ndarray:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clp_train.auditing.figures import Comparison
 
 PATH = click.Path(path_type=Path)
+NO_USUAL_PLACE = ("folder", "table")  # data sets that lie anywhere
 DATA = "data"
 MOST_MODELS = 2
 
@@ -209,13 +210,14 @@ def next_command(audit: Audit, reader: ShardReader) -> str | None:
         return None
     header = reader.header
     name, size = header.dataset, str(reader.shape[1])
-    root = root_to_say(name, None)
-    where = ["--dataset", name, *(("--root", str(root)) if root else ()), "--size", size]
+    root = root_to_say(name, None) or ("DIR" if name in NO_USUAL_PLACE else None)
+    rooted = ["--root", str(root)] if root else []
+    where = ["--dataset", name, *rooted, "--size", size]
     if attributes := attributes_of(header.settings):
         where += ["--attributes", ",".join(attributes)]
     augment = ["clp-augment", *where, "--cf", "tile", "--f", "mix-rand"]
     shard = f"shards/{name}-tile-mix-rand-seed0.h5"
-    train = ["clp-train", "--meta", shard, "--method", "clp", "--preset", "spurious-background"]
+    train = ["clp-train", "--meta", shard, *rooted, "--method", "clp", "--preset", "spurious-background"]
     return f"{shlex.join(augment)}; {shlex.join(train)}"
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.contract.shards import ShardReader
 from clp_train.auditing.figures import Figures, measure
 from clp_train.auditing.verdict import verdict_of
-from clp_train.auditing.views import MIX_OTHER, MIX_SAME, AuditSet, read_audit_set
+from clp_train.auditing.views import MIX_OTHER, MIX_SAME, NONE, AuditSet, read_audit_set
 from clp_train.backgrounds.prior import fit_logistic
 from clp_train.evaluating.outputs import outputs
 from clp_train.models import build_model
@@ -89,8 +90,14 @@ def main() -> None:
     for name, (of_train, tested) in inputs.items():
         for q in WEIGHTS:
             heads = [fit_head(q, k, of_train[:, unseen], learnt.label[unseen]) for k in range(HEADS.get(q, OTHERS))]
-            audits = [measure(audit_set, answers(head(tested), label), np.ones(2, bool)) for head in heads]
-            found.setdefault(name, {})[str(q)] = [told(figures, audit_set) for figures in audits]
+            given = [answers(head(tested), label) for head in heads]
+            audits = [measure(audit_set, each, np.ones(2, bool)) for each in given]
+            halves = [half_of(audit_set, k) for k in range(len(heads))]
+            of_halves = [measure(half, each, np.ones(2, bool)).gap for half, each in zip(halves, given, strict=True)]
+            found.setdefault(name, {})[str(q)] = [
+                told(figures, audit_set) | {"half": [half.value, half.low, half.high]}
+                for figures, half in zip(audits, of_halves, strict=True)
+            ]
     summaries = {name: summary(of_shares) for name, of_shares in found.items()}
     with written_beside(arguments.out) as temporary:
         temporary.write_text(json.dumps({"summary": summaries, "heads": found}, indent=1) + "\n")
@@ -135,6 +142,23 @@ def fit_head(q: float, k: int, of_train: Tensor, label: np.ndarray) -> Callable[
     return lambda features: (features - mean) / scale @ weight.T + bias
 
 
+def half_of(audit_set: AuditSet, k: int) -> AuditSet:
+    """Return an audit of half of the pictures before half of the backgrounds, others for every k: so that the luck of
+    one audit set is not counted as that of all heads.
+    """
+    rng = rng_for(k, 1, "mixtures")
+    pictures = np.sort(rng.permutation(len(audit_set))[: len(audit_set) // 2])
+    ids = np.unique(np.concatenate([audit_set.donor[view].ravel() for view in (MIX_SAME, MIX_OTHER)]))
+    kept = np.append(rng.permutation(ids)[: len(ids) // 2], NONE)
+    rows = {
+        view: np.where(np.isin(audit_set.donor[view], kept), some, NONE)[pictures]
+        for view, some in audit_set.rows.items()
+    }
+    donor = {view: np.where(rows[view] == NONE, NONE, some[pictures]) for view, some in audit_set.donor.items()}
+    columns = {name: getattr(audit_set, name)[pictures] for name in ("label", "group", "sample_id", "box", "outcome")}
+    return replace(audit_set, rows=rows, donor=donor, **columns)
+
+
 def told(figures: Figures, audit_set: AuditSet) -> dict:
     """Return of the figures of a head what is kept."""
     groups = {name: e.value for name, e in zip(audit_set.group_names, figures.by_group, strict=True)}
@@ -164,6 +188,7 @@ def summary(found: dict[str, list[dict]]) -> dict:
             "heads": len(heads),
             "gap": [float(np.mean([h["gap"] for h in heads])), float(np.std([h["gap"] for h in heads]))],
             "holds_zero": sum(h["low"] <= 0 <= h["high"] for h in heads),
+            "halves_hold_zero": sum(h["half"][1] <= 0 <= h["half"][2] for h in heads),
             "true_gap": float(np.mean([h["true_gap"] for h in heads])),
             "holds_true_gap": sum(h["low"] <= h["true_gap"] <= h["high"] for h in heads),
             "worst_group": float(np.mean([h["worst_group"] for h in heads])),

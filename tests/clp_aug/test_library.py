@@ -116,3 +116,9 @@ def test_a_shard_is_opened(tmp_path):
     assert open_shard(path).header.dataset == "demo"
     with pytest.raises(InputError, match="no such file"):
         open_shard(tmp_path / "none.h5")
+
+
+def test_auto_is_a_device_here_as_on_the_command_line(demo):
+    images, _ = demo
+    assert np.array_equal(find_boxes(images, "hatt", device="auto")[0], find_boxes(images, "hatt")[0])
+    assert np.array_equal(fill(images[0], BOX, "cagan", device="auto"), fill(images[0], BOX, "cagan"))
