@@ -116,9 +116,9 @@ def crossed_variance(sides: Sequence[Cells], strata: int, averaged: bool = False
     float64 (strata,). Cells of one picture, on either side, go together, and cells of one donor; m must be 1.
 
     averaged: whether it is of the mean over strata that have cells, float64 (1,). It is that of pictures plus that of
-    donors minus that of cells, or that of pictures alone where it is larger; NaN for a stratum of less than two pictures.
-    Source: Cameron, Gelbach and Miller 2011; the factor n / (n - 1) of each kind of
-    cluster, for the mean is of the same cells, is the usual one.
+    donors minus that of cells, or that of pictures alone where it is larger; NaN for a stratum of less than two
+    pictures. Source: Cameron, Gelbach and Miller 2011; the factor n / (n - 1) of each kind of cluster, for the mean is
+    of the same cells, is the usual one.
     """
     parts = [deviations(cells, strata) * sign for cells, sign in zip(sides, (1, -1), strict=False)]
     of_mean = np.concatenate(parts)
