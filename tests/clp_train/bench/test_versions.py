@@ -242,7 +242,7 @@ NEW = {
     "a list of one method": ("def rand_augment(", "rng.choice([-1, 1]", "rng.choice([1, -1]", {"rand-aug"}),
     "a function of torch": ("def centres(", "torch.rand((4, n)", "torch.randn((4, n)", RUNS),
     "an operator of the loop": ("def epoch_steps(", "at.step += 1", "at.step -= 1", RUNS),
-    "arguments": ("def spread(", "np.lexsort((group, turn))", "np.lexsort((turn, group))", RUNS),
+    "arguments": ("def spread(group", "np.lexsort((group, turn))", "np.lexsort((turn, group))", RUNS),
     "a default": ("class SgdSettings", "momentum: float = setting(0.9", "momentum: float = setting(0.8", RUNS),
     "the order of calls": (
         "def conclude_epoch(",
@@ -256,7 +256,7 @@ NEW = {
                                       "* math.sqrt(WIDTHS[-1])", RUNS),
     "where Grad-CAM looks": ("def inside_share(", "SHOWN, BATCH = 24, 50", "SHOWN, BATCH = 24, 51", RUNS),
     "a fill": ("def grey(", "np.full_like(", "np.zeros_like(", {"shard"}),
-    "a default of the shard": ("class AugmentConfig", "ratio: int = setting(2,", "ratio: int = setting(3,", {"shard"}),
+    "a default of the shard": ("class AugmentConfig", "pad: int = setting(0,", "pad: int = setting(1,", {"shard"}),
     "a setting of a fill": ("def cagan(", '"own", "Of published', '"tf", "Of published', {"shard"}),
     "the version": ("__version__", '"0.1.0"', '"0.2.0"', {"shard"}),
     "what both read": ("def rng_for(", "[seed, sample_id,", "[sample_id, seed,", WHO),
