@@ -144,10 +144,7 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
     """
     classes = classes_in_use(used)
     owners = {name: fill for fill, kind in classes.items() for name in fields_of(kind)}
-    for name in given:
-        if name not in owners:
-            hint = suggestion(owners, name)
-            raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(owners)}")
+    check_settings(given, owners)
     options = {
         fill: kind(**{name: value for name, value in given.items() if classes[owners[name]] is kind})
         for fill, kind in classes.items()
@@ -162,6 +159,14 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
     return options
 
 
+def check_settings(names: Collection[str], known: Collection[str]) -> None:
+    """Raise UsageError for the name of a setting that no fill has."""
+    for name in names:
+        if name not in known:
+            hint = suggestion(known, name)
+            raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(known)}")
+
+
 def options_of_texts(texts: Sequence[str], used: Collection[str]) -> dict[str, object]:
     """Return settings of fills that are given as "name=value", by name. used: the fills that are asked for.
 
@@ -169,10 +174,7 @@ def options_of_texts(texts: Sequence[str], used: Collection[str]) -> dict[str, o
     """
     owners = {name: kind for kind in classes_in_use(used).values() for name in fields_of(kind)}
     pairs = {name: text for name, _, text in (pair.partition("=") for pair in texts)}
-    for name in pairs:
-        if name not in owners:
-            hint = suggestion(owners, name)
-            raise UsageError(f"unknown setting of a fill {name!r}: {hint}choose one of {listed(owners)}")
+    check_settings(pairs, owners)
     return {name: from_text(owners[name], name, text) for name, text in pairs.items()}
 
 
