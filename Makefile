@@ -30,7 +30,7 @@ demo: $(VENV)/installed
 	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
 	$(BIN)/clp-train --meta $(SHARD) --method erm $(TRAINING) --out $(DEMO)/erm
 	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --saliency-interval 5 --set omega_start=background --set omega_lr=1e-4 --out $(DEMO)/clp
-	$(BIN)/clp-augment --audit --dataset demo --size 32 --remove tile --limit 200 --out $(DEMO)/audit.h5
+	$(BIN)/clp-augment --audit --dataset demo --size 32 --remove tile --out $(DEMO)/audit.h5
 	$(BIN)/clp-compare $(DEMO)/erm $(DEMO)/clp --meta $(DEMO)/audit.h5 --out $(DEMO)/compare.html
 	@echo "Open $(DEMO)/compare.html: ERM and CLP side by side, and what each owes to the background."
 	@echo "Open $(DEMO)/sheet.html to see what the meta set looks like."
