@@ -83,7 +83,7 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: 
             say(f"{name} weights: {options.terms()}", err=True)
     with progress_bars(quiet) as bars:
         outcome = pipeline.augment(config, lambda stage, total: bar_for(bars, stage, total))
-    report_outcome(outcome, json)
+    report_outcome(outcome, json, config.audit is not None)
 
 
 def quote(path: Path) -> str:
@@ -117,7 +117,7 @@ def report_plan(plan: Plan, as_json: bool) -> None:
         say(f"{name:<10} {value}")
 
 
-def report_outcome(outcome: Outcome, as_json: bool) -> None:
+def report_outcome(outcome: Outcome, as_json: bool, audit: bool) -> None:
     """Print counts, then the path written and the next command to run."""
     if as_json:
         facts = {**vars(outcome), "path": str(outcome.path)}
@@ -136,7 +136,9 @@ def report_outcome(outcome: Outcome, as_json: bool) -> None:
     if outcome.substituted:
         say(f"fills      {outcome.substituted} asked for had no background to take; they are grey:"
                    f" {some(outcome.examples['substituted'], outcome.substituted)}")  # fmt: skip
-    say(f"{outcome.path}  ({outcome.rows} pictures); next: clp-inspect {quote(outcome.path)} --html sheet.html")
+    path = quote(outcome.path)
+    then = f"clp-audit MODEL --meta {path} --html audit.html" if audit else f"clp-inspect {path} --html sheet.html"
+    say(f"{outcome.path}  ({outcome.rows} pictures); next: {then}")
 
 
 def some(names: Sequence[str], count: int) -> str:

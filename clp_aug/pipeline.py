@@ -185,10 +185,11 @@ def summarise(plan: Plan, staging: Staging) -> Outcome:
     if replaced.any():
         of_originals = np.concatenate([replaced.any(axis=1), np.zeros(len(split.train), bool)])
         examples["substituted"] = names_of(plan, of_originals)
+    uses = {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)}
     return Outcome(
         staging.shard,
         plan.rows,
-        {"train": len(split.train), "meta": len(split.meta), "val": len(split.val), "test": len(split.test)},
+        uses if plan.audited is None else {"audited": uses["meta"], "for backgrounds": uses["train"]},
         plan.remarks,
         {OUTCOMES[code]: count for code, count in sorted(Counter(outcome.tolist()).items())},
         {plan.chain[code].about.name: count for code, count in sorted(Counter(source.tolist()).items())},

@@ -14,6 +14,7 @@ from clp_train.auditing.words import in_percent, in_points, percent
 
 TELLING = (STRONG, SOME)
 HALFWAY = 0.5  # of the way from chance to certainty, from which on backgrounds foretell the label strongly
+MATTERS = 0.25  # of that way: where so much is likely, "none" would be said too soon
 SLIGHT = 0.05  # of that way: less is none to speak of
 MOST_UNCERTAIN = 0.5  # share of boxes that another matte than the chosen one gave
 NAMED = 3  # classes that a line names
@@ -24,18 +25,30 @@ def verdict_on_data(figures: DataFigures, outcome: np.ndarray, class_names: Sequ
     alone tell.
 
     strong: half of the way or more; some: less, but the 95 % intervals of that and of what is learnt in nats are above
-    0; none seen: one of these intervals is not, or it is less than a twentieth of the way; cannot tell: of fewer than
-    two classes, or of less than half of them, there are LEAST pictures, or more than half of the boxes are not the
-    chosen matte's. outcome: of the boxes, uint8 (N,), of the contract. Source: ours; where the lines are is a
-    convention.
+    0; none seen: one of these intervals is not, or it is less than a twentieth of the way, and no more than a quarter
+    is likely; cannot tell: more is likely, or of fewer than two classes, or of less than half of them, there are LEAST
+    pictures, or more than half of the boxes are not the chosen matte's. outcome: of the boxes, uint8 (N,), of the
+    contract. Source: ours; where the lines are is a convention.
     """
     doubts, said = doubts_of(figures, outcome, class_names), facts(figures)
     way, beyond, gain = share_of_the_way(figures), figures.beyond.low, figures.gain.low
     if doubts or way is None or beyond is None or gain is None:
         return Verdict(CANNOT_TELL, (*doubts, *said))
     if beyond <= 0 or gain <= 0 or way < SLIGHT:
-        return Verdict(NONE_SEEN, said)
+        wide = too_wide(figures)
+        return Verdict(CANNOT_TELL, (wide, *said)) if wide else Verdict(NONE_SEEN, said)
     return Verdict(STRONG if way >= HALFWAY else SOME, said)
+
+
+def too_wide(figures: DataFigures) -> str:
+    """Say that an interval reaches as far as backgrounds that matter; empty where it does not."""
+    high = figures.beyond.high
+    if high is None or high <= MATTERS * (1 - figures.chance):
+        return ""
+    return (
+        "backgrounds may tell something or nothing, as far as so few pictures show: more training pictures, or boxes of"
+        " more of them, are needed"
+    )
 
 
 def share_of_the_way(figures: DataFigures) -> float | None:

@@ -5,10 +5,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from clp_aug import pipeline
 from clp_aug.auditing.settings import AuditSettings
 from clp_aug.auditing.split import audit_split
+from clp_aug.cli import augment, inspect
 from clp_aug.config import AugmentConfig
 from clp_aug.contract import boxes
 from clp_aug.contract.audits import BOX, MATTE, MIX_OTHER, MIX_OWN, MIX_SAME, header_of
@@ -219,3 +221,17 @@ def test_backgrounds_of_one_class_are_refused():
     samples = Samples(np.arange(4), label, np.zeros(4, np.int64), split, [str(i) for i in range(4)])
     with pytest.raises(InputError, match=r"split train has pictures of one class, so no background of another; choose"):
         audit_split(Dataset("four", ("cat", "dog"), samples), AuditSettings(audit="auto"), None, 0)
+
+
+def test_the_command_says_what_it_made_and_what_comes_next(tmp_path):
+    out = tmp_path / "a.h5"
+    words = "--audit --dataset demo --size 32 --limit 8 --draws 1 --pool 4 --remove tile --quiet --workers 1 --out"
+        f"--audit --dataset demo --size 32 --limit 8 --draws 1 --pool 4 --remove tile --quiet --workers 1 --out {out}"
+    )
+    done = CliRunner().invoke(augment, [*words.split(), str(out)])
+    assert done.exit_code == 0, done.output
+    assert "pictures   8 audited, 8 for backgrounds" in done.output
+    assert done.output.splitlines()[-1].endswith(f"next: clp-audit MODEL --meta {out} --html audit.html")
+    shown = CliRunner().invoke(inspect, [str(out)]).output
+    assert shown.splitlines()[-1].endswith(f"or clp-audit MODEL --meta {out}")
+    assert "audit (backgrounds train, draws 1," in " ".join(shown.split())

@@ -1,5 +1,6 @@
 """clp-audit data, part by part: evidence of backgrounds, figures, verdict, guessed groups, boxes and the table."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -161,6 +162,29 @@ def test_backgrounds_that_say_nothing_are_seldom_accused():
         label, log_p = random_log_p(200, 3, rng)
         words.append(word(label, log_p, random_log_p(200, 3, rng)[1]).word)
     assert words.count("none seen") >= 36
+
+
+@pytest.mark.parametrize(
+    ("beyond", "gain", "expected"),
+    [
+        ((0.30, 0.25, 0.35), (0.3, 0.2, 0.4), "strong"),
+        ((0.16, 0.03, 0.26), (0.1, 0.01, 0.2), "some"),
+        ((0.16, 0.03, 0.26), (0.1, -0.01, 0.2), "cannot tell"),
+        ((0.02, -0.09, 0.13), (0.0, -0.1, 0.1), "cannot tell"),
+        ((0.02, -0.05, 0.09), (0.0, -0.1, 0.1), "none seen"),
+        ((0.02, 0.01, 0.03), (0.1, 0.01, 0.2), "none seen"),
+        ((-0.05, -0.10, -0.01), (0.0, -0.1, 0.1), "none seen"),
+    ],
+)
+def test_none_is_said_only_where_much_would_have_been_seen(beyond, gain, expected):
+    rng = np.random.default_rng(0)
+    label, log_p = random_log_p(100, 2, rng)
+    figures = data_figures(log_p, log_p, label, resamples=20)
+    figures = replace(figures, beyond=Estimate(*beyond, 100), gain=Estimate(*gain, 100))
+    assert figures.chance == 0.5
+    found = verdict_on_data(figures, np.full(100, OK), ("a", "b"))
+    assert found.word == expected
+    assert found.evidence[0].startswith("backgrounds may tell" if expected == "cannot tell" else "backgrounds tell")
 
 
 def test_too_little_is_no_verdict():
