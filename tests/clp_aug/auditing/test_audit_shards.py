@@ -226,8 +226,6 @@ def test_backgrounds_of_one_class_are_refused():
 def test_the_command_says_what_it_made_and_what_comes_next(tmp_path):
     out = tmp_path / "a.h5"
     words = "--audit --dataset demo --size 32 --limit 8 --draws 1 --pool 4 --remove tile --quiet --workers 1 --out"
-        f"--audit --dataset demo --size 32 --limit 8 --draws 1 --pool 4 --remove tile --quiet --workers 1 --out {out}"
-    )
     done = CliRunner().invoke(augment, [*words.split(), str(out)])
     assert done.exit_code == 0, done.output
     assert "pictures   8 audited, 8 for backgrounds" in done.output
