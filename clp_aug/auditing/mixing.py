@@ -101,14 +101,14 @@ class Mixer:
                 return Made(compose(scene, FACTUAL, own[:, ::-1]), MIX_OWN)
         else:
             row = self.pool.choose(sample_id, scene.label, copy.fill, copy.number, self.seed)
-            if row is not None:
-                background = self.of_pool.get(row, lambda: self.background(row))
+            background, used = (scene.image, "") if row is None else self.of_pool.get(row, lambda: self.background(row))
+            if row is not None and used == self.remove:
                 return Made(compose(scene, FACTUAL, background), copy.fill, int(self.pool.sample_id[row]))
         return Made(compose(scene, FACTUAL, np.full_like(scene.image, GREY)), "grey")
 
-    def background(self, row: int) -> np.ndarray:
-        """Return the background that a row of the pool gives, uint8 (H, W, 3)."""
-        return self.removed(int(self.pool.sample_id[row]), self.pool.scene(row))[0]
+    def background(self, row: int) -> tuple[np.ndarray, str]:
+        """Return the background that a row of the pool gives, uint8 (H, W, 3), and the fill really used."""
+        return self.removed(int(self.pool.sample_id[row]), self.pool.scene(row))
 
     def removed(self, sample_id: int, scene: Scene) -> tuple[np.ndarray, str]:
         """Return a picture without its object, uint8 (H, W, 3), and the fill really used."""

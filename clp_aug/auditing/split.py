@@ -8,9 +8,10 @@ import numpy as np
 
 from clp_aug.auditing.settings import AUTO, AuditSettings
 from clp_aug.contract.audits import AuditHeader
-from clp_aug.contract.errors import InputError, UsageError, listed, suggestion
+from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
+from clp_aug.datasets.base import TRAIN, Dataset
+from clp_aug.datasets.splits import split_number
 from clp_aug.protocol.split import Split, spread
 from clp_aug.sharding import Copy
 
@@ -36,42 +37,24 @@ def audit_split(dataset: Dataset, settings: AuditSettings, limit: int | None, se
     limit: audited pictures at most, spread over groups, or classes. Raises UsageError for a split that there is not,
     InputError for one without pictures, or backgrounds of a single class. Source: ours.
     """
-    name = named_split(dataset, settings.audit or AUTO, "--audit")
-    backgrounds = named_split(dataset, settings.backgrounds or first_with_pictures(dataset, (TRAIN,)), "--backgrounds")
     samples = dataset.samples
-    rows, pool = (
-        samples.ascending(np.flatnonzero(samples.split == dataset.splits.index(k))) for k in (name, backgrounds)
-    )
+    audited = split_number(dataset, None if settings.audit == AUTO else settings.audit, "--audit")
+    behind = TRAIN if settings.backgrounds is None else split_number(dataset, settings.backgrounds, "--backgrounds")
+    if not (samples.split == behind).any():  # a set of test pictures alone
+        behind = audited
+    rows, pool = (samples.ascending(np.flatnonzero(samples.split == k)) for k in (audited, behind))
     if limit is not None:
         rows = samples.ascending(spread(dataset, rows, limit, seed))
     pool = samples.ascending(some_a_class(samples.label, samples.sample_id, pool, settings.pool, seed))
     if len(np.unique(samples.label[pool])) < 2:
         raise InputError(
-            f"data set {dataset.name}: split {backgrounds} has pictures of one class, so no background of another;"
-            " choose another with --backgrounds"
+            f"data set {dataset.name}: split {dataset.splits[behind]} has pictures of one class, so no background of"
+            " another; choose another with --backgrounds"
         )
     report: dict[str, int | list[int]] = {"train": len(pool), "meta": len(rows), "val": 0, "test": 0}
     none = np.zeros(0, np.int64)
     split = Split(pool, rows, none, none, samples.label[pool], report)
-    return Audited(split, settings.header(name, backgrounds))
-
-
-def named_split(dataset: Dataset, name: str, option: str) -> str:
-    """Return the name of a split that has pictures. Raises UsageError or InputError where there is none."""
-    if name == AUTO:
-        return first_with_pictures(dataset, (*range(TEST, len(dataset.splits)), VAL, TRAIN))
-    if name not in dataset.splits:
-        near = suggestion(dataset.splits, name)
-        raise UsageError(f"{option} {name}: {near}data set {dataset.name} has {listed(dataset.splits)}")
-    if not (dataset.samples.split == dataset.splits.index(name)).any():
-        raise InputError(f"data set {dataset.name}: its split {name} has no pictures; choose another with {option}")
-    return name
-
-
-def first_with_pictures(dataset: Dataset, order: tuple[int, ...]) -> str:
-    """Return the name of the first split, of some numbers and then of all, that has pictures."""
-    there = np.unique(dataset.samples.split).tolist()
-    return dataset.splits[next(k for k in (*order, *there) if k in there)]
+    return Audited(split, settings.header(dataset.splits[audited], dataset.splits[behind]))
 
 
 def some_a_class(label: np.ndarray, ids: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:

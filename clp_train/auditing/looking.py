@@ -17,6 +17,7 @@ from clp_aug.contract.shards import ShardReader
 from clp_train.auditing.answers import at_once
 from clp_train.auditing.classes import ClassMap
 from clp_train.auditing.opened import resized
+from clp_train.auditing.spreading import spread
 from clp_train.auditing.subject import Subject
 from clp_train.auditing.views import BACKGROUND, ORIGINALS, AuditSet
 from clp_train.backgrounds.prior import FOLDS, background_log_prior
@@ -44,7 +45,7 @@ def attention_in_boxes(
     et al. 2017.
     """
     network = subject.network
-    chosen = spread(audit_set.label, class_map.known[audit_set.label] & (audit_set.outcome == OK), MOST_MAPS)
+    chosen = some_of(audit_set.label, class_map.known[audit_set.label] & (audit_set.outcome == OK), MOST_MAPS)
     if network is None or not len(chosen):
         reason = NO_NETWORK.format(kind=subject.kind) if network is None else "no picture has a box that is sure"
         return without_maps(reason)
@@ -66,16 +67,10 @@ def without_maps(reason: str) -> dict[str, Any]:
     return {"inside": None, "pointing": None, "area": None, "maps": 0, "zero": 0, "no_map": reason}
 
 
-def spread(label: np.ndarray, chosen: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of the chosen pictures, int64, ascending: as evenly from the classes as they go.
-
-    label: int64 (P,); chosen: bool (P,). The first of each class come first.
-    """
+def some_of(label: np.ndarray, chosen: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of the chosen pictures, bool (P,), spread over their classes: int64, ascending."""
     rows = np.flatnonzero(chosen)
-    order = rows[np.argsort(label[rows], kind="stable")]
-    starts = np.unique(label[order], return_index=True)[1]
-    turn = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
-    return np.sort(order[np.argsort(turn, kind="stable")][:most])
+    return np.sort(rows[spread(label[rows], most)])
 
 
 def picture_at(reader: ShardReader, audit_set: AuditSet, picture: int) -> Tensor:
@@ -118,7 +113,7 @@ def fitted_accuracy(
     if view is None or subject.network is None:
         return None
     rows = audit_set.rows[view][:, 0]
-    chosen = spread(audit_set.label, known[audit_set.label] & (rows >= 0), MOST_FITTED)
+    chosen = some_of(audit_set.label, known[audit_set.label] & (rows >= 0), MOST_FITTED)
     names, label, counts = np.unique(audit_set.label[chosen], return_inverse=True, return_counts=True)
     if (counts >= FOLDS).sum() < 2:
         return None

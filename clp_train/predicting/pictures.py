@@ -12,10 +12,10 @@ import numpy as np
 from clp_aug.common.files import disk_error
 from clp_aug.common.plugins import label as label_of
 from clp_aug.contract import images
-from clp_aug.contract.errors import InputError, UsageError, listed, suggestion
+from clp_aug.contract.errors import InputError, suggestion
 from clp_aug.datasets import load_dataset
-from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
 from clp_aug.datasets.names import files_below, some
+from clp_aug.datasets.splits import split_number
 from clp_aug.datasets.tables import read_table
 from clp_aug.datasets.unreadable import leave_out
 from clp_train.predicting.description import Description
@@ -149,7 +149,7 @@ def of_dataset(name: str, root: Path | None, split: str | None, about: Descripti
     dataset = load_dataset(name, root, about.attributes if is_same else ())
     if is_same:
         dataset = leave_out(dataset, about.left_out)
-    rows = np.flatnonzero(dataset.samples.split == split_number(dataset, split))
+    rows = np.flatnonzero(dataset.samples.split == split_number(dataset, split, "--split"))
     if not set(dataset.class_names) & set(about.class_names):
         raise InputError(f"data set {name}: it has no class of the run, {shown(about.class_names)}; choose another")
     label = by_name(dataset.class_names, about.class_names)[dataset.samples.label[rows]]
@@ -163,20 +163,6 @@ def of_dataset(name: str, root: Path | None, split: str | None, about: Descripti
     return Source(
         names, lambda row: dataset.image(int(rows[row]), about.size, about.fit), label, group, strata, dataset.remarks
     )
-
-
-def split_number(dataset: Dataset, split: str | None) -> int:
-    """Return the number of a split that has pictures; of None the first test split that has some, else val."""
-    there = [k for k in range(len(dataset.splits)) if (dataset.samples.split == k).any()]
-    if split is None:
-        return next((k for k in (*range(TEST, len(dataset.splits)), VAL, TRAIN) if k in there), TRAIN)
-    if split not in dataset.splits:
-        raise UsageError(
-            f"--split {split}: {suggestion(dataset.splits, split)}data set {dataset.name} has {listed(dataset.splits)}"
-        )
-    if dataset.splits.index(split) not in there:
-        raise InputError(f"data set {dataset.name}: its split {split} has no pictures; choose another with --split")
-    return dataset.splits.index(split)
 
 
 def by_name(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:

@@ -13,13 +13,13 @@ from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
 from clp_train.auditing.answers import Answers
 from clp_train.auditing.audit import Audit
+from clp_train.auditing.spreading import spread
 from clp_train.auditing.views import BACKGROUND, MIX_OTHER, MIX_OWN, MIX_SAME, OBJECT, ORIGINALS, AuditSet
 from clp_train.auditing.words import points
 
 SIDE = 160  # pixels: larger pictures are shrunk for the page
 MOST_DRAWS = 3  # of one kind of background
 LONGEST = 60  # characters of a name; the whole of it is in the title of the row
-GOLDEN = (5**0.5 - 1) / 2
 OTHER_CLASS = "another class"
 SIGNS = {
     (True, True): ("✓", "right"), (True, False): ("✗", "wrong"),
@@ -47,17 +47,6 @@ def choose(strata: np.ndarray, moved: Sequence[np.ndarray], rows: int) -> np.nda
     rest = np.setdiff1d(pictures, first)
     chosen = np.union1d(first, rest[spread(strata[rest], rows - len(first))])
     return chosen[np.argsort(-moved[0][chosen], kind="stable")]
-
-
-def spread(strata: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` indices into strata, int64: each stratum gives its first, then its second, and so on.
-
-    The last round, which may not be for all, is spread over the strata in steps of the golden ratio.
-    """
-    order = np.argsort(strata, kind="stable")
-    _, rank, sizes = np.unique(strata[order], return_inverse=True, return_counts=True)
-    turn = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return order[np.lexsort((rank * GOLDEN % 1, turn))[:count]]
 
 
 def strata_of(audit_set: AuditSet) -> np.ndarray:

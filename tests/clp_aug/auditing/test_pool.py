@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from clp_aug.auditing.mixing import MOST_OBJECT, Pool, Recent, alpha_of
+from clp_aug.auditing.mixing import MOST_OBJECT, Mixer, Pool, Recent, alpha_of
 from clp_aug.contract.audits import MIX_OTHER, MIX_SAME
+from clp_aug.contract.schema import FACTUAL
+from clp_aug.fills.scene import Materials, Scene
+from clp_aug.sharding import Copy
 
 
 def pool_of(rng, pictures, classes, size=32):
@@ -81,3 +84,13 @@ def test_a_matte_that_shows_nothing_cuts_nothing_out():
     assert alpha.dtype == np.float32
     assert alpha[3, 4] == np.float32(200 / 255)
     assert alpha.sum() == alpha[3, 4]
+
+
+def test_a_background_whose_object_cannot_be_removed_is_none():
+    """In a small picture no strip beside the box is wide enough to tile: no grey patch is passed on as background."""
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    wide, small = (1, 1, 7, 7), (1, 1, 4, 4)  # both take less than MOST_OBJECT
+    for box, fill, background in ((wide, "grey", -1), (small, MIX_SAME, 5)):
+        pool = Pool(np.array([5]), np.array([1]), np.array([box]), 8, lambda row, box=box: Scene(picture, box, 1))
+        made = Mixer(pool, "tile", None, 0, Materials()).view(9, Scene(picture, small, 1), Copy(FACTUAL, MIX_SAME, 0))
+        assert (made.fill, made.background_id) == (fill, background)

@@ -10,7 +10,7 @@ from clp_aug.contract.schema import FALLBACK
 from clp_aug.contract.shards import ShardReader
 from clp_train.auditing.audit import audit
 from clp_train.auditing.classes import ClassMap
-from clp_train.auditing.looking import NOT_ASKED, attention_in_boxes, fitted_accuracy, spread
+from clp_train.auditing.looking import NOT_ASKED, attention_in_boxes, fitted_accuracy, some_of
 from clp_train.auditing.opened import resized
 from clp_train.auditing.subject import Subject
 from clp_train.auditing.views import BACKGROUND, NONE
@@ -109,11 +109,14 @@ def test_a_network_without_a_last_map_says_so(audit_set):
 def test_pictures_are_spread_over_classes(case):
     rng = np.random.default_rng(case)
     label, chosen, most = rng.integers(4, size=40), rng.random(40) < 0.7, rng.integers(1, 45)
-    found = spread(label, chosen, most)
-    turns, queues = [], [[i for i in range(40) if chosen[i] and label[i] == c] for c in range(4)]
-    while any(queues):
-        turns += [queue.pop(0) for queue in queues if queue]
-    assert sorted(turns[:most]) == found.tolist()
+    found = some_of(label, chosen, most)
+    queues = [[i for i in range(40) if chosen[i] and label[i] == c] for c in range(4)]
+    taken = [[i for i in found.tolist() if label[i] == c] for c in range(4)]
+    assert len(found) == min(most, sum(map(len, queues)))
+    assert found.tolist() == sorted(found.tolist())
+    for queue, own in zip(queues, taken, strict=True):
+        assert own == queue[: len(own)], "the first of each class come first"
+        assert len(own) == len(queue) or len(own) >= max(map(len, taken)) - 1, "no class gives two before another one"
 
 
 class Colours(Classifier):

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from clp_aug.contract.images import data_uri
+from clp_train.auditing.spreading import spread
 from clp_train.auditing.views import BACKGROUND, MIX_OTHER, MIX_OWN, MIX_SAME, OBJECT, ORIGINALS
 from clp_train.report import audit_strips
-from clp_train.report.audit_strips import change_tokens, changes, choose, named, spread, strata_of, strips, thumbnail
+from clp_train.report.audit_strips import change_tokens, changes, choose, named, strata_of, strips, thumbnail
 from tests.clp_train.report.audits import made, row_of, shelf_of, twice
 
 
