@@ -51,8 +51,9 @@ class Start:
     def take(self) -> Any:
         """Return the task, in a worker. Raises UsageError for a plug-in whose file has changed meanwhile."""
         expect_files(self.plugins)
-        with self.one_at_a_time:
-            task = self.tasks.recv()
+        with self.one_at_a_time:  # for the bytes alone: a worker that dies as it unpickles them holds up no other
+            parcel = self.tasks.recv_bytes()
+        task = ForkingPickler.loads(parcel)
         self.tasks.close()
         self.begun.release()
         return task
