@@ -6,7 +6,6 @@ TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
-TRAINING := --epochs 10 --batch-size 50
 SPREAD := -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test demo lint docs clean
@@ -28,8 +27,8 @@ demo: $(VENV)/installed
 	rm -rf $(DEMO)
 	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD)
 	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
-	$(BIN)/clp-train --meta $(SHARD) --method erm $(TRAINING) --out $(DEMO)/erm
-	$(BIN)/clp-train --meta $(SHARD) --method clp $(TRAINING) --saliency-interval 5 --set omega_start=background --set omega_lr=1e-4 --out $(DEMO)/clp
+	$(BIN)/clp-train --meta $(SHARD) --method erm --out $(DEMO)/erm
+	$(BIN)/clp-train --meta $(SHARD) --method clp --out $(DEMO)/clp
 	$(BIN)/clp-augment --audit --dataset demo --size 32 --remove tile --out $(DEMO)/audit.h5
 	$(BIN)/clp-compare $(DEMO)/erm $(DEMO)/clp --meta $(DEMO)/audit.h5 --out $(DEMO)/compare.html
 	@echo "Open $(DEMO)/compare.html: ERM and CLP side by side, and what each owes to the background."

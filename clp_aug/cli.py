@@ -14,7 +14,7 @@ import click
 from clp_aug import __version__
 from clp_aug.auditing.settings import AUTO, AuditSettings
 from clp_aug.common.options import PATH, Command, options_of
-from clp_aug.common.plugins import FORM
+from clp_aug.common.plugins import FORM, is_code
 from clp_aug.common.settings import fields_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.config import AugmentConfig
@@ -180,7 +180,10 @@ def next_of(path: str, summary: dict[str, Any]) -> str:
     """Return the command that a shard is made for."""
     if AUDIT in summary["settings"]:
         return f"clp-audit MODEL --meta {path}"
-    return f"clp-train --meta {path}" + (" --root DIR" if summary["dataset"] in ("folder", "table") else "")
+    name = summary["dataset"]
+    if is_code(name, "data set"):
+        return f"clp-train --meta {path} --dataset {quote(name)}"
+    return f"clp-train --meta {path}" + (" --root DIR" if name in ("folder", "table") else "")
 
 
 @click.group(context_settings=CONTEXT)

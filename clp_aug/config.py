@@ -76,7 +76,10 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
     size: int | None = setting(
         None, "Side of the stored pictures in pixels.", low=MIN_SIDE, high=MAX_SIDE, shown="of the data, at most 224"
     )
-    fit: str = setting("crop", "How a picture becomes square: crop (centred) or stretch.", choices=FITS)
+    fit: str = setting(
+        "crop", "How a picture becomes square: crop (centred), stretch, or stretch-crop, the middle 224 of 256 pixels.",
+        choices=FITS,
+    )  # fmt: skip
     skip_broken: bool = setting(False, "Leave out pictures that cannot be read, and count them.")
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     device: str = setting(AUTO, HELP)

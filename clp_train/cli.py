@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, replace
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,26 +15,20 @@ import click
 from clp_aug import __version__
 from clp_aug.common.settings import about, type_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
-from clp_aug.contract.errors import ClpError
-from clp_train.config import (
-    RECORD,
-    TrainConfig,
-    make_config,
-    named_method,
-    option_names,
-    owner_of,
-    spelt_as_options,
-)
+from clp_aug.contract.errors import ClpError, SettingError
+from clp_train.config import TrainConfig, option_names, owner_of, spelt_as_options
 from clp_train.exports import FILES, PT2, forms_of
 from clp_train.list_settings import default_of, range_of, settings_text
 from clp_train.next_command import attacked_shard, command_again, other_method, root_to_say
-from clp_train.presets import check_shard, names, read_method, read_preset
-from clp_train.run_name import suffix_of
+from clp_train.presets import check_shard, names
+from clp_train.presets.applying import config_of, left_out, stepped_back, with_choice
+from clp_train.presets.choosing import NONE
 
 if TYPE_CHECKING:
     from clp_aug.common.progress import Bars, Watch
     from clp_train.finishing import Finished
     from clp_train.loading.data import RunData
+    from clp_train.presets.choosing import Choice
     from clp_train.running.assembly import Assembly
     from clp_train.running.loop import Trained
 
@@ -61,7 +55,7 @@ def setting_options(command: Command) -> Command:
         help = f"{declaration.help} {range_of(owner_of(name), field)}" if declaration.choices else declaration.help
         help = f"{help}  [{default}]"
         if name == "preset":
-            help = f"Settings to start from: {', '.join(names())}, or a .toml file."
+            help = f"Settings to start from: {', '.join(names())}, a .toml file, or {NONE}.  [default: what fits]"
         command = click.option(flag, type=TYPES[kind], metavar=declaration.metavar or None, help=help, **alone)(command)
     return command
 
@@ -111,10 +105,7 @@ def train(
         return
     values = {name: value for name, value in options.items() if value is not None}
     with spelt_as_options():
-        config = config_of(values, texts)
-        for remark in left_out(config):
-            say(remark, err=True)
-        finished = run(config, quiet, resume)
+        config, finished = run_chosen(values, texts, quiet, resume)
     warn(finished, command_again(values, texts))
     if as_json:
         click.echo(json.dumps(finished.result))
@@ -137,32 +128,40 @@ def show_list(methods: bool, method: str | None, markdown: bool) -> None:
     click.echo(methods_table(markdown, method) if methods else settings_text(method, markdown))
 
 
-def config_of(values: Mapping[str, Any], texts: Sequence[str]) -> TrainConfig:
-    """Return the settings of the command line, on top of its preset. Raises what `make_config` raises."""
-    name = values.get("preset")
-    preset = {} if name is None else read_preset(name)
-    of_method = {} if name is None else read_method(name, named_method(preset, values, texts=texts))
-    config = make_config(values, texts, preset, of_method)
-    start = {"meta": config.data.meta, "method": config.method}
-    usual = make_config(start, (), preset, of_method) if name in names() else make_config(start)
-    return replace(config, suffix=suffix_of(config, usual))
+def run_chosen(
+    values: Mapping[str, Any], texts: Sequence[str], quiet: bool, resume: bool
+) -> tuple[TrainConfig, Finished]:
+    """Do the run of a command line, with the preset that it names, else with one that fits; say which, unless quiet.
+
+    Where method or data refuse a setting that only the chosen preset has, the run starts again from the defaults.
+    """
+    config, choice = with_choice(values, texts)
+    tell(config, choice, quiet)
+    try:
+        return config, run(config, quiet, resume)
+    except SettingError as error:
+        config, choice = config_of(values, texts), stepped_back(choice, error, values, texts)
+    tell(config, choice, quiet)
+    return config, run(config, quiet, resume)
 
 
-def left_out(config: TrainConfig) -> Iterator[str]:
-    """Yield a remark for each setting of a preset that is of another method alone, so that nothing records it."""
-    for name in config.spare:
-        if name not in RECORD:
-            yield f"preset {config.preset}: {name} is not a setting of {config.method}; it was left out"
+def tell(config: TrainConfig, choice: Choice | None, quiet: bool) -> None:
+    """Print on stderr which preset was chosen, and what of a preset was left out."""
+    if choice is not None and not quiet:
+        say(str(choice), err=True)
+    for line in left_out(config):
+        say(line, err=True)
 
 
 def suggest_command(
     config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]
 ) -> str:
     """Return the command to run next."""
-    root = root_to_say(result["dataset"], config.data.root)
+    name = config.data.dataset or result["dataset"]  # of a plug-in with its folder, as it was given
+    root = root_to_say(name, config.data.root)
     if PT2 in forms_of(config.run.export):
         classifier = config.folder / FILES[PT2]
-        attack = attacked_shard(result["shard_settings"], result["dataset"], root, classifier)
+        attack = attacked_shard(result["shard_settings"], name, root, classifier)
         if attack is not None:
             return attack
     more = {"root": root} if config.data.root is None and root is not None else {}
@@ -174,7 +173,7 @@ def begins_a_run(line: str) -> bool:
     try:
         with train.make_context("clp-train", shlex.split(line)[1:]) as context:
             values = {name: context.params[name] for name in option_names() if context.params[name] is not None}
-            return not config_of(values, context.params["texts"]).folder.exists()
+            return not with_choice(values, context.params["texts"])[0].folder.exists()
     except ClpError:
         return False
 
@@ -204,6 +203,7 @@ def load(config: TrainConfig, quiet: bool) -> Assembly:
     """LOAD: read the shard and the pictures, and make what the loop takes. Raises what cannot be trained on."""
     from clp_aug.contract.shards import ShardReader
     from clp_train.loading.data import geometry, load
+    from clp_train.loading.views import check_views_given
     from clp_train.running.assembly import assemble, check_meta_batch
     from clp_train.running.trial import check_before_load
 
@@ -212,6 +212,7 @@ def load(config: TrainConfig, quiet: bool) -> Assembly:
         if config.preset is not None:
             check_shard(config.preset, shard.header.dataset, shard.header.settings)
         check_meta_batch(config, len(shard))
+        check_views_given(config.run.select, config.data.audit, shard.header)
         check_before_load(config, len(shard.header.class_names), geometry(shard)[0])
         data = load(shard, config.data, config.run.seed, load_bar(bar))
         assembly = assemble(config, data)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from clp_train.evaluating.selection import NOTHING, knew_of
 from clp_train.loading.data import RunData
 from clp_train.pictures.types import kind_counts
 from clp_train.running.checkpoint import snapshot_json
@@ -26,14 +27,14 @@ def result_of(
     device: what the networks ran on, in words.
     """
     counts = torch.bincount(data.train.group, minlength=len(data.group_names)).tolist()
-    start = outcome.network.start_weights
+    start, has_groups = outcome.network.start_weights, bool(data.header.group_names)
     return {
         "command": shlex.join(["clp-train", *sys.argv[1:]]),
         "config": settings,
         "dataset": data.header.dataset,
         "fingerprint": data.header.fingerprint,
         "shard_settings": data.header.settings,
-        "has_groups": bool(data.header.group_names),
+        "has_groups": has_groups,
         "group_names": list(data.group_names),
         "class_names": list(data.header.class_names),
         "train_group_counts": counts,
@@ -43,6 +44,8 @@ def result_of(
         "last": snapshot_json(outcome.last),
         "selected": snapshot_json(outcome.selected),
         "best_on_test": snapshot_json(outcome.best_on_test),
+        "selected_by": None if outcome.selected is None else outcome.selected_by,
+        "selection_knew": NOTHING if outcome.selected is None else knew_of(outcome.selected_by, has_groups),
         "attention": attention,
         "history": outcome.history,
         "seconds": round(outcome.spent.seconds, 1),

@@ -33,7 +33,7 @@ PAGE, LOCK = "page.html", ".lock"
 TABLES = ("predictions-", ".csv")
 """How the name of a table with the predictions of a split begins, and ends."""
 FILES = (CHECKPOINT, METRICS, END, LAST, SELECTED, DESCRIPTION, CARD, *PROGRAMS.values(), PAGE, RESULT)
-UNTIED = ("meta", "root", "dataset", "out", "cache", "export", "preset", "device", "store", "workers")
+UNTIED = ("meta", "audit", "root", "dataset", "out", "cache", "export", "preset", "device", "store", "workers")
 """Settings that say where things are or come from: a run goes on, or is complete, with others too."""
 
 

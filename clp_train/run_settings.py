@@ -10,6 +10,8 @@ from clp_aug.nets.devices import AUTO, HELP
 from clp_train import exports
 from clp_train.algorithm.settings import META_STEP
 from clp_train.algorithm.stages import TRAINABLE
+from clp_train.evaluating.selection import AUTO as AUTO_SELECT
+from clp_train.evaluating.selection import SELECT, WITH_PATIENCE
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -20,7 +22,11 @@ class Start(Settings):
 
     method: str = setting("clp", "How to train: a name of --list-methods.", option=True)
     preset: str | None = setting(
-        None, "Settings to start from: a preset's name, or a .toml file.", option=True, metavar="NAME"
+        None,
+        "Settings to start from: a preset's name, a .toml file, or none for the defaults alone.",
+        shown="what fits the shard and the device",
+        option=True,
+        metavar="NAME",
     )
 
 
@@ -44,9 +50,14 @@ class RunSettings(Settings):
         " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
         choices=PRECISIONS, option=True,
     )  # fmt: skip
+    select: str = setting(
+        AUTO_SELECT, "Which epoch counts: the best on val by this, of equals by its average; gap is accuracy before"
+        " other backgrounds; auto is worst-group where the method needs groups, else worst-class.",
+        choices=SELECT, option=True,
+    )  # fmt: skip
     patience: int | None = setting(
-        None, "Epochs without a better val score, worst group and then average, after which the run stops.", low=1,
-        shown="as long as epochs says",
+        None, "Epochs without a better val score, by what select compares, after which the run stops.", low=1,
+        shown="as long as epochs says", works_with=("select", WITH_PATIENCE),
     )  # fmt: skip
     out: Path | None = setting(
         None, "Folder of the run; the default names each setting that is not the usual one, too.",

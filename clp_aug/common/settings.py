@@ -95,6 +95,14 @@ def setting(
     return dataclasses.field(default=default, metadata={"about": about})
 
 
+def narrowed(owner: type, name: str, works_with: tuple[str, tuple[object, ...]]) -> Any:
+    """Declare a setting of a base class again, with a condition of the subclass, without which it has no effect."""
+    field = fields_of(owner)[name]
+    return dataclasses.field(
+        default=field.default, metadata={"about": dataclasses.replace(about(field), works_with=works_with)}
+    )
+
+
 class Settings:
     """Base of frozen dataclasses of settings: every value is checked when an object is made.
 

@@ -27,7 +27,8 @@ OK, EMPTY, FULL, TINY, FALLBACK = range(5)
 NO_FILL = "none"  # fills[0]: what an original has
 GREY = 128  # what hides a region: 0.5 in [0, 1] is 127.5, which uint8 does not have
 UNKNOWN_GROUP = -1
-FITS = ("crop", "stretch")  # how READ makes a picture square: its largest centred square, or all of it
+FITS = ("crop", "stretch", "stretch-crop")
+"""How READ makes a picture square: its largest centred square; all of it; or, of all of it, the middle 224 of 256."""
 MAX_SIDE = 2048  # pixels of a stored picture
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
@@ -155,10 +155,30 @@ def counterfactual_loss(logits: Tensor, label: Tensor) -> Tensor:
     return -F.logsigmoid((top - logits.gather(1, column)).squeeze(1) + (others - top).logsumexp(1))
 
 
-def meta_losses(logits: Tensor, label: Tensor, kind: Tensor, delta: Tensor | None = None) -> Tensor:
+def chance_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the cross entropy of each picture with all classes alike as its target: (n,) >= log C.
+
+    logits: (n, C); label: int64 (n,), which it does not look at. Least where the picture says nothing of its class,
+    where eq. (3) goes on: it asks a background that spoke for one of two classes to speak for the other. Source: ours.
+    """
+    return logits.logsumexp(1) - logits.mean(1)
+
+
+COUNTERFACTUAL_LOSSES = {"not-y": counterfactual_loss, "chance": chance_loss}
+"""Target of a counterfactual -> its loss, (logits (n, C), label (n,)) -> (n,)."""
+
+
+def meta_losses(
+    logits: Tensor,
+    label: Tensor,
+    kind: Tensor,
+    delta: Tensor | None = None,
+    counterfactual: Callable[[Tensor, Tensor], Tensor] = counterfactual_loss,
+) -> Tensor:
     """Return l-hat of eq. (7) for each meta picture, (n,): eq. (3) on counterfactuals, cross entropy elsewhere.
 
-    kind: uint8 (n,), the contract's 0 original, 1 counterfactual, 2 factual.
+    kind: uint8 (n,), the contract's 0 original, 1 counterfactual, 2 factual; counterfactual: what takes the place of
+    eq. (3).
     """
     perturbed = logits if delta is None else logits + delta
-    return torch.where(kind == COUNTERFACTUAL, counterfactual_loss(perturbed, label), cross_entropy(perturbed, label))
+    return torch.where(kind == COUNTERFACTUAL, counterfactual(perturbed, label), cross_entropy(perturbed, label))

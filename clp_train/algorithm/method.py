@@ -56,7 +56,8 @@ class Method:
     whether what an epoch does hangs on how many the run has, so that a longer run is another one from its start on,
     not the same gone on with; saliency_weight:
     lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
-    pictures that its meta step looks at; perturbs: whether `terms` always has a delta, and reports may ask for that of
+    pictures that its meta step looks at; counterfactual_target: what a counterfactual is to be, of
+    `losses.COUNTERFACTUAL_LOSSES`; perturbs: whether `terms` always has a delta, and reports may ask for that of
     any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND; remark:
     what is to be known of a run with its settings, in a line, "" for nothing.
 
@@ -71,6 +72,7 @@ class Method:
     saliency_weight: float = 0.0
     learned: Sequence[Tensor] = ()
     meta_kinds: Sequence[int] = tuple(range(len(KINDS)))
+    counterfactual_target: str = "not-y"
     perturbs: bool = False
     sees_background: bool = False
     remark: str = ""
@@ -153,7 +155,7 @@ class Learner(Method):
     def __init__(self, network: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> None:
         self.network = network
         self.learned = tuple(network.parameters())
-        self.optimiser = torch.optim.Adam(self.learned, lr=lr, weight_decay=weight_decay)
+        self.optimiser: torch.optim.Optimizer = torch.optim.Adam(self.learned, lr=lr, weight_decay=weight_decay)
 
     def enter(self, stage: int, network: Classifier) -> None:
         """Put the small network, and what its Adam knows of it, on the classifier's device."""

@@ -15,6 +15,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.hypergradient import features_of, logits_of, virtual_pass
 from clp_train.algorithm.losses import (
     AT_START,
+    COUNTERFACTUAL_LOSSES,
     Check,
     check_finite,
     check_penalty,
@@ -120,7 +121,8 @@ class MetaObjective:
                 self.network, weights, self.batch, "meta", self.step,
             )  # fmt: skip
         delta = self.perturbation(out, weights) if self.rule.meta_step.meta_delta == "paper" else None
-        losses = meta_losses(out.logits, self.batch.label, self.batch.kind, delta)
+        of_counterfactuals = COUNTERFACTUAL_LOSSES[self.method.counterfactual_target]
+        losses = meta_losses(out.logits, self.batch.label, self.batch.kind, delta, of_counterfactuals)
         check_finite(losses, self.batch.sample_id, "meta loss", self.step)
         return losses.mean() if self.saliency is None else losses.mean() + self.saliency
 

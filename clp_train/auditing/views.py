@@ -10,8 +10,9 @@ import numpy as np
 
 from clp_aug.contract.audits import MIX_OTHER, MIX_OWN, MIX_SAME, MIXES, AuditHeader, View, header_of
 from clp_aug.contract.errors import InputError
-from clp_aug.contract.schema import AUDIT, COUNTERFACTUAL, NO_BACKGROUND, ORIGINAL
+from clp_aug.contract.schema import AUDIT, COUNTERFACTUAL, NO_BACKGROUND
 from clp_aug.contract.shards import ShardReader
+from clp_train.loading.views import first_rows
 
 __all__ = ["BACKGROUND", "MIX_OTHER", "MIX_OWN", "MIX_SAME", "OBJECT", "ORIGINALS", "AuditSet", "read_audit_set"]
 
@@ -73,21 +74,6 @@ def read_audit_set(reader: ShardReader) -> AuditSet:
     return AuditSet(
         header.class_names, header.group_names, asdict(made), label, group, sample_id, box, outcome, rows, donor
     )
-
-
-def first_rows(made: AuditHeader, tables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the row of each original, int64 (P,). Raises ValueError unless its views follow it, as they should."""
-    views = made.views()
-    each = 1 + len(views)
-    kind, parent = tables["meta/kind"], tables["meta/parent_id"]
-    if len(kind) % each:
-        raise ValueError(f"{len(kind)} rows do not divide by {each}")
-    kinds = [ORIGINAL, *(view.kind for view in views)]
-    if not np.array_equal(kind, np.tile(kinds, len(kind) // each)):
-        raise ValueError("the kinds of its rows are not in order")
-    if (parent.reshape(-1, each) != parent[::each, None]).any():
-        raise ValueError("a view is not of the picture that it follows")
-    return np.arange(0, len(kind), each)
 
 
 def places_of(made: AuditHeader) -> dict[str, np.ndarray]:

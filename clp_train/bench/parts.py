@@ -9,7 +9,10 @@ from typing import Any
 from clp_train.bench.jobs import COMMON, OWN
 
 LISTS = ("per_class", "per_group")
-KEPT = ("average", "weighted_average", "worst", *LISTS, "precision")
+KEPT = (
+    "average", "weighted_average", "worst", *LISTS, "precision", "worst_class", "balanced", "group_mean", "macro_f1",
+    "auroc", "ece",
+)  # fmt: skip
 """The metrics of a split that are kept; those of LISTS are lists."""
 MOST = 10**12  # of seconds and epochs: a sum of them is still exact
 ROUNDING = 1e-9  # by which a weighted mean of shares may be more than 1
@@ -108,6 +111,10 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """What a result holds: name -> what tells whether a value may stand there, and what is expected, in words."""
 
 
+LATER: dict[str, tuple[Callable[[Any], bool], str]] = {"selection_knew": (is_text, "text")}
+"""The same for what results of earlier versions do not hold."""
+
+
 def fault_of(result: object) -> str:
     """Return which part of a result is not what it must be, and what was expected; "" where all are."""
     if not isinstance(result, dict):
@@ -116,5 +123,8 @@ def fault_of(result: object) -> str:
         if name not in result:
             return f"{name} is missing, expected {expected}"
         if not fits(result[name]):
+            return f"{name} = {reprlib.repr(result[name])}, expected {expected}"
+    for name, (fits, expected) in LATER.items():
+        if name in result and not fits(result[name]):
             return f"{name} = {reprlib.repr(result[name])}, expected {expected}"
     return ""

@@ -24,6 +24,7 @@ from clp_aug.common.locks import held_for, is_held, lock_of
 from clp_aug.contract.errors import EXIT_USAGE, UsageError
 from clp_aug.nets.devices import CPU
 from clp_train.bench.jobs import Run, Shard
+from clp_train.presets.choosing import NONE
 from clp_train.run_folder import LOCK, RESULT
 from clp_train.running.checkpoint import CHECKPOINT
 
@@ -96,7 +97,8 @@ def shard_job(shard: Shard) -> Job:
 def run_job(run: Run) -> Job:
     """Return the job that does a run."""
     paths = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
-    command = (script("clp-train"), *run.arguments, *paths, "--quiet")
+    plain = () if "--preset" in run.arguments else ("--preset", NONE)  # a table says all that is not a default
+    command = (script("clp-train"), *run.arguments, *plain, *paths, "--quiet")
     log, lock = run.folder.with_suffix(".log"), run.folder / LOCK
     return Job(run.row, command, run.folder / RESULT, log, lock, (run.shard.path,))
 

@@ -15,7 +15,7 @@ from scipy.stats import ttest_rel
 from clp_aug.common.files import disk_error
 from clp_aug.contract.errors import InputError
 from clp_train.bench.jobs import COMMON, OWN, Run
-from clp_train.bench.parts import KEPT, fault_of
+from clp_train.bench.parts import KEPT, LATER, fault_of
 from clp_train.bench.spec import Table
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 from clp_train.report.page import read_result, result_of_a_run
@@ -59,7 +59,7 @@ def summarise(run: Run, result: dict[str, Any]) -> Result:
         "attention": result.get("attention"), "seconds": result["seconds"],
         "cpu_seconds": result["cpu_seconds"], "epochs": len(result["history"]),
         "fingerprint": result["fingerprint"], "versions": result["versions"],
-    }  # fmt: skip
+    } | {key: result[key] for key in LATER if key in result}  # fmt: skip
 
 
 @dataclass(frozen=True)

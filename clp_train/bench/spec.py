@@ -52,7 +52,7 @@ class Row:
     """One method. train: further arguments; cf, f: fills of its meta set; ratio: augmented over original pictures; own:
     arguments of its own protocol, empty where that is the common one; quoted: column -> the paper's figure in percent;
     reference: a row that the paper does not have; without: columns that the method cannot do; x: where it stands on
-    the axis of a figure of lines.
+    the axis of a figure of lines; block: the heading above it and the rows after it that have the same.
     """
 
     title: str
@@ -66,6 +66,7 @@ class Row:
     reference: bool = False
     without: tuple[str, ...] = ()
     x: float | None = None
+    block: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ import jinja2
 
 from clp_aug.common.files import disk_errors, written_beside
 from clp_aug.common.text import code_in_markdown, in_markdown
+from clp_train.bench.remarks import remarks
 from clp_train.bench.scores import Cell, Cost, Result, cells, costs, preset_of
-from clp_train.bench.spec import MEASURES, Table, names
+from clp_train.bench.spec import Table, names
 from clp_train.bench.versions import code_version
 
 TITLES = {
@@ -107,7 +108,7 @@ def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """One field of a line as a reader sees it. kind: of `layout_of`, or "method", "time"; best: it has rank 1."""
+    """One field of a line as a reader sees it. kind: of `layout_of`, or "method", "time", "block"; best: rank 1."""
 
     text: str
     kind: str
@@ -139,7 +140,18 @@ def lines_of(
                 Shown(NOTHING if row_cost is None or row_cost.ratio is None else f"{row_cost.ratio:.1f}", "time")
             )
         lines.append(line)
-    return lines
+    return with_headings(lines, [row.block for row in table.rows.values()])
+
+
+def with_headings(lines: Sequence[list[Shown]], blocks: Sequence[str]) -> list[list[Shown]]:
+    """Return lines with a heading before each that begins a block. blocks: of each line, "" for none."""
+    headed, before = list[list[Shown]](), ""
+    for line, block in zip(lines, blocks, strict=True):
+        if block and block != before:
+            headed.append([Shown(block if i == 0 else "", "block") for i in range(len(line))])
+        headed.append(line)
+        before = block
+    return headed
 
 
 def seconds_text(seconds: float) -> str:
@@ -158,60 +170,6 @@ def time_heads(presets: Collection[str]) -> list[str]:
     return [(f"{name}: " if len(presets) > 1 else "") + head for name in presets for head in TIMES]
 
 
-def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping[str, list[str]]) -> list[str]:
-    """Return what a reader must know: measures, seeds, what was cut, where the quoted figures come from, hours."""
-    seeds = sorted({result["seed"] for result in results})
-    hours = sum(result["seconds"] for result in results) / 3600
-    lines = [f"{table.columns[name].title}: {MEASURES[table.columns[name].measure]}." for name in layout]
-    missing = [column.title for name, column in table.columns.items() if name not in layout]
-    if missing:
-        lines.append(f"Not run: {', '.join(missing)}.")
-    for column in (table.columns[name] for name in dict.fromkeys(table.columns[key].shared or key for key in layout)):
-        settings = getattr(column, scale)
-        if settings is not None and settings.cut:
-            lines.append(f"Cut at this scale, {column.title}: {settings.cut}.")
-    lines.append(
-        "Ours: mean and standard deviation over seeds on the common protocol; own: the method's own protocol, where it"
-        " differs. Rank is among our figures. A star says that the project's method is better than the best other one,"
-        " a dagger that it is worse, Holm's p of a paired t test being below 0.05. Time is that of the processor; cost:"
-        " time an epoch over plain cross entropy's."
-    )
-    lines += list(table.notes)
-    versions = sorted({f"PyTorch {result['versions']['torch']}" for result in results})
-    seed_list = ", ".join(map(str, seeds)) or "none"
-    fewer = rows_with_fewer_seeds(table, results)
-    if fewer:
-        lines.append(f"Fewer seeds than others in a column: {', '.join(fewer)}.")
-    of_columns = seeds_of_columns(results)
-    for name, count in of_columns.items():
-        if count < max(of_columns.values()):
-            lines.append(f"Fewer seeds than other columns: {table.columns[name].title} ({count}).")
-    lines.append(f"Seeds {seed_list}; {len(results)} runs, {hours:.1f} hours of training; {', '.join(versions)}.")
-    return lines
-
-
-def seeds_of_columns(results: Sequence[Result]) -> dict[str, int]:
-    """Return how many seeds each column with runs of its own has."""
-    by_column: dict[str, set[int]] = {}
-    for result in results:
-        by_column.setdefault(result["column"], set()).add(result["seed"])
-    return {column: len(seeds) for column, seeds in by_column.items()}
-
-
-def rows_with_fewer_seeds(table: Table, results: Sequence[Result]) -> list[str]:
-    """Return "title (seeds)" of each row that has runs in a column, and fewer seeds there than another row."""
-    by_column: dict[str, dict[str, set[int]]] = {}
-    for result in results:
-        by_column.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])
-    fewer_seeds: dict[str, int] = {}
-    for rows in by_column.values():
-        most_seeds = max(map(len, rows.values()))
-        for row, seeds in rows.items():
-            if len(seeds) < most_seeds:
-                fewer_seeds[row] = min(len(seeds), fewer_seeds.get(row, most_seeds))
-    return [f"{spec.title} ({fewer_seeds[row]})" for row, spec in table.rows.items() if row in fewer_seeds]
-
-
 def command_of(table: Table, scale: str) -> str:
     """Return what makes a table: by its name, or from a file of the user's."""
     return f"clp-bench {table.name if table.name in names() else shlex.quote(f'{table.name}.toml')} --scale {scale}"
@@ -227,10 +185,16 @@ def as_markdown(table: Table, scale: str, results: Sequence[Result], parts: Mapp
     for moment, title in titles_of(parts).items():
         lines += [f"## {title}", "", f"| {' | '.join(map(in_markdown, heads))} |", "|---" * len(heads) + "|"]
         shown_lines = lines_of(table, parts[moment], layout, cost)
-        lines += [f"| {' | '.join(in_markdown(field.text) for field in line)} |" for line in shown_lines] + [""]
+        lines += [f"| {' | '.join(map(markdown_of, line))} |" for line in shown_lines] + [""]
     return (
         "\n".join([*lines, *(f"- {in_markdown(remark)}" for remark in remarks(table, scale, results, layout))]) + "\n"
     )
+
+
+def markdown_of(field: Shown) -> str:
+    """Return one field as Markdown: a heading in bold."""
+    text = in_markdown(field.text)
+    return f"**{text}**" if field.kind == "block" and text else text
 
 
 def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:

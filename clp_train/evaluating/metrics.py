@@ -1,4 +1,4 @@
-"""EVALUATE: accuracy over all, per class, per group and stratum; the worst group; the mean precision of classes."""
+"""EVALUATE: accuracy over all, per class, per group and stratum; the worst of them; and what `scores` has besides."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clp_train.algorithm.losses import REMEDY, DivergedError
 from clp_train.evaluating.outputs import BATCH, logits_of, outputs
+from clp_train.evaluating.scores import Sure, auroc, calibration_error, join_sure, macro_f1, mean_of, sure_of
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
@@ -22,7 +23,9 @@ class Metrics:
 
     average: share of all pictures that are right (top-1); weighted_average: groups weighted by their share of the
     train split, as published Waterbirds averages are; worst: the lowest of the non-empty groups; precision: as
-    `mean_precision` says; strata: accuracy in parts that only reports look at, by name.
+    `mean_precision` says; strata: accuracy in parts that only reports look at, by name; worst_class: the lowest of the
+    non-empty classes; balanced, group_mean: the mean over non-empty classes, and groups, each counted alike; macro_f1,
+    auroc, ece: as `scores` says, the last two None where no probabilities are known, auroc for more than two classes.
     """
 
     average: float
@@ -34,6 +37,12 @@ class Metrics:
     group_counts: tuple[int, ...]
     precision: float | None = None
     strata: Mapping[str, float | None] = field(default_factory=dict)
+    worst_class: float | None = None
+    balanced: float | None = None
+    group_mean: float | None = None
+    macro_f1: float | None = None
+    auroc: float | None = None
+    ece: float | None = None
 
 
 def shares(right: Tensor, member: Tensor, parts: int) -> tuple[list[float | None], list[int]]:
@@ -62,11 +71,13 @@ def measure(
     classes: int,
     train_counts: list[int],
     strata: Mapping[str, Tensor] = NONE,
+    sure: Sure | None = None,
 ) -> Metrics:
     """Return the metrics of predictions. predicted, label, group: int64 (n,), n >= 1.
 
     train_counts: pictures of each group in the train split. A group without pictures here has no weight; groups that
-    all have none in training weigh the same. strata: name -> which pictures are in it, bool (n,).
+    all have none in training weigh the same. strata: name -> which pictures are in it, bool (n,); sure: of the
+    predictions, None where their probabilities are not known.
     """
     right = predicted == label
     per_class, class_counts = shares(right, label, classes)
@@ -85,6 +96,12 @@ def measure(
         group_counts=tuple(group_counts),
         precision=mean_precision(predicted, label, classes),
         strata={name: float(right[part].double().mean()) if part.any() else None for name, part in strata.items()},
+        worst_class=min(accuracy for accuracy in per_class if accuracy is not None),
+        balanced=mean_of(per_class),
+        group_mean=mean_of(per_group),
+        macro_f1=macro_f1(predicted, label),
+        auroc=None if sure is None else auroc(sure.log_odds, label),
+        ece=None if sure is None else calibration_error(right, sure.of_predicted),
     )
 
 
@@ -111,6 +128,19 @@ def checked_logits(
         yield out.logits
 
 
+def probabilities(
+    network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor], scale: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the predicted classes, int64 (n,), and the probabilities of all, float32 (n, C), of parts of a stream, on
+    the CPU.
+
+    images: parts, uint8 (n, 3, H, W) or features; judge: as in `outputs`; scale: as `Method` has it. Raises
+    DivergedError where a logit is NaN.
+    """
+    for logits in checked_logits(network, images, judge):
+        yield logits.argmax(1).cpu(), (scale * logits.float()).softmax(1).cpu()
+
+
 def evaluate(
     network: Classifier,
     pictures: Pictures,
@@ -118,10 +148,21 @@ def evaluate(
     train_counts: list[int],
     judge: Callable[[Output], Tensor] = logits_of,
     strata: Mapping[str, Tensor] = NONE,
+    scale: float = 1.0,
 ) -> Metrics:
     """Return the metrics of a network on one split; the network is left in evaluation mode.
 
-    judge: as in `predict`; strata: as in `measure`.
+    judge, scale: as in `probabilities`; strata: as in `measure`.
     """
-    predicted = predict(network, pictures.images, judge)
-    return measure(predicted, pictures.label, pictures.group, classes, train_counts, strata)
+    parts = probabilities(network, pictures.images.split(BATCH), judge, scale)
+    predicted, sure = zip(*((part, sure_of(part, shares)) for part, shares in parts), strict=True)
+    of_all = torch.cat(predicted).to(pictures.label.device)
+    return measure(of_all, pictures.label, pictures.group, classes, train_counts, strata, join_sure(sure))
+
+
+def balanced_accuracy(
+    network: Classifier, pictures: Pictures, classes: int, judge: Callable[[Output], Tensor] = logits_of
+) -> float:
+    """Return the mean over classes that have pictures of their accuracy; judge: as in `predict`."""
+    right = predict(network, pictures.images, judge) == pictures.label
+    return mean_of(shares(right, pictures.label, classes)[0])

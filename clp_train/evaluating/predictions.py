@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from clp_train.algorithm.method import Method
-from clp_train.evaluating.metrics import checked_logits
+from clp_train.evaluating.metrics import probabilities
 from clp_train.evaluating.outputs import BATCH, logits_of
+from clp_train.evaluating.scores import Sure, join_sure, sure_of
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
 
 class Predictions(NamedTuple):
     """What a network makes of pictures, on the CPU. predicted: int64 (n,), the class; of_predicted, of_label: float32
-    (n,) in [0, 1], the probabilities of that class and of the label.
+    (n,) in [0, 1], the probabilities of that class and of the label; log_odds: as `Sure` has it.
     """
 
     predicted: Tensor
     of_predicted: Tensor
     of_label: Tensor
+    log_odds: Tensor | None = None
+
+    @property
+    def sure(self) -> Sure:
+        """How sure the network is of what it predicts."""
+        return Sure(self.of_predicted, self.log_odds)
 
 
 class Judged(nn.Module):
@@ -51,26 +58,17 @@ def judged(network: Classifier, method: Method) -> Judged:
     return Judged(network, judge_of(method, network), method.scale)
 
 
-def probabilities(
-    network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor], scale: float
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the predicted classes, int64 (n,), and the probabilities of all, float32 (n, C), of parts of a stream, on
-    the CPU.
-
-    images: parts, uint8 (n, 3, H, W) or features; judge: as in `outputs`; scale: as `Method` has it. Raises
-    DivergedError where a logit is NaN.
-    """
-    for logits in checked_logits(network, images, judge):
-        yield logits.argmax(1).cpu(), (scale * logits.float()).softmax(1).cpu()
-
-
 def predict_labelled(
     network: Classifier, pictures: Pictures, judge: Callable[[Output], Tensor], scale: float
 ) -> Predictions:
     """Return what a network makes of pictures with labels. judge, scale: as in `probabilities`."""
     parts = probabilities(network, pictures.images.split(BATCH), judge, scale)
-    found = []
-    for (predicted, shares), label in zip(parts, pictures.label.cpu().split(BATCH), strict=True):
-        columns = torch.stack([predicted, label], dim=1)
-        found.append((predicted, *shares.gather(1, columns).unbind(1)))
-    return Predictions(*map(torch.cat, zip(*found, strict=True)))
+    found, sure = [], []
+    label = pictures.label.cpu()
+    for predicted, shares in parts:  # as many pictures at a time as memory takes
+        of_part, label = label[: len(predicted)], label[len(predicted) :]
+        found.append((predicted, shares.gather(1, of_part[:, None])[:, 0]))
+        sure.append(sure_of(predicted, shares))
+    of_all = join_sure(sure)
+    predicted, of_label = map(torch.cat, zip(*found, strict=True))
+    return Predictions(predicted, of_all.of_predicted, of_label, of_all.log_odds)

@@ -23,6 +23,7 @@ from clp_aug.datasets.unreadable import all_listed, leave_out
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
 from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.loading.settings import DataSettings
+from clp_train.loading.views import VIEWS, read_views
 from clp_train.pictures.types import BoxedPictures, Pictures
 
 COUNTED_BYTES = 1 << 22  # of pictures that statistics are made of at a time
@@ -37,7 +38,7 @@ class RunData:
     name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
     which training labels are wrong, bool (N,), None if all are right, for reports only; background: features of the
     training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them;
-    names: of the pictures of each split of evaluation, as the data set has them.
+    names: of the pictures of each split of evaluation, as the data set has them; views: of `read_views`, None for none.
     """
 
     header: Header
@@ -52,6 +53,7 @@ class RunData:
     wrong: Tensor | None = None
     background: BoxedPictures | None = None
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    views: Pictures | None = None
 
 
 def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch = unwatched) -> RunData:
@@ -65,6 +67,7 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     workers = settings.workers or default_workers()
     dataset = load_shard_dataset(shard, settings.root, settings.dataset)
     reader = Reader(dataset, *geometry(shard), watch, settings.cache, workers)
+    views = None if settings.audit is None else read_views(settings.audit, shard, settings.cache, watch)
     train, wrong = training_pictures(shard, reader, settings.limit, seed)
     evaluation, strata = held_out_splits(shard, reader)
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
@@ -72,7 +75,7 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
         header, train, meta_pictures(shard), evaluation, tuple(header.group_names or header.class_names), digest,
         reader.dataset.protocols, strata,
         group_weights(reader.dataset, tables, header.settings.get("imbalance") is not None), wrong,
-        names={split: names_of(reader.dataset, pictures) for split, pictures in evaluation.items()},
+        names={split: names_of(reader.dataset, pictures) for split, pictures in evaluation.items()}, views=views,
     )  # fmt: skip
 
 
@@ -87,6 +90,7 @@ def digest_of_pictures(data: RunData) -> str:
     It reads through memory once, but not what came out of the cache.
     """
     streams = {"train": data.train, "meta": data.meta, **data.evaluation}
+    streams |= {} if data.views is None else {VIEWS: data.views}
     return hashlib.sha256(repr([(k, digest_of(v.images)) for k, v in streams.items()]).encode()).hexdigest()
 
 

@@ -58,6 +58,7 @@ def probe_of(
         meta=replace(data.meta, images=features(data.meta)),
         evaluation={name: replace(part, images=features(part)) for name, part in data.evaluation.items()},
         background=hidden,
+        views=None if data.views is None else replace(data.views, images=features(data.views)),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from clp_aug.common.settings import Settings, setting
+from clp_train.evaluating.selection import GAP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,10 @@ class DataSettings(Settings):
     dataset: str | None = setting(
         None, "Data set of a shard that was made of a plug-in: module:name or file.py:name, as clp-augment had it.",
         shown="as the shard says", option=True, metavar="NAME",
+    )  # fmt: skip
+    audit: Path | None = setting(
+        None, "Shard of clp-augment --audit val, for --select gap.", shown="none", option=True, metavar="PATH",
+        works_with=("select", (GAP,)),
     )  # fmt: skip
     cache: Path | None = setting(
         None, "Folder for decoded pictures and features of a frozen body: quick starts, and sets that memory cannot"

@@ -95,11 +95,19 @@ METHODS = {
     "group-dro": Entry("group_dro", "Sagawa et al. 2020", "weights", ("groups",)),
     "domain-mix": Entry("selective_mixing", "Xu et al. 2020; our definition", "mixing", ("groups",)),
     "lisa": Entry("selective_mixing", "Yao et al. 2022", "mixing", ("groups",)),
+    "mixup": Entry("mixup", "Zhang et al. 2018", "mixing"),
+    "dac": Entry("dac", "Noohdani et al. 2024", "mixing", ("stages",), "1.2"),
     "cnc": Entry("cnc", "Zhang et al. 2022", "stages", ("stages",)),
+    "eiil": Entry("eiil", "Creager et al. 2021", "stages", ("stages",)),
+    "lff": Entry("lff", "Nam et al. 2020", "peers", cost="2"),
+    "spare": Entry("spare", "Yang et al. 2024", "sampling"),
+    "self": Entry("self_last_layer", "LaBonte et al. 2023", "stages", ("stages",), "0.7"),
+    "jtt": Entry("jtt", "Liu et al. 2021", "stages", ("stages",)),
+    "afr": Entry("afr", "Qiu et al. 2023", "weights", ("stages",), "0.64"),
     "pde": Entry("pde", "Deng et al. 2023", "stages", ("groups", "stages"), "0.05"),
     "ace": Entry("ace", "after Singla et al. 2023: ACE-lite, ours", "stages", ("meta", "stages")),
     "meta-only": Entry("controls", "control", "sampling", ("meta",)),
-    "dfr": Entry("controls", "Kirichenko et al. 2023", "stages", ("meta", "groups", "stages")),
+    "dfr": Entry("dfr", "Kirichenko et al. 2023", "stages", ("meta", "groups", "stages")),
 }
 """Modules lie beside this file and load only when asked for."""
 

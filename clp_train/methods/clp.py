@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clp_aug.common.settings import setting
+from clp_aug.common.settings import narrowed, setting
 from clp_aug.contract.errors import SettingError
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import (
@@ -17,6 +17,7 @@ from clp_train.algorithm.characteristics import (
     characteristics,
     standardise,
 )
+from clp_train.algorithm.losses import COUNTERFACTUAL_LOSSES
 from clp_train.algorithm.method import Context, Learner, Scores
 from clp_train.algorithm.objective import Terms
 from clp_train.algorithm.optimiser import rate_factor
@@ -28,15 +29,19 @@ from clp_train.methods.parts.placing import beside
 from clp_train.models.parts import Classifier, device_of
 
 BACKGROUND_ONLY = ("omega_start", ("background",))
+ALONE = "none"
+WITH_OMEGA = ("omega_form", FORMS)
 
 
 @dataclass(frozen=True)
 class Options(OmegaRate):
     """The settings that only CLP and Meta-LP have: Omega, and where delta starts."""
 
+    omega_lr: float = narrowed(OmegaRate, "omega_lr", WITH_OMEGA)
     omega_form: str = setting(
-        "full", "Form of delta: a free number a class, one bounded by 3 tanh, or one for the own class alone.",
-        choices=FORMS, source="section 3.2 has the full form",
+        "full", "Form of delta: a free number a class, one bounded by 3 tanh, or one for the own class alone; none"
+        " leaves Omega out: delta is the background's share.", choices=(*FORMS, ALONE),
+        source="section 3.2 has the full form; none is ours",
     )  # fmt: skip
     omega_start: str = setting(
         "zero", "Where delta starts: at 0, at the log class shares, or at the log probabilities of the classes given"
@@ -44,13 +49,13 @@ class Options(OmegaRate):
     )  # fmt: skip
     leave_out: int = setting(
         0, "Characteristic of Table 1 that Omega sees as 0; 0 leaves none out.", low=0, high=len(CHARACTERISTICS),
-        source="Fig. 9",
+        source="Fig. 9", works_with=WITH_OMEGA,
     )  # fmt: skip
     batches: str = setting(
         "natural", "Training batches: as the pictures come, or all classes equally often.", choices=("natural", "class")
     )
     omega_schedule: str = setting(
-        "constant", "Learning rate of Omega: constant, or falling as the network's does.",
+        "constant", "Learning rates of the meta step: constant, or falling as the network's does.",
         choices=("constant", "network"),
     )  # fmt: skip
     background_share: float = setting(
@@ -66,10 +71,37 @@ class Options(OmegaRate):
         if self.omega_start == "log-prior" and self.omega_form != "full":
             raise SettingError("omega_start", "log-prior", f"needs the full form, not {self.omega_form}",
                                {"omega_form": "full"})  # fmt: skip
+        if self.omega_form == ALONE and (self.omega_start != "background" or not self.background_step):
+            raise SettingError(
+                "omega_form", ALONE, "delta would be nothing that the meta step moves",
+                {"omega_start": "background", "background_step": 3e-2},
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClpOptions(Options):
+    """The settings of CLP: what its counterfactuals ask for."""
+
+    counterfactual_target: str = setting(
+        "not-y", "What the meta step wants of a counterfactual: any class but y, or that it speaks for no class more"
+        " than for another.", choices=tuple(COUNTERFACTUAL_LOSSES), source="eq. (3); chance is ours",
+    )  # fmt: skip
+
+
+OPTIONS = {"clp": ClpOptions, "meta-lp": Options}
+
+
+class Share(nn.Module):
+    """The share of the background, where it is all that the meta step moves. share: a scalar."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(share))
 
 
 class Clp(Learner):
     """Omega, its Adam and the running class means; where delta starts from the background, its part, (N, C), and share.
+    omega: None where the share is all of delta.
 
     Source: Algorithm 1 of the paper; Adam is the authors'; the background and its share are ours.
     """
@@ -78,13 +110,21 @@ class Clp(Learner):
 
     def __init__(self, options: Options, context: Context) -> None:
         counts = context.table.class_counts()
-        omega = Omega(counts, options.omega_form, options.omega_start, context.generator)
-        super().__init__(omega, options.omega_lr)
         self.sees_background = options.omega_start == "background"
-        self.share = torch.tensor(options.background_share)
-        if options.background_step:
-            self.learn_share(options.background_step)
+        self.omega: Omega | None = None
+        if options.omega_form == ALONE:
+            alone = Share(options.background_share)
+            super().__init__(alone, options.background_step)
+            self.share: Tensor = alone.share
+        else:
+            self.omega = Omega(counts, options.omega_form, options.omega_start, context.generator)
+            super().__init__(self.omega, options.omega_lr)
+            self.share = torch.tensor(options.background_share)
+            if options.background_step:
+                self.learn_share(options.background_step)
         self.saliency_weight = context.saliency.saliency_lambda
+        if isinstance(options, ClpOptions):
+            self.counterfactual_target = options.counterfactual_target
         self.classes = ClassStats.start(counts)
         self.stages = (Stage(sampler=options.batches),)
         self.follows_network = options.omega_schedule == "network"
@@ -120,11 +160,16 @@ class Clp(Learner):
                 group["lr"] = factor * rate
 
     def terms(self, view: View) -> Terms:
-        g = standardise(characteristics(view, self.classes))
-        delta = self.network(g * self.column_mask.to(g), view.label)
+        parts = [] if self.omega is None else [self.perturb(self.omega, view)]
         if self.prior is not None:
-            delta = delta + self.share * beside(self.prior[view.row], delta)
-        return Terms(delta=delta)
+            parts.append(self.share * beside(self.prior[view.row], view.logits))
+        return Terms(delta=sum(parts[1:], parts[0]))
+
+    def perturb(self, omega: Omega, view: View) -> Tensor:
+        """PERTURB: return what Omega makes of the characteristics of a view, (n, C)."""
+        g = standardise(characteristics(view, self.classes))
+        delta: Tensor = omega(g * self.column_mask.to(g), view.label)
+        return delta
 
     def numbers(self) -> dict[str, float]:
         return {} if self.prior is None else {"background_share": self.share.item()}

@@ -33,6 +33,9 @@ class Options(Settings):
     size: int = setting(17, "Pictures in each part of a set; fewer where the batch is small.", low=1)
     temperature: float = setting(0.1, "Temperature of the similarities.", low=0.001)
     contrast: float = setting(0.75, "Share of the contrastive terms in the objective.", low=0, high=1)
+    anchors: str = setting(
+        "even", "Classes of the first anchors of sets: all equally often, or as they come.", choices=("even", "natural")
+    )
     first: float = setting(0.5, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours")
 
 
@@ -61,7 +64,8 @@ class CorrectNContrast(Method):
             return None
         sets = ContrastSets(self.table.label.numpy(), self.predicted.numpy())
         steps, each = steps_per_epoch(len(self.table.label), batch_size), batch_size // (PARTS * self.size)
-        return list(sets.epoch(steps * each, self.size, rng).reshape(steps, -1))
+        even = self.options.anchors == "even"
+        return list(sets.epoch(steps * each, self.size, rng, even).reshape(steps, -1))
 
     def terms(self, view: View) -> Terms:
         if self.stage == 0:

@@ -1,7 +1,7 @@
 """Controls: what group labels, or the meta pictures, are worth without any perturbation.
 
 Group weighting and group sampling, which Sagawa et al. 2020 call upweighting, know the group of every training picture,
-which CLP does not; meta-only and DFR (Kirichenko et al. 2023) learn from the meta originals, which CLP knows too.
+which CLP does not; meta-only learns from the meta originals, which CLP knows too.
 """
 
 from __future__ import annotations
@@ -43,22 +43,12 @@ class MetaOnly(Method):
     stages = (Stage(stream="meta"),)
 
 
-class Dfr(Method):
-    """ERM, then a new head on its frozen features, fitted to the meta originals with all groups alike.
-
-    Half of the epochs each. Source: Kirichenko et al. 2023, with SGD in place of their sparse logistic regression.
-    """
-
-    stages = (Stage(share=0.5), Stage(share=0.5, stream="meta", sampler="group", trainable="head", fresh_head=True))
-
-
 KINDS: dict[str, Callable[[TrainTable], Method]] = {
     "group-weight": GroupWeight,
     "uw": GroupWeight,
     "group-sample": lambda table: GroupSample(),
     "uw-sample": lambda table: GroupSample(),
     "meta-only": lambda table: MetaOnly(),
-    "dfr": lambda table: Dfr(),
 }
 
 

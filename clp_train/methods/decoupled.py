@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.stages import Stage
 from clp_train.models.parts import Classifier
+from clp_train.pictures.batching import steps_per_epoch
+from clp_train.pictures.samplers import class_aware, class_aware_size
+
+SAMPLERS = ("class", "class-aware")
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,11 @@ class Options(Settings):
         0.1, "Share of the run's epochs for the second stage.", above=0, below=1, source="10 epochs after 90"
     )
     rate: float = setting(1.0, "Learning rate of the second stage, as a multiple of the run's.", low=0)
+    sampler: str = setting(
+        "class", "An epoch of the second stage: as many pictures as there are, classes drawn equally often; or of every"
+        " class as many as of the largest, in turn, but no more than four times as many as there are.",
+        choices=SAMPLERS, source="ours; class-aware is that of the benchmarks of Tables 7 and 8",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,9 +51,24 @@ OPTIONS = {"crt": Options, "lws": Options, "cb-fine-tune": FineTuneOptions}
 class TwoStages(Method):
     """The two stages; of what learns in the second, trainable and fresh_head as in `Stage`."""
 
-    def __init__(self, options: Options, trainable: str, fresh_head: bool = False) -> None:
+    def __init__(self, options: Options, context: Context, trainable: str, fresh_head: bool = False) -> None:
         second = Stage(options.share, "train", "class", trainable, options.rate, fresh_head)
         self.stages = (Stage(share=1 - options.share), second)
+        self.sampler, self.label = options.sampler, context.table.label.numpy()
+        self.first = round((1 - options.share) * context.epochs)  # epochs of the first stage
+
+    def is_class_aware(self, epoch: int) -> bool:
+        """Tell whether an epoch (from 0) is one of the class-aware sampler."""
+        return self.sampler == "class-aware" and epoch >= self.first
+
+    def pictures(self, epoch: int) -> int | None:
+        return class_aware_size(self.label) if self.is_class_aware(epoch) else None
+
+    def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
+        if not self.is_class_aware(epoch):
+            return None
+        rows = class_aware(self.label, rng)
+        return np.array_split(rows, steps_per_epoch(len(rows), batch_size))
 
 
 class WeightScaling(TwoStages):
@@ -58,5 +84,7 @@ class WeightScaling(TwoStages):
 def build(options: Options, context: Context) -> TwoStages:
     """Return the method."""
     if context.method == "cb-fine-tune":
-        return TwoStages(options, "all")
-    return TwoStages(options, "head", fresh_head=True) if context.method == "crt" else WeightScaling(options, "head")
+        return TwoStages(options, context, "all")
+    if context.method == "crt":
+        return TwoStages(options, context, "head", fresh_head=True)
+    return WeightScaling(options, context, "head")

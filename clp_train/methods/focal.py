@@ -23,18 +23,24 @@ from clp_train.methods.parts.class_weights import effective_weights
 from clp_train.models.parts import Classifier, device_of
 
 
-def softmax_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
-    """Return (1 - p_y)^gamma times -log p_y of each picture, (n,), p of the softmax. logits: (n, C); label: (n,)."""
-    return (-gamma * counterfactual_loss(logits, label)).exp() * cross_entropy(logits, label)
+def softmax_focal(logits: Tensor, label: Tensor, gamma: float, detached: bool = False) -> Tensor:
+    """Return (1 - p_y)^gamma times -log p_y of each picture, (n,), p of the softmax. logits: (n, C); label: (n,).
+
+    detached: hold the factor constant.
+    """
+    factor = (-gamma * counterfactual_loss(logits, label)).exp()
+    return (factor.detach() if detached else factor) * cross_entropy(logits, label)
 
 
-def sigmoid_focal(logits: Tensor, label: Tensor, gamma: float) -> Tensor:
+def sigmoid_focal(logits: Tensor, label: Tensor, gamma: float, detached: bool = False) -> Tensor:
     """Return the sum over classes of (1 - q_c)^gamma times -log q_c, (n,), q_c the probability of what is true.
 
-    q_c is sigmoid(z_c) for the own class and 1 - sigmoid(z_c) for each other. logits: (n, C); label: int64 (n,).
+    q_c is sigmoid(z_c) for the own class and 1 - sigmoid(z_c) for each other. logits: (n, C); label: int64 (n,);
+    detached: hold the factors constant.
     """
     signed = torch.where(F.one_hot(label, logits.shape[1]).bool(), logits, -logits)
-    return -((gamma * F.logsigmoid(-signed)).exp() * F.logsigmoid(signed)).sum(1)
+    factor = (gamma * F.logsigmoid(-signed)).exp()
+    return -((factor.detach() if detached else factor) * F.logsigmoid(signed)).sum(1)
 
 
 FORMS = {"softmax": softmax_focal, "sigmoid": sigmoid_focal}
@@ -51,6 +57,10 @@ class Options(Settings):
     form: str = setting(
         "softmax", "What is modulated: cross entropy, or the logistic loss of each class against the rest.",
         choices=tuple(FORMS), source="both papers have sigmoid",
+    )  # fmt: skip
+    detached: bool = setting(
+        False, "Hold the factor constant, so that it is a weight without a slope of its own.",
+        source="as the code of the benchmarks of Tables 7 and 8",
     )  # fmt: skip
 
 
@@ -73,7 +83,9 @@ class Focal(Method):
     """The loss, weighted by class or not, its sum divided by n. weights: (C,), or None."""
 
     def __init__(self, options: Options, weights: Tensor | None = None) -> None:
-        self.loss: Callable[[Tensor, Tensor], Tensor] = functools.partial(FORMS[options.form], gamma=options.gamma)
+        self.loss: Callable[[Tensor, Tensor], Tensor] = functools.partial(
+            FORMS[options.form], gamma=options.gamma, detached=options.detached
+        )
         self.weights = weights
         if options.form == "sigmoid":
             self.head = "sigmoid"

@@ -16,19 +16,24 @@ from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.objective import Terms
+from clp_train.methods.logit_adjust import adjustment
 from clp_train.models.parts import Classifier
 
 
 @dataclass(frozen=True)
 class Options(Settings):
     """The settings of LPL. Source: the authors' code for CIFAR-10-LT; for CIFAR-100-LT of ratio 100 it has head 0.27,
-    steps 50, head_steps 0.2 and rate 0.2.
+    steps 50, head_steps 0.2, rate 0.2 and the log priors first.
     """
 
     head: float = setting(0.4, "Share of the classes, the most frequent ones, whose loss is lowered.", low=0, high=1)
     steps: int = setting(10, "Steps of the rarest class.", low=0)
     head_steps: float = setting(0.6, "Steps of the most frequent class, as a multiple of those of the rarest.", low=0)
     rate: float = setting(0.15, "Length of a step.", low=0)
+    prior: bool = setting(
+        False, "Add the log class priors to the logits first, which the steps start from: LA + LPL.",
+        source="the authors' code for CIFAR-100-LT of ratio 100",
+    )  # fmt: skip
 
 
 def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
@@ -68,16 +73,24 @@ def class_perturbations(logits: Tensor, label: Tensor, moves: Tensor) -> Tensor:
 
 
 class Lpl(Method):
-    """delta of the own class; what it was found from is held constant. moves: (K, C), of `moves_of`."""
+    """delta of the own class, after the log priors or none; what it was found from is held constant.
+
+    moves: (K, C), of `moves_of`; prior: (C,), or None.
+    """
 
     def __init__(self, counts: Tensor, options: Options) -> None:
         self.moves = moves_of(*signs_and_steps(counts, options), options.rate)
+        self.prior = adjustment(counts, 1.0) if options.prior else None
 
     def enter(self, stage: int, network: Classifier) -> None:
         self.moves = self.moves.to(network.head.weight)
+        self.prior = None if self.prior is None else self.prior.to(network.head.weight)
 
     def terms(self, view: View) -> Terms:
-        return Terms(delta=class_perturbations(view.logits, view.label, self.moves)[view.label])
+        if self.prior is None:
+            return Terms(delta=class_perturbations(view.logits, view.label, self.moves)[view.label])
+        prior = self.prior.to(view.logits)
+        return Terms(delta=prior + class_perturbations(view.logits + prior, view.label, self.moves)[view.label])
 
 
 def build(options: Options, context: Context) -> Lpl:

@@ -38,8 +38,8 @@ class ProgressiveExpansion(Method):
     """A set of as many pictures of each group as the smallest has; from `start` on it grows every so many epochs.
 
     What is added is drawn from all that is left, whatever its group, and nothing twice. order: int64 (N,), the balanced
-    set and then the rest as they come in; balanced: how many are of the balanced set. The second stage's momentum
-    starts from 0: ours.
+    set and then the rest as they come in, an order of its own: in the first one, those that a small group has left come
+    late. balanced: how many are of the balanced set. The second stage's momentum starts from 0: ours.
     """
 
     def __init__(self, options: Options, table: TrainTable, epochs: int, generator: torch.Generator) -> None:
@@ -51,6 +51,7 @@ class ProgressiveExpansion(Method):
         shuffled = torch.randperm(len(table.group), generator=generator)
         even = torch.cat([shuffled[table.group[shuffled] == g][:smallest] for g in range(table.groups)])
         rest = shuffled[~torch.isin(shuffled, even)]
+        rest = rest[torch.randperm(len(rest), generator=generator)]
         self.balanced, self.order = len(even), torch.cat([even, rest]).numpy()
 
     def pictures(self, epoch: int) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+TOGETHER, MOST = 4, 4  # of `class_aware`: pictures of a class in a row, and how often the pictures fit into an epoch
+
 
 def natural(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Every picture once."""
@@ -42,6 +44,28 @@ def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) ->
         places = np.flatnonzero(turn == p)
         rows[places] = repeat(np.flatnonzero(part_of == p), len(places), rng)
     return np.array_split(rows, -(-len(part) // batch_size))
+
+
+def class_aware_size(label: np.ndarray) -> int:
+    """Return the pictures of an epoch of `class_aware`: C n_max, but no more than 4 N. label: int64 (N,)."""
+    counts = np.unique(label, return_counts=True)[1]
+    return min(len(counts) * int(counts.max()), MOST * len(label))
+
+
+def class_aware(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of an epoch of every class as often, int64 (M,), M of `class_aware_size`. label: int64 (N,).
+
+    Classes take turns, four pictures each, all classes before any comes again; so do the pictures of a class. Source:
+    the class-aware sampler of Kang et al. (2020), as Tang et al. (2022) set it.
+    """
+    there, class_of = np.unique(label, return_inverse=True)
+    total = class_aware_size(label)
+    turn = repeat(np.arange(len(there)), -(-total // TOGETHER), rng).repeat(TOGETHER)[:total]
+    rows = np.empty(total, np.int64)
+    for c in range(len(there)):
+        places = np.flatnonzero(turn == c)
+        rows[places] = repeat(np.flatnonzero(class_of == c), len(places), rng)
+    return rows
 
 
 def repeat(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ from clp_aug.common.files import written_beside
 from clp_aug.common.text import code_in_markdown, in_markdown
 from clp_aug.contract.schema import Header
 from clp_train.config import make_config, spell_option
+from clp_train.evaluating.selection import LAST, WORST_GROUP, knew_of, title_of
 from clp_train.predicting.description import PLACES, Description
 
 CARD = "card.md"
@@ -91,12 +92,7 @@ def accuracies(result: Mapping[str, Any]) -> Iterator[str]:
     for split, m in snapshot["metrics"].items():
         shares = (percent(m[key]) for key in ("average", "worst", "weighted_average"))
         yield f"| {in_markdown(split)} | {' | '.join(shares)} | {sum(m['group_counts'])} |"
-    chosen = (
-        "The epoch was selected by the worst one on val, never by test."
-        if result["selected"]
-        else "Nothing was selected: it is the last epoch."
-    )
-    yield from ("", chosen)
+    yield from ("", chosen(result))
     tests = {split: m for split, m in snapshot["metrics"].items() if split != "val"}
     if not tests or len(result["group_names"]) > MOST_ROWS:
         return
@@ -104,6 +100,15 @@ def accuracies(result: Mapping[str, Any]) -> Iterator[str]:
     for g, name in enumerate(result["group_names"]):
         cells = (f"{percent(m['per_group'][g])} of {m['group_counts'][g]}" for m in tests.values())
         yield f"| {in_markdown(name)} | {' | '.join(cells)} |"
+
+
+def chosen(result: Mapping[str, Any]) -> str:
+    """Say how the epoch was selected."""
+    way = result.get("selected_by") or WORST_GROUP
+    if not result["selected"] or way == LAST:
+        return "Nothing was selected: it is the last epoch."
+    title, knew = title_of(way, result["has_groups"]), knew_of(way, result["has_groups"])
+    return f"The epoch was selected by the {title} on val, which takes {knew}, never by test."
 
 
 def percent(share: float | None) -> str:

@@ -18,7 +18,7 @@ from clp_train.loading.data import RunData
 from clp_train.running.checkpoint import CHECKPOINT, LAST, SELECTED
 
 DESCRIPTION, RESULT = "classifier.json", "result.json"
-PLACES = ("meta", "root", "out", "cache")
+PLACES = ("meta", "audit", "root", "out", "cache")
 """Settings that say where things were on the machine of the run, which nobody needs afterwards."""
 NORMALISING = ("torchvision:googlenet", "torchvision:inception_v3")
 WRITE_IT = "the command of that run with --resume writes what it lacks"

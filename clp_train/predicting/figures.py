@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clp_train.evaluating.confusion import confusion
 from clp_train.evaluating.metrics import measure
+from clp_train.evaluating.scores import Sure
 from clp_train.predicting.description import Description
 from clp_train.predicting.pictures import UNKNOWN, Source
 from clp_train.predicting.table import Made
@@ -27,12 +28,14 @@ def figures(made: Made, source: Source, about: Description) -> dict[str, Any] | 
     if not known.any():
         return None
     predicted, label, group = made.predicted[known], label[known], group[known]
+    of_predicted, log_odds = made.sure
+    sure = Sure(of_predicted[known], None if log_odds is None else log_odds[known])
     has_groups = bool(about.group_names) and bool((group != UNKNOWN).all())
     names = about.group_names if has_groups else about.class_names
     strata = {name: torch.from_numpy(part)[rows][known] for name, part in source.strata.items()}
     classes = len(about.class_names)
     weights = weights_of(about, label, has_groups)
-    metrics = measure(predicted, label, group if has_groups else label, classes, weights, strata)
+    metrics = measure(predicted, label, group if has_groups else label, classes, weights, strata, sure)
     return {
         "pictures": len(label),
         "has_groups": has_groups,

@@ -18,8 +18,10 @@ from torch import Tensor
 from clp_aug.common.files import written_beside
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import InputError
+from clp_train.evaluating.metrics import probabilities
 from clp_train.evaluating.outputs import BATCH
-from clp_train.evaluating.predictions import Predictions, probabilities
+from clp_train.evaluating.predictions import Predictions
+from clp_train.evaluating.scores import Sure, join_sure, sure_of
 from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.predicting.pictures import UNKNOWN, Source
 from clp_train.predicting.trained import TrainedClassifier
@@ -29,18 +31,24 @@ LISTED = 10  # pictures that a message names
 
 @dataclass
 class Made:
-    """What was predicted. rows: of the source, in order; predicted: int64 (n,), the class of each; broken: why pictures
-    were passed over, a line each.
+    """What was predicted. rows: of the source, in order; predicted: int64 (n,), the class of each; sure: how sure the
+    classifier is of them; broken: why pictures were passed over, a line each.
     """
 
     rows: list[int] = field(default_factory=list)
     parts: list[Tensor] = field(default_factory=list)
+    sure_parts: list[Sure] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     @property
     def predicted(self) -> Tensor:
         """The predicted classes, int64 (n,)."""
         return torch.cat(self.parts) if self.parts else torch.zeros(0, dtype=torch.int64)
+
+    @property
+    def sure(self) -> Sure:
+        """How sure the classifier is of each."""
+        return join_sure(self.sure_parts) if self.sure_parts else Sure(torch.zeros(0))
 
 
 def write_predictions(
@@ -120,6 +128,7 @@ def predict(
         rows = [waiting.popleft() for _ in range(len(predicted))]
         made.rows += rows
         made.parts.append(predicted)
+        made.sure_parts.append(sure_of(predicted, shares))
         yield rows, predicted, shares
 
 

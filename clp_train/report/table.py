@@ -10,6 +10,7 @@ from rich.text import Text
 from clp_aug.common.text import printable
 from clp_aug.datasets.strata import SHOTS, shots_of
 from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
+from clp_train.evaluating.selection import LAST, WORST_GROUP, title_of
 from clp_train.methods import METHODS
 
 Result = dict[str, Any]
@@ -29,12 +30,7 @@ def accuracy_table(result: Result) -> Table:
     Of a data set with protocols, test splits are called by them and the mean precision of the classes is a row too.
     """
     selected = result["selected"]
-    part = "group" if result["has_groups"] else "class"
-    note = (
-        "no val split: nothing selected, test at the last epoch only"
-        if selected is None
-        else f"selected = best val worst {part} (epoch {selected['epoch']}), never by test"
-    )
+    part, note = "group" if result["has_groups"] else "class", selection_note(result)
     if len(result["group_names"]) > MOST_GROUPS:
         note += f"; {len(result['group_names'])} rows of single ones: result.json"
     note = "; ".join([note, *remarks(result)])
@@ -54,9 +50,31 @@ def accuracy_table(result: Result) -> Table:
     total = sum(result["train_group_counts"])
     averages = [(worst_name(result), "worst"), ("average (top-1)", "average")]
     averages += [("mean precision", "precision")] if result.get("protocols") else []
-    for title, key in (*averages, ("average, weighted as in training", "weighted_average")):
-        table.add_row(title, str(total) if key == "average" else "", *(percent(m[key]) for m in columns))
+    averages.append(("average, weighted as in training", "weighted_average"))
+    averages += [row for row in more_rows(result) if any(m.get(row[1]) is not None for m in columns)]
+    for title, key in averages:
+        table.add_row(title, str(total) if key == "average" else "", *(percent(m.get(key)) for m in columns))
     return table
+
+
+def more_rows(result: Result) -> list[tuple[str, str]]:
+    """Return the title and the key of each measure that stands below the averages; no two are the same numbers."""
+    of_groups = [("worst class", "worst_class"), ("mean of groups", "group_mean")] if result["has_groups"] else []
+    of_all = [("macro F1", "macro_f1"), ("AUROC", "auroc"), ("calibration error (ECE)", "ece")]
+    return [*of_groups, ("mean of classes", "balanced"), *of_all]
+
+
+def selection_note(result: Result) -> str:
+    """Say which epoch is selected, by what, and what that knew of val; where a result does not, by the worst group."""
+    selected = result["selected"]
+    if selected is None:
+        return "no val split: nothing selected, test at the last epoch only"
+    way, has_groups = result.get("selected_by") or WORST_GROUP, result["has_groups"]
+    if way == LAST:
+        return f"selected = the last epoch ({selected['epoch']}), by nothing"
+    knew = result.get("selection_knew")
+    by = f", by {knew}" if knew else ""
+    return f"selected = best val {title_of(way, has_groups)} (epoch {selected['epoch']}){by}, never by test"
 
 
 def worst_name(result: Result) -> str:

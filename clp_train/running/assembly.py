@@ -17,7 +17,9 @@ from clp_train.algorithm.step import StepRule
 from clp_train.algorithm.table import TrainTable
 from clp_train.backgrounds.networks import Fitting, learn_backgrounds
 from clp_train.config import TrainConfig
+from clp_train.evaluating.selection import AUTO, LAST
 from clp_train.loading.data import RunData, channel_statistics
+from clp_train.loading.views import check_views_given
 from clp_train.methods import build_method
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, replace_head
@@ -82,6 +84,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
     check_stages(stages, method, config)
     check_length(stages, config, data)
+    check_selection(config, data)
 
     def start() -> Classifier:
         return place.take(start_network(config, data, method))
@@ -147,6 +150,15 @@ def check_length(stages: list[tuple[Stage, range]], config: TrainConfig, data: R
     if patience is not None and len(stages) > 1:
         reason = f"{config.method} has {len(stages)} stages, each of a length of its own; leave it out"
         raise SettingError("patience", patience, reason)
+
+
+def check_selection(config: TrainConfig, data: RunData) -> None:
+    """Raise SettingError for epochs that are to be compared by what the data do not have."""
+    select = config.run.select
+    if select not in (AUTO, LAST) and "val" not in data.evaluation:
+        raise SettingError("select", select, "the data have no val split to compare epochs by", {"select": LAST})
+    if data.views is None:
+        check_views_given(select, None, data.header)
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:

@@ -1,26 +1,44 @@
-"""What an epoch leaves: its line in the history, and a snapshot of the network if its val score is the best so far."""
+"""What an epoch leaves: its line in the history, and a snapshot of the network if it is the best so far."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from clp_aug.contract.errors import InputError
 from clp_train.algorithm.step import StepLosses
 from clp_train.evaluating.metrics import Metrics
+from clp_train.evaluating.selection import LAST, WAYS, WORST_GROUP, merit
 from clp_train.running.checkpoint import Position, Snapshot
 
+MEASURES = ("worst", "average", "weighted_average", "worst_class", "balanced", "group_mean")
+"""Of the metrics of a split, those that a history line has."""
+NONE: Mapping[str, float] = {}
 
-def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics], lr: float, watch_test: bool) -> None:
-    """Write the epoch's line into the history, and snapshot the network if its val score is the best so far.
 
-    watch_test: note the best test score too, without the weights.
+def conclude_epoch(
+    at: Position,
+    network: nn.Module,
+    metrics: dict[str, Metrics],
+    lr: float,
+    watch_test: bool,
+    way: str = WORST_GROUP,
+    more: Mapping[str, float] = NONE,
+) -> None:
+    """Write the epoch's line into the history, and snapshot the network if no epoch so far is worth more.
+
+    watch_test: note the best test score too, without the weights; way: how epochs are compared, of `selection.WAYS`;
+    more: numbers of the line that are of no split.
     """
     epoch = at.epoch + 1
-    at.history.append({"epoch": epoch, "lr": lr, **means(at.losses), **summary(metrics)})
+    line = {"epoch": epoch, "lr": lr, **means(at.losses), **summary(metrics), **more}
+    at.history.append(line)
     at.losses, at.begun = [], False
-    if "val" in metrics and (at.selected is None or merit(metrics) >= merit(at.selected.metrics)):
+    is_compared = way == LAST or "val" in metrics
+    if is_compared and (at.selected is None or merit(line, way) >= merit(at.history[at.selected.epoch - 1], way)):
         at.selected = Snapshot(epoch, copy_state(network), metrics)
     test = first_test(metrics) if watch_test else None
     best = first_test(at.best.metrics) if at.best is not None else None
@@ -28,25 +46,29 @@ def conclude_epoch(at: Position, network: nn.Module, metrics: dict[str, Metrics]
         at.best = Snapshot(epoch, {}, metrics)
 
 
-def is_patience_over(history: Sequence[dict[str, Any]], metrics: dict[str, Metrics], patience: int | None) -> bool:
-    """Tell whether so many epochs, with that of the metrics as the last, had no better val score than one before them.
+def is_patience_over(
+    history: Sequence[Mapping[str, Any]], line: Mapping[str, Any], patience: int | None, way: str = WORST_GROUP
+) -> bool:
+    """Tell whether so many epochs, the last of them with that line, were worth no more than one before them.
 
-    history: a line for each epoch before that one.
+    history: a line for each epoch before that one; way: as in `conclude_epoch`.
     """
-    if patience is None or "val" not in metrics:
+    if patience is None or WAYS[way].key not in line:
         return False
-    merits = [(line["val_worst"], line["val_average"]) for line in history] + [merit(metrics)]
+    merits = [merit(each, way) for each in (*history, line)]
     return len(merits) - 1 - merits.index(max(merits)) >= patience
+
+
+def check_comparable(history: Sequence[Mapping[str, Any]], way: str, path: Path) -> None:
+    """Raise InputError for a state, of a path, of a version whose lines lack what epochs are compared by."""
+    key = WAYS[way].key
+    if any("val_average" in line and key not in line for line in history):
+        raise InputError(f"{path}: of an earlier version, whose epochs have no {key}; train anew with another --out")
 
 
 def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
     """Return the metrics of the first test split, None without any."""
     return next((m for name, m in metrics.items() if name != "val"), None)
-
-
-def merit(metrics: dict[str, Metrics]) -> tuple[float, float]:
-    """Return what epochs are compared by: the worst group of val, then its average."""
-    return metrics["val"].worst, metrics["val"].average
 
 
 def means(losses: list[StepLosses]) -> dict[str, float | None]:
@@ -59,13 +81,13 @@ def means(losses: list[StepLosses]) -> dict[str, float | None]:
 
 
 def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
-    """Return the numbers of a history line, three for each split that was measured."""
+    """Return the numbers of a history line, six for each split that was measured."""
     return {name: getattr(m, key) for split, m in metrics.items() for key, name in measures_of(split).items()}
 
 
 def measures_of(split: str) -> dict[str, str]:
     """Return what a history line has of a split: measure -> its name there."""
-    return {key: f"{split}_{key}" for key in ("worst", "average", "weighted_average")}
+    return {key: f"{split}_{key}" for key in MEASURES}
 
 
 def copy_state(network: nn.Module) -> dict[str, Tensor]:

@@ -17,11 +17,13 @@ from clp_train.algorithm.method import Method, Scores
 from clp_train.algorithm.optimiser import build_optimiser, rate_factor, restore_optimiser, set_rates
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.step import StepLosses, train_step
-from clp_train.evaluating.metrics import Metrics, evaluate, measure
+from clp_train.evaluating.metrics import Metrics, balanced_accuracy, evaluate, measure
 from clp_train.evaluating.outputs import scores_of
 from clp_train.evaluating.predictions import Predictions, judge_of, predict_labelled
 from clp_train.evaluating.raised_losses import raised_losses
+from clp_train.evaluating.selection import BEFORE_OTHERS, GAP, WORST_GROUP, way_of
 from clp_train.loading.features import digest_of_body
+from clp_train.methods import entry_of
 from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
 from clp_train.pictures.batching import steps_per_epoch
@@ -30,16 +32,17 @@ from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
 from clp_train.running.epoch_steps import epoch_steps, read_new
-from clp_train.running.epochs import conclude_epoch, copy_state, is_patience_over
+from clp_train.running.epochs import check_comparable, conclude_epoch, copy_state, is_patience_over, summary
 from clp_train.running.part import Part, originals_of, part_of, stream_of
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves. selected: the epoch with the best val worst group, None without a val split; best_on_test:
-    the epoch with the best average on the first test split, with `watch_test` only: no honest figure, but one that many
-    papers print; spent: the time that it took, with that of killed processes until they saved, without that for the
-    features of a body that never learns; method: what pictures are judged by; predictions: of the network, by split.
+    """What a run leaves. selected: the best epoch by `selected_by`, of `selection.WAYS`; None without a val split, but
+    for "last"; best_on_test: the epoch with the best average on the first test split, with `watch_test` only: no honest
+    figure, but one that many papers print; spent: the time that it took, with that of killed processes until they
+    saved, without that for the features of a body that never learns; method: what pictures are judged by; predictions:
+    of the network, by split.
     """
 
     network: Classifier
@@ -50,6 +53,7 @@ class Trained:
     best_on_test: Snapshot | None = None
     method: Method = field(default_factory=Method)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
+    selected_by: str = WORST_GROUP
 
 
 class Done(NamedTuple):
@@ -121,6 +125,8 @@ class Run:
         self.at, self.last_state = Position(), "no state was kept"
         self.of_optimiser: dict[str, Tensor] = {}
         self.stopped = False
+        self.way = way_of(self.config.run.select, entry_of(self.config.method).needs)
+        self.of_views: dict[str, float] = {}
         is_frozen = checkpoint is not None and self.config.run.trainable == "head"
         self.body = digest_of_body(self.network) if is_frozen else ""
         self.clock = Clock(self.at.spent)
@@ -132,10 +138,11 @@ class Run:
         return steps_per_epoch(pictures, self.config.batches.batch_size)
 
     def resume(self) -> None:
-        """Go on from the checkpoint. Raises what `Checkpoint.load` raises."""
+        """Go on from the checkpoint. Raises what `Checkpoint.load` and `check_comparable` raise."""
         if self.checkpoint is None:
             raise ValueError("a run without a checkpoint cannot be resumed")
         self.at, self.of_optimiser = self.checkpoint.load(self.network, self.method, self.body)
+        check_comparable(self.at.history, self.way, self.checkpoint.path)
         there, here = self.at.machine, self.checkpoint.machine
         if there != here:
             remark = f"begun on {there}, it goes on on {here}: not bit by bit, which holds on the same machine alone"
@@ -196,7 +203,9 @@ class Run:
                     self.save()
             whole = self.is_last(epoch) or self.config.run.watch_test
             metrics = self.measure(tuple(self.data.evaluation) if whole else ("val",))
-            self.stopped = is_patience_over(at.history, metrics, self.config.run.patience) and not self.is_last(epoch)
+            self.of_views = self.measure_views()
+            line, patience = summary(metrics) | self.of_views, self.config.run.patience
+            self.stopped = is_patience_over(at.history, line, patience, self.way) and not self.is_last(epoch)
             return self.measure(tuple(self.data.evaluation)) if self.stopped and not whole else metrics
         except DivergedError as error:
             raise DivergedError(f"{error}; {self.last_state}") from None
@@ -211,17 +220,26 @@ class Run:
         pictures, weights = self.part.data.evaluation, list(self.data.weights)
         return {
             name: evaluate(
-                self.part.learner, pictures[name], self.assembly.classes, weights, judge, self.data.strata.get(name, {})
+                self.part.learner, pictures[name], self.assembly.classes, weights, judge,
+                self.data.strata.get(name, {}), self.method.scale,
             )
             for name in splits
             if name in pictures
-        }
+        }  # fmt: skip
+
+    def measure_views(self) -> dict[str, float]:
+        """Return the accuracy of val's objects before backgrounds of other classes, where epochs are compared by it."""
+        views = self.part.data.views
+        if self.way != GAP or views is None:
+            return {}
+        classes, judge = self.assembly.classes, judge_of(self.method, self.network)
+        return {BEFORE_OTHERS: balanced_accuracy(self.part.learner, views, classes, judge)}
 
     def conclude_epoch(self, epoch: int, epochs: range, metrics: dict[str, Metrics]) -> None:
         """Write the epoch's line into the history, keep what is to be kept, and tell."""
         config, part = self.config, self.part
         lr = rate_factor(config.sgd, epoch - epochs.start, len(epochs)) * part.stage.rate * config.sgd.lr
-        conclude_epoch(self.at, self.network, metrics, lr, config.run.watch_test)
+        conclude_epoch(self.at, self.network, metrics, lr, config.run.watch_test, self.way, self.of_views)
         self.at.history[-1] |= raised_losses(
             part.learner, self.method, part.data.train, self.data.wrong, config.run.seed, config.batches.batch_size,
             epoch / config.run.epochs,
@@ -250,7 +268,8 @@ class Run:
             selected = Snapshot(selected.epoch, selected.state, all_metrics)
         network = self.network.first if isinstance(self.network, Peers) else self.network
         spent = self.clock.read()
-        return Trained(network, last, selected, self.at.history, spent, self.at.best, self.method, predictions)
+        history, best = self.at.history, self.at.best
+        return Trained(network, last, selected, history, spent, best, self.method, predictions, self.way)
 
     def predict(self) -> dict[str, Predictions]:
         """Return what the network makes of each picture of every split."""
@@ -264,7 +283,7 @@ class Run:
         """Return the metrics of predictions of a split."""
         pictures, strata = self.data.evaluation[split], self.data.strata.get(split, {})
         classes, weights = self.assembly.classes, list(self.data.weights)
-        return measure(found.predicted, pictures.label, pictures.group, classes, weights, strata)
+        return measure(found.predicted, pictures.label, pictures.group, classes, weights, strata, found.sure)
 
 
 def restart(number: int, stage: Stage, assembly: Assembly) -> None:

@@ -24,7 +24,8 @@ def train(folder: Path, arguments: list[str]) -> dict:
     """Return the result of a run, made now unless it is there."""
     if not (folder / "result.json").exists():
         resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
-        command("clp-train", [*arguments, "--out", str(folder), "--quiet", *resume])
+        plain = [] if "--preset" in arguments else ["--preset", "none"]  # what is not said is the default
+        command("clp-train", [*arguments, *plain, "--out", str(folder), "--quiet", *resume])
     return json.loads((folder / "result.json").read_text())
 
 

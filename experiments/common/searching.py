@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,9 +85,11 @@ def with_method(part: type[Method]) -> Callable[[Assembly], Assembly]:
     return changed
 
 
-def arguments_of(doc: str, out: Path, size: int | None = None, data: bool = True) -> argparse.Namespace:
+def arguments_of(
+    doc: str, out: Path | None, size: int | None = None, data: bool = True, cases: Sequence[str] = ()
+) -> argparse.Namespace:
     """Read the command line of a search. doc: its text; out: its results; size: of pictures, if any; data: whether it
-    needs some.
+    needs some; cases: to choose one of, if any.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if data:
@@ -98,6 +100,8 @@ def arguments_of(doc: str, out: Path, size: int | None = None, data: bool = True
     if size is not None:
         parser.add_argument("--size", type=int, default=size)
         parser.add_argument("--meta", default="10/group", help="The meta set, as clp-augment takes it.")
+    if cases:
+        parser.add_argument("--case", choices=cases, required=True)
     parser.add_argument("--out", type=Path, default=out)
     return parser.parse_args()
 

@@ -9,6 +9,7 @@ EARLY = {"start": 0.0}
 OWN = {  # settings with which a run of two epochs goes through all of a method
     "ldam-drw": EARLY, "isda": None, "metasaug": EARLY, "risda": EARLY, "ifl": {"first": 0.4, "second": 0.6},
     "crt": {"share": 0.5}, "lws": {"share": 0.5}, "cb-fine-tune": {"share": 0.5}, "ace": {"tuning": 0.5, "copies": 1},
+    "dac": {"first": 0.5},
     "csa": EARLY | {"confidence": 0.2}, "pde": {"interval": 1, "warm_up": 0.5}, "irm": {"anneal": 1},
     "ib-irm": {"anneal": 1, "bottleneck_anneal": 1}, "v-rex": {"anneal": 1}, "l-dmi": {"start": 0.5},
     "co-teaching": {"ramp": 1}, "jocor": {"ramp": 1}, "mentornet": {"burn_in": 0.5, "soft_from": 0.5},
@@ -21,6 +22,8 @@ OTHER_FORMS = [
     ("mentornet", {"curriculum": "dd", "burn_in": 0.5}), ("glc", {"smoothing": 0.1}), ("ala", {"base": 3.0}),
     ("csa", EARLY | {"confidence": 0.2, "judge": "mean"}), ("ace", {"source": "reveal", "tuning": 0.5}),
     ("group-dro", {"adjustment": 2.0}), ("mfrw-mes", {"equalise": False}), ("mwn", {"normaliser": "sum_w"}),
+    ("mwn", {"attached": True, "omega_optimiser": "sgd"}), ("crt", {"share": 0.5, "sampler": "class-aware"}),
+    ("lpl", {"prior": True}), ("focal", {"detached": True}),
     ("clp", {"leave_out": 3, "omega_form": "true-class"}), ("clp", {"omega_form": "bounded"}),
     ("clp", {"omega_start": "log-prior", "omega_schedule": "network", "batches": "class"}),
     ("clp", {"omega_start": "background", "background_step": 0.01}), ("clp", {"omega_start": "background"}),
@@ -38,4 +41,4 @@ def test_other_forms(name, options, shard, run):
 
 
 def test_so_many_cases():
-    assert (len(METHODS), len(OTHER_FORMS)) == (50, 21)
+    assert (len(METHODS), len(OTHER_FORMS)) == (50, 25)

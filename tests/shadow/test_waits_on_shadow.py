@@ -9,7 +9,7 @@ from tests.shadow import second_device
 from tests.shadow.both import run_on
 from tests.shadow.test_registry_on_shadow import OWN
 
-UPLOADS = {"background-adjust": 1, "glc": 1, "mentornet": 1, "ifl": 2}
+UPLOADS = {"background-adjust": 1, "dac": 1, "glc": 1, "mentornet": 1, "ifl": 2}
 """What a method sends in a step: something for each picture of the batch, by its row in the stream; ifl, its centres,
 once they are made."""
 

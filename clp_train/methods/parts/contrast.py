@@ -56,9 +56,20 @@ class ContrastSets:
         easy = hard if guess == c else first_nonempty(self.right.get(guess, hard[:0]), self.others[c])
         return np.stack([anchors, positives, sample(hard, size, rng), sample(easy, size, rng)])
 
-    def epoch(self, sets: int, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Return so many sets, (sets, 4, size): every picture that can be a first anchor once before any is again."""
-        return np.stack([self.draw_set(first, size, rng) for first in repeat(self.firsts, sets, rng)])
+    def epoch(self, sets: int, size: int, rng: np.random.Generator, even: bool = False) -> np.ndarray:
+        """Return so many sets, (sets, 4, size): every picture that can be a first anchor once before any is again.
+
+        even: their classes come in turn, and a picture once before any other of its class is again.
+        """
+        firsts = self.firsts_in_turn(sets, rng) if even else repeat(self.firsts, sets, rng)
+        return np.stack([self.draw_set(first, size, rng) for first in firsts])
+
+    def firsts_in_turn(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Return so many first anchors, rows (count,): each class that has some once in every so many."""
+        classes = np.unique(self.label[self.firsts])
+        rounds = -(-count // len(classes))
+        pools = [repeat(self.firsts[self.label[self.firsts] == c], rounds, rng) for c in classes]
+        return np.stack(pools, 1).ravel()[:count]
 
 
 def first_nonempty(*pools: np.ndarray) -> np.ndarray:

@@ -1,14 +1,16 @@
-"""Pictures mixed with their partners, and the soft labels that go with them."""
+"""Batches made of batches: rows taken, rows put behind, pictures mixed with their partners, their soft labels."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clp_train.methods.parts.placing import beside
 from clp_train.methods.parts.present import require
+from clp_train.pictures.moving import onto
 from clp_train.pictures.types import Batch
 
 
@@ -24,3 +26,18 @@ def interpolate(batch: Batch, share: Tensor, classes: int) -> Batch:
     target = share[:, None] * labels[0] + (1 - share)[:, None] * labels[1]
     images = wide * batch.images + (1 - wide) * second.images
     return replace(batch, images=images, target=target, second=None)
+
+
+def taken(batch: Batch, rows: Tensor) -> Batch:
+    """Return rows of a batch, int64 (k,) on the CPU, in that order, without partners; each column stays where it is."""
+    columns = {name: values for name, values in vars(batch).items() if isinstance(values, Tensor)}
+    there = onto(rows, batch.images.device)
+    parts = {name: values[rows if name == "row" else there] for name, values in columns.items()}
+    return replace(batch, **parts, second=None)
+
+
+def followed_by(batch: Batch, *others: Batch) -> Batch:
+    """Return a batch with others behind it, without partners; all have the same columns, in the same places."""
+    names = [name for name, values in vars(batch).items() if isinstance(values, Tensor)]
+    parts = {name: torch.cat([vars(part)[name] for part in (batch, *others)]) for name in names}
+    return replace(batch, **parts, second=None)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.images import MAX_PIXELS, Geometry, read_alpha, read_rgb, read_size, resize_alpha
+from clp_aug.contract.schema import FITS
 
 TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0%c\0\0\0\0\0\0"
 
@@ -31,7 +32,7 @@ def test_a_picture_of_the_right_size_is_not_touched():
 
 @pytest.mark.parametrize(("height", "width"), [(20, 31), (31, 20), (1, 9), (9, 1), (1, 1)])
 @pytest.mark.parametrize("size", [8, 13, 40])
-@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("fit", FITS)
 def test_any_shape_becomes_a_square(height, width, size, fit):
     assert read_rgb(encoded(Image.fromarray(noise(height, width))), "x", size, fit).shape == (size, size, 3)
 
@@ -41,7 +42,7 @@ def test_crop_takes_the_centred_square():
     assert (read_rgb(encoded(Image.fromarray(pixels)), "x", 10) == pixels[:, 3:13]).all()
 
 
-@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("fit", FITS)
 def test_boxes_are_mapped_to_the_pixels_that_hold_them(fit):
     """Oracle: the read pixels that a source box overlaps, found one by one."""
     rng = np.random.default_rng(0)
@@ -62,6 +63,58 @@ def test_boxes_are_mapped_to_the_pixels_that_hold_them(fit):
             xs, ys = zip(*touched, strict=True)
             expected = (min(xs), min(ys), max(xs) + 1, max(ys) + 1)
         assert geometry.map_box(box) == expected
+
+
+def middle_of(length, size):
+    """Return where the middle of a side lies in the source, in pixels of it: 224 of 256, rounded as references do."""
+    whole = int(size * (256.0 / 224.0))
+    before = round((whole - size) / 2.0)
+    return before * length / whole, (before + size) * length / whole
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 8, 32, 96, 112, 224])
+def test_stretch_crop_is_the_middle_of_a_larger_square(size):
+    """Oracle: the whole picture is stretched first, and then its middle is cut out."""
+    rng = np.random.default_rng(size)
+    whole = int(size * (256.0 / 224.0))
+    before = round((whole - size) / 2.0)
+    for _ in range(12):
+        width, height = (int(side) for side in rng.integers(1, 300, 2))
+        pixels = noise(height, width, int(rng.integers(1000)))
+        stretched = np.asarray(Image.fromarray(pixels).resize((whole, whole), Image.Resampling.BILINEAR))
+        expected = stretched[before : before + size, before : before + size].astype(int)
+        found = read_rgb(encoded(Image.fromarray(pixels)), "x", size, "stretch-crop")
+        assert np.abs(found - expected).max() <= 1, "one pass rounds once, two passes twice"
+        alpha = (pixels[..., 0] > 200).astype(np.float32)
+        soft = np.asarray(Image.fromarray(alpha).resize((whole, whole), Image.Resampling.BILINEAR))
+        middle = soft[before : before + size, before : before + size]
+        np.testing.assert_allclose(resize_alpha(alpha, size, "stretch-crop"), middle, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [8, 32, 224])
+def test_boxes_of_stretch_crop_pixel_by_pixel(size):
+    """Oracle: the read pixels whose part of the source, found from where the middle lies, a box overlaps."""
+    rng = np.random.default_rng(size)
+    for _ in range(40):
+        width, height = (int(side) for side in rng.integers(2, 400, 2))
+        box = [sorted(rng.choice(side + 1, 2, replace=False).tolist()) for side in (width, height)]
+        spans = []
+        for (low, high), side in zip(box, (width, height), strict=True):
+            left, right = middle_of(side, size)
+            ends = np.linspace(left, right, size + 1)
+            touched = [i for i in range(size) if min(high, ends[i + 1]) - max(low, ends[i]) > 1e-8]
+            spans.append((touched[0], touched[-1] + 1) if touched else None)
+        expected = None if None in spans else (spans[0][0], spans[1][0], spans[0][1], spans[1][1])
+        geometry = Geometry.of(width, height, size, "stretch-crop")
+        assert geometry.map_box((box[0][0], box[1][0], box[0][1], box[1][1])) == expected
+
+
+def test_a_box_in_the_margin_of_stretch_crop_is_cut_away():
+    geometry = Geometry.of(256, 512, 224, "stretch-crop")
+    assert geometry.map_box((0, 0, 256, 512)) == (0, 0, 224, 224)
+    assert geometry.map_box((16, 32, 18, 40)) == (0, 0, 2, 4)
+    assert geometry.map_box((0, 0, 16, 512)) is None
+    assert geometry.map_box((10, 20, 240, 34)) == (0, 0, 224, 1)
 
 
 def test_boxes_at_all_four_borders_stay_exact():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.errors import InputError, SettingError, UsageError
+from clp_aug.contract.schema import FITS
 from clp_aug.datasets import (
     DATASETS,
     DEFAULT_META,
@@ -70,7 +71,7 @@ def test_data_set(tmp_path, name, make, splits, classes, groups, size):
     assert dataset.source_size(0) == size
     picture = dataset.image(0)
     assert (picture.shape, picture.dtype) == ((size[1], size[0], 3), np.uint8)
-    for fit in ("crop", "stretch"):
+    for fit in FITS:
         assert dataset.image(len(dataset.samples.label) - 1, 16, fit).shape == (16, 16, 3)
 
     copied = pickle.loads(pickle.dumps(dataset))  # what a spawned worker gets

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clp_aug.cli import inspect
+from clp_aug.cli import inspect, next_of
 from clp_aug.contract import schema
 from tests.clp_aug.builders import write_shard
 from tests.clp_aug.inspecting.conftest import HEADER
@@ -98,3 +98,17 @@ def test_a_page_may_have_a_name_that_is_not_utf_8(demo_shard, tmp_path):
     done = call(shard, "--html", tmp_path / "\udcff.html", charset="latin-1")
     assert done.exit_code == 0, done.exception
     assert "<title>caf?.h5</title>" in (tmp_path / "\udcff.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "more"),
+    [
+        ("demo", ""),
+        ("folder", " --root DIR"),
+        ("table", " --root DIR"),
+        ("mine.py:discs", " --dataset mine.py:discs"),
+        ("my sets.py:discs", " --dataset 'my sets.py:discs'"),
+    ],
+)
+def test_the_next_command_names_what_training_cannot_know(dataset, more):
+    assert next_of("x.h5", {"dataset": dataset, "settings": {}}) == f"clp-train --meta x.h5{more}"

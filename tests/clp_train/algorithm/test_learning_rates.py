@@ -88,7 +88,8 @@ def test_a_run_follows_its_schedule(loaded, demo_shard, schedule):
         used.append(set(learning_rates(dict(network.named_parameters()), optimiser)))
         return train_step(network, method, optimiser, *rest)
 
-    config = config_of(meta=demo_shard, method="dfr", epochs=4, batch_size=80, lr=0.1, head_lr=0.3, schedule=schedule)
+    settings = {"epochs": 4, "batch_size": 80, "lr": 0.1, "head_lr": 0.3, "schedule": schedule}
+    config = config_of("dfr", demo_shard, {"fit": "sgd"}, **settings)
     trained = train(config, loaded, train_step=note)
     factors = [1, 1, 1, 1] if schedule == "constant" else [1, 0.5, 1, 0.5]
     assert [line["lr"] for line in trained.history] == pytest.approx([0.1 * f for f in factors])

@@ -52,6 +52,38 @@ def test_counterfactual_loss_keeps_tiny_probabilities():
     assert loss.item() == pytest.approx(math.exp(-30), rel=1e-5)
 
 
+def test_the_loss_of_chance_is_cross_entropy_with_even_targets_and_least_where_nothing_is_said():
+    logits = torch.randn(50, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * 4
+    label = torch.arange(50) % 5
+    expected = F.cross_entropy(logits, torch.full((50, 5), 0.2, dtype=torch.float64), reduction="none")
+    found = losses.chance_loss(logits, label)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(losses.chance_loss(logits, (label + 1) % 5), found)  # whatever the label was
+    even = logits[:, :1].expand(50, 5)
+    torch.testing.assert_close(losses.chance_loss(even, label), torch.full((50,), math.log(5), dtype=torch.float64))
+    assert (found >= math.log(5)).all()
+
+
+def test_of_two_classes_not_y_pushes_on_past_chance_where_chance_stops():
+    gap = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)  # by how much a background speaks for its class
+    logits, label = torch.stack([gap, torch.zeros(3)], 1), torch.zeros(3, dtype=torch.int64)
+    (pushed,) = torch.autograd.grad(losses.counterfactual_loss(logits, label).sum(), gap, retain_graph=True)
+    (wanted,) = torch.autograd.grad(losses.chance_loss(logits, label).sum(), gap)
+    assert (pushed > 0).all()
+    assert wanted.sign().tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("target", losses.COUNTERFACTUAL_LOSSES)
+def test_kinds_choose_their_loss_with_any_target_of_counterfactuals(target):
+    logits = torch.randn(30, 4, generator=torch.Generator().manual_seed(5))
+    label, kind = torch.arange(30) % 4, torch.arange(30) % 3
+    loss = losses.COUNTERFACTUAL_LOSSES[target]
+    found = losses.meta_losses(logits, label, kind.to(torch.uint8), counterfactual=loss)
+    for i in range(30):
+        one = logits[i : i + 1], label[i : i + 1]
+        torch.testing.assert_close(found[i], (loss if kind[i] == 1 else losses.cross_entropy)(*one)[0])
+
+
 def test_kinds_choose_their_loss():
     logits, label = torch.tensor([[3.0, 1.0]]).log().repeat(3, 1), torch.zeros(3, dtype=torch.int64)
     found = losses.meta_losses(logits, label, torch.tensor([0, 1, 2], dtype=torch.uint8))

@@ -102,3 +102,8 @@ def test_a_long_value_is_cut(tmp_path):
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[3] / "results").glob("*/table.json")), ids=str)
 def test_recorded_tables_are_read(path):
     assert read_results(path)
+
+
+def test_what_selection_knew_may_be_missing_and_is_text():
+    assert fault_of(GOOD) == fault_of(GOOD | {"selection_knew": "groups of val"}) == ""
+    assert fault_of(GOOD | {"selection_knew": 3}) == "selection_knew = 3, expected text"

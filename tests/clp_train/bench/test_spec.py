@@ -10,6 +10,7 @@ from clp_aug.contract.errors import InputError, UsageError
 from clp_train.bench.figures import DRAWINGS
 from clp_train.bench.spec import MEASURES, SCALES, Column, Row, Table, names, read_table
 from clp_train.methods import METHODS
+from clp_train.presets import check_shard
 from tests.clp_train.door.calling import config_called
 
 GOOD = """
@@ -48,7 +49,7 @@ def test_what_is_read(tmp_path):
 MESSAGES = {
     "method": (
         ('method = "clp"', 'method = "clap"'),
-        "unknown method of row clp 'clap': did you mean clp? choose one of ace, ala, apl, ",
+        "unknown method of row clp 'clap': did you mean clp? choose one of ace, afr, ala, apl, ",
     ),
     "key": (("measure =", "measures ="), "unknown key of b 'measures': did you mean measure? choose one of"),
     "measure": (('"worst"', '"best"'), "unknown measure of column b 'best': choose one of accuracy, average, error"),
@@ -118,6 +119,16 @@ def test_shipped_tables_name_methods_and_settings_that_exist(name, tmp_path):
     assert {row.method for row in table.rows.values()} <= set(METHODS)
     assert all(0 <= value <= 100 for row in table.rows.values() for value in row.quoted.values())
     assert all(row.reference or row.quoted or name.startswith(("fig", "table4")) for row in table.rows.values())
+
+
+def test_the_columns_of_table_2_have_the_presets_of_their_own_data():
+    """LPL has settings of its own on CIFAR-100, one of them for each ratio."""
+    for column in read_table("table2").columns.values():
+        shard = dict(zip(column.paper.augment[::2], column.paper.augment[1::2], strict=True))
+        (_, preset), settings = column.paper.train, {"imbalance": float(shard["--imbalance"])}
+        check_shard(preset, shard["--dataset"], settings)
+        with pytest.raises(UsageError):
+            check_shard(preset, shard["--dataset"], {"imbalance": 50.0})
 
 
 def test_the_table_of_the_documentation(tmp_path):

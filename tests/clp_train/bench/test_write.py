@@ -8,8 +8,9 @@ import re
 import pytest
 
 from clp_aug.contract.errors import InputError
+from clp_train.bench.remarks import rows_with_fewer_seeds
 from clp_train.bench.spec import Column, Row, Scale, Table
-from clp_train.bench.write import rows_with_fewer_seeds, seconds_text, write_table
+from clp_train.bench.write import seconds_text, write_table
 from tests.clp_train.bench.tiny_tables import RESULTS
 
 CPU = Scale((), (), "fewer pictures")
@@ -35,6 +36,20 @@ def test_markdown_says_what_a_reader_must_know(tmp_path):
                    "Seeds 0, 1, 2; 10 runs", "A: top-1 error in percent, the lower the better."):  # fmt: skip
         assert remark in text
     assert "by test" not in text, "no run watched the test set"
+
+
+def test_rows_stand_under_the_headings_of_their_blocks(tmp_path):
+    blocks = {"ce": "Nothing", "la": "Nothing", "clp": "B", "other": ""}
+    rows = {name: dataclasses.replace(row, block=blocks[name]) for name, row in TABLE.rows.items()}
+    paths = write_table(dataclasses.replace(TABLE, rows=rows), "cpu", WHOLE, tmp_path)
+    lines = [line for line in paths[1].read_text().split("## ")[1].splitlines() if line.startswith("| ")][1:]
+    firsts = [line.split("|")[1].strip() for line in lines]
+    assert firsts[:2] == ["**Nothing**", "CE"]
+    assert firsts[3:] == ["**B**", "CLP", "Not run"]
+    assert {len(line.split("|")) for line in lines} == {len(lines[1].split("|"))}
+    assert '<td class="block">B</td>' in paths[3].read_text()
+    plain = write_table(TABLE, "cpu", WHOLE, tmp_path)[1].read_text()
+    assert "**" not in plain
 
 
 def test_what_no_run_is_of_is_not_shown(tmp_path):
@@ -173,3 +188,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot make .*file/x \(Not a directory\); a part of the path is a file; "):
         write_table(TABLE, "cpu", WHOLE, tmp_path / "file" / "x")
+
+
+def test_what_the_selection_of_epochs_knew_stands_in_the_notes(tmp_path):
+    assert "selection of epochs knew" not in write_table(TABLE, "cpu", WHOLE, tmp_path)[1].read_text()
+    same = [r | {"selection_knew": "classes of val"} for r in WHOLE]
+    text = write_table(TABLE, "cpu", same, tmp_path)[1].read_text()
+    assert "- The selection of epochs knew classes of val, in every row." in text
+    knew = {"ce": "classes of val", "la": "groups of val", "clp": "classes of val"}
+    mixed = [r | {"selection_knew": knew[r["row"]]} for r in WHOLE]
+    page = write_table(TABLE, "cpu", mixed, tmp_path)[3].read_text()
+    assert "What the selection of epochs knew: classes of val: CE, CLP; groups of val: L&lt;A&gt;." in page

@@ -19,7 +19,7 @@ BEFORE = {"--version", "--meta", "--method", "--preset", "--root", "--model", "-
           "--saliency-lambda", "--saliency-target", "--saliency-interval", "--seed", "--out", "--cache", "--limit",
           "--set", "--resume", "--export", "--list-methods", "--markdown", "--quiet", "--json", "--help"}  # fmt: skip
 """The options of clp-train before settings had rooms."""
-DOORS = ("--dataset", "--optimiser")
+DOORS = ("--dataset", "--optimiser", "--select", "--audit")
 HEAVY = ("torch", "numpy", "h5py", "rich", "torchvision", "safetensors", "PIL", "cv2", "jinja2", "matplotlib")
 
 
@@ -71,7 +71,8 @@ def test_defaults_that_the_help_has_always_told(shown, option, default):
 
 
 def test_presets_and_models_are_listed(shown):
-    assert shown["--preset"] == f"Settings to start from: {', '.join(names())}, or a .toml file."
+    of_preset = f"{', '.join(names())}, a .toml file, or none. [default: what fits]"
+    assert shown["--preset"] == f"Settings to start from: {of_preset}"
     assert f"Classifier: {', '.join(NAMES)}." in shown["--model"]
 
 
@@ -93,4 +94,4 @@ def test_it_loads_nothing_heavy(arguments):
 
 def test_as_short_as_it_was():
     """The list of presets is most of it; what a setting does in full stands in --list-settings."""
-    assert len(call("--help").stdout.splitlines()) <= 112
+    assert len(call("--help").stdout.splitlines()) <= 120

@@ -84,7 +84,7 @@ def test_every_setting_is_listed_with_all_that_is_known_of_it(title, owner, name
         assert said.endswith(f" Source: {known.source}.")
     if known.works_with:
         other, values = known.works_with
-        assert f" Only with {other} = {values[0]}." in said
+        assert f" Only with {other} = {' or '.join(map(str, values))}." in said
     if known.shown:
         assert default == known.shown
     elif field.default is MISSING:

@@ -141,3 +141,17 @@ def test_a_shard_of_the_same_pictures_for_an_attack():
     for matte in ("hatt:mine", "onnx:u2net"):
         assert attacked_shard({"size": 64, "matte": matte}, "demo", None, Path("c.pt2")) is None, "where is it?"
     assert "--matte given" in attacked_shard({"size": 64, "matte": "given"}, "demo", None, Path("c.pt2"))
+
+
+def test_a_data_set_of_ones_own_is_named_as_it_was_given():
+    ours, line, theirs = following("--meta x.h5 --dataset sets/mine.py:discs --root p --preset none --seed 2")
+    assert "--dataset sets/mine.py:discs" in line
+    assert "--preset none" in line
+    assert (theirs.data, theirs.preset) == (ours.data, None)
+
+
+def test_an_attack_names_a_data_set_of_ones_own_with_its_folder(monkeypatch):
+    monkeypatch.setattr("clp_train.next_command.hangs_on_files", lambda *_: False)
+    config = config_called("--meta", "x.h5", "--dataset", "sets/mine.py:discs", "--export", "--out", "r")
+    line = cli.suggest_command(config, {"dataset": "mine.py:discs", "shard_settings": {"size": 64}}, {}, ())
+    assert line.startswith("clp-augment --dataset sets/mine.py:discs --size 64 ")

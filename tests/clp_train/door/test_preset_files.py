@@ -86,7 +86,7 @@ BROKEN = {
     "unknown method": (
         "[settings]\n[methods.isdaa]\nlr = 1\n",
         2,
-        "error: unknown method of preset {path} 'isdaa': did you mean isda? choose one of ace, ala, apl, ",
+        "error: unknown method of preset {path} 'isdaa': did you mean isda? choose one of ace, afr, ala, apl, ",
     ),
     "extends": (
         'extends = "mine"\n',

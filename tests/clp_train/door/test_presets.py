@@ -119,7 +119,8 @@ def test_settings_of_one_method_by_the_sources(without_weights):
         return config.as_json()["options"]
 
     assert options("table2-cifar10-100", "lpl") == options("glt", "lpl") == {}
-    assert options("table2-cifar100-100", "lpl") == {"head": 0.27, "steps": 50, "head_steps": 0.2, "rate": 0.2}
+    own = {"head": 0.27, "steps": 50, "head_steps": 0.2, "rate": 0.2, "prior": True}
+    assert options("table2-cifar100-100", "lpl") == options("table2-cifar100-100-cpu", "lpl") == own
     assert options("table2-cifar100-10", "lpl") == {"head": 0.4, "steps": 40, "head_steps": 0.2, "rate": 0.01}
     assert options("table2-cifar100-10", "mwn") == options("cifar-lt-cpu", "mwn") == {"normaliser": "sum_w"}
     assert options("table5-flip", "mwn") == {}
@@ -127,6 +128,9 @@ def test_settings_of_one_method_by_the_sources(without_weights):
     alphas = [options(f"table{k}-{name}", "tde") for k in (7, 8) for name in ("clt", "glt", "alt")]
     assert [own["alpha"] for own in alphas] == [2, 2, 0, 1, 1, 0]
     assert {own["decay"] for own in alphas} == {0.995}
+    for method in ("crt", "lws"):
+        assert options("table7-glt", method) == options("table8-alt", method) == {"sampler": "class-aware"}
+        assert options("table7-glt-cpu", method) == options("table2-cifar10-100", method) == {}
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -16,7 +16,7 @@ from clp_train.methods import METHODS
 OPTIONS = {"meta", "method", "root", "model", "epochs", "batch_size", "meta_batch_size", "lr", "schedule",
            "device", "precision", "store", "workers", "optimiser",
            "weight_decay", "omega_lr", "meta_delta", "saliency_lambda", "saliency_target", "saliency_interval", "seed",
-           "out", "cache", "limit", "export", "preset"}  # fmt: skip
+           "out", "cache", "limit", "export", "preset", "select", "audit"}  # fmt: skip
 BESIDE = {"first_drop": {"second_drop": 1.0}, "second_drop": {"first_drop": 0.0}, "first": {"second": 1.0},
           "second": {"first": 0.0}}  # fmt: skip
 """Setting -> values of others beside which all its range can be had."""

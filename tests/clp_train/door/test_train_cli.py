@@ -71,7 +71,7 @@ def test_exported_classifier_is_the_selected_network(finished):
 
 def test_a_finished_run_is_not_overwritten(finished, demo_shard):
     folder, _ = finished
-    result = call("--meta", demo_shard, "--out", folder)
+    result = call("--meta", demo_shard, "--out", folder, "--quiet")
     assert result.exit_code == 2
     assert result.stderr == f"error: {folder} holds a result already; choose another --out or remove that folder\n"
 
@@ -123,9 +123,8 @@ def test_bad_shards(tmp_path):
 
 
 def test_divergence_is_one_line(demo_shard, tmp_path):
-    result = call(
-        "--meta", demo_shard, "--lr", 1e30, "--epochs", 2, "--batch-size", 20, "--out", tmp_path / "r", "--quiet"
-    )
+    settings = ("--preset", "none", "--lr", 1e30, "--epochs", 2, "--batch-size", 20, "--quiet")
+    result = call("--meta", demo_shard, *settings, "--out", tmp_path / "r")
     assert result.exit_code == 3
     assert result.stderr.startswith("error: step ")
     assert "lower --lr, with another --out; " in result.stderr
@@ -153,7 +152,7 @@ def test_interrupted(monkeypatch, demo_shard):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run", stop)
-    result = call("--meta", demo_shard)
+    result = call("--meta", demo_shard, "--quiet")
     assert result.exit_code == 130
     assert result.stderr == (
         "error: interrupted; no result was written; --resume goes on from the last checkpoint, if the run had come to"

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clp_train.evaluating import outputs
 from clp_train.evaluating.confusion import Pair, confusion, most_confused
 from clp_train.evaluating.metrics import predict
 from clp_train.evaluating.outputs import logits_of
@@ -22,6 +23,19 @@ def test_predictions_are_those_of_each_picture():
             shares = (2 * network(images[i : i + 1].float() / 255).logits).softmax(1)[0]
             assert found.of_label[i].item() == pytest.approx(shares[label[i]].item(), abs=1e-6)
             assert found.of_predicted[i].item() == pytest.approx(shares.max().item(), abs=1e-6)
+
+
+def test_pictures_that_go_through_few_at_a_time_keep_their_labels(monkeypatch):
+    network = network_of().float().eval()
+    images = torch.randint(256, (23, 3, 8, 8), dtype=torch.uint8, generator=generator())
+    label = torch.arange(23) % 3
+    pictures = Pictures(images, label, label, label)
+    at_once = predict_labelled(network, pictures, logits_of, 1.0)
+    monkeypatch.setattr(outputs, "most_at_once", lambda network, picture: 4)
+    few = predict_labelled(network, pictures, logits_of, 1.0)
+    assert torch.equal(few.predicted, at_once.predicted)
+    torch.testing.assert_close(few.of_label, at_once.of_label)
+    torch.testing.assert_close(few.of_predicted, at_once.of_predicted)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -171,7 +171,7 @@ def test_dfr_is_erm_and_then_a_new_head(loaded, demo_shard):
 
 
 def test_the_new_head_is_drawn_anew(loaded, demo_shard):
-    config = config_of(meta=demo_shard, method="dfr", epochs=2, batch_size=40, lr=1e-9, seed=3)
+    config = config_of(meta=demo_shard, method="dfr", options={"fit": "sgd"}, epochs=2, batch_size=40, lr=1e-9, seed=3)
     expected = torch.nn.Linear(64, 2)
     start_linear(expected, generator_for(3, 1, "fresh head"))
     found = train(config, loaded).last.state

@@ -109,6 +109,33 @@ def test_slopes_of_focal(form, gamma):
     assert (sure.grad[0] == 0).all()
 
 
+@pytest.mark.parametrize("name", ["focal", "cb-focal"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_detached_factor_is_a_weight_alone(seed, form, name):
+    """Same loss; the slope, by differences of the loss with the factor at hand held as it is."""
+    counts = cases.counts_of(seed, 3)
+    view = cases.lacking_view(seed, 3, n=4)
+    plain, detached = (cases.of_counts(name, counts, form=form, detached=value) for value in (False, True))
+    assert torch.equal(cases.losses_of(plain, view)[0], cases.losses_of(detached, view)[0])
+    logits = view.logits.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(objective(logits, view.label, detached.terms(view)), logits)
+    weights = cases.weights_by_hand(counts, 0.9999) if name == "cb-focal" else [1.0] * 3
+    gamma = 1.0 if name == "cb-focal" else 2.0
+
+    def frozen(z, at, y):
+        if form == "softmax":
+            return focal_by_hand(z, y, 0.0, form) * (1 - math.exp(-focal_by_hand(at, y, 0.0, form))) ** gamma
+        sides = [(v if c == y else -v, a if c == y else -a) for c, (v, a) in enumerate(zip(z, at, strict=True))]
+        return sum(math.log1p(math.exp(-v)) / (1 + math.exp(a)) ** gamma for v, a in sides)
+
+    for i, (z, y) in enumerate(zip(view.logits.tolist(), view.label.tolist(), strict=True)):
+        for c in range(3):
+            up, down = ([v + e * (k == c) for k, v in enumerate(z)] for e in (1e-5, -1e-5))
+            expected = weights[y] * (frozen(up, z, y) - frozen(down, z, y)) / 2e-5 / 4
+            assert slope[i, c].item() == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
 def test_the_sigmoid_form_starts_with_rare_classes(demo_shard):
     counts = [5, 4, 3, 2]
     assert cases.of_counts("focal", counts).head == cases.of_counts("cb-focal", counts).head == "linear"

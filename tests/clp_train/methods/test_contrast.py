@@ -116,6 +116,38 @@ def test_sets_hold_what_they_should(seed):
         assert not set(label[easy]) & {label[anchors[0]]}
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_even_anchors_come_by_class_in_turn(seed):
+    label, predicted = outcomes(seed)
+    count = 1 + seed
+    firsts = ContrastSets(label, predicted).epoch(count, 2, rng_for(seed, 0, "sets"), even=True)[:, 0, 0]
+    right = np.flatnonzero(label == predicted)
+    pool = right if len(right) else np.arange(len(label))
+    assert set(firsts) <= set(pool)
+    classes = len(set(label[pool]))
+    for start in range(0, count, classes):
+        part = label[firsts[start : start + classes]]
+        assert len(set(part)) == len(part)  # each class once in every so many
+    for c in set(label[pool]):
+        often = [firsts.tolist().count(row) for row in pool if label[row] == c]
+        assert max(often) - min(often) <= 1
+
+
+def test_a_run_has_even_anchors_unless_it_is_asked_for_natural_ones():
+    table, counts = of_groups([30, 6, 3, 9]), {}
+    for anchors in ("even", "natural"):
+        method = method_of("cnc", table, {"anchors": anchors, "size": 1}, batch_size=4)
+        logits = torch.nn.functional.one_hot(table.label, 2).float()
+        method.begin_stage(1, {"train": Output(logits, logits)}.__getitem__)
+        method.enter(1, None)
+        firsts = [rows[0] for rows in method.batches(0, 4, rng_for(0, 0, "order"))]
+        counts[anchors] = torch.bincount(table.label[firsts], minlength=2).tolist()
+    steps = len(table.label) // 4
+    assert counts["even"] == [steps / 2, steps / 2]
+    assert sum(counts["natural"]) == steps
+    assert counts["natural"][0] > counts["natural"][1]
+
+
 def test_by_hand_where_the_place_misleads():
     label, predicted = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1, 0])
     anchors, positives, negatives, easy = ContrastSets(label, predicted).draw_set(0, 2, rng_for(0, 0, "sets"))
@@ -203,6 +235,7 @@ def test_in_a_run_the_sets_are_of_the_first_networks_predictions(demo_shard, mon
 def test_refusals():
     assert_refused("cnc", "size = 0: expected a whole number >= 1", size=0)
     assert_refused("cnc", "temperature = 0.0: expected a number >= 0.001", temperature=0.0)
+    assert_refused("cnc", "anchors = odd: expected one of even, natural", anchors="odd")
     assert_refused("cnc", "contrast = 1.5: expected a number from 0 to 1", contrast=1.5)
     assert_refused("cnc", "first = 1.0: expected a number from 0.01 to 0.99", first=1.0)
     one = torch.zeros(4, dtype=torch.int64)

@@ -17,7 +17,7 @@ from clp_train.pictures.batching import epoch_rows, steps_per_epoch, train_batch
 from clp_train.pictures.keys import generator_for
 from clp_train.running.assembly import context_of
 from clp_train.running.epochs import copy_state
-from tests.clp_train.builders import config_of, generator, load, train
+from tests.clp_train.builders import build, config_of, generator, load, table_of, train
 from tests.clp_train.methods import longtail_cases as cases
 from tests.clp_train.methods.shared_cases import assert_refused
 
@@ -30,8 +30,8 @@ class Run:
     labels: of each batch, by epoch.
     """
 
-    def __init__(self, shard, name):
-        options = {"share": 1 - FIRST / EPOCHS}
+    def __init__(self, shard, name, **own):
+        options = {"share": 1 - FIRST / EPOCHS, **own}
         self.config = config_of(name, shard, options, epochs=EPOCHS, batch_size=20, lr=0.05, schedule="cosine")
         loaded = load(self.config)
         rows = torch.cat([(loaded.train.label == 0).nonzero()[:, 0], (loaded.train.label == 1).nonzero()[:6, 0]])
@@ -171,8 +171,35 @@ def test_shares_and_rates(name, demo_shard):
     )
 
 
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_class_aware_sampler_of_the_second_stage(name, demo_shard):
+    run = Run(demo_shard, name, sampler="class-aware")
+    n, largest = len(run.run.train), int((run.run.train.label == 0).sum())
+    sizes = [sum(map(len, labels)) for labels in run.labels.values()]
+    assert sizes == [n] * FIRST + [min(2 * largest, 4 * n)] * (EPOCHS - FIRST)
+    for epoch in range(FIRST, EPOCHS):
+        drawn = torch.cat(run.labels[epoch])
+        assert abs(int(drawn.sum()) - largest) <= 4, "as many of the rare class as of the other, to one turn"
+        batches = [len(labels) for labels in run.labels[epoch]]
+        assert len(batches) == steps_per_epoch(sizes[epoch], 20)
+        assert max(batches) - min(batches) <= 1
+    assert len(run.trained.history) == EPOCHS
+
+
+def test_the_second_stage_of_the_class_aware_sampler_begins_with_its_epoch():
+    for epochs in range(2, 40):
+        for share in (0.1, 0.25, 0.5, 0.77):
+            config = config_of("crt", options={"sampler": "class-aware", "share": share}, epochs=epochs)
+            method = build(config, table_of([0] * 9 + [1]))
+            if 0 < (first := round((1 - share) * epochs)) < epochs:
+                assert first == plan(method.stages, epochs, "all")[0][1].stop
+            assert [method.pictures(k) for k in range(epochs)] == [None] * first + [18] * (epochs - first)
+            assert first == 0 or method.batches(0, 4, None) is None
+
+
 def test_what_is_refused():
     for name in ORACLES:
+        assert_refused(name, "sampler = group: expected one of class, class-aware", sampler="group")
         for share in (0.0, 1.0, math.nan):
             assert_refused(name, f"share = {share}: expected a number > 0 and < 1", share=share)
         assert_refused(name, "rate = -1.0: expected a number >= 0", rate=-1.0)

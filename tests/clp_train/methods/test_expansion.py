@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.objective import Terms
@@ -105,6 +106,45 @@ def test_every_picture_is_as_likely_to_be_in_the_set():
         often[method.order[: method.balanced]] += 1
     assert np.abs(often[:20] - 60).max() < 5 * (600 * 0.1 * 0.9) ** 0.5
     assert (often[20:] == 600).all()
+
+
+def drawn_one_by_one(table, added, additions, seed):
+    """Return the rows of some additions, each drawn anew from all that is left: the slow, obvious way."""
+    rng, left = rng_for(seed, 0, "test additions"), []
+    counts = Counter(table.group.tolist())
+    for g in counts:
+        rows = rng.permutation(np.flatnonzero(table.group.numpy() == g))
+        left += rows[min(counts.values()) :].tolist()
+    for _ in range(additions):
+        yield [left.pop(int(rng.integers(len(left)))) for _ in range(added)]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_additions_are_uniform_over_all_that_is_left(number):
+    """The groups of the first, second and third addition of a picture, of 6, 2, 0 and 2 that are left at first."""
+    table, often, slow = of_groups([8, 4, 2, 4]), np.zeros(4), np.zeros(4)
+    for seed in range(3000):
+        method = method_of("pde", table, {"added": 1}, seed=seed)
+        often[table.group[method.order[method.balanced + number]]] += 1
+        *_, last = drawn_one_by_one(table, 1, number + 1, seed)
+        slow[table.group[last]] += 1
+    for found in (often, slow):
+        assert found[2] == 0
+        assert chisquare(found[[0, 1, 3]], [1800, 600, 600]).pvalue > 1e-3
+
+
+def test_additions_of_several_have_the_groups_of_the_slow_way():
+    """How many of the second addition of two are of the first group: 0, 1 or 2 with the chances of draws by hand."""
+    table, often, slow = of_groups([8, 4, 2, 4]), np.zeros(3), np.zeros(3)
+    for seed in range(3000):
+        method = method_of("pde", table, {"added": 2}, seed=seed)
+        second = method.order[method.balanced + 2 : method.balanced + 4]
+        often[int((table.group[second] == 0).sum())] += 1
+        *_, last = drawn_one_by_one(table, 2, 2, seed)
+        slow[int((table.group[last] == 0).sum())] += 1
+    expected = 3000 * np.array([4 * 3, 2 * 6 * 4, 6 * 5]) / 90
+    for found in (often, slow):
+        assert chisquare(found, expected).pvalue > 1e-3
 
 
 def test_the_set_and_its_order_are_those_of_the_seed():

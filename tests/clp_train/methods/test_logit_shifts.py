@@ -121,6 +121,21 @@ def test_lpl_class_by_class(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
+def test_lpl_with_the_priors_is_lpl_of_adjusted_logits(seed):
+    counts = cases.counts_of(seed)
+    view = cases.lacking_view(seed, len(counts))
+    own = {"head": 0.5, "steps": 3 + seed % 5, "head_steps": 0.7, "rate": 0.2}
+    prior = torch.tensor([math.log(n / sum(counts)) for n in counts], dtype=torch.float64)
+    plain, adjusted = cases.of_counts("lpl", counts, **own), cases.of_counts("lpl", counts, prior=True, **own)
+    expected = prior + plain.terms(view._replace(logits=view.logits + prior)).delta
+    torch.testing.assert_close(adjusted.terms(view).delta, expected)
+    none = cases.of_counts("lpl", counts, prior=True, steps=0)
+    losses = cases.losses_of(none, view)[0]
+    torch.testing.assert_close(losses, cases.losses_of(cases.of_counts("logit-adjust", counts), view)[0])
+    assert not torch.allclose(adjusted.terms(view).delta, prior + plain.terms(view).delta) or len(counts) < 3
+
+
+@pytest.mark.parametrize("seed", range(10))
 def test_lpl_raises_the_loss_of_tails_and_lowers_that_of_heads(seed):
     counts = [400, 200, 2, 1]
     view = cases.lacking_view(seed, 5, n=20)._replace(label=torch.arange(20) % 4)
@@ -159,6 +174,8 @@ def test_lpl_at_its_edges():
 @pytest.mark.parametrize("seed", range(5))
 def test_names_of_classes_do_not_matter(seed, name):
     cases.assert_names_of_classes_do_not_matter(name, seed)
+    if name == "lpl":
+        cases.assert_names_of_classes_do_not_matter(name, seed, prior=True)
 
 
 def test_what_is_refused():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import UsageError
-from clp_train.methods.mentornet import predefined_weights
+from clp_train.methods.mentornet import kept_pictures, nearest_quantile, predefined_weights
 from tests.clp_train.builders import config_of, generator, load, method_of
 from tests.clp_train.methods.head_alone import HeadAlone
 from tests.clp_train.methods.reweighting_cases import logits_view, meta_scores, with_meta
@@ -44,20 +44,44 @@ def mentored(seed, n, progress, before=(), **options):
 
 
 def quantile(values, share):
-    """Linear interpolation between the sorted values."""
-    at = share * (len(values) - 1)
-    low = int(at)
-    ordered = sorted(values)
-    return ordered[low] + (at - low) * (ordered[min(low + 1, len(values) - 1)] - ordered[low])
+    """The value whose rank, from the largest, is nearest to the quantile's; of two as near, the one of even rank."""
+    at = (1 - share) * (len(values) - 1)
+    rank = min(range(len(values)), key=lambda k: (abs(k - at), k % 2))
+    return sorted(values, reverse=True)[rank]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.75, 0.9, 1.0])
+def test_the_quantile_is_the_nearest_loss(share):
+    for n in range(1, 40):
+        losses = torch.rand(n, generator=generator(n), dtype=torch.float64)
+        assert nearest_quantile(losses, share).item() == quantile(losses.tolist(), share)
+    assert nearest_quantile(torch.arange(16.0), 0.75) == 11  # rank 3.75 from the top: 12 of 16 are as small
+    assert nearest_quantile(torch.arange(128.0), 0.5) == 63
+
+
+def test_the_kept_pictures_are_counted_down():
+    assert [kept_pictures(0.05, n) for n in (128, 16, 20, 1)] == [121, 15, 19, 1]
+    assert [kept_pictures(0.5, n) for n in (128, 15, 1)] == [64, 7, 1]
+    assert kept_pictures(0.9, 100) == 10
+    for n in range(2, 1000):
+        assert kept_pictures(0.05, n) == int(n * (1 - 0.05))
+        assert kept_pictures(0.5, n) == int(n * (1 - 0.5))
+
+
+def test_the_burn_in_is_that_of_epochs_0_to_18_of_100():
+    method = method_of("mentornet", with_meta())
+    losses, excess = torch.ones(100), torch.full((100,), 9.0)
+    burning = [epoch for epoch in range(100) if method.weights(losses, excess, epoch / 100).all()]
+    assert burning == list(range(19))
 
 
 @pytest.mark.parametrize("n", [1, 2, 11])
-@pytest.mark.parametrize("progress", [0.0, 0.17, 0.18, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("progress", [0.0, 0.17, 0.18, 0.19, 0.5, 0.9, 0.99])
 def test_the_curriculum_is_by_hand(n, progress):
     for seed in range(5):
         _, weights, losses = mentored(seed, n, progress, early_dropout=0.0, dropout=0.0)
         typical = quantile(losses, 0.75)
-        if progress < 0.18:
+        if progress < 0.19:
             expected = [1.0] * n
         elif progress < 0.9:
             expected = [float(loss <= typical + 1e-12) for loss in losses]

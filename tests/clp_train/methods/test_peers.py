@@ -132,6 +132,13 @@ def test_the_schedule_falls_from_all_to_what_the_noise_leaves(tau, ramp, exponen
     assert all(a >= b for a, b in itertools.pairwise(shares))
 
 
+@pytest.mark.parametrize("gradual", [2, 5, 10, 15])
+def test_a_ramp_that_is_one_shorter_is_the_schedule_of_published_code(gradual):
+    """There the share left out rises over so many epochs, the first with none and the last with all of it."""
+    published = [0.4 * t / (gradual - 1) for t in range(gradual)] + [0.4] * 5
+    assert [1 - kept_share(t, 0.4, gradual - 1, 1) for t in range(gradual + 5)] == pytest.approx(published)
+
+
 def test_pictures_are_counted_down_and_one_is_always_kept():
     assert [kept_count(share, 10) for share in (1.0, 0.7, 0.69, 0.3, 0.05)] == [10, 7, 6, 3, 1]
     assert kept_count(0.1, 1) == 1

@@ -22,22 +22,19 @@ SCORES = {  # (worst, average) of val by epoch, patience -> the epoch after whic
 }
 
 
-def metrics_of(worst, average):
-    return {"val": Metrics(average, average, worst, (), (), (), ())}
-
-
 @pytest.mark.parametrize(("scores", "patience", "last"), SCORES.values(), ids=SCORES)
 def test_patience_is_over_after_so_many_epochs_without_a_better_one(scores, patience, last):
     history, stopped = [], None
     for epoch, (worst, average) in enumerate(scores, start=1):
-        if is_patience_over(history, metrics_of(worst, average), patience) and stopped is None:
+        line = {"val_worst": worst, "val_average": average}
+        if is_patience_over(history, line, patience, "worst-group") and stopped is None:
             stopped = epoch
-        history.append({"val_worst": worst, "val_average": average})
+        history.append(line)
     assert stopped == last
 
 
 def test_without_val_nothing_is_over():
-    assert not is_patience_over([], {"test": metrics_of(0.1, 0.1)["val"]}, 1)
+    assert not is_patience_over([], {"test_worst": 0.1, "test_average": 0.1}, 1, "worst-group")
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def falling(monkeypatch):
 
 def test_a_run_that_stops_is_measured_on_every_split(loaded, demo_shard, falling):
     remarks = []
-    config = config_of(meta=demo_shard, method="erm", epochs=9, batch_size=80, patience=3)
+    config = config_of(meta=demo_shard, method="erm", epochs=9, batch_size=80, patience=3, select="worst-group")
     trained = loop.train(assemble(config, loaded), loop.Hooks(remark=remarks.append))
     assert len(trained.history) == trained.last.epoch == 4
     assert trained.selected.epoch == 1
@@ -79,7 +76,7 @@ def test_a_killed_run_stops_where_the_whole_one_did(demo_shard, loaded, tmp_path
 
     monkeypatch.setattr(loop.Run, "train_epoch", noted)
     monkeypatch.setattr(loop, "evaluate", scripted)
-    settings = {"method": "erm", "epochs": 8, "batch_size": 40, "patience": 2}
+    settings = {"method": "erm", "epochs": 8, "batch_size": 40, "patience": 2, "select": "worst-group"}
     whole = killable(short(demo_shard, tmp_path / "whole", **settings), loaded)
     config = short(demo_shard, tmp_path / "killed", **settings)
     with pytest.raises(Killed):

@@ -31,12 +31,12 @@ def test_watching_test_gives_its_best_epoch(loaded, demo_shard):
 def test_of_equal_epochs_the_first_is_best_on_test_and_the_last_is_selected(loaded, demo_shard, monkeypatch):
     done = []
 
-    def scripted(network, pictures, classes, train_counts, judge, strata):
+    def scripted(network, pictures, classes, train_counts, judge, strata, scale):
         value = [0.5, 0.7, 0.7, 0.6, 0.0][len(done)]
         return Metrics(value, value, value, (), (), (), ())
 
     monkeypatch.setattr(loop, "evaluate", scripted)
-    config = config_of(meta=demo_shard, method="erm", epochs=4, batch_size=80, watch_test=True)
+    config = config_of(meta=demo_shard, method="erm", epochs=4, batch_size=80, watch_test=True, select="worst-group")
     trained = train(config, loaded, on_epoch=lambda history: done.append(len(history)))
     assert done == [1, 2, 3, 4]
     assert (trained.best_on_test.epoch, trained.selected.epoch) == (2, 3)
@@ -55,12 +55,12 @@ SELECTIONS = {  # (worst, average, weighted average) of val in four epochs -> th
 
 
 @pytest.mark.parametrize(("val", "kept"), SELECTIONS.values(), ids=SELECTIONS)
-def test_selection_is_by_the_worst_group_of_val_for_every_method(val, kept):
+def test_selection_by_the_worst_group_of_val(val, kept):
     network, at = torch.nn.Linear(2, 2), Position()
     for epoch, numbers in enumerate(val):
         torch.nn.init.constant_(network.bias, epoch + 1)
         test = measured_as(0.1 * epoch, 0.1 * epoch, 0.1 * epoch)  # the last is the best by test, and is not kept
-        epochs.conclude_epoch(at, network, {"val": measured_as(*numbers), "test": test}, 0.1, watch_test=True)
+        epochs.conclude_epoch(at, network, {"val": measured_as(*numbers), "test": test}, 0.1, True, "worst-group")
     assert at.selected.epoch == kept
     assert at.selected.state["bias"].tolist() == [kept, kept]
     assert at.best.epoch == 4
