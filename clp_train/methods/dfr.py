@@ -43,7 +43,7 @@ class Options(Settings):
     draws: int = setting(10, "Balanced draws; the last layer is the mean of their fits.", low=1, works_with=FITTED)
     strength: float | None = setting(
         None, "C, weight of the cross entropies against the l1 penalty.", above=0, works_with=FITTED,
-        shown="the one from 1 to 0.01 with the best worst group of meta originals that it was not fitted to",
+        shown="the best of 1 to 0.01 on the worst group of pictures held out",
     )  # fmt: skip
 
 

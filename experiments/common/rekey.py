@@ -21,6 +21,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from clp_aug.common.files import written_beside
 from clp_aug.contract.errors import ClpError, InputError
@@ -47,7 +48,8 @@ runs = []
 for table, scale, seeds in asked:
     if table in found("names")():
         for run in found("plan")(found("read_table")(table), scale, seeds, Path()):
-            runs.append([table, scale, run.row, run.column, run.seed, run.protocol, run.folder.name])
+            place = [table, scale, run.row, run.column, run.seed, run.protocol]
+            runs.append([place, run.folder.name, run.arguments, run.shard.arguments])
 ours = [module.__file__ for name, module in sys.modules.items() if name.startswith(("clp_train", "clp_aug"))]
 if not all(file is None or Path(file).is_relative_to(Path.cwd()) for file in ours):
     sys.exit("it lacks modules, which another installed copy has")
@@ -56,8 +58,16 @@ print(json.dumps(runs))
 """What each tree is asked, in a process of its own."""
 
 
-def planned(tree: Path, asked: Sequence) -> dict[tuple, str]:
-    """Return (table, scale, row, column, seed, protocol) -> name of the run, as the code of a tree plans it.
+class Planned(NamedTuple):
+    """A run as a tree plans it: its name, and the arguments of clp-train and clp-augment."""
+
+    name: str
+    train: list[str]
+    augment: list[str]
+
+
+def planned(tree: Path, asked: Sequence) -> dict[tuple, Planned]:
+    """Return (table, scale, row, column, seed, protocol) -> the run, as the code of a tree plans it.
 
     asked: (table, scale, seeds) of each table. Raises InputError where that code fails.
     """
@@ -69,7 +79,7 @@ def planned(tree: Path, asked: Sequence) -> dict[tuple, str]:
         raise InputError(
             f"{tree}: cannot plan ({done.stderr.strip().splitlines()[-1]}); give a checkout of this project"
         )
-    return {tuple(place): name for *place, name in json.loads(done.stdout)}
+    return {tuple(place): Planned(*run) for place, *run in json.loads(done.stdout)}
 
 
 def asked_of(whole: Mapping) -> tuple[str, str, list[int]]:
@@ -83,19 +93,22 @@ def place_of(whole: Mapping, result: Mapping) -> tuple:
     return whole["table"], whole["scale"], *there
 
 
-def rekeyed(whole: dict, old: Mapping[tuple, str], new: Mapping[tuple, str]) -> tuple[Counter, dict[str, str]]:
-    """Rename the runs of a table.json in place; return what became of how many, and old name -> new name."""
+def rekeyed(whole: dict, old: Mapping[tuple, Planned], new: Mapping[tuple, Planned]) -> tuple[Counter, dict[str, str]]:
+    """Rename the runs of a table.json in place, with the arguments of today's plan; return what became of how many, and
+    old name -> new name.
+    """
     count: Counter = Counter()
     names = {}
     for result in whole["runs"]:
         place, name = place_of(whole, result), result["run"]
-        if old.get(place) != name:
+        if place not in old or old[place].name != name:
             count[STALE] += 1
         elif place not in new:
             count[GONE] += 1
         else:
-            count[KEPT if new[place] == name else RENAMED] += 1
-            names[name] = result["run"] = new[place]
+            count[KEPT if new[place].name == name else RENAMED] += 1
+            names[name] = result["run"] = new[place].name
+            result["train"], result["augment"] = new[place].train, new[place].augment
     return count, names
 
 

@@ -7,12 +7,14 @@ import pytest
 from clp_aug.contract.errors import InputError
 from experiments.common import rekey
 
+NEW = "erm-seed0-aaaaaaaaaaaa"
 OLD, OTHER = "erm-seed0-0123456789ab", "erm-seed0-ba9876543210"
 PLACE = ("own", "cpu", "erm", "c10", 0, "common")
 
 
 def result(run, column="c10"):
-    return {"run": run, "row": "erm", "column": column, "seed": 0, "protocol": "common", "seconds": 1.5}
+    place = {"run": run, "row": "erm", "column": column, "seed": 0, "protocol": "common"}
+    return place | {"augment": ["--old"], "train": ["--old"], "seconds": 1.5}
 
 
 @pytest.fixture
@@ -23,18 +25,21 @@ def tables(tmp_path, monkeypatch):
     whole = {"table": "own", "scale": "cpu", "code": "c", "runs": [result(OLD), result(OTHER, "c20")]}
     (folder / "table.json").write_text(json.dumps(whole, indent=1) + "\n")
     (folder / "table.md").write_text(f"- {OLD} and {OTHER}é\n", "utf-8")
-    plans = {tmp_path: {PLACE: OLD}, rekey.HERE: {PLACE: "erm-seed0-aaaaaaaaaaaa"}}
+    plans = {
+        tmp_path: {PLACE: rekey.Planned(OLD, ["--old"], ["--old"])},
+        rekey.HERE: {PLACE: rekey.Planned(NEW, ["--new"], ["--old"])},
+    }
     monkeypatch.setattr(rekey, "planned", lambda tree, asked: plans[tree])
     return folder
 
 
 def test_what_the_old_tree_plans_is_renamed_and_the_rest_is_stale(tables, tmp_path):
-    before = (tables / "table.json").read_text()
+    before = json.loads((tables / "table.json").read_text())
     (count,) = rekey.rekey(tmp_path, tables.parent).values()
     assert count == {rekey.RENAMED: 1, rekey.STALE: 1}
-    new = "erm-seed0-aaaaaaaaaaaa"
-    assert (tables / "table.json").read_text() == before.replace(OLD, new)
-    assert (tables / "table.md").read_text("utf-8") == f"- {new} and {OTHER}é\n"
+    before["runs"][0] |= {"run": NEW, "train": ["--new"]}
+    assert json.loads((tables / "table.json").read_text()) == before
+    assert (tables / "table.md").read_text("utf-8") == f"- {NEW} and {OTHER}é\n"
     (again,) = rekey.rekey(tmp_path, tables.parent).values()
     assert again == {rekey.STALE: 2}
 

@@ -20,6 +20,11 @@ OPTIONS = {"meta", "method", "root", "model", "epochs", "batch_size", "meta_batc
 BESIDE = {"first_drop": {"second_drop": 1.0}, "second_drop": {"first_drop": 0.0}, "first": {"second": 1.0},
           "second": {"first": 0.0}}  # fmt: skip
 """Setting -> values of others beside which all its range can be had."""
+BESIDE_CHOICE = {
+    ("omega_start", "log-prior"): {"omega_form": "full"}, ("optimiser", "adamw"): {"lr": 1e-3},
+    ("omega_form", "none"): {"omega_start": "background", "background_step": 0.1},
+}  # fmt: skip
+"""Setting and choice -> values of others that the choice needs."""
 
 
 def settings_with(kinds):
@@ -136,7 +141,7 @@ def test_a_choice_is_one_of_those_declared(method, owner, name, word):
     choices, in_words = tuple(about(field).choices), about(field).range(str)
     assert field.default in choices
     for choice in choices:
-        beside = {"log-prior": {"omega_form": "full"}, "adamw": {"lr": 1e-3}}.get(choice, {})
+        beside = BESIDE_CHOICE.get((name, choice), {})
         config = make_config({"meta": Path("x.h5"), "method": method, name: choice, **beside})
         assert config.flat()[name] == choice
     if word not in choices:

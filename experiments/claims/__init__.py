@@ -1,0 +1,1 @@
+"""What README claims, made of the recorded results alone."""
