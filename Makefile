@@ -25,11 +25,11 @@ lint: $(VENV)/installed
 
 demo: $(VENV)/installed
 	rm -rf $(DEMO)
-	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 32 --out $(SHARD)
+	$(BIN)/clp-augment --dataset demo --cf tile,random --f random,mix-rand --size 24 --out $(SHARD)
 	$(BIN)/clp-inspect $(SHARD) --html $(DEMO)/sheet.html
 	$(BIN)/clp-train --meta $(SHARD) --method erm --out $(DEMO)/erm
 	$(BIN)/clp-train --meta $(SHARD) --method clp --out $(DEMO)/clp
-	$(BIN)/clp-augment --audit --dataset demo --size 32 --remove tile --out $(DEMO)/audit.h5
+	$(BIN)/clp-augment --audit --dataset demo --size 24 --remove tile --out $(DEMO)/audit.h5
 	$(BIN)/clp-compare $(DEMO)/erm $(DEMO)/clp --meta $(DEMO)/audit.h5 --out $(DEMO)/compare.html
 	@echo "Open $(DEMO)/compare.html: ERM and CLP side by side, and what each owes to the background."
 	@echo "Open $(DEMO)/sheet.html to see what the meta set looks like."

@@ -58,7 +58,8 @@ class Method:
     lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
     pictures that its meta step looks at; counterfactual_target: what a counterfactual is to be, of
     `losses.COUNTERFACTUAL_LOSSES`; perturbs: whether `terms` always has a delta, and reports may ask for that of
-    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND; remark:
+    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND;
+    background_epochs: of the networks for those of LEARNT_BACKGROUND, None for as many as the run has; remark:
     what is to be known of a run with its settings, in a line, "" for nothing.
 
     Everything that one step leaves for a later one goes through `state_dict`, or a resumed run is another run.
@@ -75,6 +76,7 @@ class Method:
     counterfactual_target: str = "not-y"
     perturbs: bool = False
     sees_background: bool = False
+    background_epochs: int | None = None
     remark: str = ""
 
     def enter(self, stage: int, network: Classifier) -> None:

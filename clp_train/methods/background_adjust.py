@@ -11,17 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clp_aug.common.settings import Settings, setting
+from clp_aug.common.settings import setting
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
 from clp_train.backgrounds.prior import background_start
+from clp_train.methods.parts.backgrounds import BackgroundEpochs
 from clp_train.methods.parts.placing import beside
 
 
 @dataclass(frozen=True)
-class Options(Settings):
-    """The setting of background adjustment. Source: ours."""
+class Options(BackgroundEpochs):
+    """The settings of background adjustment. Source: ours."""
 
     tau: float = setting(1.0, "Factor of log P(class | background) in the logits; 0 gives plain cross entropy.", low=0)
 
@@ -34,6 +35,7 @@ class BackgroundAdjust(Method):
 
     def __init__(self, options: Options, context: Context) -> None:
         self.tau, self.context = options.tau, context
+        self.background_epochs = options.background_epochs
         self.prior = torch.zeros(len(context.table.label), context.table.classes)
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:

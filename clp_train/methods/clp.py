@@ -24,6 +24,7 @@ from clp_train.algorithm.optimiser import rate_factor
 from clp_train.algorithm.perturbation import FORMS, Omega
 from clp_train.algorithm.stages import Stage
 from clp_train.backgrounds.prior import background_start
+from clp_train.methods.parts.backgrounds import BackgroundEpochs
 from clp_train.methods.parts.omega import OmegaRate
 from clp_train.methods.parts.placing import beside
 from clp_train.models.parts import Classifier, device_of
@@ -34,7 +35,7 @@ WITH_OMEGA = ("omega_form", FORMS)
 
 
 @dataclass(frozen=True)
-class Options(OmegaRate):
+class Options(OmegaRate, BackgroundEpochs):
     """The settings that only CLP and Meta-LP have: Omega, and where delta starts."""
 
     omega_lr: float = narrowed(OmegaRate, "omega_lr", WITH_OMEGA)
@@ -71,6 +72,11 @@ class Options(OmegaRate):
         if self.omega_start == "log-prior" and self.omega_form != "full":
             raise SettingError("omega_start", "log-prior", f"needs the full form, not {self.omega_form}",
                                {"omega_form": "full"})  # fmt: skip
+        if self.background_epochs is not None and self.omega_start != "background":
+            raise SettingError(
+                "background_epochs", self.background_epochs, f"no background is learnt where omega_start is"
+                f" {self.omega_start}", {"omega_start": "background"},
+            )  # fmt: skip
         if self.omega_form == ALONE and (self.omega_start != "background" or not self.background_step):
             raise SettingError(
                 "omega_form", ALONE, "delta would be nothing that the meta step moves",
@@ -111,6 +117,7 @@ class Clp(Learner):
     def __init__(self, options: Options, context: Context) -> None:
         counts = context.table.class_counts()
         self.sees_background = options.omega_start == "background"
+        self.background_epochs = options.background_epochs
         self.omega: Omega | None = None
         if options.omega_form == ALONE:
             alone = Share(options.background_share)

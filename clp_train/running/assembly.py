@@ -89,7 +89,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembl
     def start() -> Classifier:
         return place.take(start_network(config, data, method))
 
-    fitting = Fitting(start, config.run.seed, config.run.epochs, config.sgd, config.batches)
+    fitting = Fitting(start, config.run.seed, method.background_epochs or config.run.epochs, config.sgd, config.batches)
 
     def backgrounds(watch: Watch = unwatched) -> Output:
         return learn_backgrounds(fitting, data.train, watch)
