@@ -46,7 +46,7 @@ from experiments.common import runner
 
 NULLS = 40
 METHODS = ("group-dro", "uw", "erm")
-PRESET = "spurious-background"
+PRESET = "spurious-background-learnt"
 RESULTS = Path(__file__).parent / "results"
 
 

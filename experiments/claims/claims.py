@@ -1,126 +1,134 @@
-"""README's figures and claims, made anew of the recorded results.
+"""README's and the docs' figures and claims, made anew of the recorded results.
 
-    python -m experiments.claims.claims            # writes them into README
-    python -m experiments.claims.claims --check    # says whether README has them
+    python -m experiments.claims.claims            # writes them into README and the docs
+    python -m experiments.claims.claims --check    # says whether they are there
 
-A claim is a paired t test over the seeds that both sides have, two-sided; the p values of all claims together are
-corrected after Holm, so a claim that is added makes the others harder. A test of the suite runs the check.
+A block stands between two marks. A claim is a paired t test over the seeds that both sides have, two-sided; the p
+values of all claims together are corrected after Holm, so a claim that is added makes the others harder. A test of the
+suite runs the check.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 import statistics
 import sys
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scipy.stats import ttest_rel
 
 from clp_aug.common.files import written_beside
 from clp_train.bench.scores import holm
+from experiments.claims import tables
+from experiments.claims.figures import HERE, BySeed, of_chain, of_fresh, of_search, of_table
 
-HERE = Path(__file__).parents[2]
-BEGIN, END = "<!-- made by experiments.claims: -->", "<!-- :end -->"
-BY_SEED = Mapping[int, float]
-
-
-@cache
-def read(path: str) -> Any:
-    """Return what a JSON file of results holds."""
-    return json.loads((HERE / path).read_text("utf-8"))
-
-
-def of_table(table: str, column: str, row: str, moment: str = "last", measure: str = "worst") -> BY_SEED:
-    """Return seed -> a figure of test in percent, of one row and column of a table of `clp-bench`."""
-    runs = [r for r in read(f"results/{table}-cpu/table.json")["runs"] if (r["row"], r["column"]) == (row, column)]
-    return {r["seed"]: 100 * r["metrics"][moment]["test"][measure] for r in runs if r["protocol"] == "common"}
-
-
-def of_fresh(name: str, row: str, moment: str = "last") -> BY_SEED:
-    """Return seed -> worst group of test in percent, of one row on one fresh set."""
-    by_seed = read(f"experiments/fresh/results/{name}.json")["rows"][row]
-    return {int(seed): 100 * found[moment]["test"]["worst"] for seed, found in by_seed.items()}
-
-
-def of_search(case: str, row: str) -> BY_SEED:
-    """Return seed -> worst group of val in percent at the last epoch, of one row of `search_share`."""
-    by_seed = read(f"experiments/waterbirds/results/search_share_{case}.json")["rows"][row]
-    return {int(seed): 100 * found["last"]["worst"] for seed, found in by_seed.items()}
-
-
-def of_chain(row: str, run: str) -> BY_SEED:
-    """Return seed -> worst group of test in percent at the last epoch, of one run of a chain of `whole_network`."""
-    by_seed = read("experiments/waterbirds/results/whole_network.json")["rows"][row][run]
-    return {int(seed): 100 * found["last"]["test"]["worst"] for seed, found in by_seed.items()}
+MARKS = "<!-- {name}: made by experiments.claims -->", "<!-- end of {name} -->"
+FILES = ("README.md", "docs/without-groups.md")
 
 
 class Claim(NamedTuple):
-    """One side is above the other; each is a function that reads its figures, by seed."""
+    """Two sides that are compared; each is a function that reads its figures, by seed."""
 
     what: str
-    ours: Callable[[], BY_SEED]
-    other: Callable[[], BY_SEED]
+    ours: Callable[[], BySeed]
+    other: Callable[[], BySeed]
 
 
-TABLE = "waterbirds-2026"
+def rival(row: str, moment: str = "last") -> Callable[[], BySeed]:
+    """Return what reads one row of the table of rivals."""
+    return lambda: of_table(tables.TABLE, "worst", row, moment)
+
+
+def fresh(name: str, row: str) -> Callable[[], BySeed]:
+    """Return what reads one row on a fresh set."""
+    return lambda: of_fresh(name, row)
+
+
+def search(case: str, row: str) -> Callable[[], BySeed]:
+    """Return what reads one row of the search for the share's stop."""
+    return lambda: of_search(case, row)
+
+
+DEFAULT, BEFORE = "chance, none, from 1", "not-y, Omega"
 CLAIMS = (
-    Claim(
-        "CLP is above cross entropy", lambda: of_table(TABLE, "worst", "clp"), lambda: of_table(TABLE, "worst", "erm")
-    ),
-    Claim("CLP is above Meta-LP", lambda: of_table(TABLE, "worst", "clp"), lambda: of_table(TABLE, "worst", "meta-lp")),
-)
-ROWS = ("erm", "jtt", "afr", "meta-lp", "background-adjust", "clp", "dfr", "uw", "group-dro")
-"""Rows of the table that README shows."""
+    *(Claim(f"waterbirds_like, test, last epoch: CLP and {title}", rival("clp"), rival(row))
+      for row, title in (("erm", "cross entropy"), ("jtt", "JTT"), ("afr", "AFR"), ("eiil", "EIIL"),
+                         ("meta-lp", "Meta-LP"), ("background-adjust", "its start"), ("uw", "UW"),
+                         ("group-dro", "GroupDRO"))),
+    *(Claim(f"{name}, test, last epoch: CLP and {title}", fresh(name, "clp"), fresh(name, row))
+      for name in tables.SETS for row, title in (("erm", "cross entropy"), ("background-adjust", "its start"))),
+    *(Claim(f"{case}, val, last epoch: CLP as by default and {title}", search(case, DEFAULT), search(case, row))
+      for case in tables.CASES for row, title in (("start", "its start"), (BEFORE, "CLP as before"))),
+    Claim("all of the network, test, last epoch: CLP's start, head first, and GroupDRO, head first",
+          lambda: of_chain("B, 160 px", "body"), lambda: of_chain("C: GroupDRO, 160 px", "body")),
+)  # fmt: skip
 
 
-def shown(values: BY_SEED) -> str:
-    """Return mean and standard deviation as text."""
-    return f"{statistics.fmean(values.values()):.1f} ± {statistics.stdev(values.values()):.1f}"
-
-
-def tested(claims: tuple[Claim, ...]) -> list[str]:
+def claims(some: Sequence[Claim] = CLAIMS) -> list[str]:
     """Return a line of Markdown for each claim, with Holm's p over all of them."""
-    pairs = []
-    for claim in claims:
-        ours, other = claim.ours(), claim.other()
-        seeds = sorted(ours.keys() & other.keys())
-        pairs.append(([ours[s] for s in seeds], [other[s] for s in seeds]))
-    p_values = holm(float(ttest_rel(ours, other).pvalue) for ours, other in pairs)
-    lines = ["| claim | ours | other | seeds | p, Holm's |", "|---|---|---|---|---|"]
-    for claim, (ours, other), p in zip(claims, pairs, p_values, strict=True):
-        sides = (f"{statistics.fmean(side):.1f}" for side in (ours, other))
-        lines.append(f"| {claim.what} | {' | '.join(sides)} | {len(ours)} | {p:.2g} |")
-    return lines
+    pairs = [both_sides(claim.ours(), claim.other()) for claim in some]
+    raw = [p_value(*pair) for pair in pairs]
+    corrected = iter(holm(p for p in raw if p is not None))
+    lines = []
+    for claim, (ours, other), p in zip(some, pairs, raw, strict=True):
+        means = [f"{statistics.fmean(side):.1f}" for side in (ours, other)]
+        lines.append([claim.what, *means, str(len(ours)), "" if p is None else f"{next(corrected):.2g}"])
+    return tables.table(["what is compared, worst group", "the first", "the other", "seeds", "p, Holm's"], lines)
 
 
-def block() -> str:
-    """Return what stands in README between the marks."""
-    return "\n".join([BEGIN, *tested(CLAIMS), END])
+def both_sides(ours: BySeed, other: BySeed) -> tuple[list[float], list[float]]:
+    """Return the figures of the seeds that both have, in the same order."""
+    seeds = sorted(ours.keys() & other.keys())
+    return [ours[seed] for seed in seeds], [other[seed] for seed in seeds]
 
 
-def with_block(text: str) -> str:
-    """Return README with the block as it is now. Raises ValueError where its marks are not there."""
-    begin, end = text.index(BEGIN), text.index(END) + len(END)
-    return text[:begin] + block() + text[end:]
+def p_value(ours: Sequence[float], other: Sequence[float]) -> float | None:
+    """Return p of a paired t test, two-sided; None where all differences are equal, which it cannot judge."""
+    differences = {round(a - b, 9) for a, b in zip(ours, other, strict=True)}
+    return float(ttest_rel(ours, other).pvalue) if len(differences) > 1 else None
+
+
+BLOCKS: dict[str, Callable[[], list[str]]] = {
+    "short": tables.short, "rivals": tables.rivals, "fresh": tables.fresh, "share": tables.share,
+    "network": tables.whole_network, "claims": claims,
+}  # fmt: skip
+
+
+def with_blocks(text: str) -> str:
+    """Return a text with its blocks as they are now. Raises KeyError for a block that nobody makes."""
+    begin, end = (re.escape(mark).replace(r"\{name\}", r"(?P<name>\w+)", 1) for mark in MARKS)
+    end = end.replace(r"(?P<name>\w+)", r"(?P=name)")
+
+    def made(found: re.Match[str]) -> str:
+        name = found["name"]
+        first, last = (mark.format(name=name) for mark in MARKS)
+        return "\n".join([first, "", *BLOCKS[name](), "", last])
+
+    return re.sub(f"{begin}.*?{end}", made, text, flags=re.DOTALL)
+
+
+def stale(root: Path = HERE) -> dict[Path, str]:
+    """Return the files whose blocks are not those of the results -> what they should hold."""
+    texts = {root / name: (root / name).read_text("utf-8") for name in FILES}
+    made = {path: with_blocks(text) for path, text in texts.items()}
+    return {path: text for path, text in made.items() if text != texts[path]}
 
 
 def main() -> None:
-    """Write README's block, or check it."""
+    """Write the blocks, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="Change nothing; exit code 1 where README has others.")
+    parser.add_argument("--check", action="store_true", help="Change nothing; exit code 1 where a file has others.")
     arguments = parser.parse_args()
-    path = HERE / "README.md"
-    text = path.read_text("utf-8")
-    made = with_block(text)
-    if made != text and arguments.check:
-        sys.exit("README has other figures than the results: python -m experiments.claims.claims")
-    if made != text:
+    files = stale()
+    if files and arguments.check:
+        names = ", ".join(path.name for path in files)
+        sys.exit(f"{names}: other figures than the results; python -m experiments.claims.claims writes them")
+    for path, text in files.items():
         with written_beside(path) as temporary:
-            temporary.write_text(made, "utf-8")
+            temporary.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

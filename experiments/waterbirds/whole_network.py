@@ -23,7 +23,7 @@ from pathlib import Path
 from clp_aug.common.files import written_beside
 from experiments.common import runner
 
-HEAD = ["--preset", "spurious-background"]
+HEAD = ["--preset", "spurious-background-learnt"]
 BODY = ["--preset", "waterbirds-cpu"]
 SMALL = ["--lr", "3e-5", "--set", "head_lr=3e-5", "--epochs", "2"]
 NEW_HEAD = ["--method", "clp", *HEAD]
@@ -93,7 +93,7 @@ def shard_of(arguments: argparse.Namespace, root: str, seed: int) -> Path:
 
 def note(out: Path, row: str, run: str, size: int, seed: int, scores: dict) -> None:
     """Write the scores of one run of a chain into the results."""
-    whole = json.loads(out.read_text()) if out.exists() else {"chains": CHAINS, "rows": {}}
+    whole = json.loads(out.read_text()) if out.exists() else {"rows": {}}
     whole["rows"].setdefault(f"{row}, {size} px", {}).setdefault(run, {})[str(seed)] = scores
     with written_beside(out) as temporary:
         temporary.write_text(json.dumps(whole, indent=1) + "\n")

@@ -43,6 +43,10 @@ PATHS = ("meta", "root", "out", "cache")
 the order of names."""
 NEWER = {"device": "auto", "precision": "float32", "store": "auto", "workers": None}
 """Settings that a newer version has beside the same ones, with the values at which runs are what they were."""
+SAID = ("preset", "select")
+"""Settings that are given on purpose, so that trees that choose otherwise do the same run."""
+MEASURES = ("worst_class", "balanced", "group_mean", "macro_f1", "auroc", "ece", "selected_by", "selection_knew")
+"""Ends of the keys that newer versions add to the metrics of a split, to a line of the history and to a result."""
 ADDED = ("attribute clp_schema", "meta/digest", "look/digest", "seal")
 """Of a shard what a newer schema adds to the same content."""
 STATES = 5  # that a run has kept before it is killed
@@ -166,6 +170,8 @@ def augment_process(tree: Path, folder: Path, arguments: str) -> subprocess.Pope
 def train_process(tree: Path, folder: Path, arguments: str) -> subprocess.Popen:
     """Start clp-train in a folder."""
     script = "from clp_train.cli import train; train()"
+    if (tree / "clp_train" / "presets" / "choosing.py").exists():  # newer trees choose, where nobody says
+        arguments += " --select worst-group" + ("" if "--preset" in arguments else " --preset none")
     return process(tree, folder, script, arguments)
 
 
@@ -253,12 +259,21 @@ def run_digests(folder: Path) -> dict[str, str]:
     """Return the digest of each artefact of a training; of an exported classifier just that it is there."""
     result = json.loads((folder / "result.json").read_text())
     settings = NEWER | result["config"]
-    config = {key: settings[key] for key in sorted(settings) if key not in PATHS}
+    config = {key: settings[key] for key in sorted(settings) if key not in (*PATHS, *SAID)}
     rest = {key: value for key, value in result.items() if key not in MAY_DIFFER}
-    files = ("last.safetensors", "selected.safetensors", "metrics.jsonl")
+    files = ("last.safetensors", "selected.safetensors")
     digests = {name: sha256((folder / name).read_bytes()) for name in files if (folder / name).exists()}
-    digests |= {"result.json": json_sha256(rest), "result.json config": json_sha256(config)}
+    digests |= {"result.json": json_sha256(without_added(rest)), "result.json config": json_sha256(config)}
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    digests["metrics.jsonl"] = json_sha256([without_added(json.loads(line)) for line in lines])
     return digests | ({"classifier.pt2": "there"} if (folder / "classifier.pt2").exists() else {})
+
+
+def without_added(value: object) -> object:
+    """Return JSON without the measures that newer versions add (MEASURES), whatever split they are of."""
+    if isinstance(value, dict):
+        return {key: without_added(part) for key, part in value.items() if not key.endswith(MEASURES)}
+    return [without_added(part) for part in value] if isinstance(value, list) else value
 
 
 def sha256(data: bytes) -> str:
