@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clp_aug.contract.errors import SettingError
 from clp_train.algorithm.losses import DivergedError
 from clp_train.backgrounds import networks
 from clp_train.backgrounds.networks import Fitting, halves_of, learn_backgrounds
 from clp_train.models import build_model
 from clp_train.models.parts import Output, start_linear
 from clp_train.pictures.types import BoxedPictures
+from clp_train.running.assembly import assemble
 from tests.clp_train.builders import config_of, generator
 
 LABEL = torch.arange(60) % 3
@@ -155,3 +157,19 @@ def test_noise_of_the_networks_is_drawn_by_key():
         torch.rand(draws)
         found.append(learn_backgrounds(fitting(Noisy), numbered_pictures()).logits)
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize(("given", "epochs"), [({}, 4), ({"background_epochs": 2}, 2)], ids=["as the run", "fewer"])
+def test_backgrounds_are_learnt_for_as_many_epochs_as_the_method_says(demo_shard, loaded, given, epochs):
+    config = config_of("background-adjust", demo_shard, options=given, epochs=4, batch_size=400)
+    seen = []
+    assemble(config, loaded).backgrounds(lambda rows, name: (seen.append((name, len(rows))), rows)[1])
+    assert seen == [("BACKGROUND", epochs)]
+
+
+def test_no_background_is_learnt_where_delta_does_not_start_from_it():
+    with pytest.raises(SettingError) as caught:
+        config_of("clp", options={"background_epochs": 2})
+    assert str(caught.value) == (
+        "background_epochs = 2: no background is learnt where omega_start is zero; take omega_start = background"
+    )

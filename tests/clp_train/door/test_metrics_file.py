@@ -42,7 +42,8 @@ def test_metrics_are_a_line_an_epoch_killed_or_not(loaded, demo_shard, tmp_path)
     assert whole.endswith("}\n")
     assert [json.loads(line)["epoch"] for line in whole.splitlines()] == [1, 2, 3]
     keys = {"epoch", "lr", "train_loss", "meta_loss", "saliency_loss"}
-    keys |= {f"{split}_{key}" for split in ("val", "test") for key in ("worst", "average", "weighted_average")}
+    measures = ("worst", "average", "weighted_average", "worst_class", "balanced", "group_mean")
+    keys |= {f"{split}_{key}" for split in ("val", "test") for key in measures}
     assert set(json.loads(whole.splitlines()[0])) == keys
     for kill_at, lines in ((2, 0), (3, 1), (4, 1), ("epoch 2", 2)):
         config = config_for(f"killed {kill_at}")

@@ -1,6 +1,7 @@
 """Presets from files and from the command line: a broken one is one line, and what is typed later counts more."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from clp_aug.contract.errors import InputError, UsageError
 from clp_train.algorithm.settings import SgdSettings
 from clp_train.config import make_config
-from clp_train.presets import load_preset, names, read_method, read_preset
+from clp_train.presets import NO_PRESET, check_shard, load_preset, names, read_method, read_preset
 from tests.clp_train.builders import config_of
 from tests.clp_train.door.calling import call
 
@@ -33,7 +34,7 @@ def test_an_unknown_name_lists_the_valid_ones():
     with pytest.raises(UsageError) as error:
         read_preset("cifar")
     listed = ", ".join(names())
-    assert "cifar-lt, cifar-lt-cpu, cifar-lt-literal, glt, " in listed
+    assert "cifar-lt, cifar-lt-cpu, cifar-lt-literal, demo, glt, " in listed
     assert str(error.value) == (
         f"unknown preset 'cifar': did you mean cifar-lt? choose one of {listed}, or a file that ends in .toml"
     )
@@ -203,7 +204,7 @@ def test_settings_of_one_method_add_to_those_of_the_preset_below(tmp_path):
     assert read_method(str(path), "isda") == {"strength": 1.5, "covariance": "diag"}
     assert read_method(str(path), "erm") == {"lr": 0.2}
     assert read_method(str(path), "tde") == read_method("glt", "tde")
-    assert read_method(str(path), "crt") == {}
+    assert read_method(str(path), "focal") == {}
 
 
 def test_another_data_set_is_refused_in_one_line(demo_shard, tmp_path):
@@ -211,8 +212,13 @@ def test_another_data_set_is_refused_in_one_line(demo_shard, tmp_path):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: preset table2-cifar10-100-cpu needs a shard of cifar10, imbalance 100; this one is of demo, imbalance"
-        " None: no shipped preset fits it; drop --preset and pass settings with options or --set\n"
+        " None: take demo\n"
     )
+
+
+def test_where_no_shipped_preset_fits_the_remedy_is_none():
+    with pytest.raises(UsageError, match=f"{re.escape(NO_PRESET)}$"):
+        check_shard("waterbirds", "folder", {})
 
 
 def test_a_preset_of_the_users_that_is_for_any_shard_runs_and_is_noted(demo_shard, tmp_path):
@@ -224,7 +230,7 @@ def test_a_preset_of_the_users_that_is_for_any_shard_runs_and_is_noted(demo_shar
     path.write_text('[settings]\nepochs = 1\n[data]\ndataset = ["waterbirds"]\n')
     refused = call("--meta", demo_shard, "--preset", path, "--method", "erm", "--out", tmp_path / "s", "--quiet")
     assert refused.stderr.startswith(
-        f"error: preset {path} needs a shard of waterbirds; this one is of demo: no shipped preset fits it; drop --pre"
+        f"error: preset {path} needs a shard of waterbirds; this one is of demo: take demo\n"
     )
 
 

@@ -22,10 +22,10 @@ NOT_USED = {  # arguments -> how the message tells them, the method, and who use
     "--method meta-lp --saliency-target logit": ("--saliency-target logit", "meta-lp", "clp"),
     "--method meta-lp --set saliency_on=train": ("--set saliency_on=train", "meta-lp", "clp"),
     "--set strength=2": (
-        "--set strength=2", "clp", "isda, metasaug, risda, irm, ib-irm and 2 more",
+        "--set strength=2", "clp", "isda, metasaug, risda, irm, ib-irm and 3 more",
     ),
     "--method isda --set method=erm --set strength=2": (
-        "--set strength=2", "erm", "isda, metasaug, risda, irm, ib-irm and 2 more",
+        "--set strength=2", "erm", "isda, metasaug, risda, irm, ib-irm and 3 more",
     ),
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_it_is_refused_with_its_default_value_too(told):
         ("--set saliency_intervall=5", "unknown setting 'saliency_intervall': did you mean saliency_interval? "),
         ("--set omega-lr=5", "unknown setting 'omega-lr': did you mean omega_lr? "),
         ("--method erm --set strenght=5", "unknown setting 'strenght': did you mean strength? "),
-        ("--set weights=5", "unknown setting 'weights': "),
+        ("--set weights=5", "unknown setting 'weights': did you mean upweight? "),
     ],
 )
 def test_unknown_settings_name_the_nearest(arguments, message, told):

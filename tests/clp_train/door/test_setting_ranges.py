@@ -18,7 +18,7 @@ OPTIONS = {"meta", "method", "root", "model", "epochs", "batch_size", "meta_batc
            "weight_decay", "omega_lr", "meta_delta", "saliency_lambda", "saliency_target", "saliency_interval", "seed",
            "out", "cache", "limit", "export", "preset", "select", "audit"}  # fmt: skip
 BESIDE = {"first_drop": {"second_drop": 1.0}, "second_drop": {"first_drop": 0.0}, "first": {"second": 1.0},
-          "second": {"first": 0.0}}  # fmt: skip
+          "second": {"first": 0.0}, "background_epochs": {"omega_start": "background"}}  # fmt: skip
 """Setting -> values of others beside which all its range can be had."""
 BESIDE_CHOICE = {
     ("omega_start", "log-prior"): {"omega_form": "full"}, ("optimiser", "adamw"): {"lr": 1e-3},

@@ -88,8 +88,8 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
         (["--epochs", 0], 2, "error: --epochs 0: expected a whole number >= 1"),
         (["--meta-batch-size", 1000], 2, "error: --meta-batch-size 1000: the meta set holds 24 pictures"),
         (["--method", "foo"], 2, f"error: unknown method 'foo': choose one of {', '.join(sorted(METHODS))}"),
-        (["--set", "trainable=head"], 2, "error: --set trainable=head: eq. (6) acts on the body; "),
-        (["--set", "trainable=head"], 2, "; take --saliency-lambda 0\n"),
+        (["--preset", "none", "--set", "trainable=head"], 2, "error: --set trainable=head: eq. (6) acts on the body; "),
+        (["--preset", "none", "--set", "trainable=head"], 2, "; take --saliency-lambda 0\n"),
         (
             ["--method", "meta-lp", "--set", "online=mix-rand"],
             2,

@@ -145,7 +145,7 @@ def test_the_choices_are_those_of_the_modules():
 
     assert choices(MetaStepSettings, "hypergradient") == {*hypergradient.SLOPES, "reference"}
     assert choices(MetaStepSettings, "meta_step") == set(meta_step.META_STEPS)
-    assert choices(ClpOptions, "omega_form") == set(perturbation.FORMS)
+    assert choices(ClpOptions, "omega_form") == {*perturbation.FORMS, "none"}
     assert choices(SaliencySettings, "saliency_target") == set(saliency.SALIENCY_TARGETS)
     assert choices(BatchSettings, "transform") == set(TRANSFORMS)
 

@@ -293,7 +293,8 @@ def test_a_disk_that_refuses_is_one_line(written, tmp_path):
 
 
 def test_a_run_of_the_command_line_has_a_page(demo_shard, tmp_path):
-    arguments = ("--meta", demo_shard, "--epochs", 2, "--batch-size", 80, "--quiet", "--out", tmp_path / "run")
+    arguments = ("--meta", demo_shard, "--epochs", 2, "--batch-size", 80, "--preset", "none", "--quiet",
+                 "--out", tmp_path / "run")  # fmt: skip
     done = CliRunner().invoke(cli.train, [str(a) for a in arguments])
     assert done.exit_code == 0, done.output
     write_page(tmp_path / "run", tmp_path / "page.html")

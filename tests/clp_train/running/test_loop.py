@@ -97,7 +97,7 @@ def test_clp_step_is_equations_8_to_10(meta_delta, mode):
 
 def _perturb(method, omega, view):
     swapped = copy.copy(method)
-    swapped.network = omega
+    swapped.network = swapped.omega = omega
     return swapped.terms(view).delta
 
 
