@@ -171,7 +171,8 @@ def train_process(tree: Path, folder: Path, arguments: str) -> subprocess.Popen:
     """Start clp-train in a folder."""
     script = "from clp_train.cli import train; train()"
     if (tree / "clp_train" / "presets" / "choosing.py").exists():  # newer trees choose, where nobody says
-        arguments += " --select worst-group" + ("" if "--preset" in arguments else " --preset none")
+        arguments += "" if "--preset" in arguments else " --preset none"
+        arguments += " --select worst-group" if "../demo" in arguments else ""  # the others have no val to select on
     return process(tree, folder, script, arguments)
 
 
