@@ -79,14 +79,24 @@ def test_a_worker_that_is_killed_is_one_line(tmp_path):
 
 
 def test_ctrl_c_is_130(tmp_path):
-    out = tmp_path / "x.h5"
+    for turn in range(5):  # on a busy machine a run may end before the signal comes
+        code, errors = interrupted(tmp_path / str(turn))
+        if code != 0:
+            break
+    assert code == 130, errors
+    assert errors.strip() == "error: interrupted; finished blocks are kept, go on with --resume"
+
+
+def interrupted(folder):
+    """Send ctrl-C to a run that has finished a block; return its exit code and what it said."""
+    folder.mkdir()
     process = subprocess.Popen(
-        command(out, "--workers", "2", "--limit", "2900"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+        command(folder / "x.h5", "--workers", "2", "--limit", "2900"), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("x.h5.parts/boxes-train-*.done")) and time.monotonic() < deadline:
+    while not list(folder.glob("x.h5.parts/boxes-train-*.done")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert errors.strip() == "error: interrupted; finished blocks are kept, go on with --resume"
+    return process.returncode, errors
