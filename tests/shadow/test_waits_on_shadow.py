@@ -7,11 +7,11 @@ from clp_train.methods import METHODS
 from clp_train.running import loop
 from tests.shadow import second_device
 from tests.shadow.both import run_on
-from tests.shadow.test_registry_on_shadow import OWN
+from tests.shadow.test_registry_on_shadow import LONGER, OWN
 
-UPLOADS = {"background-adjust": 1, "dac": 1, "glc": 1, "mentornet": 1, "ifl": 2}
-"""What a method sends in a step: something for each picture of the batch, by its row in the stream; ifl, its centres,
-once they are made."""
+UPLOADS = {"background-adjust": 1, "dac": 1, "glc": 1, "lff": 1, "mentornet": 1, "afr": 2, "eiil": 2, "ifl": 2}
+"""What a method sends in a step: something for each picture of the batch, by its row in the stream; afr, the head that
+it pulls to, and ifl, its centres, once they are made; eiil, groups and their weights."""
 
 
 def waits_of(shard, run, name, options, **settings):
@@ -31,7 +31,7 @@ def waits_of(shard, run, name, options, **settings):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_step_waits(name, shard, run):
-    found = waits_of(shard, run, name, OWN.get(name), epochs=2)
+    found = waits_of(shard, run, name, OWN.get(name), epochs=LONGER.get(name, 2))
     assert not any(waits for waits, _ in found)
     assert max(uploads for _, uploads in found) <= UPLOADS.get(name, 0)
 
