@@ -10,8 +10,8 @@ from tests.shadow.both import run_on
 from tests.shadow.test_registry_on_shadow import LONGER, OWN
 
 UPLOADS = {"background-adjust": 1, "dac": 1, "glc": 1, "lff": 1, "mentornet": 1, "afr": 2, "eiil": 2, "ifl": 2}
-"""What a method sends in a step: something for each picture of the batch, by its row in the stream; afr, the head that
-it pulls to, and ifl, its centres, once they are made; eiil, groups and their weights."""
+"""What a method sends in a step: something for each picture of the batch, by its row in the stream; afr, its weights
+twice; ifl, its centres, once they are made; eiil, groups and their weights."""
 
 
 def waits_of(shard, run, name, options, **settings):
