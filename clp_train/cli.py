@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,29 +14,25 @@ import click
 
 from clp_aug import __version__
 from clp_aug.common.settings import about, type_of
-from clp_aug.common.terminal import one_line_errors, progress_bars, say
+from clp_aug.common.terminal import one_line_errors, say
 from clp_aug.contract.errors import ClpError, SettingError
 from clp_train.config import TrainConfig, option_names, owner_of, spelt_as_options
 from clp_train.exports import FILES, PT2, forms_of
 from clp_train.list_settings import default_of, range_of, settings_text
 from clp_train.next_command import attacked_shard, command_again, other_method, root_to_say
-from clp_train.presets import check_shard, names
+from clp_train.presets import names
 from clp_train.presets.applying import config_of, left_out, stepped_back, with_choice
 from clp_train.presets.choosing import NONE
 
 if TYPE_CHECKING:
-    from clp_aug.common.progress import Bars, Watch
     from clp_train.finishing import Finished
-    from clp_train.loading.data import RunData
     from clp_train.presets.choosing import Choice
-    from clp_train.running.assembly import Assembly
-    from clp_train.running.loop import Trained
+    from clp_train.ranks.team import Ranks
 
 ALONE = {"export": PT2}
 """Setting -> what its option means where it stands without a value."""
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
-MEMORY_OPTIONS = "lower --batch-size and --meta-batch-size, or take --store memory or --precision bf16"
 
 
 def setting_options(command: Command) -> Command:
@@ -104,8 +100,13 @@ def train(
             show_list(list_methods, list_settings or options["method"], markdown)
         return
     values = {name: value for name, value in options.items() if value is not None}
-    with spelt_as_options():
-        config, finished = run_chosen(values, texts, quiet, resume)
+    from clp_train.ranks.launching import joined, ranks_of
+
+    ranks = ranks_of(os.environ)
+    with joined(ranks), spelt_as_options():
+        config, finished = run_chosen(values, texts, quiet, resume, ranks)
+    if finished is None:
+        return
     warn(finished, command_again(values, texts))
     if as_json:
         click.echo(json.dumps(finished.result))
@@ -129,24 +130,34 @@ def show_list(methods: bool, method: str | None, markdown: bool) -> None:
 
 
 def run_chosen(
-    values: Mapping[str, Any], texts: Sequence[str], quiet: bool, resume: bool
-) -> tuple[TrainConfig, Finished]:
+    values: Mapping[str, Any], texts: Sequence[str], quiet: bool, resume: bool, ranks: Ranks
+) -> tuple[TrainConfig, Finished | None]:
     """Do the run of a command line, with the preset that it names, else with one that fits; say which, unless quiet.
 
     Where method or data refuse a setting that only the chosen preset has, the run starts again from the defaults.
+    None in place of the run on a rank that only helped.
     """
     config, choice = with_choice(values, texts)
-    tell(config, choice, quiet)
+    tell(config, choice, quiet, ranks)
     try:
-        return config, run(config, quiet, resume)
+        return config, run(config, quiet, resume, ranks)
     except SettingError as error:
         config, choice = config_of(values, texts), stepped_back(choice, error, values, texts)
-    tell(config, choice, quiet)
-    return config, run(config, quiet, resume)
+    tell(config, choice, quiet, ranks)
+    return config, run(config, quiet, resume, ranks)
 
 
-def tell(config: TrainConfig, choice: Choice | None, quiet: bool) -> None:
-    """Print on stderr which preset was chosen, and what of a preset was left out."""
+def run(config: TrainConfig, quiet: bool, resume: bool, ranks: Ranks) -> Finished | None:
+    """Do a run, as `clp_train.run.run` does."""
+    from clp_train.run import run as run_config
+
+    return run_config(config, quiet, resume, ranks)
+
+
+def tell(config: TrainConfig, choice: Choice | None, quiet: bool, ranks: Ranks) -> None:
+    """Print on stderr, once for all ranks, which preset was chosen, and what of a preset was left out."""
+    if not ranks.is_first:
+        return
     if choice is not None and not quiet:
         say(str(choice), err=True)
     for line in left_out(config):
@@ -176,114 +187,6 @@ def begins_a_run(line: str) -> bool:
             return not with_choice(values, context.params["texts"])[0].folder.exists()
     except ClpError:
         return False
-
-
-def run(config: TrainConfig, quiet: bool, resume: bool = False) -> Finished:
-    """LOAD, train, EVALUATE and write the run's folder; or make what a finished one lacks, where it is resumed."""
-    from clp_aug.common import memory
-    from clp_train import finishing, run_folder
-    from clp_train.running.place import find_place
-
-    memory.keep_freed_memory()
-    place = find_place(config.run)
-    with run_folder.folder_for(config.folder, resume), remedies_spelt_as_options(), place.active():
-        finished = run_folder.is_finished(config.folder)
-        if finished and not finishing.has_more_epochs(config):
-            with progress_bars(quiet) as bar:
-                return finishing.complete(config, load_bar(bar))
-        if not quiet:
-            say(f"on {place}", err=True)
-        assembly = load(config, quiet)
-        if finished:
-            finishing.reopen(assembly, str(assembly.place.device))
-        return finishing.conclude(config, assembly.data, train_on(assembly, quiet, resume), place.name)
-
-
-def load(config: TrainConfig, quiet: bool) -> Assembly:
-    """LOAD: read the shard and the pictures, and make what the loop takes. Raises what cannot be trained on."""
-    from clp_aug.contract.shards import ShardReader
-    from clp_train.loading.data import geometry, load
-    from clp_train.loading.views import check_views_given
-    from clp_train.running.assembly import assemble, check_meta_batch
-    from clp_train.running.trial import check_before_load
-
-    with progress_bars(quiet) as bar:
-        shard = ShardReader(config.data.meta)
-        if config.preset is not None:
-            check_shard(config.preset, shard.header.dataset, shard.header.settings)
-        check_meta_batch(config, len(shard))
-        check_views_given(config.run.select, config.data.audit, shard.header)
-        check_before_load(config, len(shard.header.class_names), geometry(shard)[0])
-        data = load(shard, config.data, config.run.seed, load_bar(bar))
-        assembly = assemble(config, data)
-    if not quiet:
-        say(describe(data), err=True)
-        start = assembly.network.start_weights
-        if start is not None:
-            say(f"starts from {start.file}: {start.taken}", err=True)
-    return assembly
-
-
-def load_bar(bar: Bars) -> Watch:
-    """Return what shows the pictures of a split while they are read."""
-    return lambda rows, name: bar.track(rows, description=f"LOAD {name}")
-
-
-def train_on(assembly: Assembly, quiet: bool, resume: bool) -> Trained:
-    """Train, with a bar, metrics and curves by epoch, and the full state on disk."""
-    from clp_train import run_folder
-    from clp_train.board import board_for
-    from clp_train.running import loop
-
-    config = assembly.config
-    device = str(assembly.place.device)
-    checkpoint = run_folder.checkpoint_of(config.folder, config.as_json(), assembly.data, device)
-    with progress_bars(quiet) as bar, board_for(config.folder) as show_curves:
-        task = bar.add_task("TRAIN", total=None)
-
-        def on_step(step: loop.Done) -> None:
-            meta = "" if step.losses.meta is None else f", meta {step.losses.meta:.3f}"
-            text = f"TRAIN epoch {step.epoch}, loss {step.losses.train:.3f}{meta}"
-            bar.update(task, completed=step.step, total=step.steps, description=text)
-
-        def on_epoch(history: list[dict[str, Any]]) -> None:
-            run_folder.write_metrics(config.folder, history)
-            show_curves(history[-1])
-
-        hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name), remark=remark)
-        return loop.train(assembly, hooks, checkpoint, resume)
-
-
-def remark(line: str) -> None:
-    """Print a remark on stderr."""
-    say(line, err=True)
-
-
-@contextmanager
-def remedies_spelt_as_options() -> Iterator[None]:
-    """Within it, remedies for a run that diverged, or ran out of memory, name what is given on the command line."""
-    from clp_aug.contract.errors import InputError
-    from clp_train.algorithm.losses import REMEDY, DivergedError
-    from clp_train.running.place import LESS_MEMORY
-
-    spelt = {REMEDY: "lower --lr, with another --out", LESS_MEMORY: MEMORY_OPTIONS}
-    try:
-        yield
-    except (DivergedError, InputError) as error:
-        remedy = next((remedy for remedy in spelt if remedy in str(error)), None)
-        if remedy is None:
-            raise
-        raise type(error)(str(error).replace(remedy, spelt[remedy])) from None
-
-
-def describe(data: RunData) -> str:
-    """Say in one line what a run learns from and is measured on."""
-    from clp_train.pictures.types import kind_counts
-
-    kinds = ", ".join(f"{n} {kind}s" for kind, n in kind_counts(data.meta).items())
-    splits = ", ".join(f"{name} {len(part)}" for name, part in data.evaluation.items())
-    missing = "" if "val" in data.evaluation else "; no val split: nothing is selected, the last epoch counts"
-    return f"{data.header.dataset}: train {len(data.train)}, {splits}; meta set: {kinds}{missing}"
 
 
 def show(result: dict[str, Any]) -> None:

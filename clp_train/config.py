@@ -125,7 +125,7 @@ RECORD = (
 )  # fmt: skip
 """The flat names of result.json and of checkpoints, in their order: a public contract. What a method has besides them
 stands under "options"."""
-LATER = ("dataset", "model_head", "optimiser", "warmup_epochs", "patience", "select", "audit")
+LATER = ("dataset", "model_head", "optimiser", "warmup_epochs", "patience", "select", "audit", "rank_batch_norm")
 """Settings that are recorded only where they are not the default, so that results of before stay as they are."""
 DEFAULTS_OF = "clp"  # whose Omega settings a result of another method records
 

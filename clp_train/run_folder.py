@@ -24,6 +24,7 @@ from clp_train.exports import PT2
 from clp_train.loading.data import RunData, digest_of_pictures
 from clp_train.predicting.card import CARD
 from clp_train.predicting.description import DESCRIPTION
+from clp_train.ranks.team import ALONE, Ranks
 from clp_train.running.checkpoint import CHECKPOINT, END, LAST, SELECTED, Checkpoint
 from clp_train.running.loop import Trained
 
@@ -125,15 +126,19 @@ def tables_in(folder: Path) -> list[str]:
     return []
 
 
-def checkpoint_of(folder: Path, settings: Mapping[str, Any], data: RunData, device: str = "cpu") -> Checkpoint:
+def checkpoint_of(
+    folder: Path, settings: Mapping[str, Any], data: RunData, device: str = "cpu", ranks: Ranks = ALONE
+) -> Checkpoint:
     """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`; device:
-    where it runs.
+    where it runs; ranks: who runs it, the first of whom writes.
     """
     key = {k: v for k, v in settings.items() if k not in UNTIED}
     key |= {"fingerprint": data.header.fingerprint, "shard": data.digest}
     key |= {"pictures": digest_of_pictures(data)}
     threads = torch.get_num_threads()
-    return Checkpoint(folder / CHECKPOINT, key, f"{device} with {threads} thread{'s' if threads > 1 else ''}")
+    machine = f"{device} with {threads} thread{'s' if threads > 1 else ''}"
+    machine += f", {ranks.size} ranks" if ranks.size > 1 else ""
+    return Checkpoint(folder / CHECKPOINT, key, machine, is_written=ranks.is_first)
 
 
 def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:

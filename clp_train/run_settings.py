@@ -12,6 +12,7 @@ from clp_train.algorithm.settings import META_STEP
 from clp_train.algorithm.stages import TRAINABLE
 from clp_train.evaluating.selection import AUTO as AUTO_SELECT
 from clp_train.evaluating.selection import SELECT, WITH_PATIENCE
+from clp_train.ranks import BATCH_NORMS, SYNCHRONISED
 
 PRECISIONS = ("float32", "tf32", "bf16")
 
@@ -49,6 +50,11 @@ class RunSettings(Settings):
         "float32", "What networks compute in: float32; tf32, which rounds it within convolutions and products; bf16."
         " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
         choices=PRECISIONS, option=True,
+    )  # fmt: skip
+    rank_batch_norm: str = setting(
+        SYNCHRONISED, "With several ranks, whose statistics batch norm takes in training: of the whole batch, as in one"
+        " process, or of each rank's own part of it, which exchanges less and is another run.", choices=BATCH_NORMS,
+        source="ours", works_with=("freeze_batch_norm", (False,)),
     )  # fmt: skip
     select: str = setting(
         AUTO_SELECT, "Which epoch counts: the best on val by this, of equals by its average; gap is accuracy before"

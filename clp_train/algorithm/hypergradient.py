@@ -70,6 +70,8 @@ def features_of(out: HasLogits) -> Tensor:
 
 Read = Callable[[HasLogits], Tensor]
 """Output of a network -> u."""
+Average = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
+"""Gradients of a process -> their mean over all that train together, tensor by tensor."""
 
 
 def forward_slope(
@@ -146,6 +148,7 @@ def hypergradient(
     drift: Sequence[Tensor] | None = None,
     mode: str = "central",
     read: Read = logits_of,
+    average: Average = tuple,
 ) -> Hypergradient:
     """Return the gradient of eq. (9) for each tensor of Omega, and what it computes on the way.
 
@@ -154,7 +157,9 @@ def hypergradient(
     u of images with a graph to them, which is kept; behind: logits -> L_train, a scalar with a graph to Omega; learned:
     Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; penalty: a scalar with a graph to the
     weights, free of Omega; drift: momentum and weight decay, beside learning rates only; read: what takes `logits` out
-    of the network's output. Nothing is changed in place. Raises ValueError for a drift beside another step.
+    of the network's output; average: over processes that train together, each with its own part of the gradients of the
+    weights; all that is returned is averaged. Nothing is changed in place. Raises ValueError for a drift beside another
+    step.
     """
     if callable(rates) and drift is not None:
         raise ValueError("a drift beside a step that has its own; expected learning rates, or no drift")
@@ -173,16 +178,17 @@ def hypergradient(
             g + weight_gradients[n].detach() if n in weight_gradients else g
             for n, g in zip(weights, training, strict=True)
         )
-    move = moves(weights, [g.detach() for g in training])
+    training = average([g.detach() for g in training])
+    move = moves(weights, training)
     virtual_weights = {n: w.detach().requires_grad_() for n, w in zip(weights, move.weights, strict=True)}
     direction, direct, loss = meta_gradient(virtual_weights, learned, meta_loss)
+    direction = average(direction)
     scaled = [slope * v for slope, v in zip(move.slopes, direction, strict=True)]
     if mode == "reference":
         mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
     else:
         mixed = mixed_term(network, weights, images, cotangent, weight_gradients, learned, scaled, mode, read)
-    omega_gradients = tuple(d - m for d, m in zip(direct, mixed, strict=True))
-    training = tuple(g.detach() for g in training)
+    omega_gradients = average([d - m for d, m in zip(direct, mixed, strict=True)])
     return Hypergradient(omega_gradients, loss, training, cotangent.detach(), bool(weight_gradients), direction)
 
 

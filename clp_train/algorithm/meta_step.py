@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clp_train.algorithm.hypergradient import (
+    Average,
     Hypergradient,
     Read,
     add,
@@ -33,7 +34,7 @@ class BilevelProblem:
 
     weights: all that learn, by name; scope: those that the virtual step moves; moves: where it leads; learned: Omega;
     meta_loss: weights -> the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's
-    output.
+    output; average: of gradients, over processes that train together.
     """
 
     network: nn.Module
@@ -48,6 +49,7 @@ class BilevelProblem:
     meta_loss: Callable[[Weights], Tensor]
     mode: str
     read: Read
+    average: Average = tuple
 
 
 class MetaStep:
@@ -65,7 +67,7 @@ class MetaStep:
     def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
         """Return the gradients of the real step, eq. (10), of loss + penalty, tensor by tensor."""
         penalty = self.problem.penalty
-        return gradients_of(self.problem.weights, loss if penalty is None else loss + penalty)
+        return self.problem.average(gradients_of(self.problem.weights, loss if penalty is None else loss + penalty))
 
     def after(self) -> Sequence[Tensor] | None:
         """Return Omega's gradient where Omega moves after the real step; else None."""
@@ -81,7 +83,7 @@ class ExactMetaStep(MetaStep):
         p = self.problem
         self.result = hypergradient(
             p.network, p.scope, p.images, p.u, p.loss, p.learned, p.meta_loss, p.moves, p.penalty, mode=p.mode,
-            read=p.read,
+            read=p.read, average=p.average,
         )  # fmt: skip
         self.meta_loss = self.result.meta_loss
         return self.result.gradients
@@ -93,7 +95,8 @@ class ExactMetaStep(MetaStep):
         # both steps share the penalty's gradient: what changed is the part behind the logits
         leaf = p.u.detach().requires_grad_()
         (cotangent,) = torch.autograd.grad(p.loss(leaf), leaf)
-        return add(self.result.training, gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
+        more = p.average(gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
+        return add(self.result.training, more)
 
 
 class LaggedMetaStep(MetaStep):
@@ -114,12 +117,13 @@ class LaggedMetaStep(MetaStep):
         p = self.problem
         new_weights = {name: w.detach().requires_grad_() for name, w in p.scope.items()}
         direction, direct, self.meta_loss = meta_gradient(new_weights, p.learned, p.meta_loss)
+        direction = p.average(direction)
         steps = {name: slope * v for name, slope, v in zip(p.scope, self.slopes, direction, strict=True)}
         scaled = [steps[name] if name in steps else torch.zeros_like(w) for name, w in self.weights.items()]
         mixed = mixed_term(
             p.network, self.weights, p.images, self.cotangent, self.direct, p.learned, scaled, p.mode, p.read
         )
-        return [d - m for d, m in zip(direct, mixed, strict=True)]
+        return p.average([d - m for d, m in zip(direct, mixed, strict=True)])
 
 
 META_STEPS = {"exact": ExactMetaStep, "lagged": LaggedMetaStep}

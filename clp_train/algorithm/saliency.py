@@ -15,6 +15,8 @@ from clp_train.algorithm.losses import SALIENCY_AT_START, check_finite, cross_en
 from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.algorithm.settings import SaliencySettings
 from clp_train.algorithm.virtual_step import Weights
+from clp_train.ranks.splitting import gathered_output, own_passes
+from clp_train.ranks.team import ALONE, Ranks
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Classifier, Output
@@ -74,11 +76,14 @@ def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor
 
 @dataclass(frozen=True)
 class SaliencyTerm:
-    """Eq. (6) as the steps of a run apply it. weight: lambda; twice: what makes second derivatives cheap."""
+    """Eq. (6) as the steps of a run apply it. weight: lambda; twice: what makes second derivatives cheap; ranks: each
+    differentiates its own pictures' targets.
+    """
 
     settings: SaliencySettings
     weight: float
     twice: Callable[[], Any] = second_order
+    ranks: Ranks = ALONE
 
     def is_due(self, split: str, step: int) -> bool:
         """Tell whether the term acts on the "train" or the "meta" batch of a step."""
@@ -102,21 +107,21 @@ class SaliencyTerm:
         """
         if not self.is_due(split, step):
             return forward(batch.images), None
-        twice = self.twice()
-        if self.settings.saliency_subset == 1:
-            part, images = batch, batch.images.detach().requires_grad_()
-            with twice:
-                out = of_part = forward(images)
-        else:
+        twice, of_all, part = self.twice(), None, batch
+        if self.settings.saliency_subset < 1:
             count = max(2, round(self.settings.saliency_subset * len(batch)))
-            out, part = forward(batch.images), batch.first(count)
-            images = part.images.detach().requires_grad_()
-            with twice:
-                of_part = virtual_pass(network, weights, images)
+            of_all, part = forward(batch.images), batch.first(count)
+        share = self.ranks.share(len(part))
+        own = part if share is None else part.between(share.rows)
+        images = own.images.detach().requires_grad_()
+        with twice, own_passes(network, share):
+            of_own = forward(images) if of_all is None else virtual_pass(network, weights, images)
         terms = saliency(
-            images, of_part.logits, part.inside, part.label, self.settings.saliency_target,
+            images, of_own.logits, own.inside, own.label, self.settings.saliency_target,
             self.settings.saliency_scale, twice.input_gradient,
         )  # fmt: skip
+        terms, of_part = terms if share is None else share.gather(terms), gathered_output(of_own, share)
         check_finite(terms, part.sample_id, f"{split} saliency", step, SALIENCY_AT_START[split])
         relative = self.settings.saliency_relative
+        out = of_part if of_all is None else of_all
         return out, saliency_weight(self.weight, relative, terms, of_part.logits, part.label) * terms.mean()

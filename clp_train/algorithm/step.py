@@ -32,6 +32,7 @@ from clp_train.algorithm.saliency import SaliencyTerm
 from clp_train.algorithm.second_order import second_order
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings
 from clp_train.algorithm.virtual_step import Weights
+from clp_train.ranks.team import ALONE, Ranks
 
 if TYPE_CHECKING:
     from clp_train.models.parts import Classifier, Output
@@ -71,7 +72,7 @@ class StepRule:
     """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
     all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
     of each name; seed: of the noise that a network draws of itself, such as dropout; None for one that draws none,
-    whose steps a device may then hold as a graph.
+    whose steps a device may then hold as a graph; ranks: the processes that take these steps together.
     """
 
     meta_step: MetaStepSettings = MetaStepSettings()
@@ -80,10 +81,11 @@ class StepRule:
     twice: Callable[[], Any] = second_order
     meta_steps: Mapping[str, Callable[[BilevelProblem], MetaStep]] = field(default_factory=lambda: META_STEPS)
     seed: int | None = 0
+    ranks: Ranks = ALONE
 
     def term_of(self, method: Method) -> SaliencyTerm:
         """Return eq. (6) with the method's lambda."""
-        return SaliencyTerm(self.saliency, method.saliency_weight, self.twice)
+        return SaliencyTerm(self.saliency, method.saliency_weight, self.twice, self.ranks)
 
 
 class Training:
@@ -181,7 +183,8 @@ def noise_of(rule: StepRule, step: int, device: torch.device) -> AbstractContext
     """Return what keeps the noise of one step the same in all of its passes."""
     if rule.seed is None:
         return nullcontext()
-    return same_noise(int(rng_for(rule.seed, step, "network noise").integers(2**63)), device)
+    stream = "network noise" + (f" of rank {rule.ranks.rank}" if rule.ranks.rank else "")
+    return same_noise(int(rng_for(rule.seed, step, stream).integers(2**63)), device)
 
 
 def meta_step_of(
@@ -201,7 +204,7 @@ def meta_step_of(
     problem = BilevelProblem(
         network, batch.images, training.u, training.loss, penalty, weights, scope,
         virtual_moves(scope, optimiser, settings.virtual_momentum), method.learned, objective or no_objective,
-        settings.hypergradient, training.read,
+        settings.hypergradient, training.read, rule.ranks.average,
     )  # fmt: skip
     return MetaStep(problem) if objective is None else rule.meta_steps[settings.meta_step](problem)
 

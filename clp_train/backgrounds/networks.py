@@ -21,19 +21,25 @@ from clp_train.pictures.batching import make_batch, steps_per_epoch
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.settings import BatchSettings
 from clp_train.pictures.types import BoxedPictures
+from clp_train.ranks.splitting import split_passes
+from clp_train.ranks.team import ALONE, Ranks
 
 NETWORKS = 2
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """How background networks learn: as the run does. start: makes the run's classifier as before its first step."""
+    """How background networks learn: as the run does. start: makes the run's classifier as before its first step.
+
+    ranks: the processes that learn them together.
+    """
 
     start: Callable[[], Classifier]
     seed: int
     epochs: int
     sgd: SgdSettings
     batches: BatchSettings
+    ranks: Ranks = ALONE
 
 
 def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = unwatched) -> Output:
@@ -54,10 +60,13 @@ def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = 
     best: Output | None = None
     lowest = float("inf")
     for epoch in watch(range(fitting.epochs), "BACKGROUND"):
+        outputs = []
         for k, (network, optimiser) in enumerate(zip(networks, optimisers, strict=True)):
             set_rates(optimiser, rate_factor(fitting.sgd, epoch, fitting.epochs))
-            learn_epoch(network, optimiser, pictures, learn_rows[k], epoch * NETWORKS + k, fitting)
-        out = join([judge(network, pictures, rows) for network, rows in zip(networks, judge_rows, strict=True)])
+            with split_passes(network, fitting.ranks):
+                learn_epoch(network, optimiser, pictures, learn_rows[k], epoch * NETWORKS + k, fitting)
+                outputs.append(judge(network, pictures, judge_rows[k]))
+        out = join(outputs)
         out = Output(out.features[order], out.logits[order])
         loss = F.cross_entropy(out.logits, pictures.label).item()
         if loss < lowest or best is None:
@@ -103,8 +112,18 @@ def learn_epoch(
             check_finite(losses, batch.sample_id, "loss of pictures without their objects", turn)
         optimiser.zero_grad()
         losses.mean().backward()
+        average_gradients(network, fitting.ranks)
         optimiser.step()
+        fitting.ranks.even_out(network)
     settle(checks)
+
+
+def average_gradients(network: Classifier, ranks: Ranks) -> None:
+    """Take the mean over ranks of what the weights' gradients are, in place."""
+    weights = [w for w in network.parameters() if w.grad is not None]
+    gradients = [w.grad for w in weights if w.grad is not None]
+    for w, gradient in zip(weights, ranks.average(gradients), strict=True):
+        w.grad = gradient
 
 
 def judge(network: Classifier, pictures: BoxedPictures, rows: np.ndarray) -> Output:

@@ -6,19 +6,22 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from clp_aug.nets.devices import CPU
-from clp_train.evaluating.outputs import parts, parts_of_backgrounds
+from clp_train.evaluating.outputs import BATCH, parts, parts_of_backgrounds
 from clp_train.loading.cache import digest_of, load_or_fill, moved, path_of
 from clp_train.loading.data import RunData
 from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import BoxedPictures, Pictures
+from clp_train.ranks.splitting import whole_passes
 
 HEAD = "head."  # how the names of the last layer's parameters and buffers begin
+Some = TypeVar("Some", bound=Pictures)
 FLOAT32 = "float32"  # the precision of a run that asks for none
 
 
@@ -75,21 +78,33 @@ class Features:
 
     def __call__(self, pictures: Pictures) -> Tensor:
         """Return those of pictures as they are."""
-        return self.load_or_compute(pictures, "", lambda: parts(self.network, pictures))
+        return self.load_or_compute(pictures, "", lambda some: parts(self.network, some))
 
     def of_backgrounds(self, pictures: BoxedPictures) -> Tensor:
         """Return those of pictures without their objects."""
         boxes = "" if self.cache is None else digest_of(pictures.box)
-        return self.load_or_compute(pictures, boxes, lambda: parts_of_backgrounds(self.network, pictures))
+        return self.load_or_compute(pictures, boxes, lambda some: parts_of_backgrounds(self.network, some))
 
-    def load_or_compute(self, pictures: Pictures, boxes: str, compute: Callable[[], Iterator[Output]]) -> Tensor:
-        """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones."""
+    def load_or_compute(self, pictures: Some, boxes: str, compute: Callable[[Some], Iterator[Output]]) -> Tensor:
+        """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones.
+
+        What goes on after a kill goes on with a whole batch of EVALUATE: others could round otherwise.
+        """
         device = pictures.images.device
         if self.cache is None:
-            return torch.cat([out.features.to(device) for out in compute()])
+            return torch.cat([out.features.to(device) for out in compute(pictures)])
         key = (self.body, digest_of(pictures.images), boxes, torch.get_num_threads(), *self.made_in)
         path, shape = path_of(self.cache, *key), (len(pictures), self.network.head.in_features)
-        return moved(load_or_fill(path, shape, np.float32, lambda: map(as_array, compute())), device)
+        with whole_passes(self.network):  # one rank computes them while others wait for its file
+            made = load_or_fill(
+                path, shape, np.float32, lambda row: map(as_array, compute(rest_of(pictures, row))), BATCH
+            )
+        return moved(made, device)
+
+
+def rest_of(pictures: Some, row: int) -> Some:
+    """Return pictures from a row on, not copied."""
+    return replace(pictures, **{name: values[row:] for name, values in vars(pictures).items()})
 
 
 def made_in(network: Classifier, precision: str) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ class Entry:
     module: where it is, beside this file; source: the paper; family: what it changes; needs: of "meta" (clean meta
     pictures), "groups" (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong
     labels); cost: of a run, in that of plain cross entropy, by counting passes; parts: of META_STEP, META_DELTA and
-    SALIENCY, whose settings it takes besides those of every run.
+    SALIENCY, whose settings it takes besides those of every run; exact_under_ranks: whether several ranks make the same
+    run of it as one, but for rounding, which all that is made of a network's outputs on whole batches is.
     """
 
     module: str
@@ -38,6 +39,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     cost: str = "1"
     parts: tuple[str, ...] = ()
+    exact_under_ranks: bool = True
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ def build_method(options: Any, context: Context) -> Method:
 
 def own_entry(plugin: Plugin) -> Entry:
     """Return what is known of a method that is a plug-in: its attributes of the names that `Entry` has, else the first
-    line of its docstring, and that it needs and takes nothing. Raises UsageError for what these attributes cannot be.
+    line of its docstring, that it needs and takes nothing, and that nobody says it is exact under ranks. Raises
+    UsageError for what these attributes cannot be.
     """
     facts = {name: getattr(plugin.value, name, ()) for name in ("needs", "parts")}
     for name, known in (("needs", NEEDS), ("parts", PARTS)):
@@ -169,7 +172,8 @@ def own_entry(plugin: Plugin) -> Entry:
             raise plugin.refuse(f"{name} = {facts[name]!r}; expected a tuple of {listed(known)}, ({known[0]!r},) say")
     texts = {"source": summary_of(plugin.value), "family": "own", "cost": "?"}
     texts = {name: str(getattr(plugin.value, name, text)) for name, text in texts.items()}
-    return Entry("", texts["source"], texts["family"], facts["needs"], texts["cost"], facts["parts"])
+    exact = getattr(plugin.value, "exact_under_ranks", False) is True
+    return Entry("", texts["source"], texts["family"], facts["needs"], texts["cost"], facts["parts"], exact)
 
 
 def own_options(plugin: Plugin) -> type:

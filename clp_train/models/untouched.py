@@ -10,20 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from clp_train.ranks.splitting import whole_passes
+
 
 @contextmanager
 def untouched(network: nn.Module, training: bool = False) -> Iterator[Callable[[Tensor], Any]]:
     """Yield a function x -> network(x), computed in evaluation or training mode with gradients only to x.
 
     Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
-    also after an error. Works under torch.no_grad too.
+    also after an error. Works under torch.no_grad too. Each rank of a run takes all of x through the network.
     """
     modes, place = {module: module.training for module in network.modules()}, next(network.parameters()).device
     state = {name: value.detach() for name, value in network.named_parameters()}
     state |= {name: value.clone() for name, value in network.named_buffers()}
     network.train(training)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), whole_passes(network):
             yield lambda x: functional_call(network, state, (x.to(place),))
     finally:
         for module, mode in modes.items():

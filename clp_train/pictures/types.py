@@ -79,7 +79,11 @@ class Batch:
 
     def first(self, n: int) -> Batch:
         """Return the first n pictures, without partners."""
-        parts = {name: values[:n] for name, values in vars(self).items() if isinstance(values, Tensor)}
+        return self.between(slice(n))
+
+    def between(self, rows: slice) -> Batch:
+        """Return the pictures of some places that follow each other, without partners."""
+        parts = {name: values[rows] for name, values in vars(self).items() if isinstance(values, Tensor)}
         return replace(self, **parts, second=None)
 
 

@@ -20,7 +20,7 @@ from clp_train.config import TrainConfig
 from clp_train.evaluating.selection import AUTO, LAST
 from clp_train.loading.data import RunData, channel_statistics
 from clp_train.loading.views import check_views_given
-from clp_train.methods import build_method
+from clp_train.methods import build_method, entry_of
 from clp_train.models import build_model
 from clp_train.models.heads import make_head, replace_head
 from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm, last_block
@@ -28,8 +28,11 @@ from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
 from clp_train.pictures.store import choose_store
 from clp_train.pictures.types import meta_of_kinds
+from clp_train.ranks import SYNCHRONISED
+from clp_train.ranks.agreement import require_enough
+from clp_train.ranks.team import ALONE, Ranks
 from clp_train.running.place import CPU_PLACE, Place, find_place
-from clp_train.running.trial import check_fit
+from clp_train.running.trial import check_fit, smallest_batch
 
 Start = Callable[[], Classifier]
 
@@ -37,7 +40,7 @@ Start = Callable[[], Classifier]
 @dataclass(frozen=True)
 class Assembly:
     """All that the loop takes. start: makes the network as it is before its first step; stages: each with its epochs;
-    place: where networks live;
+    place: where networks live; ranks: the processes that train it together;
     backgrounds: features and logits of the training pictures without their objects, by networks that learn them.
 
     `dataclasses.replace` puts an own method, network, step rule or backgrounds in place of those of the config.
@@ -52,6 +55,7 @@ class Assembly:
     rule: StepRule
     backgrounds: Callable[[Watch], Output]
     place: Place = CPU_PLACE
+    ranks: Ranks = ALONE
 
     @property
     def classes(self) -> int:
@@ -59,15 +63,15 @@ class Assembly:
         return len(self.data.header.class_names)
 
 
-def assemble(config: TrainConfig, data: RunData) -> Assembly:
-    """Return what a config describes on some data, before the first step.
+def assemble(config: TrainConfig, data: RunData, ranks: Ranks = ALONE) -> Assembly:
+    """Return what a config describes on some data, before the first step. ranks: the processes that do it together.
 
     Raises SettingError for a run that the method, the network or the data do not allow, InputError for weights to start
     from that are damaged.
     """
     check_meta_batch(config, len(data.meta))
     method = build_method(config.options, context_of(config, data))
-    return assemble_with(method, config, data)
+    return assemble_with(method, config, data, ranks)
 
 
 def check_meta_batch(config: TrainConfig, pictures: int) -> None:
@@ -77,26 +81,29 @@ def check_meta_batch(config: TrainConfig, pictures: int) -> None:
         raise SettingError("meta_batch_size", size, f"the meta set holds {pictures} pictures")
 
 
-def assemble_with(method: Method, config: TrainConfig, data: RunData) -> Assembly:
+def assemble_with(method: Method, config: TrainConfig, data: RunData, ranks: Ranks = ALONE) -> Assembly:
     """Return the same with a method that is made already."""
-    place = find_place(config.run)
+    place = find_place(config.run, ranks)
     choose_store(config.store.store, (), place.device, config.data.cache is not None)
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
     check_stages(stages, method, config)
     check_length(stages, config, data)
     check_selection(config, data)
+    check_ranks(ranks, config, method, data, stages)
 
     def start() -> Classifier:
         return place.take(start_network(config, data, method))
 
-    fitting = Fitting(start, config.run.seed, method.background_epochs or config.run.epochs, config.sgd, config.batches)
+    fitting = Fitting(
+        start, config.run.seed, method.background_epochs or config.run.epochs, config.sgd, config.batches, ranks
+    )
 
     def backgrounds(watch: Watch = unwatched) -> Output:
         return learn_backgrounds(fitting, data.train, watch)
 
     network = start()
     check_fit(network, config, data, method, stages)
-    return Assembly(config, data, method, network, start, stages, step_rule(config), backgrounds, place)
+    return Assembly(config, data, method, network, start, stages, step_rule(config, ranks), backgrounds, place, ranks)
 
 
 def context_of(config: TrainConfig, data: RunData) -> Context:
@@ -115,10 +122,10 @@ def table_of(data: RunData) -> TrainTable:
     return TrainTable(data.train.label, data.train.group, len(names), len(data.group_names), names, meta_label, wrong)
 
 
-def step_rule(config: TrainConfig) -> StepRule:
+def step_rule(config: TrainConfig, ranks: Ranks = ALONE) -> StepRule:
     """Return how the steps of a run are taken."""
     virtual = last_block if config.meta_step.meta_scope == "last-block" else None
-    return StepRule(config.meta_step, config.saliency, virtual, seed=config.run.seed)
+    return StepRule(config.meta_step, config.saliency, virtual, seed=config.run.seed, ranks=ranks)
 
 
 def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:
@@ -150,6 +157,26 @@ def check_length(stages: list[tuple[Stage, range]], config: TrainConfig, data: R
     if patience is not None and len(stages) > 1:
         reason = f"{config.method} has {len(stages)} stages, each of a length of its own; leave it out"
         raise SettingError("patience", patience, reason)
+
+
+def check_ranks(
+    ranks: Ranks, config: TrainConfig, method: Method, data: RunData, stages: list[tuple[Stage, range]]
+) -> None:
+    """Raise SettingError or UsageError for what ranks cannot do together, and for their settings where there is one."""
+    chosen = config.run.rank_batch_norm
+    if ranks.size == 1:
+        if chosen != SYNCHRONISED:
+            reason = "has no effect in a run of one process; start several with torchrun"
+            raise SettingError("rank_batch_norm", chosen, reason, {"rank_batch_norm": SYNCHRONISED})
+        return
+    if not entry_of(config.method).exact_under_ranks:
+        raise SettingError(
+            "method", config.method, f"it does not say that {ranks.size} ranks make the same run as one; expected its"
+            " attribute exact_under_ranks = True; train in one process"
+        )  # fmt: skip
+    size = config.batches.batch_size
+    require_enough(ranks, "batch_size", size, "a batch")
+    require_enough(ranks, "batch_size", smallest_batch(config, method, data, stages, size), "the smallest batch")
 
 
 def check_selection(config: TrainConfig, data: RunData) -> None:

@@ -70,13 +70,14 @@ class Position:
 class Checkpoint:
     """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON; machine:
     what this process runs on, in words, which it need not share; beside: part of the state -> the file of weights that
-    it is left to.
+    it is left to; is_written: whether this process writes it, one of several ranks does.
     """
 
     path: Path
     key: dict[str, Any]
     machine: str = ""
     beside: Mapping[str, Path] = field(default_factory=dict)
+    is_written: bool = True
 
     def at_end(self) -> Checkpoint:
         """Return the file of the same state at the end of the run."""
@@ -90,6 +91,8 @@ class Checkpoint:
 
         body: digest of a body that never learns and so is left out, "" where it learns.
         """
+        if not self.is_written:
+            return self.describe(position)
         tensors = prefixed("method", method.state_dict())
         if "network" not in self.beside:
             tensors |= prefixed("network", learnt(network.state_dict(), body))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from clp_train.algorithm.step import StepLosses, read_losses
 from clp_train.pictures.batching import epoch_rows, step_batch
 from clp_train.pictures.store import Store, ahead
 from clp_train.pictures.types import Batch, BoxedPictures
+from clp_train.ranks.agreement import check_same
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Position
 from clp_train.running.part import Part
@@ -34,6 +36,8 @@ def epoch_steps(
     batches = method.batches(epoch, batch_size, rng_for(seed, epoch, "method order"))
     if batches is None or part.stage.stream != "train":
         batches = epoch_rows(part.stream, epoch, seed, batch_size, part.stage.sampler)
+    if assembly.ranks.size > 1:
+        check_same(assembly.ranks, {f"the batches of epoch {epoch + 1}": digest_of(batches)})
     left = batches[len(at.losses) :]
     steps = range(at.step, at.step + len(left))
     due = steps[-at.step % config.meta_step.meta_interval :: config.meta_step.meta_interval]
@@ -42,6 +46,7 @@ def epoch_steps(
         for rows, pictures, meta in zip(left, arriving, metas, strict=True):
             batch = compose_batch(part.stream, rows, pictures, assembly, at.step)
             at.losses.append(step(part.learner, method, optimiser, batch, meta, assembly.rule, at.step, progress))
+            assembly.ranks.even_out(part.learner)
             at.step += 1
             yield len(at.losses) == len(batches)
 
@@ -54,6 +59,14 @@ def meta_batches(part: Part, steps: Sequence[int], due: Sequence[int]) -> Genera
     with contextlib.closing(part.meta.ahead(due)) as arriving:
         for step in steps:
             yield part.meta.batch(step, next(arriving), part.learner) if step in due else None
+
+
+def digest_of(batches: Sequence[np.ndarray]) -> str:
+    """Return sha256, in hexadecimal, over the rows of an epoch's batches."""
+    digest = hashlib.sha256()
+    for rows in batches:
+        digest.update(np.ascontiguousarray(rows, np.int64).data)
+    return digest.hexdigest()
 
 
 def read_new(losses: list[StepLosses]) -> None:

@@ -28,6 +28,7 @@ from clp_train.models.heads import start_head
 from clp_train.models.parts import Classifier, Peers, heads
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.keys import generator_for
+from clp_train.ranks.splitting import split_passes
 from clp_train.running.assembly import Assembly
 from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
@@ -93,7 +94,13 @@ def train(
     resume: go on from it. Raises DivergedError when a loss is not finite or a logit is NaN, and what `Checkpoint.load`
     raises.
     """
-    run = Run(assembly, hooks, checkpoint)
+    with split_passes(assembly.network, assembly.ranks):
+        return follow(Run(assembly, hooks, checkpoint), hooks, resume)
+
+
+def follow(run: Run, hooks: Hooks, resume: bool) -> Trained:
+    """Go through the stages of a run, from the start or from its checkpoint."""
+    assembly = run.assembly
     if assembly.method.remark:
         hooks.remark(assembly.method.remark)
     if resume:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from clp_aug.contract.errors import InputError
+from clp_aug.contract.errors import InputError, SettingError
 from clp_aug.nets.devices import CPU, describe, find_device, require_precision
 from clp_train.algorithm.precision import compute_in, precision_of_run
 from clp_train.models.parts import Classifier, heads
+from clp_train.ranks.team import ALONE, Ranks
 from clp_train.run_settings import PRECISIONS, RunSettings
 
 LESS_MEMORY = "lower batch_size and meta_batch_size, or take store = memory or precision = bf16"
@@ -61,12 +62,24 @@ class Place:
     def __str__(self) -> str:
         return f"{self.name}, {self.precision}"
 
+    def shared_by(self, ranks: Ranks) -> str:
+        """The device in words, and how many ranks have one each."""
+        return self.name if ranks.size == 1 else f"{self.name}, {ranks.size} ranks"
+
 
 CPU_PLACE = Place(torch.device(CPU), "float32")
 
 
-def find_place(settings: RunSettings) -> Place:
-    """Return the place that settings ask for. Raises SettingError for a device or a precision that is not there."""
+def find_place(settings: RunSettings, ranks: Ranks = ALONE) -> Place:
+    """Return the place that settings ask for, of each rank of a machine its own accelerator.
+
+    Raises SettingError for a device or a precision that is not there.
+    """
     device = find_device(settings.device)
+    if ranks.size > 1 and device.type != CPU:
+        if ":" in settings.device:
+            reason = f"{ranks.size} ranks would share it; each takes one of its own"
+            raise SettingError("device", settings.device, reason, {"device": device.type})
+        device = find_device(f"{device.type}:{ranks.local}")
     require_precision(device, settings.precision, PRECISIONS)
     return Place(device, settings.precision)

@@ -10,7 +10,7 @@ def told(monkeypatch):
     """Return the configurations that clp-train was about to run."""
     configs = []
 
-    def note(config, quiet, resume):
+    def note(config, quiet, resume, ranks):
         configs.append(config)
         raise KeyboardInterrupt
 

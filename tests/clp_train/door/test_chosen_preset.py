@@ -12,8 +12,7 @@ import pytest
 from clp_aug.contract.errors import SettingError, UsageError
 from clp_aug.contract.schema import FALLBACK
 from clp_train import cli
-from clp_train.bench.jobs import plan
-from clp_train.bench.queue import run_job
+from clp_train.bench.jobs import plan, run_job
 from clp_train.presets import applying, choosing, load_preset, names
 from clp_train.presets.applying import config_of, with_choice
 from clp_train.presets.choosing import Choice, Facts, choose, facts_of
@@ -176,7 +175,7 @@ def test_a_method_that_refuses_the_preset_is_run_from_the_defaults(demo_shard, m
     """As `csa` refuses a head, after the pictures are read."""
     seen = []
 
-    def run(config, quiet, resume):
+    def run(config, quiet, resume, ranks):
         seen.append(config)
         if config.preset is not None:
             raise SettingError("trainable", "head", "method csa changes pictures", {"trainable": "all"})
@@ -197,7 +196,7 @@ def test_a_method_that_refuses_the_preset_is_run_from_the_defaults(demo_shard, m
     ("preset", "name"), [("spurious-background", "trainable"), (None, "limit")], ids=["named", "another"]
 )
 def test_what_no_choice_is_to_blame_for_is_refused(preset, name, demo_shard, monkeypatch, photographs):
-    def run(config, quiet, resume):
+    def run(config, quiet, resume, ranks):
         raise SettingError(name, "x", "no")
 
     monkeypatch.setattr(cli, "run", run)

@@ -148,7 +148,7 @@ def test_divergence_in_the_last_step_is_no_result(demo_shard, tmp_path):
 
 
 def test_interrupted(monkeypatch, demo_shard):
-    def stop(config, quiet, resume):
+    def stop(config, quiet, resume, ranks):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run", stop)

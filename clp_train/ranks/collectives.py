@@ -1,0 +1,104 @@
+"""What ranks do together, with derivatives: rows are gathered, numbers are summed.
+
+Every rank computes the same loss of gathered rows. Its gradient by the rank's own weights is N times that of the rank's
+own rows, and the mean over ranks is the gradient of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def summed(values: Tensor) -> Tensor:
+    """Return the sum over ranks of a tensor that each has, with derivatives of any order."""
+    return cast(Tensor, Summed.apply(values))
+
+
+def gathered(own: Tensor, counts: Sequence[int], rank: int) -> Tensor:
+    """Return the rows of all ranks in their order, (n, ...), with derivatives. own: (counts[rank], ...).
+
+    counts: rows of each rank. What follows is the same on every rank, so its gradient is not exchanged.
+    """
+    return cast(Tensor, Gathered.apply(own, tuple(counts), rank))
+
+
+class Summed(torch.autograd.Function):
+    """The sum over ranks; its transpose, and its forward derivative, are sums over ranks again."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return sum_of(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return summed(gradient)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return sum_of(tangent)
+
+
+class Gathered(torch.autograd.Function):
+    """Rows of all ranks; backward, a rank's own rows of the gradient that all have, times the number of ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
+        ctx.counts, ctx.rank = counts, rank
+        return rows_of_all(own, counts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        start = sum(ctx.counts[: ctx.rank])
+        return len(ctx.counts) * gradient[start : start + ctx.counts[ctx.rank]], None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, counts: None, rank: None) -> Tensor:
+        return rows_of_all(tangent, ctx.counts)
+
+
+def sum_of(values: Tensor) -> Tensor:
+    """Return the sum over ranks, without a graph."""
+    total = values.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+def rows_of_all(own: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the rows of all ranks in their order, without a graph."""
+    most = max(counts)
+    padded = own.new_zeros(most, *own.shape[1:])
+    padded[: len(own)] = own.detach()
+    received = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(received, padded)
+    return torch.cat([rows[:count] for rows, count in zip(received, counts, strict=True)])
+
+
+def averages(tensors: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:
+    """Return the mean over ranks of each tensor, laid out in memory as it was; those of one type travel as one."""
+    found: list[Tensor] = list(tensors)
+    for kind in dict.fromkeys(values.dtype for values in tensors):
+        places = [i for i, values in enumerate(tensors) if values.dtype == kind]
+        flat = torch.cat([tensors[i].detach().reshape(-1) for i in places])
+        dist.all_reduce(flat)
+        flat /= size
+        for i, part in zip(places, flat.split([tensors[i].numel() for i in places]), strict=True):
+            found[i] = torch.empty_like(tensors[i]).copy_(part.view(tensors[i].shape))
+    return tuple(found)
+
+
+def texts_of_all(own: str, size: int) -> list[str]:
+    """Return the text of each rank, in their order. They travel between CPUs, whatever the run's device."""
+    data = torch.frombuffer(bytearray(own.encode() or b"\0"), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(size)]
+    dist.all_gather(lengths, torch.tensor([len(own.encode())]))
+    counts = [int(length) for length in lengths]
+    padded = torch.zeros(max(1, *counts), dtype=torch.uint8)
+    padded[: counts[dist.get_rank()]] = data[: counts[dist.get_rank()]]
+    received = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(received, padded)
+    return [bytes(part[:count].numpy()).decode() for part, count in zip(received, counts, strict=True)]

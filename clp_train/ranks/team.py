@@ -1,0 +1,76 @@
+"""The ranks of a run as its parts see them: how many, which one this is, and what they do together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clp_train.ranks import LOCAL, SYNCHRONISED
+from clp_train.ranks.collectives import averages, gathered, texts_of_all
+
+
+@dataclass(frozen=True)
+class Share:
+    """A rank's own part of a batch. counts: the rows of each rank."""
+
+    counts: tuple[int, ...]
+    rank: int
+
+    @property
+    def rows(self) -> slice:
+        """The rank's own rows."""
+        start = sum(self.counts[: self.rank])
+        return slice(start, start + self.counts[self.rank])
+
+    def gather(self, own: Tensor) -> Tensor:
+        """Return the rows of all ranks, (n, ...), of each rank's own; with derivatives as `gathered` has them."""
+        return gathered(own, self.counts, self.rank)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run. rank: which one this is, from 0; size: how many there are; local: which one it is on its
+    machine; batch_norm: of BATCH_NORMS.
+
+    Of one process alone everything below gives back what it is given.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    batch_norm: str = SYNCHRONISED
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that writes and prints."""
+        return self.rank == 0
+
+    def share(self, pictures: int) -> Share | None:
+        """Return this rank's part of a batch; None where each takes all: alone, or with fewer pictures than ranks."""
+        if self.size == 1 or pictures < self.size:
+            return None
+        each, more = divmod(pictures, self.size)
+        return Share(tuple(each + (rank < more) for rank in range(self.size)), self.rank)
+
+    def average(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the mean over ranks of each tensor: of gradients, those of the whole batch."""
+        return tuple(tensors) if self.size == 1 or not tensors else averages(tensors, self.size)
+
+    def texts(self, own: str) -> list[str]:
+        """Return a text of each rank, in their order."""
+        return [own] if self.size == 1 else texts_of_all(own, self.size)
+
+    @torch.no_grad()
+    def even_out(self, network: nn.Module) -> None:
+        """Average what batch norms keep, in place, where each rank took its own part's statistics."""
+        if self.size == 1 or self.batch_norm != LOCAL:
+            return
+        kept = [values for values in network.buffers() if values.is_floating_point()]
+        for values, mean in zip(kept, self.average(kept), strict=True):
+            values.copy_(mean)
+
+
+ALONE = Ranks()
