@@ -13,7 +13,7 @@ SPREAD := -n $(TEST_PROCESSES) --dist loadfile
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) \
-		-c constraints.txt -e '.[dev,matting,pretrained,examples,onnx,timm]'
+		-c constraints.txt -e '.[dev,matting,pretrained,examples,onnx,timm,ray]'
 	touch $@
 
 test: $(VENV)/installed

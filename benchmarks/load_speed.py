@@ -153,7 +153,7 @@ def rise(pictures: int, is_mapped: bool) -> dict[str, float]:
         channel_statistics(torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8))  # what is loaded at the first use
         if is_mapped:
             parts = (rng.integers(0, 256, (100, *shape[1:]), np.uint8) for _ in range(pictures // 100))
-            images = load_or_fill(Path(place) / "pictures.array", shape, np.uint8, lambda: parts)
+            images = load_or_fill(Path(place) / "pictures.array", shape, np.uint8, lambda _: parts)
         else:
             images = torch.from_numpy(rng.integers(0, 256, shape, np.uint8))
         Path("/proc/self/clear_refs").write_text("5")  # the peak is from here on

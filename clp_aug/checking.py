@@ -16,6 +16,7 @@ from clp_aug.datasets.base import Dataset, FileDataset
 from clp_aug.datasets.names import some
 from clp_aug.datasets.unreadable import Unreadable, find_unreadable, refusal, without_unreadable
 from clp_aug.engines import Map, default_engine, engine_of
+from clp_aug.engines.tasks import at_place
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
@@ -34,8 +35,9 @@ class Look:
     rows: np.ndarray
 
     def at(self, dataset: Dataset) -> list[Unreadable]:
-        """Return which of the pictures cannot be read, and why."""
-        return find_unreadable(dataset, self.rows)
+        """Return which of the pictures cannot be read, and why. Raises InputError where their folder is not there."""
+        check_root(dataset)
+        return [(row, at_place(why)) for row, why in find_unreadable(dataset, self.rows)]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ class BoxLook:
         """
         placed = ((row, dataset.placed_box(row)) for row in self.rows.tolist() if isinstance(dataset, FileDataset))
         return [(row, dataset.samples.name[row]) for row, box in placed if box is not None and box.clipped]
+
+
+def check_root(dataset: Dataset) -> None:
+    """Raise InputError where the folder of a data set is not there: not all of its pictures are broken."""
+    root = dataset.root if isinstance(dataset, FileDataset) else None
+    if root is not None and not root.is_dir():
+        raise InputError(f"data set {dataset.name}: no folder {root}; give --root")
 
 
 def look(dataset: Dataset, block: Look | BoxLook) -> list[Unreadable]:
@@ -109,7 +118,8 @@ def with_boxes_looked_at(dataset: Dataset, rows: np.ndarray, config: AugmentConf
 def workers_of(dataset: Dataset, config: AugmentConfig) -> AbstractContextManager[Map]:
     """Return workers that look at pictures, before there are any that make a shard."""
     workers = min(config.workers, -(-len(dataset.samples.name) // LOOK_BLOCK))
-    return engine_of(config.engine or default_engine(workers))(partial(look, dataset), workers)
+    engine = engine_of(config.engine or default_engine(workers), config.address)
+    return engine(partial(look, dataset), workers)
 
 
 def all_rows(dataset: Dataset) -> np.ndarray:

@@ -17,9 +17,9 @@ from clp_aug.common.options import PATH, Command, options_of
 from clp_aug.common.plugins import FORM, is_code
 from clp_aug.common.settings import fields_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
-from clp_aug.config import AugmentConfig
-from clp_aug.contract.schema import AUDIT
-from clp_aug.datasets import DATASETS
+from clp_aug.config import MOST_WORKERS, AugmentConfig
+from clp_aug.contract.schema import AUDIT, KINDS, ORIGINAL
+from clp_aug.datasets import DATASETS, registered
 from clp_aug.datasets.annotation_settings import AnnotationSettings
 from clp_aug.engines import usable_cores
 from clp_aug.fills import option_classes, options_of_texts
@@ -59,7 +59,7 @@ def fill_settings(command: Command) -> Command:
 @click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting of a fill that is a plug-in.")
 @options_of(AugmentConfig, "seed", "out")
 @click.option("--workers", type=int, help="Worker processes; one accelerator serves all.  [default: one a core]")
-@options_of(AugmentConfig, "engine", "device", "resume", "overwrite")
+@options_of(AugmentConfig, "engine", "address", "device", "resume", "overwrite")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -74,7 +74,8 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: 
 
     fill_options = {name: settings.pop(name) for name in FILL_SETTINGS}
     fill_options |= options_of_texts(texts, (*settings["cf"], *settings["f"]))
-    config = AugmentConfig(workers=usable_cores() if workers is None else workers, options=fill_options, **settings)
+    cores = usable_cores() if settings["address"] is None else MOST_WORKERS  # a cluster's own number is the bound there
+    config = AugmentConfig(workers=cores if workers is None else workers, options=fill_options, **settings)
     if dry_run:
         report_plan(planning.read(config), json)
         return
@@ -149,7 +150,7 @@ def some(names: Sequence[str], count: int) -> str:
 @click.command(context_settings=CONTEXT)
 @click.argument("shard", type=PATH)
 @click.option("--html", type=PATH, help="Write one self-contained page of pictures to look at.")
-@click.option("--rows", type=click.IntRange(1), default=200, help="Originals on the page, spread over classes.")
+@click.option("--rows", type=click.IntRange(1), default=200, help="Originals on the page, a sample over all classes.")
 @click.option("--verify", is_flag=True, help="Read every picture and compare every checksum.")
 @click.option("--json", is_flag=True, help="Print the summary as JSON.")
 @click.version_option(__version__)
@@ -161,17 +162,18 @@ def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool)
     from clp_aug.inspecting.summary import print_summary, summarise
 
     reader = ShardReader(shard)
-    summary = summarise(reader, verify)
-    if html is not None:
-        write_sheet(reader, html, rows)
+    with progress_bars(quiet=not verify) as bars:
+        summary = summarise(reader, verify, lambda stage, total: bar_for(bars, stage, total))
+    shown = 0 if html is None else write_sheet(reader, html, rows)
     if json:
         click.echo(json_module.dumps(summary))
         return
     print_summary(summary)
     path = quote(shard)
-    training = next_of(path, summary)
+    training, originals = next_of(path, summary), summary["kinds"].get(KINDS[ORIGINAL], 0)
     if html is not None:
-        say(f"{html}; open it in a browser; next: {training}")
+        of = f" ({shown:,} of {originals:,} originals)" if shown < originals else ""
+        say(f"{html}{of}; open it in a browser; next: {training}")
     else:
         say(f"next: clp-inspect {path} --html sheet.html, or {training}")
 
@@ -183,7 +185,7 @@ def next_of(path: str, summary: dict[str, Any]) -> str:
     name = summary["dataset"]
     if is_code(name, "data set"):
         return f"clp-train --meta {path} --dataset {quote(name)}"
-    return f"clp-train --meta {path}" + (" --root DIR" if name in ("folder", "table") else "")
+    return f"clp-train --meta {path}" + (" --root DIR" if registered(name) in ("folder", "table", "wds") else "")
 
 
 @click.group(context_settings=CONTEXT)

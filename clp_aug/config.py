@@ -14,10 +14,10 @@ from clp_aug.common.settings import fields_of, setting
 from clp_aug.contract.audits import BACKGROUND_ALONE, OBJECT_ALONE
 from clp_aug.contract.errors import SettingError, UsageError
 from clp_aug.contract.schema import AUDIT, FITS, MAX_SIDE
-from clp_aug.datasets import DATASETS, check_attributes
+from clp_aug.datasets import DATASETS, check_attributes, short_of
 from clp_aug.datasets import plugin_of as dataset_plugin
 from clp_aug.datasets.annotation_settings import AnnotationSettings
-from clp_aug.engines import engine_of
+from clp_aug.engines import RAY, engine_of
 from clp_aug.fills import CF, FILLS, KIND_OPTIONS, F, check_fill, read_options
 from clp_aug.fills import plugin_of as fill_plugin
 from clp_aug.fills.options import FillOptions, key_of
@@ -27,8 +27,9 @@ from clp_aug.nets.devices import AUTO, HELP
 from clp_aug.protocol.settings import ProtocolSettings
 
 MIN_SIDE = 8
+MOST_WORKERS = 1024
 LOCAL = (
-    "root", "out", "max_fallback", "engine", "workers", "resume", "overwrite", "skip_broken",
+    "root", "out", "max_fallback", "engine", "address", "workers", "resume", "overwrite", "skip_broken",
     "device", *fields_of(AnnotationSettings),
 )  # fmt: skip
 """Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
@@ -61,7 +62,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
     dataset: str = setting(dataclasses.MISSING, "Which data set to READ.", choices=tuple(DATASETS), own="data set")
     root: Path | None = setting(None, "Where it lies; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
     attributes: tuple[str, ...] = setting(
-        (), "Of --dataset table: columns whose values make groups with the label, or none.",
+        (), "Of --dataset table or wds: columns whose values make groups with the label, or none.",
         shown="column group, else all attribute columns",
     )  # fmt: skip
     cf: tuple[str, ...] = setting((), f"Counterfactual fills, mixed in equal shares: {fills_of(CF)}.")
@@ -84,8 +85,11 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
     options: Mapping[str, object] = dataclasses.field(default_factory=dict)
     device: str = setting(AUTO, HELP)
     out: Path | None = setting(None, "Shard to write.", shown="shards/<dataset>-<cf>-<f>-seed<k>.h5")
-    workers: int = setting(1, "Worker processes.", low=1, high=1024)
-    engine: str | None = setting(None, "serial or processes.", shown="by the number of workers")
+    workers: int = setting(1, "Worker processes.", low=1, high=MOST_WORKERS)
+    engine: str | None = setting(None, "serial, processes or ray.", shown="by the number of workers")
+    address: str | None = setting(
+        None, "Of --engine ray: the cluster, as host:port, or auto.", shown="one that is started here"
+    )  # fmt: skip
     resume: bool = setting(False, "Go on with an unfinished run; finished blocks are not made again.")
     overwrite: bool = setting(False, "Replace a finished shard, or start an unfinished run anew.")
 
@@ -110,6 +114,8 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
             check_refine()
         if self.engine is not None:
             engine_of(self.engine)
+        if self.address is not None and self.engine != RAY:
+            raise SettingError("address", self.address, "it has no effect without a cluster", {"engine": RAY})
         read_options(self.options, self.fills)
 
     def check_audit(self) -> None:
@@ -167,5 +173,5 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
         fills = ["+".join(map(short, names)) for names in (self.cf, self.f) if names]
         if self.audit is not None or not self.ratio:
             fills = ["boxes" if self.audit is None else AUDIT]
-        parts = [short(self.dataset), *fills, f"seed{self.seed}"]
+        parts = [short_of(self.dataset), *fills, f"seed{self.seed}"]
         return self.out or Path("shards") / ("-".join(parts) + ".h5")

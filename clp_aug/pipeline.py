@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clp_aug.checking import Progress, check_pictures, no_progress
 from clp_aug.common.files import disk_error
 from clp_aug.common.locks import held_for
+from clp_aug.common.ray_cluster import connect
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import TooManyFallbacks
 from clp_aug.contract.schema import ALL_FIELDS, FIELDS, ORIGINAL, OUTCOMES
-from clp_aug.engines import Map, default_engine, engine_of
+from clp_aug.engines import RAY, Map, default_engine, engine_of
 from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.header import make_header, staging_key
 from clp_aug.mattes.refine import compile_solver
 from clp_aug.nets.devices import CPU
 from clp_aug.on_device import on_device
 from clp_aug.planning import Plan, read
+from clp_aug.remote import remote
 from clp_aug.sharding import check_space
 from clp_aug.stages import Block, Stages
 from clp_aug.staging import Staging
@@ -55,9 +59,15 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
     Raises UsageError while another run writes the same shard.
     """
     refuse_in_a_worker()
-    plan = read(config, progress)
-    with held_for(config.shard_path()):
-        return write(plan, Staging(config.shard_path(), staging_key(plan)), progress)
+    with cluster_of(config):
+        plan = read(config, progress)
+        with held_for(config.shard_path()):
+            return write(plan, Staging(config.shard_path(), staging_key(plan)), progress)
+
+
+def cluster_of(config: AugmentConfig) -> AbstractContextManager[Any]:
+    """Return what connects to the cluster of a run, once for all of it and before any work; nothing without one."""
+    return connect(config.address, config.workers) if config.engine == RAY else nullcontext()
 
 
 def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
@@ -68,13 +78,12 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
         if new:
             lay_out_shard(plan, staging)
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
-        engine = engine_of(config.engine or default_engine(workers))
         if config.refine:
             with progress("COMPILE PyMatting (minutes, once)", 1) as advance:
                 compile_solver()
                 advance(1)
         task = stages(plan, staging)
-        with engine(task, workers) as work:
+        with workers_of(task, staging, config, workers) as work:
             if not config.skip_broken:
                 check_pictures(plan.dataset, rows_in_use(plan), work, progress)
             do_blocks(task, work, "boxes-meta", "MATTE + BOX meta", plan, progress)
@@ -82,11 +91,19 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
             check_fallbacks(plan, staging)
             do_blocks(task, work, "infill", "INFILL", plan, progress)
         outcome = summarise(plan, staging)
-        staging.publish()  # SHARD
+        with progress("SHARD", plan.rows + len(plan.split.meta)) as advance:  # it is read again, mattes with it
+            staging.publish(advance)
         return outcome
     except BaseException:
         staging.remove_if_empty()
         raise
+
+
+def workers_of(task: Stages, staging: Staging, config: AugmentConfig, workers: int) -> AbstractContextManager[Map]:
+    """Return the workers of a run; those that may be on other machines hand back what they make."""
+    if config.engine == RAY:
+        return remote(task, staging, workers, config.address)
+    return engine_of(config.engine or default_engine(workers))(task, workers)
 
 
 def rows_in_use(plan: Plan) -> np.ndarray:
@@ -104,13 +121,15 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
 def do_blocks(task: Stages, work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:
     """Do the blocks of a stage; those that are finished are only looked at. work: the task, done by workers.
 
-    A stage whose network has an accelerator is done here, so that one process opens it; workers decode for it.
+    A stage whose network has an accelerator is done here, so that one process opens it; workers decode for it. Those of
+    a cluster have their own.
     """
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
     device = plan.devices.of(stage)
+    by_workers = device == CPU or plan.config.engine == RAY
     with progress(title if device == CPU else f"{title} on {device}", len(rows)) as advance:
-        for done in work(blocks) if device == CPU else on_device(task, work, blocks, AHEAD * plan.config.workers):
+        for done in work(blocks) if by_workers else on_device(task, work, blocks, AHEAD * plan.config.workers):
             advance(done)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clp_aug.contract.draws import first_draws
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
-from clp_aug.contract.seeds import rng_for
+
+SHUFFLED = 1 << 16  # meta originals; a larger set draws its partners one by one
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,50 @@ def plan_copies(
 
     Originals are dealt out class by class in a keyed random order, so that shares are equal within a class as well,
     to one picture. With one kind only, all copies are of that kind (the paper: always twice the originals).
+    Originals with equal copies share one list: it is for reading.
     """
-    lottery = np.array([rng_for(seed, int(i), "plan").random() for i in sample_ids])
+    order = np.lexsort((first_draws(seed, sample_ids, "plan"), labels))
+    dealt = deal(cf, f, ratio)
+    copies: list[list[Copy]] = [[]] * len(labels)
+    for rank, i in enumerate(order.tolist()):
+        copies[i] = dealt[rank % len(dealt)]
+    return copies
+
+
+def deal(cf: tuple[str, ...], f: tuple[str, ...], ratio: int) -> list[list[Copy]]:
+    """Return the copies of one original after the other until they come round again: all fills in equal shares."""
     kinds = [kind for kind, fills in ((COUNTERFACTUAL, cf), (FACTUAL, f)) if fills]
     fills = {COUNTERFACTUAL: cf, FACTUAL: f}
     dealt = {COUNTERFACTUAL: 0, FACTUAL: 0}
-    copies: list[list[Copy]] = [[] for _ in labels]
-    for rank, i in enumerate(np.lexsort((lottery, labels))):
+    round_: list[list[Copy]] = []
+    for rank in range(max(len(kinds), 1) * math.lcm(max(len(cf), 1), max(len(f), 1))):
+        copies = []
         for number in range(ratio):
             kind = kinds[(rank + number) % len(kinds)]
-            copies[i].append(Copy(kind, fills[kind][dealt[kind] % len(fills[kind])], number))
+            copies.append(Copy(kind, fills[kind][dealt[kind] % len(fills[kind])], number))
             dealt[kind] += 1
-        copies[i].sort(key=lambda copy: (copy.kind, copy.number))
-    return copies
+        round_.append(sorted(copies, key=lambda copy: (copy.kind, copy.number)))
+    return round_
+
+
+def others_in_random_order(labels: np.ndarray, label: int, rng: np.random.Generator) -> Iterator[int]:
+    """Return the rows of other labels in a random order, each once. labels: int64 (n,).
+
+    Up to SHUFFLED rows are shuffled at once. Of more, a shuffle would take longer than the copy it is for, which needs
+    one row or two: they are drawn one by one as they are taken, by the same numbers' generator but not the same rows.
+    """
+    if len(labels) <= SHUFFLED:
+        return map(int, rng.permutation(np.flatnonzero(labels != label)))
+    return (row for row in one_by_one(len(labels), rng) if labels[row] != label)
+
+
+def one_by_one(rows: int, rng: np.random.Generator) -> Iterator[int]:
+    """Yield 0 to rows - 1 in a random order. What is kept grows with what was taken (Fisher-Yates, from the end)."""
+    moved: dict[int, int] = {}
+    for last in range(rows - 1, -1, -1):
+        at = int(rng.integers(last + 1))
+        row, moved[at] = moved.get(at, at), moved.get(last, last)
+        yield row
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from clp_aug.mattes.chain import Located, locate
 from clp_aug.mattes.picture import Picture
 from clp_aug.mattes.refine import refine
 from clp_aug.placing import Devices
-from clp_aug.sharding import Copy
-from clp_aug.staging import Rows, Staging
+from clp_aug.sharding import Copy, others_in_random_order
+from clp_aug.staging import Rows
 
 COLUMNS = ("box", "box_source", "outcome")  # what a box is in the contract
 INFILLED = ("meta/images", "meta/fill")
@@ -64,9 +64,18 @@ class Refine:
     matte: np.ndarray
 
 
+class Folder(Protocol):
+    """What a block is put into, and what others have put there is read from: `Staging`, or what stands in for it."""
+
+    def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None: ...
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
+    def mark(self, block: str, rows: Rows, pictures: Mapping[str, str]) -> None: ...
+    def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool: ...
+
+
 @dataclass
 class Stages:
-    """What a worker needs to do any block. It fills the shard in place and marks the block done.
+    """What a worker needs to do any block. It puts the block into `staging` and marks it done there.
 
     meta, train: rows of the data set; copies: per meta original, the copies to make; fills: names by index.
     Original i stands at row i * (1 + ratio) of the shard, its copies behind it. devices: where networks run in a
@@ -81,7 +90,7 @@ class Stages:
     config: AugmentConfig
     size: int
     matte: str
-    staging: Staging
+    staging: Folder
     devices: Devices
 
     def __getstate__(self) -> dict[str, Any]:
@@ -209,10 +218,14 @@ class Stages:
     def scene_of(self, i: int, image: np.ndarray) -> Scene:
         """Return the i-th meta original with its box, of its picture, uint8 (size, size, 3)."""
         box, label = tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[self.meta[i]])
-        cut_out = self.config.audit is not None and self.config.paste == MATTE
         return Scene(
-            image, box, label, alpha_of(self.staging.read("look/matte", i, i + 1)[0], box) if cut_out else None
+            image, box, label, alpha_of(self.staging.read("look/matte", i, i + 1)[0], box) if self.cuts_out else None
         )
+
+    @property
+    def cuts_out(self) -> bool:
+        """Whether objects are cut out by their mattes, which are read for it: in an audit that pastes so."""
+        return self.config.audit is not None and self.config.paste == MATTE
 
     def rng(self, i: int, copy: Copy) -> np.random.Generator:
         """Return the random numbers of a copy of the i-th meta original."""
@@ -221,8 +234,12 @@ class Stages:
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
         """Yield meta originals of other classes in a random order, each once, decoded only when taken."""
-        others = np.flatnonzero(self.dataset.samples.label[self.meta] != label)
-        return (self.scene(int(i)) for i in rng.permutation(others))
+        return map(self.scene, others_in_random_order(self.meta_label, label, rng))
+
+    @cached_property
+    def meta_label(self) -> np.ndarray:
+        """The class of each meta original, int64 (originals,)."""
+        return self.dataset.samples.label[self.meta]
 
     @cached_property
     def mixer(self) -> Mixer | None:

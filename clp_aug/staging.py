@@ -24,7 +24,7 @@ from clp_aug.contract.damage import UNCHECKED, UNREADABLE, errno_of
 from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import DIGESTS
-from clp_aug.contract.shards import ShardReader
+from clp_aug.contract.shards import ShardReader, untold
 
 HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file starts with
 RESUME, OVERWRITE = "--resume", "--overwrite"
@@ -157,6 +157,10 @@ class Staging:
         except OSError as error:
             raise disk_error(self._mark(block), error) from None
 
+    def is_marked(self, block: str) -> bool:
+        """Tell whether a block has a mark; `has` tells whether it is what the mark says."""
+        return self._mark_of(block) is not None
+
     def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool:
         """Tell whether a block is finished and its content is what was written.
 
@@ -209,16 +213,17 @@ class Staging:
             return None
         return stored
 
-    def publish(self) -> None:
+    def publish(self, advance: Callable[[int], None] = untold) -> None:
         """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
 
-        Raises InputError when it is not, or is damaged, or the disk refuses.
+        advance: is told how many pictures and mattes were read since the last call. Raises InputError when it is not,
+        or is damaged, or the disk refuses.
         """
         with self._laid_out():
             self.blank.seal()
             self.blank.close()
         try:
-            ShardReader(self.blank.path).verify()
+            ShardReader(self.blank.path).verify(advance)
         except InputError as error:
             raise InputError(
                 f"the disk gave back other bytes than were written ({error}); look at the disk, then {RESUME}"

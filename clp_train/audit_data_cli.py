@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clp_aug.common.plugins import short
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import UsageError
+from clp_aug.datasets import short_of
 from clp_aug.nets.devices import AUTO, HELP, find_device
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def data(
 
 def boxes_shard(dataset: str, root: Path | None, device: str, bars: Bars) -> Path:
     """Return the shard of boxes alone of a data set, made now unless it is there. Raises what clp-augment raises."""
-    path = Path("shards") / f"{short(dataset)}-boxes-seed0.h5"
+    path = Path("shards") / f"{short_of(dataset)}-boxes-seed0.h5"
     if not path.exists():
         from clp_aug.library import write_boxes
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -29,7 +29,7 @@ GROUPS = {
     "engine": "clp.engines",
 }
 """What a registry holds -> the group of entry points that adds names to it."""
-WITH_ARGUMENT = {"matte": ("hatt", "onnx"), "model": ("torchvision", "timm")}
+WITH_ARGUMENT = {"matte": ("hatt", "onnx"), "model": ("torchvision", "timm"), "data set": ("wds",)}
 """What a registry holds -> registered names whose colon is followed by an argument: these are no plug-ins."""
 FORM = f"module:name or file{FILE_SUFFIX}:name"
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -109,7 +109,7 @@ def find(registry: Mapping[str, Any], name: str, what: str) -> Plugin | None:
     what: of GROUPS, what the registry holds. Raises UsageError for a name that is neither registered nor a plug-in
     (with the nearest name), and for a plug-in that cannot be loaded.
     """
-    if name in registry:
+    if is_registered(registry, name, what):
         return None
     points = entry_points(GROUPS[what])
     if name in points:
@@ -128,9 +128,19 @@ def find(registry: Mapping[str, Any], name: str, what: str) -> Plugin | None:
     return Plugin(name, getattr(loaded, attribute), origin_of(loaded), what, str(getattr(loaded, "__file__", "")))
 
 
+def has_argument(name: str, what: str) -> bool:
+    """Whether a name is one whose colon is followed by an argument, whether there is one or not."""
+    return name.partition(":")[0] in WITH_ARGUMENT.get(what, ())
+
+
+def is_registered(registry: Collection[str], name: str, what: str) -> bool:
+    """Whether a registry has a name, or that before its argument."""
+    return name in registry or (has_argument(name, what) and name.partition(":")[0] in registry)
+
+
 def is_own(name: object, what: str) -> bool:
     """Whether a name is written as a plug-in's, or is an entry point's; a registered name counts before it."""
-    if not isinstance(name, str) or name.partition(":")[0] in WITH_ARGUMENT.get(what, ()):
+    if not isinstance(name, str) or has_argument(name, what):
         return False
     module, _, attribute = name.rpartition(":")
     return bool(module and attribute) or name in entry_points(GROUPS[what])

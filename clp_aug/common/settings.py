@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from clp_aug.common.plugins import FORM, find, is_own
+from clp_aug.common.plugins import FORM, find, is_own, is_registered
 from clp_aug.contract.errors import SettingError, UsageError, listed, suggestion
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name", Path: "a path"}
@@ -151,6 +151,8 @@ def check_value(owner: type, field: dataclasses.Field[Any], value: object) -> No
     if value is None and optional:
         return
     if kind not in WORDS:  # tuples, mappings: their owner checks them
+        return
+    if declared.own and isinstance(value, str) and is_registered(declared.choices, value, declared.own):
         return
     if declared.own and is_own(value, declared.own):
         try:

@@ -113,7 +113,7 @@ class Blank:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._handle: int | None = None
-        self._places: dict[str, np.ndarray] = {}
+        self._places: dict[str, np.ndarray | range] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_handle": None, "_places": {}}
@@ -129,7 +129,7 @@ class Blank:
         if len(places) != len(values):
             raise ValueError(f"{name}: rows {start}..{start + len(values)} of {len(self._places[name])}")
         if "H" in field.shape:
-            for place, picture in zip(places.tolist(), values, strict=True):
+            for place, picture in zip(map(int, places), values, strict=True):
                 self._put(place, picture.tobytes() + fletcher32(picture).to_bytes(CHECKSUM_BYTES, "little"))
             self.fill(DIGESTS[name], start, np.array([picture_digest(picture) for picture in values], np.uint64))
         elif len(values):
@@ -179,14 +179,14 @@ class Blank:
             os.close(self._handle)
         self._handle, self._places = None, {}
 
-    def _find(self, name: str) -> np.ndarray:
-        """Return the place of every row in the file, int64 (n,)."""
+    def _find(self, name: str) -> np.ndarray | range:
+        """Return the place of every row in the file: of pictures int64 (n,), of tables, one plain block, a range."""
         with h5py.File(self.path, "r", locking=False) as file:
             data = file[name]
             if data.chunks is None:
                 row = data.dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
-                rows: np.ndarray = (data.id.get_offset() or 0) + np.arange(len(data), dtype=np.int64) * row
-                return rows
+                start = data.id.get_offset() or 0
+                return range(start, start + len(data) * row, row)
             places = np.zeros(len(data), np.int64)
 
             def note(chunk: Any) -> None:

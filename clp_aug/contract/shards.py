@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,12 @@ from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, SEAL
 from clp_aug.contract.validate import check_shard, open_shard
+
+MOST_AT_ONCE, BYTES_AT_ONCE = 64, 4 << 20  # pictures of a block that is read at once, and what they take at most
+
+
+def untold(done: int) -> None:
+    """Tell nobody how many pictures were read."""
 
 
 class ShardReader:
@@ -67,13 +75,42 @@ class ShardReader:
     def images(self) -> np.ndarray:
         """Return all meta pictures: uint8 (N, H, W, 3); for shards that fit in memory."""
         out = np.empty(self.shape, np.uint8)
-        for i in range(len(self)):
-            out[i] = self.image(i)
+        for start, pictures in self._blocks("meta/images", len(self)):
+            out[start : start + len(pictures)] = pictures
         return out
 
-    def verify(self) -> None:
-        """Read every picture once and compare every digest. Raises InputError at the first that does not fit."""
-        for i in range(len(self)):
-            self.image(i)
-        for i in range(len(self.tables.get("look/sample_id", ()))):
-            self.matte(i)
+    def verify(self, advance: Callable[[int], None] = untold) -> None:
+        """Read every picture once and compare every digest. Raises InputError at the first that does not fit.
+
+        advance: is told how many pictures and mattes were read since the last call, of `stored` in all.
+        """
+        for name, rows in (("meta/images", len(self)), ("look/matte", self.mattes)):
+            for _, pictures in self._blocks(name, rows):
+                advance(len(pictures))
+
+    @property
+    def mattes(self) -> int:
+        """How many mattes it holds, for people to look at."""
+        return len(self.tables.get("look/sample_id", ()))
+
+    @property
+    def stored(self) -> int:
+        """How many pictures it holds, mattes among them."""
+        return len(self) + self.mattes
+
+    def _blocks(self, name: str, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield the first row and the pictures, uint8 (n, ...), of one block after the other: memory stays flat."""
+        most = max(1, min(MOST_AT_ONCE, BYTES_AT_ONCE // math.prod(self.shape[1:])))
+        for start in range(0, rows, most):
+            yield start, self._block(name, start, min(start + most, rows))
+
+    def _block(self, name: str, start: int, stop: int) -> np.ndarray:
+        try:
+            pictures: np.ndarray = self._pictures(name)[start:stop]
+        except UNREADABLE:  # one by one, to say which
+            return np.stack([self._read(name, i) for i in range(start, stop)])
+        if name in self.digests:
+            found = np.array([picture_digest(picture) for picture in pictures], np.uint64)
+            for i in np.flatnonzero(found != self.digests[name][start:stop]).tolist():
+                raise self._damaged(name, start + i)
+        return pictures

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clp_aug.common.plugins import Plugin, find, is_code, label, parameters
+from clp_aug.common.plugins import Plugin, find, has_argument, is_code, label, parameters, short
 from clp_aug.contract.errors import InputError, SettingError, pick
 from clp_aug.datasets.names import is_folder
 
@@ -19,6 +19,7 @@ DATASETS = {
     "demo": "clp_aug.datasets.demo",
     "folder": "clp_aug.datasets.folder",
     "table": "clp_aug.datasets.table",
+    "wds": "clp_aug.datasets.webdataset",
     "waterbirds": "clp_aug.datasets.waterbirds",
     "cifar10": "clp_aug.datasets.cifar10",
     "cifar100": "clp_aug.datasets.cifar100",
@@ -64,17 +65,25 @@ META_FROM_VAL = (
 SHARED_ROOTS = {"imagenet-cbl": "imagenet-glt", "mscoco-cbl": "mscoco-glt", "generated-cbl": "generated-glt"}
 """Name -> the data set that it shares its pictures, and so its default place, with."""
 
-WITH_ATTRIBUTES = ("table",)
+WITH_ATTRIBUTES = ("table", "wds")
 """Names whose pictures have attributes to choose groups by: their `load` takes them as `attributes`."""
+
+WITH_PATTERN = "wds"
+"""The name that may have a pattern of tar files behind a colon: its `load` takes the whole name as `name`."""
 
 
 def find_root(name: str, root: Path | str | None) -> Path | None:
     """Return where a data set lies: `root`, else $CLP_DATA/<name>, else ./data/<name>; None for the built-in one.
 
-    Names of SHARED_ROOTS have another one's place. Raises InputError that lists the places looked at.
+    Names of SHARED_ROOTS have another one's place; what a pattern names may lie in the current folder, too. Raises
+    InputError that lists the places looked at.
     """
     if name == "demo":
         return None
+    if registered(name) == WITH_PATTERN:
+        from clp_aug.datasets.tar_patterns import root_of
+
+        return root_of(name, root)
     if root is not None:
         places = [Path(root)]
     else:
@@ -92,9 +101,25 @@ def usual_meta(dataset: Dataset) -> str:
     return DEFAULT_META.get(dataset.name) or ("10/group" if dataset.group_names else "10/class")
 
 
+def registered(name: str) -> str:
+    """Return the name of a data set as DATASETS has it, without its pattern; others are returned as they are."""
+    return name.partition(":")[0] if has_argument(name, "data set") else name
+
+
+def short_of(name: str) -> str:
+    """Return the name of a data set as a part of a file's name: of a plug-in what stands behind the colon, of a pattern
+    what is the same in all files.
+    """
+    if registered(name) == WITH_PATTERN:
+        from clp_aug.datasets.tar_patterns import short_of as short_of_pattern
+
+        return short_of_pattern(name)
+    return short(name)
+
+
 def check_attributes(name: str, attributes: Sequence[str]) -> None:
     """Raise SettingError for attributes of a data set that has none to choose."""
-    if attributes and name not in WITH_ATTRIBUTES:
+    if attributes and registered(name) not in WITH_ATTRIBUTES:
         raise SettingError(
             "attributes", ",".join(attributes), f"data set {name} has no columns to choose groups by;"
             f" it is for {', '.join(WITH_ATTRIBUTES)}"
@@ -111,16 +136,25 @@ def load_dataset(name: str, root: Path | str | None = None, attributes: Sequence
     plugin = plugin_of(name)
     if plugin is not None:
         return load_plugin(plugin, root)
-    path, _, what = pick(DATASETS, name, "data set").partition(":")
+    path, _, what = pick(DATASETS, registered(name), "data set").partition(":")
     load: Callable[..., Dataset] = importlib.import_module(path).load
     place = find_root(name, root)
+    if registered(name) == WITH_PATTERN:
+        return load(place, name, attributes)
     if name in WITH_ATTRIBUTES:
         return load(place, attributes)
     return load(place, what) if what else load(place)
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in that a name stands for, None for a registered one.
+
+    Raises UsageError for an unknown name, and for a pattern that is none.
+    """
+    if registered(name) == WITH_PATTERN:
+        from clp_aug.datasets.tar_patterns import parse
+
+        parse(name)
     return find(DATASETS, name, "data set")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,16 @@ from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.frames import SHOWN, STORED, Corners, Frame, frame_of
 from clp_aug.datasets.mask_forms import BY_ITSELF, MaskForm
+
+
+class Stored(Protocol):
+    """Where a picture or a mask lies: the path of a file, or a part of a larger one. str() of it is for messages."""
+
+    @property
+    def name(self) -> str: ...
+    def stat(self) -> os.stat_result: ...
+    def read_bytes(self) -> bytes: ...
+    def relative_to(self, folder: Path, /) -> PurePath: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Annotations:
     is not read as masks.
     """
 
-    masks: Mapping[int, Path] = field(default_factory=dict)
+    masks: Mapping[int, Stored] = field(default_factory=dict)
     boxes: Mapping[int, Corners] = field(default_factory=dict)
     reading: Reading = Reading()
     source: str = ""

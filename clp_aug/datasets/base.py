@@ -18,7 +18,7 @@ from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.intact import check_picture
 from clp_aug.contract.schema import UNKNOWN_GROUP
-from clp_aug.datasets.attached import Annotations, Placed
+from clp_aug.datasets.attached import Annotations, Placed, Stored
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
@@ -169,7 +169,12 @@ class Dataset:
 
 
 class FileDataset(Dataset):
-    """A data set of picture files under one root; `samples.name` holds their paths relative to it."""
+    """A data set of picture files under one root; `samples.name` holds their paths relative to it.
+
+    loose: whether each picture is a file of its own, which can be copied and named in a table.
+    """
+
+    loose: bool = True
 
     def __init__(
         self,
@@ -183,7 +188,11 @@ class FileDataset(Dataset):
         super().__init__(name, class_names, samples, group_names)
         self.root, self.annotations = Path(root), annotations or Annotations()
 
-    def _bytes(self, path: Path, row: int) -> bytes:
+    def path_of(self, row: int) -> Stored:
+        """Return where the picture of a row lies."""
+        return self.root / self.samples.name[row]
+
+    def _bytes(self, path: Stored, row: int) -> bytes:
         """Return what a file of a row holds. Raises InputError for what the disk refuses and for what is no picture."""
         reason = ""
         try:
@@ -202,18 +211,18 @@ class FileDataset(Dataset):
         )
 
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
-        path = self.root / self.samples.name[row]
+        path = self.path_of(row)
         return images.read_rgb(self._bytes(path, row), str(path), size, fit)
 
     def check_picture(self, row: int) -> None:
-        path = self.root / self.samples.name[row]
+        path = self.path_of(row)
         check_picture(self._bytes(path, row), str(path))
 
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256 over the bytes of the files, pictures and masks, and over the boxes; see `Dataset.digest`."""
         digest, masks, boxes = hashlib.sha256(), self.annotations.masks, self.annotations.boxes
         for row in map(int, rows):
-            for path in (self.root / self.samples.name[row], masks.get(row)):
+            for path in (self.path_of(row), masks.get(row)):
                 digest.update(b"-" if path is None else hashlib.sha256(self._bytes(path, row)).digest())
             digest.update(repr(boxes.get(row)).encode())
         return digest.hexdigest()
@@ -222,7 +231,7 @@ class FileDataset(Dataset):
         path = self.annotations.masks.get(row)
         if path is None:
             return None
-        picture = self._bytes(self.root / self.samples.name[row], row)
+        picture = self._bytes(self.path_of(row), row)
         alpha = self.annotations.alpha(row, self.samples.name[row], self._bytes(path, row), picture)
         return alpha if size is None else images.resize_alpha(alpha, size, fit)
 
@@ -239,7 +248,7 @@ class FileDataset(Dataset):
         """Return the box that comes with the picture, in its pixels as shown, or None; see `Annotations.box`."""
         if row not in self.annotations.boxes:
             return None
-        path = self.root / self.samples.name[row]
+        path = self.path_of(row)
         return self.annotations.box(row, self.samples.name[row], self._bytes(path, row), str(path))
 
     @property
@@ -250,5 +259,5 @@ class FileDataset(Dataset):
         return self.annotations.digest()
 
     def source_size(self, row: int) -> tuple[int, int]:
-        path = self.root / self.samples.name[row]
+        path = self.path_of(row)
         return images.read_size(self._bytes(path, row), str(path))

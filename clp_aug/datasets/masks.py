@@ -13,6 +13,7 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.attached import Stored
 from clp_aug.datasets.mask_forms import AUTO, BY_ITSELF, FAINT, SOFT, VOID, MaskForm, has_class_palette, is_jpeg
 from clp_aug.datasets.names import files_below, is_folder, some
 
@@ -130,7 +131,7 @@ def unused(files: MaskFiles, matches: dict[int, Path]) -> str | None:
     return f"masks {files.folder}: {len(matches)} fit a picture, {len(strays)} files fit none or are no PNG: {names}"
 
 
-def check_masks(folder: Path, masks: Sequence[Path], form: MaskForm = BY_ITSELF) -> None:
+def check_masks(folder: Path, masks: Sequence[Stored], form: MaskForm = BY_ITSELF) -> None:
     """Raise NotMasks where all of some files are no masks: class numbers, too dark to be seen, or photographs.
 
     form: what their pixels mean; where it is named, some are read in it, and what is not of that form raises
@@ -152,12 +153,12 @@ def check_masks(folder: Path, masks: Sequence[Path], form: MaskForm = BY_ITSELF)
         raise NotMasks(f"masks {folder}: {said}{remedy.format(folder)}")
 
 
-def sample(masks: Sequence[Path]) -> Sequence[Path]:
+def sample(masks: Sequence[Stored]) -> Sequence[Stored]:
     """Return LOOKED_AT of some files, or a few more, spread over all."""
     return masks[:: max(1, len(masks) // LOOKED_AT)]
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_of(path: Stored) -> bytes:
     """Return what a mask file holds. Raises InputError where it cannot be read."""
     try:
         return path.read_bytes()
@@ -165,7 +166,7 @@ def bytes_of(path: Path) -> bytes:
         raise InputError(f"mask {path}: cannot read ({error.strerror}); restore it") from None
 
 
-def remarks_on(folder: Path, masks: Sequence[Path], form: MaskForm) -> tuple[str, ...]:
+def remarks_on(folder: Path, masks: Sequence[Stored], form: MaskForm) -> tuple[str, ...]:
     """Return remarks on files that are read in a way of their own, by what they are."""
     if form.name != AUTO:
         return ()
@@ -182,7 +183,7 @@ def remarks_on(folder: Path, masks: Sequence[Path], form: MaskForm) -> tuple[str
     return tuple(f"masks {folder}: {remark}" for remark in remarks)
 
 
-def look_at(path: Path) -> str | None:
+def look_at(path: Stored) -> str | None:
     """Return what a file looks like: MASK, or one of REASONS; None for one that is broken, or black everywhere."""
     try:
         data = path.read_bytes()

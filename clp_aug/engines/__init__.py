@@ -2,9 +2,10 @@
 
 An engine is a context manager made from (task, workers). Its value maps: items -> iterator of task(item), in order.
 A task is a picklable callable; it travels to each worker once, so one start of the workers serves every stage.
-Randomness is keyed by sample, so it does not matter who works on what. One that is not here is a plug-in: module:name,
-file.py:name, or a name that an installed package has added; where it starts processes, they unpickle the task after
-`own_code.expect_files`, with what `own_code.loaded_files` gave here.
+Randomness is keyed by sample, so it does not matter who works on what. Workers of "ray" may be on other machines and
+see no folder of the run: `clp_aug.remote` gives them a task that hands back what it makes. One that is not here is a
+plug-in: module:name, file.py:name, or a name that an installed package has added; where it starts processes, they
+unpickle the task after `own_code.expect_files`, with what `own_code.loaded_files` gave here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -21,18 +22,13 @@ from functools import partial
 from typing import Any
 
 from clp_aug.common.plugins import Plugin, find
+from clp_aug.common.ray_cluster import require_ray
 from clp_aug.contract.errors import ClpError
+from clp_aug.engines.ray_crew import on_ray
 from clp_aug.engines.starting import Start, check_main, why_none_started
+from clp_aug.engines.tasks import Map, Task, quiet_threads
 
-Task = Callable[[Any], Any]
-Map = Callable[[Iterable[Any]], Iterator[Any]]
-
-
-def quiet_threads() -> None:
-    """Let OpenCV use the calling thread only: workers share the cores among themselves."""
-    import cv2
-
-    cv2.setNumThreads(0)
+RAY = "ray"
 
 
 @contextmanager
@@ -97,7 +93,9 @@ def processes(task: Task, workers: int = 2) -> Iterator[Map]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-ENGINES = {"serial": serial, "processes": processes}
+ENGINES: dict[str, Callable[..., AbstractContextManager[Map]]] = {
+    "serial": serial, "processes": processes, RAY: on_ray,
+}  # fmt: skip
 
 
 def plugin_of(name: str) -> Plugin | None:
@@ -105,14 +103,20 @@ def plugin_of(name: str) -> Plugin | None:
     return find(ENGINES, name, "engine")
 
 
-def engine_of(name: str) -> Callable[[Task, int], AbstractContextManager[Map]]:
-    """Return the engine of that name, registered or a plug-in. Raises UsageError for an unknown name."""
+def engine_of(name: str, address: str | None = None) -> Callable[..., AbstractContextManager[Map]]:
+    """Return the engine of that name, registered or a plug-in. address: of the cluster that "ray" works on.
+
+    Raises UsageError for an unknown name, and for one whose packages are not installed.
+    """
     plugin = plugin_of(name)
+    if name == RAY:
+        require_ray()
+        return partial(on_ray, address=address)
     if plugin is None:
         return ENGINES[name]
     if not callable(plugin.value):
         raise plugin.refuse("expected a context manager made from (task, workers), whose value maps items in order")
-    engine: Callable[[Task, int], AbstractContextManager[Map]] = plugin.value
+    engine: Callable[..., AbstractContextManager[Map]] = plugin.value
     return engine
 
 

@@ -14,16 +14,17 @@ import numpy as np
 from clp_aug.common.files import remove_leftovers, written_beside
 from clp_aug.common.locks import held_for
 from clp_aug.contract import schema
+from clp_aug.contract.draws import first_draws
 from clp_aug.contract.images import data_uri
 from clp_aug.contract.shards import ShardReader
 from clp_aug.inspecting.summary import group_name, lines, summarise
 
 
-def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
-    """Write one HTML page without any outside resource: a row per original, at most `rows` of them.
+def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> int:
+    """Write one HTML page without any outside resource: a row per original, at most `rows`; return how many.
 
-    Rows are spread evenly over classes and groups; the same shard gives the same page. Raises InputError for a
-    damaged picture or a disk that refuses.
+    Rows are spread evenly over classes and groups; the same shard gives the same page. Only their pictures are read.
+    Raises InputError for a damaged picture or a disk that refuses.
     """
     import jinja2
 
@@ -48,18 +49,21 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> None:
         remove_leftovers(path)
         with written_beside(path) as temporary:
             page.dump(str(temporary), encoding="utf-8", errors="replace")  # a file may have a name that is not UTF-8
+    return len(originals)
 
 
 def choose(reader: ShardReader, rows: int) -> np.ndarray:
     """Return the meta rows of at most `rows` originals, int64, sorted by class, group and id.
 
-    Every class and group gives its first original, then its second, and so on; the last round, when it does not fit,
-    is spread evenly over those that still have one.
+    Every class and group gives one original, then a second, and so on, in an order drawn by id; the last round, when it
+    does not fit, is spread evenly over those that still have one.
     """
     tables = reader.tables
     originals = np.flatnonzero(tables["meta/kind"] == schema.ORIGINAL)
-    originals = originals[np.lexsort([tables[f"meta/{n}"][originals] for n in ("sample_id", "group", "label")])]
-    stratum = np.stack([tables["meta/label"][originals], tables["meta/group"][originals]])
+    ids, group, label = (tables[f"meta/{name}"] for name in ("sample_id", "group", "label"))
+    lottery = first_draws(0, ids[originals], "look")
+    originals = originals[np.lexsort((lottery, group[originals], label[originals]))]
+    stratum = np.stack([label[originals], group[originals]])
     starts = np.flatnonzero(np.append(True, (np.diff(stratum) != 0).any(0)))
     turn = np.arange(len(originals)) - np.repeat(starts, np.diff(np.append(starts, len(originals))))
     last = np.searchsorted(np.cumsum(np.bincount(turn)), rows, side="right")  # the round that does not fit
@@ -67,13 +71,16 @@ def choose(reader: ShardReader, rows: int) -> np.ndarray:
     round_ = np.flatnonzero(turn == last)
     if left < len(round_):
         round_ = round_[np.arange(left) * len(round_) // max(left, 1)]
-    return originals[np.sort(np.concatenate([np.flatnonzero(turn < last), round_]))]
+    chosen = originals[np.concatenate([np.flatnonzero(turn < last), round_])]
+    return chosen[np.lexsort((ids[chosen], group[chosen], label[chosen]))]
 
 
 def _rows(reader: ShardReader, originals: np.ndarray) -> Iterator[dict[str, Any]]:
     """Yield what the template shows of each original; pictures as data URIs, read one row at a time."""
     tables = reader.tables
-    matte_of = {int(sample): k for k, sample in enumerate(tables.get("look/sample_id", ()))}
+    looks = tables.get("look/sample_id", originals[:0])
+    shown = np.flatnonzero(np.isin(looks, tables["meta/sample_id"][originals]))
+    matte_of = dict(zip(looks[shown].tolist(), shown.tolist(), strict=True))
     order = np.argsort(tables["meta/parent_id"], kind="stable")
     parents = tables["meta/parent_id"][order]
     for i in originals:

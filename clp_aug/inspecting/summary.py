@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,13 @@ import numpy as np
 
 from clp_aug.common.text import printable
 from clp_aug.contract import boxes, schema
-from clp_aug.contract.shards import ShardReader
+from clp_aug.contract.shards import ShardReader, untold
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+MIB = 1 << 20
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 INDENT = 16  # columns of the labels
 SETTING_SHOWN = 20  # values of a setting: more than there are fills
@@ -30,10 +33,16 @@ def group_name(header: schema.Header, group: int) -> str:
     return header.group_names[group] if header.group_names else f"group {group}"
 
 
-def summarise(reader: ShardReader, verify: bool = False) -> dict[str, Any]:
+def unshown(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Show no progress."""
+    return nullcontext(untold)
+
+
+def summarise(reader: ShardReader, verify: bool = False, progress: Progress = unshown) -> dict[str, Any]:
     """Return the summary of a shard as plain JSON; areas are shares of the picture, in [0, 1].
 
     verify: read every picture once and add "sha256" of the file; raises InputError at the first damaged picture.
+    progress: (stage, pictures, or MiB of the file) -> context whose value is told what was done since the last call.
     """
     header, tables = reader.header, reader.tables
     height, width = reader.shape[1:3]
@@ -64,21 +73,24 @@ def summarise(reader: ShardReader, verify: bool = False) -> dict[str, Any]:
         "train_box_sources": _counts(tables["train/box_source"], header.box_sources),
         "train_fallback_share": fallen_share(tables["train/box_source"]),
         "train_area_median": _quantiles(tables["train/box"], height * width).get("0.5"),
-        "mattes": len(tables.get("look/sample_id", ())),
+        "mattes": reader.mattes,
         "matte": header.matte,
         "settings": header.settings,
     }
     if verify:
-        reader.verify()
-        summary["sha256"] = _sha256(reader.path)
+        with progress("VERIFY pictures", reader.stored) as advance:
+            reader.verify(advance)
+        with progress("sha256 of the file, MiB", -(-reader.path.stat().st_size // MIB)) as advance:
+            summary["sha256"] = _sha256(reader.path, advance)
     return summary
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, advance: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(MIB):
             digest.update(block)
+            advance(1)
     return digest.hexdigest()
 
 

@@ -22,7 +22,7 @@ from clp_aug.common.files import disk_errors, remove_leftovers, written_beside
 from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
-from clp_aug.datasets import DATASETS, find_root, folder, load_dataset
+from clp_aug.datasets import DATASETS, find_root, folder, load_dataset, registered
 from clp_aug.datasets.base import Dataset, FileDataset
 from clp_aug.datasets.glt import LAYOUTS
 from clp_aug.making.folder import folder_made_beside
@@ -64,7 +64,7 @@ def make(config: GltConfig, progress: Progress) -> Outcome:
     """
     with disk_errors(Path(config.source), "read"):
         dataset = source_of(config)
-    where = config.out or (dataset.root if isinstance(dataset, FileDataset) else None)
+    where = config.out or (dataset.root if isinstance(dataset, FileDataset) and dataset.loose else None)
     if where is None:
         raise UsageError(f"--from {config.source}: its pictures are no files; give --out DIR to write them to")
     with disk_errors(Path(where)), destination(config, Path(where)) as folder:
@@ -125,7 +125,7 @@ def make_in(folder: Path, where: Path, dataset: Dataset, config: GltConfig, prog
 
 def source_of(config: GltConfig) -> Dataset:
     """Return the labelled set to make the benchmark of. Raises InputError that lists the places looked at."""
-    if config.source in DATASETS and config.source != "folder":
+    if registered(config.source) in DATASETS and config.source != "folder":
         return load_dataset(config.source, config.root)
     place = config.root or Path(config.source)
     if not place.is_dir():
@@ -177,11 +177,11 @@ def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable
     boxes = ["file,x0,y0,x1,y1"]
     for row in rows.tolist():
         label, sample_id = dataset.samples.label[row], dataset.samples.sample_id[row]
-        if isinstance(dataset, FileDataset):
+        if isinstance(dataset, FileDataset) and dataset.loose:
             names[row] = dataset.samples.name[row]
             copy(dataset.root / names[row], out / names[row])
             if row in dataset.annotations.masks:
-                copy(dataset.annotations.masks[row], (out / "masks" / names[row]).with_suffix(".png"))
+                copy(Path(str(dataset.annotations.masks[row])), (out / "masks" / names[row]).with_suffix(".png"))
             if row in dataset.annotations.boxes:
                 quoted = names[row].replace('"', '""')
                 boxes.append(f'"{quoted}",' + ",".join(map(str, dataset.annotations.boxes[row])))

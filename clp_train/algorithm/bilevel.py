@@ -22,7 +22,7 @@ from clp_train.algorithm.own_losses import BatchLoss, Behind, OmegaLoss, OwnLoss
 from clp_train.algorithm.perturbation import Omega
 from clp_train.algorithm.precision import in_float32
 from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
-from clp_train.algorithm.wrapping import plain_network, plain_optimiser, require_one_process
+from clp_train.algorithm.wrapping import average_over_processes, plain_network, plain_optimiser
 
 OMEGA_LR = 1e-3
 VIRTUAL = ("own", "plain")
@@ -43,7 +43,8 @@ class Bilevel:
 
     virtual: "own", the next step of the optimiser itself, exactly, or "plain", eq. (8), W - lr * gradient; mode: how
     the derivative is taken, as in `hypergradient`; interval: steps from one meta step to the next. Raises SettingError
-    for what does not fit. meta_loss: of the last meta step, a scalar, None before the first; logits: of the last batch,
+    for what does not fit. Where several processes of torch.distributed train together, each with batches of its own,
+    the gradients of the meta step are averaged over them. meta_loss: of the last meta step, a scalar, None before the first; logits: of the last batch,
     (n, C), detached.
     """
 
@@ -66,7 +67,6 @@ class Bilevel:
         pick(dict.fromkeys(MODES), mode, "mode")
         if interval < 1:
             raise SettingError("interval", interval, "expected a whole number >= 1")
-        require_one_process()
         self.network, self.outer, self.mode, self.interval, self.steps = network, optimiser, mode, interval, 0
         self.core, self.optimiser = plain_network(network, mode), plain_optimiser(optimiser)
         self.learned = learned if isinstance(learned, (nn.Module, Tensor)) else list(learned)
@@ -130,7 +130,7 @@ class Bilevel:
         try:
             found = hypergradient(
                 self.core, self.weights(), x, u, behind, self.tensors, meta_loss, self.moves(), mode=self.mode,
-                read=read,
+                read=read, average=average_over_processes,
             )  # fmt: skip
         except NotImplementedError as error:
             if self.mode != "forward":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clp_aug.contract.errors import SettingError
+from clp_train.ranks.team import Ranks
 
 
 def plain_network(network: nn.Module, mode: str) -> nn.Module:
@@ -33,9 +36,9 @@ def plain_optimiser(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return plain_optimiser(inner) if isinstance(inner, torch.optim.Optimizer) else optimiser
 
 
-def require_one_process() -> None:
-    """Raise SettingError where several processes train together: nobody would average their meta gradients."""
+def average_over_processes(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the mean of each tensor over the processes of torch.distributed that train together; alone, the same."""
     distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        reason = "meta gradients are not averaged over processes; expected one process"
-        raise SettingError("processes", distributed.get_world_size(), reason)
+    if not distributed.is_available() or not distributed.is_initialized():
+        return tuple(tensors)
+    return Ranks(size=distributed.get_world_size()).average(tensors)

@@ -166,7 +166,7 @@ def remarks_of(shard: ShardReader, boxes: Boxes, others: np.ndarray) -> list[str
         )
     elif len(others) and uncertain_share(boxes.outcome[others]) > 0.5:
         remarks.append("most boxes of held-out pictures are guesses, and so are their groups")
-    if not isinstance(dataset, FileDataset):
+    if not (isinstance(dataset, FileDataset) and dataset.loose):
         remarks.append(f"pictures of data set {dataset.name} are no files: the table is for reading, no data set can be"
                        " made of it")  # fmt: skip
     return remarks

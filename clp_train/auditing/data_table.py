@@ -93,7 +93,7 @@ def place_of(path: Path, dataset: Dataset) -> tuple[Path, list[str]] | None:
     The table has to lie in the root of the pictures, and be the one that is taken there. None for a data set whose
     pictures are no files.
     """
-    if not isinstance(dataset, FileDataset):
+    if not (isinstance(dataset, FileDataset) and dataset.loose):
         return None
     root, target = dataset.root, dataset.root / TABLE
     if path.absolute().parent == root.absolute() and is_taken(root, path.name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,17 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from clp_aug import __version__
-from clp_aug.common.files import check_name, remove_leftovers
+from clp_aug.common.files import check_name, disk_error, remove_leftovers
 from clp_aug.common.locks import held_for
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_aug.nets.devices import find_device
+from clp_train.bench.engines import LOCAL, SLURM, Engine, given
 from clp_train.bench.spec import SCALES, Table, names, read_table
 from clp_train.config import spelt_as_options
 
 if TYPE_CHECKING:
+    from clp_train.bench.job import Job
     from clp_train.bench.orders import Order
-    from clp_train.bench.queue import Job, Progress
+    from clp_train.bench.queue import Place, Progress
     from clp_train.bench.scores import Result
 
 ALL = "all"
@@ -62,11 +65,15 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--columns", default="", help="Columns, with commas; all without it.")
 @click.option("--work", type=PATH, default=Path("bench"), help="Folder of shards and runs.  [default: bench]")
 @click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
-@click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core]")
+@click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core, or all that fit]")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
 @click.option(
     "--device", help="Where networks of runs compute, all on the same one: auto, cpu, cuda:1.  [default: auto]"
 )
+@click.option("--engine", default=LOCAL, help="local, ray, or slurm-array, which prints a script.  [default: local]")
+@click.option("--address", help="Ray cluster: auto, or host:port of its head; without it one is started here.")
+@click.option("--gpus", type=float, help="A job's share of a GPU of the Ray cluster, in (0, 1].  [default: none]")
+@click.option("--script", type=PATH, help="File for the script of slurm-array.  [default: stdout]")
 @click.option("--extend", is_flag=True, help="Keep runs that tables in --out hold, if code and data are the same.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -82,6 +89,10 @@ def bench(
     workers: int | None,
     threads: int,
     device: str | None,
+    engine: str,
+    address: str | None,
+    gpus: float | None,
+    script: Path | None,
     extend: bool,
     dry_run: bool,
     quiet: bool,
@@ -99,23 +110,34 @@ def bench(
         without_other_data,
     )
 
-    if device is not None:
+    where = Engine(engine, address, gpus, script, workers, threads, device)
+    if extend and engine == SLURM:
+        raise UsageError(
+            "--extend: the arrays make the shards that it needs; give it when they have, with --engine local"
+        )
+    if device is not None and engine == LOCAL:
         check_device(device)
     tables = tables_to_make(table, scale)
     orders = orders_of(tables, scale, seeds_of(seeds), work, out, words(methods), words(columns))
     if extend:
         orders = with_known_results(orders, scale, out)
-    if extend and not dry_run:  # shards first: they tell whether the data are those of the tables
-        work_off_with_bar(shard_jobs(orders), workers, threads, quiet, device)
-        orders = without_other_data(orders)
     check_nothing_is_lost(orders)
-    jobs = jobs_to_do(orders)
     if dry_run:
-        say_what_is_done(jobs)
+        say_what_is_done(jobs_to_do(orders))
+        return
+    if engine == SLURM:
+        options = given(scale=scale, seeds=seeds, methods=methods, columns=columns, work=work, out=out, threads=threads)
+        write_script(jobs_to_do(orders), where, ["clp-bench", table, *options, *given(device=device)])
         return
     make_folder(work, "--work")
-    make_folder(out, "--out")
-    failures = work_off_with_bar(jobs, workers, threads, quiet, device)
+    with where.place(work) as place:
+        if extend:  # shards first: they tell whether the data are those of the tables
+            work_off_with_bar(place, shard_jobs(orders), quiet)
+            orders = without_other_data(orders)
+            check_nothing_is_lost(orders)
+        make_folder(out, "--out")
+        jobs = jobs_to_do(orders)
+        failures = work_off_with_bar(place, jobs, quiet)
     say_what_failed(failures)
     write_finished(orders, scale)
     if failures:
@@ -161,23 +183,42 @@ def make_folder(folder: Path, option: str) -> None:
         raise InputError(f"cannot make folder {folder} ({error.strerror}); choose another {option}") from None
 
 
-def work_off_with_bar(
-    jobs: Sequence[Job], workers: int | None, threads: int, quiet: bool, device: str | None
-) -> dict[str, str]:
-    """Work the jobs off under a bar that says what is left; return what failed, and why."""
-    from clp_train.bench.queue import cores, seconds_left, work_off
+def work_off_with_bar(place: Place, jobs: Sequence[Job], quiet: bool) -> dict[str, str]:
+    """Work the jobs off at a place under a bar that says what is left; return what failed, and why."""
+    from clp_train.bench.queue import seconds_left, work_off_at
 
-    count = workers or max(1, cores() // threads)
     with progress_bars(quiet) as bar:
         task = bar.add_task("BENCH", total=len(jobs))
 
         def on_change(progress: Progress) -> None:
-            seconds = seconds_left(jobs, progress, count)
+            seconds = seconds_left(jobs, progress, max(1, place.most))
             time_left = "" if seconds is None else f", {seconds / 3600:.1f} h left"
             failures = f", {len(progress.failed)} failed" if progress.failed else ""
             bar.update(task, completed=progress.done, description=f"BENCH{failures}{time_left}")
 
-        return work_off(jobs, count, threads, on_change, device).failed
+        return work_off_at(place, jobs, on_change).failed
+
+
+def write_script(jobs: Sequence[Job], engine: Engine, command: Sequence[str]) -> None:
+    """Write the script of the open jobs for Slurm, into a file or on stdout.
+
+    Raises InputError when the disk refuses.
+    """
+    from clp_train.bench.arrays import script_of
+
+    if all(job.done for job in jobs):
+        say(f"nothing to run; the table: {shlex.join(command)}")
+        return
+    text = script_of(jobs, engine.threads, engine.device, engine.workers, command)
+    if engine.script is None:
+        click.echo(text, nl=False)
+        return
+    check_name(engine.script)
+    try:
+        engine.script.write_text(text)
+    except OSError as error:
+        raise disk_error(engine.script, error) from None
+    say(f"wrote {engine.script}; submit it with: bash {shlex.quote(str(engine.script))}")
 
 
 def write_finished(orders: Sequence[Order], scale: str) -> None:

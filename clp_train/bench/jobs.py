@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clp_aug.common.locks import lock_of
 from clp_aug.common.plugins import is_code, short
 from clp_aug.contract.errors import UsageError, pick
+from clp_train.bench.job import Job, script
 from clp_train.bench.spec import SCALES, Column, Row, Scale, Table
 from clp_train.bench.versions import digest_of, origins, run_version, shard_version
+from clp_train.presets.choosing import NONE
+from clp_train.run_folder import LOCK, RESULT
+from clp_train.running.checkpoint import CHECKPOINT
 
 COMMON, OWN = "common", "own"
+CACHE = "cache"  # folder of decoded pictures and features, shared by all runs
+SHARDS = "shards"  # the row of jobs that make them
 
 
 @dataclass(frozen=True)
@@ -93,3 +100,36 @@ def named_dataset(settings: Scale) -> tuple[str, ...]:
     """Return the argument of clp-train that names a data set which is a plug-in; none for a registered one."""
     names = [value for option, value in itertools.pairwise(settings.augment) if option == "--dataset"]
     return ("--dataset", names[-1]) if names and is_code(names[-1], "data set") else ()
+
+
+def jobs_of(runs: Sequence[Run]) -> list[Job]:
+    """Return the jobs of runs, shards first where they are needed first; each once."""
+    jobs: dict[Path, Job] = {}
+    for run in runs:
+        for job in (shard_job(run.shard), run_job(run)):
+            jobs.setdefault(job.makes, job)
+    return list(jobs.values())
+
+
+def shard_job(shard: Shard) -> Job:
+    """Return the job that makes a shard; one that was killed leaves a staging file, which is taken up."""
+    command = (
+        script("clp-augment"),
+        *shard.arguments,
+        "--out",
+        str(shard.path),
+        "--workers",
+        "1",
+        "--quiet",
+        "--resume",
+    )
+    return Job(SHARDS, command, shard.path, shard.path.with_suffix(".log"), lock_of(shard.path))
+
+
+def run_job(run: Run) -> Job:
+    """Return the job that does a run."""
+    paths = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
+    plain = () if "--preset" in run.arguments else ("--preset", NONE)  # a table says all that is not a default
+    command = (script("clp-train"), *run.arguments, *plain, *paths, "--quiet")
+    log, lock = run.folder.with_suffix(".log"), run.folder / LOCK
+    return Job(run.row, command, run.folder / RESULT, log, lock, (run.shard.path,), run.folder / CHECKPOINT)

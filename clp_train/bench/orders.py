@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clp_train.bench.jobs import Run, plan
+from clp_train.bench.job import Job
+from clp_train.bench.jobs import SHARDS, Run, jobs_of, plan
 from clp_train.bench.known import check_kept, key_of, known_results, of_same_data, shared_results, still_to_do
-from clp_train.bench.queue import SHARDS, Job, jobs_of
 from clp_train.bench.scores import Result
 from clp_train.bench.spec import Table
 from clp_train.bench.write import TABLE

@@ -23,6 +23,7 @@ from clp_aug.datasets.unreadable import all_listed, leave_out
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
 from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.loading.settings import DataSettings
+from clp_train.loading.stored import meta_pictures
 from clp_train.loading.views import VIEWS, read_views
 from clp_train.pictures.types import BoxedPictures, Pictures
 
@@ -59,9 +60,9 @@ class RunData:
 def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch = unwatched) -> RunData:
     """Find the data set of a shard, and hold every picture of the run in memory, or in `settings.cache`.
 
-    seed: draws the pictures of `settings.limit`; watch: wraps the rows of each split ("train", "val", the tests) while
-    they are read, for a progress bar. The same for any number of `settings.workers`. Raises InputError for a shard or
-    data set that cannot be used or do not belong together.
+    seed: draws the pictures of `settings.limit`; watch: wraps the rows of each split ("train", "val", the tests) and
+    of the meta set while they are read, for a progress bar. The same for any number of `settings.workers`. Raises
+    InputError for a shard or data set that cannot be used or do not belong together.
     """
     header, tables = shard.header, shard.tables
     workers = settings.workers or default_workers()
@@ -70,10 +71,12 @@ def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch
     views = None if settings.audit is None else read_views(settings.audit, shard, settings.cache, watch)
     train, wrong = training_pictures(shard, reader, settings.limit, seed)
     evaluation, strata = held_out_splits(shard, reader)
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(table).tobytes() for table in tables.values())).hexdigest()
+    digest = hashlib.sha256()
+    for table in tables.values():
+        digest.update(np.ascontiguousarray(table).data)
     return RunData(
-        header, train, meta_pictures(shard), evaluation, tuple(header.group_names or header.class_names), digest,
-        reader.dataset.protocols, strata,
+        header, train, meta_pictures(shard, settings.cache, watch), evaluation,
+        tuple(header.group_names or header.class_names), digest.hexdigest(), reader.dataset.protocols, strata,
         group_weights(reader.dataset, tables, header.settings.get("imbalance") is not None), wrong,
         names={split: names_of(reader.dataset, pictures) for split, pictures in evaluation.items()}, views=views,
     )  # fmt: skip
@@ -147,20 +150,6 @@ def training_pictures(
         kind=torch.full((len(selection),), ORIGINAL, dtype=torch.uint8),
     )
     return train, torch.from_numpy(wrong[selection]) if wrong.any() else None
-
-
-def meta_pictures(shard: ShardReader) -> BoxedPictures:
-    """Return the meta set of a shard: originals, counterfactuals and factuals."""
-    tables = shard.tables
-    group = tables["meta/group"] if shard.header.group_names else tables["meta/label"]
-    return BoxedPictures(
-        images=torch.from_numpy(shard.images()).permute(0, 3, 1, 2).contiguous(),
-        label=torch.from_numpy(tables["meta/label"]),
-        group=torch.from_numpy(group).long(),
-        sample_id=torch.from_numpy(tables["meta/sample_id"]),
-        box=torch.from_numpy(tables["meta/box"]).long(),
-        kind=torch.from_numpy(tables["meta/kind"]),
-    )
 
 
 def held_out_splits(shard: ShardReader, reader: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
@@ -257,7 +246,7 @@ class Reader:
         with all_listed(self.dataset, rows, SKIP):
             key = (self.dataset.fingerprint(), self.dataset.digest(rows), rows.tolist(), self.size, self.fit)
         shape = (len(rows), 3, self.size, self.size)
-        return load_or_fill(path_of(cache, *key), shape, np.uint8, lambda: self.decoded(rows, name))
+        return load_or_fill(path_of(cache, *key), shape, np.uint8, lambda start: self.decoded(rows[start:], name))
 
     def decoded(self, rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
         """Yield the pictures of some rows, uint8 (3, size, size) each."""

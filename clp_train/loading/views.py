@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from clp_aug.contract.errors import InputError, SettingError
 from clp_aug.contract.schema import AUDIT, ORIGINAL, Header
 from clp_aug.contract.shards import ShardReader
 from clp_train.evaluating.selection import GAP
-from clp_train.loading.cache import load_or_fill, path_of
+from clp_train.loading.stored import stored_pictures
 from clp_train.pictures.types import Pictures
 
 VIEWS = "views"
@@ -42,17 +41,7 @@ def read_views(path: Path, shard: ShardReader, cache: Path | None = None, watch:
             f" {audit_command(shard.header)}"
         )
 
-    def pictures() -> Iterator[np.ndarray]:
-        for row in watch(rows, VIEWS):
-            yield np.ascontiguousarray(reader.image(int(row)).transpose(2, 0, 1))[None]
-
-    size = reader.shape[1]
-    digests = reader.digests.get("meta/images")
-    if cache is None or digests is None:
-        images = torch.from_numpy(np.concatenate(list(pictures())))
-    else:
-        key = hashlib.sha256(np.ascontiguousarray(digests[rows]).tobytes()).hexdigest()
-        images = load_or_fill(path_of(cache, VIEWS, key), (len(rows), 3, size, size), np.uint8, pictures)
+    images = stored_pictures(reader, rows, VIEWS, cache, watch)
     label, sample_id = (
         torch.from_numpy(np.asarray(reader.tables[f"meta/{name}"][rows], np.int64)) for name in ("label", "sample_id")
     )

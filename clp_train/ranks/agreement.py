@@ -55,10 +55,10 @@ def check_same(ranks: Ranks, facts: Mapping[str, Any]) -> None:
     """Raise InputError, on all ranks, unless all have the same facts: name -> a plain value."""
     if ranks.size == 1:
         return
-    said = [(json.loads(text)) for text in ranks.texts(json.dumps([here(), plain(facts)], sort_keys=True))]
+    said = [(json.loads(text)) for text in ranks.texts(json.dumps([here(), plain(facts)]))]
     machine, first = said[0]
     for rank, (other_machine, other) in enumerate(said):
-        for name in sorted({*first, *other}):
+        for name in {**first, **other}:
             if first.get(name) != other.get(name):
                 raise InputError(
                     f"ranks differ in {name}: {short(first.get(name))} on rank 0 ({machine}), {short(other.get(name))}"

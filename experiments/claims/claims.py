@@ -11,7 +11,6 @@ suite runs the check.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -24,8 +23,9 @@ from clp_aug.common.files import written_beside
 from clp_train.bench.scores import holm
 from experiments.claims import tables
 from experiments.claims.figures import HERE, BySeed, of_chain, of_fresh, of_search, of_table
+from experiments.common.blocks import with_blocks
 
-MARKS = "<!-- {name}: made by experiments.claims -->", "<!-- end of {name} -->"
+MAKER = "experiments.claims"
 FILES = ("README.md", "docs/without-groups.md")
 
 
@@ -97,23 +97,10 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
 }  # fmt: skip
 
 
-def with_blocks(text: str) -> str:
-    """Return a text with its blocks as they are now. Raises KeyError for a block that nobody makes."""
-    begin, end = (re.escape(mark).replace(r"\{name\}", r"(?P<name>\w+)", 1) for mark in MARKS)
-    end = end.replace(r"(?P<name>\w+)", r"(?P=name)")
-
-    def made(found: re.Match[str]) -> str:
-        name = found["name"]
-        first, last = (mark.format(name=name) for mark in MARKS)
-        return "\n".join([first, "", *BLOCKS[name](), "", last])
-
-    return re.sub(f"{begin}.*?{end}", made, text, flags=re.DOTALL)
-
-
 def stale(root: Path = HERE) -> dict[Path, str]:
     """Return the files whose blocks are not those of the results -> what they should hold."""
     texts = {root / name: (root / name).read_text("utf-8") for name in FILES}
-    made = {path: with_blocks(text) for path, text in texts.items()}
+    made = {path: with_blocks(text, BLOCKS, MAKER) for path, text in texts.items()}
     return {path: text for path, text in made.items() if text != texts[path]}
 
 

@@ -37,6 +37,7 @@ from tests.campaigns import (
     readers_of_files,
     readers_of_networks,
     readers_of_results,
+    readers_of_tars,
     readers_of_texts,
 )
 from tests.campaigns.readers import Reader, outcome_of
@@ -44,7 +45,7 @@ from tests.campaigns.record import Record
 
 READERS = (
     readers_of_files.READERS | readers_of_networks.READERS | readers_of_texts.READERS | readers_of_results.READERS
-    | readers_of_boxes.READERS
+    | readers_of_boxes.READERS | readers_of_tars.READERS
 )  # fmt: skip
 CHUNK = 2000.0  # milliseconds of inputs that one child reads
 LONGEST = 20.0  # seconds that one input may take

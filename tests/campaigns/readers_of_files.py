@@ -137,8 +137,8 @@ def read_run_state(path: Path) -> str:
 SHAPE = (4, 3, 5, 5)
 
 
-def parts() -> list[np.ndarray]:
-    """Return what a cache should hold."""
+def parts(row: int) -> list[np.ndarray]:
+    """Return what a cache should hold; row: 0, for it has one block."""
     return [np.random.default_rng(seed).integers(0, 256, (2, *SHAPE[1:]), np.uint8) for seed in range(2)]
 
 

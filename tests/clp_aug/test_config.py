@@ -29,7 +29,7 @@ def test_defaults_and_what_is_stored():
     ("change", "message"),
     [
         ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, "),
-        ({"attributes": ("place",)}, "data set demo has no columns to choose groups by; it is for table"),
+        ({"attributes": ("place",)}, "data set demo has no columns to choose groups by; it is for table, wds"),
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
         ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),
@@ -43,7 +43,7 @@ def test_defaults_and_what_is_stored():
         ({"meta": "ten/class"}, "ten/class"),
         ({"noise": "flip:2"}, "flip:2"),
         ({"matte": "onnx"}, "matte 'onnx': expected onnx:FILE"),
-        ({"engine": "gpu"}, "unknown engine 'gpu': choose one of processes, serial"),
+        ({"engine": "gpu"}, "unknown engine 'gpu': choose one of processes, ray, serial"),
         ({"fit": "pad"}, "fit = pad: expected one of crop, stretch"),
         ({"options": {"fgsm": "both"}}, "fgsm = both: expected one of targeted, untargeted"),
         ({"meta_from": "test"}, "meta_from = test: expected one of train, val"),

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from clp_aug.config import AugmentConfig
+from clp_aug.contract.errors import UsageError
 from clp_aug.engines import ENGINES
 from clp_aug.making import waterbirds
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
@@ -31,6 +32,8 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_answers_in_order(name):
+    if name == "ray":
+        pytest.importorskip("ray")
     with ENGINES[name](abs, 2) as map_:
         assert list(map_(range(-5, 3))) == [5, 4, 3, 2, 1, 0, 1, 2]
 
@@ -142,6 +145,13 @@ def run(folder, *arguments, **settings):
         text=True,
         **settings,
     )
+
+
+def test_an_engine_whose_package_is_not_installed_is_refused_at_the_door(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError) as error:
+        AugmentConfig(dataset="demo", cf=("grey",), engine="ray")
+    assert str(error.value) == "engine ray needs Ray: pip install 'causal-logit-perturbation[ray]'"
 
 
 def test_a_task_that_cannot_travel_is_told_by_the_pickler():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clp_aug.datasets import DATASETS, load_dataset
+from tests.clp_aug.datasets.tar_builders import make_wds
 from tests.clp_aug.datasets.tiny_sets import (
     make_cifar10,
     make_cifar100,
@@ -24,6 +25,7 @@ MAKERS = {
     "cifar10": make_cifar10,
     "cifar100": make_cifar100,
     "table": make_table,
+    "wds": make_wds,
     **dict.fromkeys(("imagenet-lt", "places-lt", "inaturalist18"), make_lists),
 }
 

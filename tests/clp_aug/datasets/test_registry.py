@@ -16,6 +16,7 @@ from clp_aug.datasets import (
     usual_meta,
 )
 from clp_aug.protocol.meta_selection import parse_meta
+from tests.clp_aug.datasets.tar_builders import make_wds
 from tests.clp_aug.datasets.tiny_sets import (
     make_cifar10,
     make_cifar100,
@@ -39,6 +40,7 @@ ROWS = [
     ("cifar10", make_cifar10, (10, 0, 2), 10, 0, (32, 32)),
     ("cifar100", make_cifar100, (100, 0, 2), 100, 0, (32, 32)),
     ("table", make_table, (27, 18, 9), 3, 9, (8, 6)),
+    ("wds", make_wds, (6, 2, 2), 2, 0, (8, 6)),
     ("imagenet-lt", make_lists, (9, 6, 6), 3, 0, (8, 6)),
     ("places-lt", make_lists, (9, 6, 6), 3, 0, (8, 6)),
     ("inaturalist18", make_lists, (9, 0, 6), 3, 0, (8, 6)),
@@ -92,7 +94,7 @@ def test_a_root_that_no_disk_has_is_a_missing_one(tmp_path, monkeypatch, root):
 
 
 def test_attributes_of_a_set_that_has_none_are_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"data set folder has no columns to choose groups by; it is for table$"):
+    with pytest.raises(SettingError, match=r"set folder has no columns to choose groups by; it is for table, wds$"):
         load_dataset("folder", tmp_path, ["place"])
 
 

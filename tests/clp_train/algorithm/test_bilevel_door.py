@@ -173,15 +173,6 @@ class Pair(nn.Module):
         return self.network(x), x
 
 
-def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with pytest.raises(
-        SettingError, match=r"^processes = 2: meta gradients are not averaged over processes; expected one"
-    ):
-        Bilevel(**refused())
-
-
 def test_mixed_precision_within_the_network_asks_for_forward_mode():
     network = network_of()
     network._original_forward = network.forward

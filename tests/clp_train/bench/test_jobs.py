@@ -6,8 +6,7 @@ import pytest
 
 from clp_aug.contract.errors import UsageError
 from clp_train.bench import jobs
-from clp_train.bench.jobs import COMMON, OWN, plan
-from clp_train.bench.queue import jobs_of
+from clp_train.bench.jobs import COMMON, OWN, jobs_of, plan
 from clp_train.bench.spec import Column, Row, Scale, Table
 from tests.clp_train.bench.tiny_tables import table
 

@@ -13,19 +13,11 @@ import pytest
 
 from clp_aug.common.locks import held_for, lock_of
 from clp_aug.contract.errors import InputError
-from clp_train.bench import queue
-from clp_train.bench.jobs import plan
-from clp_train.bench.queue import (
-    Job,
-    Progress,
-    Running,
-    came_second,
-    jobs_of,
-    place_of,
-    resumption,
-    seconds_left,
-    work_off,
-)
+from clp_train.bench import processes
+from clp_train.bench.job import Job
+from clp_train.bench.jobs import jobs_of, plan
+from clp_train.bench.processes import Running, came_second, place_of, resumption
+from clp_train.bench.queue import Progress, seconds_left, work_off
 from clp_train.run_folder import RESULT
 from clp_train.running.checkpoint import CHECKPOINT
 from tests.clp_train.bench.tiny_tables import table
@@ -85,8 +77,8 @@ def test_every_process_has_the_same_threads(tmp_path):
 def test_what_another_process_makes_is_waited_for(tmp_path, of):
     one = job(tmp_path, "one")
     with held_for(one.log if of == "another queue" else one.makes):
-        assert queue.start(one, 1) is None
-    started = queue.start(one, 1)
+        assert processes.start(one, 1) is None
+    started = processes.start(one, 1)
     started.process.wait()
     started.lock.close()
     assert one.done
@@ -129,7 +121,8 @@ def queue_apart(tmp_path, seconds):
         import sys
         from pathlib import Path
         from clp_aug.common.locks import lock_of
-        from clp_train.bench.queue import Job, work_off
+        from clp_train.bench.job import Job
+        from clp_train.bench.queue import work_off
         made = Path({str(tmp_path)!r}) / "slow"
         code = f"from clp_aug.common.locks import held_for; from pathlib import Path; made = Path({{str(made)!r}})"
         code += "; import os, time\\nwith held_for(made):\\n print(os.getpid(), flush=True); time.sleep({seconds})"
@@ -192,7 +185,7 @@ def test_the_device_reaches_the_process(tmp_path):
     code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(' '.join(sys.argv[2:]))"
     made = tmp_path / "a" / RESULT
     made.parent.mkdir()
-    one = Job("r", (sys.executable, "-c", code, str(made)), made, tmp_path / "a.log", lock_of(made))
+    one = Job("r", (sys.executable, "-c", code, str(made)), made, tmp_path / "a.log", lock_of(made), state=made)
     assert not work_off([one], 1, 1, device="xpu:1").failed
     assert made.read_text() == "--device xpu:1"
 

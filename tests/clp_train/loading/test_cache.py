@@ -20,19 +20,19 @@ VALUES = np.arange(42, dtype=np.uint8).reshape(SHAPE)
 NAME = f"{'a' * 24}.array"
 
 
-def never():
+def never(*_):
     raise AssertionError("made again")
 
 
 def filled(path, values=VALUES):
-    return load_or_fill(path, values.shape, values.dtype.type, lambda: [values])
+    return load_or_fill(path, values.shape, values.dtype.type, lambda row: [values[row:]])
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((7, 3, 2), np.uint8), ((5, 4), np.float32), ((0, 4), np.float32)])
 def test_what_was_written_in_parts_is_read(tmp_path, shape, dtype):
     values = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
     path = path_of(tmp_path / "new" / "cache", "key", 1)
-    first = load_or_fill(path, shape, dtype, lambda: np.asfortranarray(values))
+    first = load_or_fill(path, shape, dtype, lambda row: np.asfortranarray(values)[row:])
     again = load_or_fill(path, shape, dtype, never)
     for found in (first, again):
         assert torch.equal(found, torch.from_numpy(values))
@@ -75,15 +75,22 @@ def changed(data, at):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
+SIZE = 42 + 3 * 32 + 8  # values, a block's digest, the array's, rows of a block, seal
+OTHER = "other bytes than were written"
+OF_BLOCK = f"block 1 of 1, rows 0 to 6: {OTHER}"
 DAMAGES = {
-    "empty": (lambda data: b"", "0 bytes, expected 74"),
-    "cut": (lambda data: data[:-1], "73 bytes, expected 74"),
-    "too long": (lambda data: data + b"\0", "75 bytes, expected 74"),
-    "a bit of the first value": (lambda data: changed(data, 0), "other bytes than were written"),
-    "a bit of the last value": (lambda data: changed(data, 41), "other bytes than were written"),
-    "a bit of the digest": (lambda data: changed(data, 73), "other bytes than were written"),
-    "zeros, as after a power cut": (lambda data: bytes(74), "other bytes than were written"),
-    "another format": (lambda data: b"\x93NUMPY".ljust(74), "other bytes than were written"),
+    "empty": (lambda data: b"", f"0 bytes, expected {SIZE}"),
+    "cut": (lambda data: data[:-1], f"{SIZE - 1} bytes, expected {SIZE}"),
+    "too long": (lambda data: data + b"\0", f"{SIZE + 1} bytes, expected {SIZE}"),
+    "as long as one of an earlier version": (lambda data: data[:74], OTHER),
+    "a bit of the first value": (lambda data: changed(data, 0), OF_BLOCK),
+    "a bit of the last value": (lambda data: changed(data, 41), OF_BLOCK),
+    "a bit of a block's digest": (lambda data: changed(data, 42), OTHER),
+    "a bit of the array's digest": (lambda data: changed(data, 74), OTHER),
+    "a bit of the rows of a block": (lambda data: changed(data, 106), OTHER),
+    "a bit of the seal": (lambda data: changed(data, SIZE - 1), OTHER),
+    "zeros, as after a power cut": (lambda data: bytes(SIZE), OTHER),
+    "another format": (lambda data: b"\x93NUMPY".ljust(SIZE), OTHER),
 }
 
 
@@ -108,7 +115,7 @@ def test_no_change_of_a_file_gets_through(tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / NAME
     filled(path)
     good = path.read_bytes()
-    for _ in range(300):
+    for _ in range(400):
         data = bytearray(good)
         for at in rng.integers(0, len(data), rng.integers(1, 4)):
             data[at] = rng.integers(256)
@@ -129,7 +136,7 @@ def test_one_makes_it_and_others_wait_for_it(tmp_path, monkeypatch):
             asked.set()
         return held_for(*args, **options)
 
-    def parts():
+    def parts(_):
         calls.append(1)
         begun.set()
         assert asked.wait(20), "nobody else asked for the lock"
@@ -149,6 +156,32 @@ def test_one_makes_it_and_others_wait_for_it(tmp_path, monkeypatch):
     assert calls == [1]
     assert all(torch.equal(values, torch.from_numpy(VALUES)) for values in found)
     assert len(found) == 2
+
+
+def old_file(path, values):
+    """Write the file of an earlier version: the values, and sha256 over shape, type and values."""
+    digest = hashlib.sha256(repr((values.shape, values.dtype.str)).encode() + values.tobytes())
+    path.write_bytes(values.tobytes() + digest.digest())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("values", [VALUES, np.arange(20, dtype=np.float32).reshape(5, 4), np.zeros((0, 4), np.uint8)])
+def test_a_file_of_an_earlier_version_is_read_and_its_digest_is_the_same(tmp_path, values):
+    digest = old_file(tmp_path / NAME, values)
+    before = (tmp_path / NAME).read_bytes()
+    found = load_or_fill(tmp_path / NAME, values.shape, values.dtype.type, never)
+    assert torch.equal(found, torch.from_numpy(values))
+    assert digest_of(found) == digest == digest_of(torch.from_numpy(values))
+    assert (tmp_path / NAME).read_bytes() == before
+    assert digest_of(filled(tmp_path / f"{'b' * 24}.array", values)) == digest, "as the new file's"
+
+
+@pytest.mark.parametrize("at", [0, 41, 42, 73])
+def test_one_that_is_damaged_is_refused(tmp_path, at):
+    old_file(tmp_path / NAME, VALUES)
+    (tmp_path / NAME).write_bytes(changed((tmp_path / NAME).read_bytes(), at))
+    with pytest.raises(InputError, match=rf"{NAME}: damaged cache \({OTHER}\); remove it"):
+        load_or_fill(tmp_path / NAME, SHAPE, np.uint8, never)
 
 
 def test_one_that_is_there_needs_no_lock(tmp_path, monkeypatch):
@@ -195,7 +228,7 @@ def test_where_no_room_can_be_kept_it_is_written_all_the_same(tmp_path, monkeypa
 
 
 def test_a_disk_that_fills_up_meanwhile_is_one_line(tmp_path):
-    def parts():
+    def parts(_):
         yield VALUES[:3]
         raise OSError(*FULL[:1], "No space left on device")
 
@@ -206,7 +239,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line(tmp_path):
 
 def test_parts_that_are_no_whole_are_a_fault_of_ours(tmp_path):
     with pytest.raises(ValueError, match="the parts have 18 bytes, uint8"):
-        load_or_fill(tmp_path / NAME, SHAPE, np.uint8, lambda: [VALUES[:3]])
+        load_or_fill(tmp_path / NAME, SHAPE, np.uint8, lambda _: [VALUES[:3]])
     assert not list(tmp_path.iterdir())
 
 

@@ -40,7 +40,7 @@ def test_counted_in_parts_they_are_the_same_floats(seed, n, height, width, count
 
 def test_of_a_mapped_file_they_are_the_same(tmp_path):
     images = random_images(7, 50, 3, 16, 16)
-    mapped = load_or_fill(tmp_path / "a.array", images.shape, np.uint8, lambda: [images.numpy()])
+    mapped = load_or_fill(tmp_path / "a.array", images.shape, np.uint8, lambda _: [images.numpy()])
     assert data.channel_statistics(mapped) == at_once(images)
 
 

@@ -173,7 +173,7 @@ def test_cached_pictures_are_the_same_and_are_decoded_once(demo_shard, tmp_path,
     plain = load(config_of(meta=demo_shard))
     first = load(config_of(meta=demo_shard, cache=tmp_path / "cache"))
     files = sorted(tmp_path.glob("cache/*"))
-    assert [path.suffix for path in files] == [".array"] * 3  # train, val, test; nothing left beside them
+    assert [path.suffix for path in files] == [".array"] * 4  # train, val, test, meta; nothing left beside them
 
     def never(*_):
         raise AssertionError("decoded again")

@@ -1,0 +1,1 @@
+"""What the whole job costs, from a million pictures to a finished run: measured, derived and simulated."""
