@@ -69,10 +69,9 @@ TOOLS = {
         TRAIN, CACHED + "--meta {place}/tenth.h5 --method clp --saliency-lambda 0 --out {place}/tenth",
     ),
     "LOAD of its meta set alone, the cache is made": (
-        "import sys; from clp_aug.contract.shards import ShardReader;"
-        " from clp_train.loading.stored import meta_pictures; from clp_train.loading.data import channel_statistics;"
-        " print(channel_statistics(meta_pictures(ShardReader(sys.argv[1]), __import__('pathlib').Path(sys.argv[2]))"
-        ".images))",
+        "import sys; from pathlib import Path; from clp_aug.contract.shards import ShardReader;"
+        " from clp_train.loading.data import channel_statistics; from clp_train.loading.stored import meta_pictures;"
+        " channel_statistics(meta_pictures(ShardReader(sys.argv[1]), Path(sys.argv[2])).images)",
         "{place}/tenth.h5 {place}/other",
     ),
 }  # fmt: skip

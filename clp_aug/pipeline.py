@@ -32,6 +32,7 @@ from clp_aug.staging import Staging
 
 AHEAD = 2  # batches a worker decodes before an accelerator needs them
 BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
+MOST_ON_A_CLUSTER = 32, 16  # the same where many workers wait for the slowest: docs/scale.md
 NAMED = 3  # pictures that are named of those that did not go as asked
 
 
@@ -115,7 +116,10 @@ def rows_in_use(plan: Plan) -> np.ndarray:
 def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
     """Return the rows of each stage, and how many go into a block."""
     meta, train = plan.split.meta, plan.split.train
-    return {"boxes-meta": (meta, BOX_BLOCK), "boxes-train": (train, BOX_BLOCK), "infill": (meta, INFILL_BLOCK)}
+    boxes, infill = BOX_BLOCK, INFILL_BLOCK
+    if plan.config.engine == RAY:
+        boxes, infill = min(boxes, MOST_ON_A_CLUSTER[0]), min(infill, MOST_ON_A_CLUSTER[1])
+    return {"boxes-meta": (meta, boxes), "boxes-train": (train, boxes), "infill": (meta, infill)}
 
 
 def do_blocks(task: Stages, work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:

@@ -55,6 +55,8 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False, ranks: Ranks = A
             return complete(config, quiet) if ranks.is_first else None
         if not quiet:
             say(f"on {place.shared_by(ranks)}, {place.precision}", err=True)
+            if ranks.size > 1 and config.data.cache is None:
+                say("each rank holds all pictures; with --cache FOLDER those of a machine share one file", err=True)
         check_same(ranks, {"versions": versions(), **settings_of(config)})
         with together(ranks):
             assembly = load(config, quiet, ranks)

@@ -21,8 +21,8 @@ from clp_aug.contract.errors import ClpError, SettingError
 from clp_aug.engines.ray_worker import Answer, Load, Worker
 from clp_aug.engines.tasks import Map, Task
 
-SLOTS = 2  # items a worker has: the next one is there when one is done
-AHEAD = 3  # items a worker whose answers may wait for an earlier one
+SLOTS = 1  # items a worker has: a slow one with more would be as many times as late
+AHEAD = 8  # items a worker whose answers may wait for an earlier one, of a slow worker
 TRIES = 4  # workers that may die with an item
 PER_GPU = 4  # workers that share an accelerator: one decodes while another computes
 PATIENCE = 600  # seconds until Ray must have found room for a worker

@@ -44,8 +44,8 @@ class Bilevel:
     virtual: "own", the next step of the optimiser itself, exactly, or "plain", eq. (8), W - lr * gradient; mode: how
     the derivative is taken, as in `hypergradient`; interval: steps from one meta step to the next. Raises SettingError
     for what does not fit. Where several processes of torch.distributed train together, each with batches of its own,
-    the gradients of the meta step are averaged over them. meta_loss: of the last meta step, a scalar, None before the first; logits: of the last batch,
-    (n, C), detached.
+    the gradients of the meta step are averaged over them. meta_loss: of the last meta step, a scalar, None before the
+    first; logits: of the last batch, (n, C), detached.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from torch import Tensor
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.evaluating.gradcam import gradcam, why_no_map
 from clp_train.evaluating.metrics import predict
-from clp_train.evaluating.outputs import evenly, most_at_once
+from clp_train.evaluating.outputs import evenly, gathered, most_at_once
 from clp_train.models.parts import Classifier
 from clp_train.pictures.types import BoxedPictures, as_input, masks, meta_of_kinds
 
@@ -99,7 +99,8 @@ def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], l
         return {**dataclasses.asdict(nothing), "no_map": reason}, []
     predicted = predict(network, originals.images)
     most, batches = most_at_once(network, originals.images[:1]), torch.arange(len(originals)).split(BATCH)
-    maps = torch.cat([_maps(network, originals, rows) for batch in batches for rows in evenly(batch, most)])
+    made = ((_maps(network, originals, rows),) for batch in batches for rows in evenly(batch, most))
+    (maps,) = gathered(made, len(originals))
     rows = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long()
     columns = (originals.images, maps, originals.box, originals.label, predicted)
     return dataclasses.asdict(attention(maps, inside)), list(map(Look, *(column[rows] for column in columns)))

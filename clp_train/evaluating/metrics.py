@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from clp_train.algorithm.losses import REMEDY, DivergedError
-from clp_train.evaluating.outputs import BATCH, logits_of, outputs
-from clp_train.evaluating.scores import Sure, auroc, calibration_error, join_sure, macro_f1, mean_of, sure_of
+from clp_train.evaluating.outputs import BATCH, gathered, logits_of, outputs
+from clp_train.evaluating.scores import Sure, auroc, calibration_error, known_of, macro_f1, mean_of, sure_of
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
@@ -111,8 +111,8 @@ def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tenso
     judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
     argmax would pass for a class.
     """
-    predicted = [logits.argmax(1) for logits in checked_logits(network, images.split(BATCH), judge)]
-    return torch.cat(predicted).to(images.device)
+    predicted = ((logits.argmax(1),) for logits in checked_logits(network, images.split(BATCH), judge))
+    return gathered(predicted, len(images))[0].to(images.device)
 
 
 def checked_logits(
@@ -155,9 +155,10 @@ def evaluate(
     judge, scale: as in `probabilities`; strata: as in `measure`.
     """
     parts = probabilities(network, pictures.images.split(BATCH), judge, scale)
-    predicted, sure = zip(*((part, sure_of(part, shares)) for part, shares in parts), strict=True)
-    of_all = torch.cat(predicted).to(pictures.label.device)
-    return measure(of_all, pictures.label, pictures.group, classes, train_counts, strata, join_sure(sure))
+    found = ((predicted, *known_of(sure_of(predicted, shares))) for predicted, shares in parts)
+    of_all, *sure = gathered(found, len(pictures))
+    of_all = of_all.to(pictures.label.device)
+    return measure(of_all, pictures.label, pictures.group, classes, train_counts, strata, Sure(*sure))
 
 
 def balanced_accuracy(

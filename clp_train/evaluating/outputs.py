@@ -81,6 +81,22 @@ def join(some: Iterable[Output]) -> Output:
     return Output(torch.cat([part.features for part in whole]), torch.cat([part.logits for part in whole]))
 
 
+def gathered(some: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
+    """Return parts of a stream, one tensor (n, ...) or several each, as whole ones (rows, ...).
+
+    They are made with the first part: small tensors that are kept one by one, between large ones that come and go,
+    leave holes in memory that add up to all pictures of the stream.
+    """
+    whole: list[Tensor] = []
+    at = 0
+    for part in some:
+        whole = whole or [values.new_empty((rows, *values.shape[1:])) for values in part]
+        for all_values, values in zip(whole, part, strict=True):
+            all_values[at : at + len(values)] = values
+        at += len(part[0])
+    return whole
+
+
 def on_cpu(some: Iterable[Output]) -> Iterator[Output]:
     """Yield features and logits of parts of a stream on the CPU, where what is known of all pictures lies."""
     return (Output(part.features.cpu(), part.logits.cpu()) for part in some)
@@ -99,12 +115,18 @@ def parts_of_backgrounds(network: Classifier, pictures: BoxedPictures) -> Iterat
 
 def score(network: Classifier, pictures: Pictures) -> Output:
     """Return features and logits of all pictures, untransformed, on the CPU."""
-    return join(parts(network, pictures))
+    return whole_of(parts(network, pictures), len(pictures))
 
 
 def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
     """Return features and logits of pictures (N, 3, H, W), uint8, with grey boxes, on the CPU."""
-    return join(parts_of_backgrounds(network, pictures))
+    return whole_of(parts_of_backgrounds(network, pictures), len(pictures))
+
+
+def whole_of(some: Iterable[Output], rows: int) -> Output:
+    """Return the parts of a stream of so many rows as one."""
+    features, logits = gathered(((part.features, part.logits) for part in some), rows)
+    return Output(features, logits)
 
 
 def without_object(images: Tensor, box: Tensor) -> Tensor:

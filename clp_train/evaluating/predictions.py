@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from clp_train.algorithm.method import Method
 from clp_train.evaluating.metrics import probabilities
-from clp_train.evaluating.outputs import BATCH, logits_of
-from clp_train.evaluating.scores import Sure, join_sure, sure_of
+from clp_train.evaluating.outputs import BATCH, gathered, logits_of
+from clp_train.evaluating.scores import Sure, known_of, sure_of
 from clp_train.models.parts import Classifier, Output
 from clp_train.pictures.types import Pictures
 
@@ -62,13 +61,14 @@ def predict_labelled(
     network: Classifier, pictures: Pictures, judge: Callable[[Output], Tensor], scale: float
 ) -> Predictions:
     """Return what a network makes of pictures with labels. judge, scale: as in `probabilities`."""
-    parts = probabilities(network, pictures.images.split(BATCH), judge, scale)
-    found, sure = [], []
     label = pictures.label.cpu()
-    for predicted, shares in parts:  # as many pictures at a time as memory takes
-        of_part, label = label[: len(predicted)], label[len(predicted) :]
-        found.append((predicted, shares.gather(1, of_part[:, None])[:, 0]))
-        sure.append(sure_of(predicted, shares))
-    of_all = join_sure(sure)
-    predicted, of_label = map(torch.cat, zip(*found, strict=True))
+
+    def found(at: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        for predicted, shares in probabilities(network, pictures.images.split(BATCH), judge, scale):
+            of_label = shares.gather(1, label[at : at + len(predicted), None])[:, 0]
+            yield (predicted, of_label, *known_of(sure_of(predicted, shares)))
+            at += len(predicted)
+
+    predicted, of_label, *sure = gathered(found(), len(pictures))
+    of_all = Sure(*sure)
     return Predictions(predicted, of_all.of_predicted, of_label, of_all.log_odds)

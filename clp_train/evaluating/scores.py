@@ -33,6 +33,11 @@ def sure_of(predicted: Tensor, shares: Tensor) -> Sure:
     return Sure(of_predicted, logs[:, 1] - logs[:, 0])
 
 
+def known_of(sure: Sure) -> tuple[Tensor, ...]:
+    """Return what there is of it."""
+    return (sure.of_predicted,) if sure.log_odds is None else (sure.of_predicted, sure.log_odds)
+
+
 def join_sure(parts: Iterable[Sure]) -> Sure:
     """Return parts of a stream as one; at least one."""
     of_predicted, log_odds = zip(*parts, strict=True)

@@ -26,17 +26,17 @@ from experiments.scale.measure import MEASURED
 SIMULATED = Path(__file__).parent / "results" / "simulated.json"
 PICTURES, SEEDS = 1_281_167, 20
 STAGES = {"boxes": ("READ", "DIGEST", "MATTE hatt", "BOX"), "copies": ("READ", "INFILL cagan", "INFILL random")}
-BLOCK = {"boxes": 256, "copies": 64}  # pictures, as clp-augment has them
+BLOCK = {"boxes": 32, "copies": 16}  # pictures, as clp-augment has them on a cluster
 SPREAD = {"boxes": "MATTE hatt", "copies": "INFILL cagan"}
 ASSUMED: dict[str, Any] = {"slow": 0.02, "times": 4.0, "deaths": 0.05, "back": 120.0, "call": 0.001}
 """Of a cluster: one worker in 50 four times as slow, a node dies once in 20 hours, another one comes after two
 minutes, a block costs the driver a millisecond."""
-SLOTS, WINDOW = 2, 3  # blocks that a worker has, and that may wait to be written, as the engine ray has it
+SLOTS, WINDOW = 1, 8  # blocks that a worker has, and that may wait to be written, as the engine ray has it
 CALM: dict[str, Any] = {"slow": 0.0, "deaths": 0.0, "spread": 0.0}
-BLOCKS = (16, 64, 256, 1024)
+BLOCKS = (16, 32, 64, 256, 1024)
 DEATHS = (0.0, 0.05, 1.0, 10.0)  # of a node, an hour
 RATES = (1e8, 3e8, 1e9, 3e9, 1e10, math.inf)  # bytes a second
-BOUNDS = ((1, 1), (1, 3), (2, 2), (2, 3), (2, 4), (2, 8), (4, 4), (8, 8))  # slots, window
+BOUNDS = ((1, 1), (1, 3), (1, 8), (2, 2), (2, 3), (2, 8), (4, 8), (8, 8))  # slots, window
 SLOW = (0.0, 0.001, 0.02, 0.1)  # of the workers
 
 
@@ -62,7 +62,7 @@ def variants(job: str, cluster: Cluster) -> dict[str, dict[str, Cluster]]:
             "slow workers, dying nodes": replace(cluster, rate=math.inf, call=0.0),
             "slow workers, dying nodes, a driver that writes": cluster,
             "the same, written in any order": replace(cluster, ordered=False),
-            "in order, 32 a block, 1 a worker, a window of 8": replace(cluster, block=32, ahead=1, window=8),
+            "in order, 256 a block, 2 a worker, a window of 3": replace(cluster, block=256, ahead=2, window=3),
         },
         "block": {str(block): replace(cluster, block=block) for block in BLOCKS},
         "bound": {f"{slots}, {window}": replace(cluster, ahead=slots, window=window) for slots, window in BOUNDS}

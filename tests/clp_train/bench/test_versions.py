@@ -19,7 +19,7 @@ WHO = {*METHOD, "shard"}
 RUNS = set(METHOD)
 NOT_REACHED = (
     r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
-    r"|run_name|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader|own_losses"
+    r"|run|run_name|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader|own_losses"
     r"|wrapping|confusion|more_epochs|auditing|audits|audit_cli|audit_data_cli|compare_cli)\b|^clp_train$"
 )
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""

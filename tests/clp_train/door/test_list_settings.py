@@ -10,7 +10,7 @@ import pytest
 from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import about, fields_of, type_of
 from clp_train import cli
-from clp_train.config import RECORD, ROOMS, option, settings_of
+from clp_train.config import RECORD, ROOMS, as_text, option, settings_of
 from clp_train.list_settings import TITLES, WIDTH, settings_text
 from clp_train.methods import METHODS, options_of
 from clp_train.run_settings import Start
@@ -84,7 +84,7 @@ def test_every_setting_is_listed_with_all_that_is_known_of_it(title, owner, name
         assert said.endswith(f" Source: {known.source}.")
     if known.works_with:
         other, values = known.works_with
-        assert f" Only with {other} = {' or '.join(map(str, values))}." in said
+        assert f" Only with {other} = {' or '.join(map(as_text, values))}." in said
     if known.shown:
         assert default == known.shown
     elif field.default is MISSING:
