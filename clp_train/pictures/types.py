@@ -100,9 +100,10 @@ def as_input(images: Tensor) -> Tensor:
 
 
 def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
-    """Return the meta pictures of some kinds of the contract, in their order."""
+    """Return the meta pictures of some kinds of the contract, in their order; all of them as they lie."""
     wanted = torch.tensor(kinds, dtype=torch.uint8, device=meta.kind.device)
-    return meta.take(torch.isin(meta.kind, wanted).nonzero().squeeze(1))
+    rows = torch.isin(meta.kind, wanted).nonzero().squeeze(1)
+    return meta if len(rows) == len(meta) else meta.take(rows)
 
 
 def kind_counts(meta: BoxedPictures) -> dict[str, int]:
