@@ -31,6 +31,7 @@ from clp_train.methods import build_method, make_options
 from clp_train.models import build_model
 from clp_train.models.parts import heads
 from clp_train.pictures.types import Batch
+from clp_train.ranks import BATCH_NORMS, SYNCHRONISED
 from clp_train.ranks.launching import joined, ranks_of
 from clp_train.ranks.splitting import split_passes
 
@@ -40,7 +41,7 @@ CASES = {
     "clp exact, no saliency": ("meta-lp", {}),
     "clp lagged": ("clp", {"meta_step": "lagged"}),
 }
-CLASSES, WARM, STEPS = 10, 1, 4
+CLASSES, WARM, STEPS = 10, 1, 3
 
 
 def batch_of(pictures: int, side: int, seed: int, meta: bool) -> Batch:
@@ -68,9 +69,9 @@ class Counted:
         return counted
 
 
-def measure(method: str, settings: dict, pictures: int, side: int, model: str) -> dict[str, float]:
+def measure(method: str, settings: dict, pictures: int, side: int, model: str, norm: str) -> dict[str, float]:
     """Take some steps as a rank; return seconds a step, and bytes and exchanges a step."""
-    ranks = ranks_of(os.environ)
+    ranks = ranks_of(os.environ, norm)
     generator = torch.Generator().manual_seed(0)
     network = build_model(model, CLASSES, [0.5] * 3, [0.25] * 3, generator).train()
     label = torch.arange(1000) % CLASSES
@@ -98,7 +99,7 @@ def rank(arguments: argparse.Namespace) -> None:
     ranks = ranks_of(os.environ)
     with joined(ranks):
         found = {
-            name: measure(method, settings, arguments.pictures, arguments.side, arguments.model)
+            name: measure(method, settings, arguments.pictures, arguments.side, arguments.model, arguments.norm)
             for name, (method, settings) in CASES.items()
         }
     if ranks.is_first:
@@ -124,27 +125,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--norm", default=SYNCHRONISED, choices=BATCH_NORMS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.rank:
         rank(arguments)
         return
     words = ["--pictures", str(arguments.pictures), "--side", str(arguments.side), "--model", arguments.model]
-    rounds = [{size: team(size, words) for size in (1, 2)} for _ in range(arguments.rounds)]
+    kinds = {"one": 1, **dict.fromkeys(BATCH_NORMS, 2)}
+    rounds = [
+        {kind: team(size, words if size == 1 else [*words, "--norm", kind]) for kind, size in kinds.items()}
+        for _ in range(arguments.rounds)
+    ]
     rows = {}
-    for name in CASES:
-        one, two = ([each[size][name] for each in rounds] for size in (1, 2))
-        rows[name] = {
+    for name, kind in ((name, kind) for name in CASES for kind in BATCH_NORMS):
+        one, two = ([each[which][name] for each in rounds] for which in ("one", kind))
+        rows[f"{name}, batch norm {kind}"] = {
             "seconds a step, 1 rank": statistics.median(each["seconds"] for each in one),
             "seconds a step, 2 ranks": statistics.median(each["seconds"] for each in two),
             "ratio": statistics.median(a["seconds"] / b["seconds"] for a, b in zip(one, two, strict=True)),
             "bytes a step and rank": two[0]["bytes"],
             "exchanges a step": two[0]["exchanges"],
         }
-        print(name, json.dumps(rows[name]))
+        print(name, kind, json.dumps(rows[f"{name}, batch norm {kind}"]))
     found = {
         "machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__, "model": arguments.model,
         "pictures": arguments.pictures, "side": arguments.side, "rounds": arguments.rounds, "cases": rows,

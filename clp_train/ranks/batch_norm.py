@@ -5,6 +5,7 @@ torch's own has no second derivative, and is not there on CPUs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from clp_train.ranks.collectives import summed
+from clp_train.ranks.collectives import stacked
 
 if TYPE_CHECKING:
     from clp_train.ranks.splitting import SplitPasses
@@ -28,18 +29,19 @@ class Synchronised:
         share = self.passes.share
         if share is None or not self.module.training:
             return self.forward(x)
-        with WholeBatch(sum(share.counts) / share.counts[share.rank]):
+        with WholeBatch(share.counts, share.rank):
             return self.forward(x)
 
 
 class WholeBatch(TorchFunctionMode):
-    """Within it, batch norm in training mode takes the statistics of all ranks' rows. more: rows of the whole batch for
-    each of this rank's.
+    """Within it, batch norm in training mode takes the statistics of all ranks' rows. counts: rows of each rank.
+
+    Means and squared differences of parts are put together as Chan et al. (1979) do, with one exchange a pass.
     """
 
-    def __init__(self, more: float) -> None:
+    def __init__(self, counts: Sequence[int], rank: int) -> None:
         super().__init__()
-        self.more = more
+        self.counts, self.rank = counts, rank
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -61,17 +63,23 @@ class WholeBatch(TorchFunctionMode):
             return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
         kind = x.dtype
         wide = x if weight is None else x.to(torch.promote_types(kind, weight.dtype))
-        count = round(self.more * x.numel() / x.shape[1])
-        dims = [0, *range(2, x.dim())]
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        mean = summed(wide.sum(dims)) / count
-        centred = wide - mean.view(shape)
-        variance = summed(centred.square().sum(dims)) / count
+        dims, shape = [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
+        pixels = x.numel() // x.shape[1]
+        own_mean = wide.sum(dims) / pixels
+        centred = wide - own_mean.view(shape)
+        own_variance = (centred * centred).sum(dims) / pixels
+        means, variances = stacked(torch.stack([own_mean, own_variance])).unbind(1)  # (N, C) each
+        weights = wide.new_tensor(self.counts)[:, None] / sum(self.counts)
+        mean = (weights * means).sum(0)
+        variance = (weights * (variances + (means - mean).square())).sum(0)
+        count = pixels * sum(self.counts) // self.counts[self.rank]
         note(running_mean, mean, momentum)
         note(running_var, variance * (count / max(1, count - 1)), momentum)
-        y = centred * (variance + eps).rsqrt().view(shape)
-        y = y if weight is None else y * weight.view(shape)
-        return (y if bias is None else y + bias.view(shape)).to(kind)
+        scale = (variance + eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        shift = (own_mean - mean) * scale
+        shift = shift if bias is None else shift + bias
+        return torch.addcmul(shift.view(shape), centred, scale.view(shape)).to(kind)
 
 
 @torch.no_grad()

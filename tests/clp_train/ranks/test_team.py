@@ -46,7 +46,7 @@ def test_one_process_gives_back_what_it_is_given():
 @pytest.mark.parametrize("shape", [(6, 3, 4, 5), (7, 3), (5, 3, 2)])
 @pytest.mark.parametrize("affine", [True, False])
 def test_batch_norm_is_torch_s_with_all_its_derivatives(shape, affine, monkeypatch):
-    monkeypatch.setattr(batch_norm, "summed", lambda values: values)  # of one rank
+    monkeypatch.setattr(batch_norm, "stacked", lambda values: values[None])  # of one rank
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
     kept = [torch.rand(3, generator=generator, dtype=torch.float64) for _ in range(4)]
@@ -56,7 +56,7 @@ def test_batch_norm_is_torch_s_with_all_its_derivatives(shape, affine, monkeypat
         scale = [part.clone().requires_grad_() for part in kept[2:]] if affine else [None, None]
         arguments = (x, mean, variance, *scale, True, 0.3, 1e-3)
         if whole:
-            with WholeBatch(1.0):
+            with WholeBatch((len(x),), 0):
                 y = F.batch_norm(*arguments)
         else:
             y = F.batch_norm(*arguments)
@@ -70,7 +70,7 @@ def test_batch_norm_is_torch_s_with_all_its_derivatives(shape, affine, monkeypat
 
 def test_in_evaluation_mode_it_is_torch_s():
     x, mean, variance = torch.randn(4, 3), torch.zeros(3), torch.ones(3)
-    with WholeBatch(2.0):
+    with WholeBatch((4, 4), 1):
         y = F.batch_norm(x, mean, variance)
     assert torch.equal(y, F.batch_norm(x, mean, variance))
 
