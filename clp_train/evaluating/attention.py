@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -72,14 +73,18 @@ class Attention:
 
 def attention(maps: Tensor, inside: Tensor) -> Attention:
     """Return the summary of maps, float (n, H, W), n >= 1, and boxes as masks, bool (n, H, W)."""
-    shares = inside_share(maps, inside)
+    return summary(inside_share(maps, inside), pointing(maps, inside), area_of(inside))
+
+
+def summary(shares: Tensor, points: Tensor, area: float) -> Attention:
+    """Return the summary of what `inside_share` and `pointing` give of maps, (n,) each; area: as `area_of` gives it."""
     nonzero = ~shares.isnan()
     has_maps = bool(nonzero.any())
     return Attention(
         inside=shares[nonzero].double().mean().item() if has_maps else None,
-        pointing=pointing(maps, inside)[nonzero].double().mean().item() if has_maps else None,
-        area=area_of(inside),
-        maps=len(maps),
+        pointing=points[nonzero].double().mean().item() if has_maps else None,
+        area=area,
+        maps=len(shares),
         zero=int((~nonzero).sum()),
     )
 
@@ -92,18 +97,27 @@ def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], l
     network is left in evaluation mode.
     """
     originals = meta_of_kinds(meta, (ORIGINAL,))
-    inside = masks(originals.box, *originals.images.shape[2:])
+    sides, batches = originals.images.shape[2:], torch.arange(len(originals)).split(BATCH)
+    pixels = sum(int(masks(originals.box[rows], *sides).sum()) for rows in batches)
+    area = pixels / (len(originals) * sides.numel())
     reason = why_no_map(network, as_input(originals.images[:1]))
     if reason:
-        nothing = Attention(inside=None, pointing=None, area=area_of(inside), maps=0, zero=0)
+        nothing = Attention(inside=None, pointing=None, area=area, maps=0, zero=0)
         return {**dataclasses.asdict(nothing), "no_map": reason}, []
     predicted = predict(network, originals.images)
-    most, batches = most_at_once(network, originals.images[:1]), torch.arange(len(originals)).split(BATCH)
-    made = ((_maps(network, originals, rows),) for batch in batches for rows in evenly(batch, most))
-    (maps,) = gathered(made, len(originals))
-    rows = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long()
-    columns = (originals.images, maps, originals.box, originals.label, predicted)
-    return dataclasses.asdict(attention(maps, inside)), list(map(Look, *(column[rows] for column in columns)))
+    shown, kept = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long(), list[Tensor]()
+
+    def judged() -> Iterator[tuple[Tensor, Tensor]]:  # a few maps at a time: all of them may not go into memory
+        most = most_at_once(network, originals.images[:1])
+        for rows in (rows for batch in batches for rows in evenly(batch, most)):
+            maps, inside = _maps(network, originals, rows), masks(originals.box[rows], *sides)
+            kept.extend(maps[torch.isin(rows, shown)])
+            yield inside_share(maps, inside), pointing(maps, inside)
+
+    shares, points = gathered(judged(), len(originals))
+    columns = (originals.images, originals.box, originals.label, predicted)
+    images, *others = (column[shown] for column in columns)
+    return dataclasses.asdict(summary(shares, points, area)), list(map(Look, images, kept, *others))
 
 
 def _maps(network: Classifier, pictures: BoxedPictures, rows: Tensor) -> Tensor:
