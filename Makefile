@@ -6,7 +6,7 @@ TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
-SPREAD := -n $(TEST_PROCESSES) --dist loadfile
+SPREAD := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test demo lint docs clean
 
