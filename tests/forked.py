@@ -12,6 +12,17 @@ import torch
 
 def code_in_a_fork(work: Callable[[], int | None]) -> int:
     """Do some work in a fork, and return its exit code: what it returns (None is 0), 1 for an error, -signal."""
+    return codes_in_forks(work, 1)[0]
+
+
+def codes_in_forks(work: Callable[[], int | None], count: int) -> list[int]:
+    """Do some work in several forks side by side, and return the exit code of each."""
+    pids = [fork(work) for _ in range(count)]
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def fork(work: Callable[[], int | None]) -> int:
+    """Do some work in a fork; return its number."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -27,4 +38,4 @@ def code_in_a_fork(work: Callable[[], int | None]) -> int:
             sys.stderr.flush()
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return pid
