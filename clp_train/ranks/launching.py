@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -64,7 +63,6 @@ def joined(ranks: Ranks) -> Iterator[None]:
             yield
     except BaseException as error:
         if not is_first_to_tell(ranks):
-            silence_the_end()
             raise SystemExit(code_of(error)) from None
         raise
     finally:
@@ -141,13 +139,6 @@ def code_of(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return error.exit_code if isinstance(error, ClpError) else EXIT_INPUT
-
-
-def silence_the_end() -> None:
-    """Bring out what was printed before; what follows is told by another rank."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
 
 
 def here() -> str:
