@@ -23,6 +23,7 @@ from clp_train.next_command import attacked_shard, command_again, other_method, 
 from clp_train.presets import names
 from clp_train.presets.applying import config_of, left_out, stepped_back, with_choice
 from clp_train.presets.choosing import NONE
+from clp_train.ranks.ending import ends_as_rank
 
 if TYPE_CHECKING:
     from clp_train.finishing import Finished
@@ -80,6 +81,7 @@ def setting_options(command: Command) -> Command:
 @click.option("--markdown", is_flag=True, help="With --list-methods or --list-settings: as the page of the docs.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
+@ends_as_rank
 @one_line_errors("no result was written; --resume goes on from the last checkpoint, if the run had come to one")
 def train(
     texts: Sequence[str],
