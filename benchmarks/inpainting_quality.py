@@ -1,12 +1,15 @@
 """How good are the fills that stand for a background? The truth under holes, and what classifiers still see.
 
     python benchmarks/inpainting_quality.py --data DIR --held-out DIR [--cagan-weights FILE] [--pictures 300] [--out F]
+    python benchmarks/inpainting_quality.py --data DIR --held-out DIR --contexts 0,0.5,1 [--pictures 300] [--out F]
 
 DIR of --data holds tiny_imagenet100.h5 (for the shapes of boxes) and waterbirds_like/ (soft masks, two classes, two
 places); --held-out is held-out/ of experiments/inpainting/unpack_inpainting.py. docs/data.md names their sources.
 
 1. Under a hole: boxes of the data, shuffled among pictures, so that what they hide is known and is no object alone.
    l1, PSNR and SSIM inside the hole, by size, three draws of the shuffle. No picture was fitted on.
+   With --contexts these figures alone, of cagan with each context, on the same pictures and holes; `gap` is how far
+   its l1, PSNR and SSIM lie from the first one's, draw by draw.
 2. What is left of class and place: the birds of waterbirds_like's test split, their boxes filled. Two linear
    classifiers on EfficientNet-Lite0's ImageNet features, fitted to the training split with all groups alike, say bird
    and place. A good counterfactual leaves P(y) near the prior, 0.5, and the place as it was.
@@ -81,26 +84,47 @@ def own_options(fill: str, cagan: Options) -> Options | None:
 
 def under_holes(name: str, pictures: list[np.ndarray], holes: list[boxes.Box], cagan: Options) -> list[dict]:
     """Return the figures of every fill; a draw shuffles the holes among the pictures."""
-    size, rows = len(pictures[0]), []
+    rows = []
     for fill in FILLS:
-        draws = []
-        for seed in SEEDS:
-            order = rng_for(seed, size, "holes").permutation(max(len(holes), len(pictures)))
-            found = {"l1": [], "psnr": [], "ssim": []}
-            for i, picture in enumerate(pictures):
-                scene = Scene(picture, holes[order[i] % len(holes)], 0)
-                filled, _ = infill(
-                    fill, COUNTERFACTUAL, scene, rng_for(seed, i, fill), Materials(), own_options(fill, cagan)
-                )
-                for key, value in inside(picture, filled, scene.causal()).items():
-                    found[key].append(value)
-            draws.append({key: float(np.mean(values)) for key, values in found.items()})
-        mean = {key: [draw[key] for draw in draws] for key in draws[0]}
-        figures = {key: round(statistics.mean(v), 4) for key, v in mean.items()}
-        figures |= {f"{key}_sd": round(statistics.stdev(v), 4) for key, v in mean.items()}
-        rows.append({"data": name, "size": size, "fill": fill, "pictures": len(pictures), **figures})
-        print(rows[-1], flush=True)
+        draws = draws_of(fill, pictures, holes, own_options(fill, cagan))
+        rows.append(row_of(draws, {"data": name, "size": len(pictures[0]), "fill": fill, "pictures": len(pictures)}))
     return rows
+
+
+def by_context(name: str, pictures: list[np.ndarray], holes: list[boxes.Box], cagans: list[Options]) -> list[dict]:
+    """Return the figures of cagan with each of some contexts, and how far each lies from the first."""
+    rows, first = [], []
+    for cagan in cagans:
+        draws = draws_of("cagan", pictures, holes, cagan)
+        first = first or draws
+        row = {"data": name, "size": len(pictures[0]), "context": cagan.cagan_context, "pictures": len(pictures)}
+        gaps = {key: [draw[key] - before[key] for draw, before in zip(draws, first, strict=True)] for key in draws[0]}
+        rows.append(row_of(draws, row | {"gap": {key: [round(gap, 4) for gap in v] for key, v in gaps.items()}}))
+    return rows
+
+
+def draws_of(fill: str, pictures: list[np.ndarray], holes: list[boxes.Box], options: Options | None) -> list[dict]:
+    """Return the mean figures of a fill for each draw of the holes."""
+    size, draws = len(pictures[0]), []
+    for seed in SEEDS:
+        order = rng_for(seed, size, "holes").permutation(max(len(holes), len(pictures)))
+        found = {"l1": [], "psnr": [], "ssim": []}
+        for i, picture in enumerate(pictures):
+            scene = Scene(picture, holes[order[i] % len(holes)], 0)
+            filled, _ = infill(fill, COUNTERFACTUAL, scene, rng_for(seed, i, fill), Materials(), options)
+            for key, value in inside(picture, filled, scene.causal()).items():
+                found[key].append(value)
+        draws.append({key: float(np.mean(values)) for key, values in found.items()})
+    return draws
+
+
+def row_of(draws: list[dict], about: dict) -> dict:
+    """Return mean and standard deviation over draws behind what they are about; print the row."""
+    mean = {key: [draw[key] for draw in draws] for key in draws[0]}
+    figures = {key: round(statistics.mean(v), 4) for key, v in mean.items()}
+    figures |= {f"{key}_sd": round(statistics.stdev(v), 4) for key, v in mean.items()}
+    print(about | figures, flush=True)
+    return about | figures
 
 
 def inside(truth: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> dict[str, float]:
@@ -180,21 +204,26 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--cagan-weights", type=Path)
     parser.add_argument("--pictures", type=int, default=300)
+    parser.add_argument("--contexts", help="of cagan, 0 the whole picture: 0,0.5,1")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     cagan, data, count = Options(arguments.cagan_weights), arguments.data, arguments.pictures
     pictures, found, _, _ = birds(data, 160, count)
-    results = {
-        "under_holes": [
-            *under_holes("cifar10_jpeg", pictures_of(arguments.held_out / "cifar10_jpeg", 32, count),
-                         boxes_of_tiny(data, 32), cagan),
-            *under_holes("tiny_imagenet100", pictures_of(arguments.held_out / "tiny_imagenet100", 64, count),
-                         boxes_of_tiny(data, 64), cagan),
-            *under_holes("waterbirds_like", pictures, found, cagan),
-        ],
-        "class_and_place": left_of_class_and_place(data, 4 * count, cagan),
-        "speed": speed(cagan),
-    }  # fmt: skip
+    sets = [
+        ("cifar10_jpeg", pictures_of(arguments.held_out / "cifar10_jpeg", 32, count), boxes_of_tiny(data, 32)),
+        ("tiny_imagenet100", pictures_of(arguments.held_out / "tiny_imagenet100", 64, count), boxes_of_tiny(data, 64)),
+        ("waterbirds_like", pictures, found),
+    ]
+    if arguments.contexts:
+        contexts = [float(context) for context in arguments.contexts.split(",")]
+        cagans = [Options(arguments.cagan_weights, cagan_context=context) for context in contexts]
+        results = {"by_context": [row for one in sets for row in by_context(*one, cagans)]}
+    else:
+        results = {
+            "under_holes": [row for one in sets for row in under_holes(*one, cagan)],
+            "class_and_place": left_of_class_and_place(data, 4 * count, cagan),
+            "speed": speed(cagan),
+        }
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")

@@ -1,13 +1,17 @@
 """How fast does LOAD read pictures beside the least that it must do: open, decode and resize them with Pillow?
 
-    python benchmarks/load_speed.py [--pictures 400] [--size 224] [--rounds 7] [--out FILE]
+    python benchmarks/load_speed.py [--sets FOLDER=SIZE,...] [--old TREE] [--rounds 3] [--out FILE]
 
-The pictures are JPEGs of 500 x 375 pixels, gradients with noise, in a temporary folder. The limit is one thread; LOAD
-goes with one and with two workers. They take turns round by round, and every ratio is of one round. A figure of two
-workers says something only where two cores are free: each round tells how many cores other processes had meanwhile,
-and medians are of the rounds in which those were fewer than BUSY, of all rounds where there is none. On a busy machine
-the waits tell more: how long, for each picture, a thread computes, waits for a core, and waits for Python's lock or the
-disk. Without the second two workers would be as many times as fast as "speed_up_that_the_lock_leaves" says.
+A set is a folder of class folders, read in the size given; without --sets there is one of 400 JPEGs of 500 x 375
+pixels, gradients with noise, read at 224. Small pictures are gone through until PICTURES of them are read. The limit is
+one thread; LOAD goes with one and with two workers. They take turns round by round, and every ratio is of one round.
+
+--old: a checkout of another version. Each round then has a fresh process of either version, in turns, and figures of
+both are kept beside each other. A figure of two workers says something only where two cores are free: each round tells
+how many cores other processes had meanwhile, and medians are of the rounds in which those were fewer than BUSY, of all
+rounds where there is none. On a busy machine the waits tell more: how long, for each picture, a thread computes, waits
+for a core, and waits for Python's lock or the disk. Without the second two threads would be as many times as fast as
+"speed_up_that_the_lock_leaves" says. Figures of sets that an earlier call has put into FILE stay.
 
 Memory is what a fresh process rises by while channel statistics are taken of random pictures of 64 px, in memory and
 in a mapped file, whose pages the system counts as the process's own until it wants them back.
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import statistics
@@ -39,11 +44,15 @@ from clp_aug.datasets import folder
 from clp_aug.datasets.base import Dataset
 from clp_train.loading.cache import load_or_fill
 from clp_train.loading.data import Reader, channel_statistics
-from clp_train.loading.decoding import block_of, read_in_order
+from clp_train.loading.decoding import block_of
 
 WIDTH, HEIGHT = 500, 375
+GRADIENTS = 400
 BUSY = 0.15  # cores
 WORKERS = (1, 2)
+PICTURES, SMALL = 40_000, 100  # read of a set in a round; the size up to which so many are
+SOME = 800  # of larger ones
+WATERBIRDS = 11_788  # pictures
 COUNTS, SIDE = (2_000, 20_000), 64  # of the pictures whose statistics are taken
 
 
@@ -61,10 +70,14 @@ def make_folder(root: Path, pictures: int) -> Dataset:
 
 def decode_all(paths: list[Path], size: int) -> None:
     """Do the least: open, decode, resize and crop, one picture after the other."""
-    left, side = (WIDTH - HEIGHT) / 2, HEIGHT
     for path in paths:
         with Image.open(path) as picture:
-            np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=(left, 0, left + side, side)))
+            if picture.size != (size, size):
+                (width, height), side = picture.size, min(picture.size)
+                left, top = (width - side) / 2, (height - side) / 2
+                box = (left, top, left + side, top + side)
+                picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            np.asarray(picture)
 
 
 def busy_seconds() -> float:
@@ -91,18 +104,62 @@ def one_round(rows: dict[str, Callable[[], object]], pictures: int) -> dict[str,
     return rates | {name: round(value, 2) for name, value in ratios.items()}
 
 
-def measure(dataset: Dataset, size: int, rounds: int) -> dict:
-    """Return the limit, LOAD with one and with two workers, and their ratios: medians, and round by round."""
+def tasks_of(dataset: Dataset, size: int) -> tuple[dict[str, Callable[[], object]], int]:
+    """Return the limit and LOAD with one and with two workers, as what to call, and how many pictures each reads."""
     names = dataset.samples.name
-    paths, everything = [dataset.root / name for name in names], np.arange(len(names))
-    rows: dict[str, Callable[[], object]] = {"limit": lambda: decode_all(paths, size)}
+    rows = np.arange(PICTURES if size <= SMALL else min(SOME, len(names))) % len(names)
+    paths = [dataset.root / names[row] for row in rows.tolist()]
+    tasks: dict[str, Callable[[], object]] = {"limit": partial(decode_all, paths, size)}
     for workers in WORKERS:
         reader = Reader(dataset, size, "crop", unwatched, None, workers)
-        rows[f"LOAD, {workers} at work"] = partial(reader, everything, "train")
-    made = [one_round(rows, len(names)) for _ in range(rounds + 1)][1:]  # the first round warms up
+        tasks[f"LOAD, {workers} at work"] = partial(reader, rows, "train")
+    return tasks, len(rows)
+
+
+def warmed_round(root: Path, size: int) -> dict[str, float]:
+    """Return a round on a set, after some pictures were read that do not count."""
+    dataset = folder.load(root)
+    Reader(dataset, size, "crop", unwatched, None, 1)(np.arange(min(200, len(dataset.samples.name))), "train")
+    return one_round(*tasks_of(dataset, size))
+
+
+def round_of(tree: Path, root: Path, size: int) -> dict[str, float]:
+    """Return the same by a fresh process of the version in a folder."""
+    command = [sys.executable, __file__, "--round-of", f"{root}={size}"]
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    found: dict[str, float] = json.loads(run.stdout)
+    return found
+
+
+def measure(trees: dict[str, Path], root: Path, size: int, rounds: int) -> dict:
+    """Return the limit, LOAD with one and with two workers, and their ratios, of each version: medians, and round by
+    round; and how long a core takes for a set as large as Waterbirds.
+    """
+    made: dict[str, list[dict[str, float]]] = {name: [] for name in trees}
+    for turn in range(rounds):
+        for name in list(trees)[:: 1 if turn % 2 else -1]:
+            made[name].append(round_of(trees[name], root, size))
+    result: dict = {name: summary(entries) for name, entries in made.items()}
+    if len(made) == 2:
+        old, new = made.values()
+        tasks = [name for name in new[0] if name.startswith("LOAD")]
+        result["as fast as the old version"] = {
+            task: round(statistics.median(b[task] / a[task] for a, b in zip(old, new, strict=True)), 2)
+            for task in tasks
+        }
+    return result
+
+
+def summary(made: list[dict[str, float]]) -> dict:
+    """Return the rounds of a version with their medians."""
     quiet = [entry for entry in made if entry["others"] < BUSY]
     medians = {name: round(statistics.median(entry[name] for entry in quiet or made), 2) for name in made[0]}
-    return {"quiet_rounds": len(quiet), "pictures_per_second": medians, "rounds": made}
+    seconds = {f"{w} at work": round(WATERBIRDS / medians[f"LOAD, {w} at work"], 1) for w in WORKERS}
+    return {
+        "quiet_rounds": len(quiet), "pictures_per_second": medians, f"seconds_of_{WATERBIRDS}_pictures": seconds,
+        "rounds": made,
+    }  # fmt: skip
 
 
 class Waits:
@@ -128,10 +185,12 @@ class Waits:
 
 def waits_of(dataset: Dataset, size: int) -> dict:
     """Return where the time of a picture goes, in milliseconds, for each number of workers."""
-    rows, found = np.arange(len(dataset.samples.name)), {}
+    from clp_train.loading.decoding import read_by_threads  # an earlier version has none, and is not asked
+
+    rows, found = np.arange(min(SOME, len(dataset.samples.name))), {}
     for workers in WORKERS:
-        waits = Waits(Reader(dataset, size, "crop", unwatched, None).picture)
-        for _ in read_in_order(waits, rows, workers, block_of(3 * size**2)):
+        waits = Waits(lambda row: dataset.image(row, size))
+        for _ in read_by_threads(waits, rows, workers, block_of(3 * size**2)):
             pass
         found[workers] = 1000 * waits.seconds / len(rows)
     most = {w: round(w * found[1][0] / (found[w][0] + found[w][2]), 2) for w in WORKERS}
@@ -177,30 +236,48 @@ def rises() -> list[dict]:
 def main() -> None:
     """Measure, print, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=400)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--sets", default="")
+    parser.add_argument("--old", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rise-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--round-of", help=argparse.SUPPRESS)
     parser.add_argument("--mapped", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rise_of:
         print(json.dumps(rise(arguments.rise_of, arguments.mapped)))
         return
+    if arguments.round_of:
+        print(json.dumps(warmed_round(*set_of(arguments.round_of))))
+        return
+    trees = {"old": arguments.old} if arguments.old else {}
+    trees["new"] = Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory() as place:
-        dataset = make_folder(Path(place), arguments.pictures)
-        result = {
-            "python": platform.python_version(), "pillow": PIL.__version__, "torch": torch.__version__,
-            "pictures": arguments.pictures, "size": arguments.size,
-            "speed": measure(dataset, arguments.size, arguments.rounds),
-            "waits": waits_of(dataset, arguments.size),
-            "megabytes_while_statistics_are_taken": rises(),
-        }  # fmt: skip
+        if not arguments.sets:
+            make_folder(Path(place), GRADIENTS)
+        sets = [set_of(text) for text in (arguments.sets or f"{place}=224").split(",")]
+        speed = {}
+        for root, size in sets:
+            speed[f"{root.name if arguments.sets else 'gradients'}, {size} px"] = measure(
+                trees, root, size, arguments.rounds
+            )
+        result: dict = {"python": platform.python_version(), "pillow": PIL.__version__, "torch": torch.__version__}
+        result |= {"speed": speed, "waits": waits_of(folder.load(sets[-1][0]), sets[-1][1])}
+        result["megabytes_while_statistics_are_taken"] = rises()
+    if arguments.out and arguments.out.exists():
+        kept = json.loads(arguments.out.read_text()).get("speed", {})
+        result["speed"] = {name: entry for name, entry in kept.items() if ", " in name} | speed
     text = json.dumps(result, indent=1)
     print(text)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(text + "\n")
+
+
+def set_of(text: str) -> tuple[Path, int]:
+    """Return folder and size of a set out of FOLDER=SIZE."""
+    root, _, size = text.rpartition("=")
+    return Path(root), int(size)
 
 
 if __name__ == "__main__":

@@ -78,24 +78,24 @@ TOOLS = {
 """The tools by what they do: what is called, and with which arguments."""
 
 
-def make_some(root: Path, start: int, stop: int) -> None:
+def make_some(root: Path, size: int, start: int, stop: int) -> None:
     """Write pictures by number, JPEG of quality 85, about 2 kB each: a slope, a square of the class, noise."""
-    side = np.arange(SIDE)
+    side = np.arange(size)
     for i in range(start, stop):
         rng = np.random.default_rng(i)
         path = root / SPLITS[i % len(SPLITS)] / f"class{i // len(SPLITS) % CLASSES}" / f"{i:07d}.jpg"
         low, slope = rng.integers(0, 100, 3), rng.integers(-1, 2, (2, 3))
         pixels = low + 64 + side[:, None, None] * slope[0] + side[None, :, None] * slope[1]
-        x, y = rng.integers(0, SIDE - 20, 2)
+        x, y = rng.integers(0, size - 20, 2)
         pixels[y : y + 20, x : x + 20] = 25 * (i // len(SPLITS) % CLASSES)
-        pixels = pixels + rng.integers(-6, 7, (SIDE, SIDE, 1))
+        pixels = pixels + rng.integers(-6, 7, (size, size, 1))
         file = io.BytesIO()
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
         path.write_bytes(file.getvalue())
 
 
-def make_set(root: Path, count: int) -> Path:
-    """Write a set of so many pictures unless it is there; return its folder."""
+def make_set(root: Path, count: int, size: int = SIDE) -> Path:
+    """Write a set of so many pictures of size x size unless it is there; return its folder."""
     if (root / "made").exists():
         return root
     for split in set(SPLITS):
@@ -103,7 +103,7 @@ def make_set(root: Path, count: int) -> Path:
             (root / split / f"class{c}").mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         starts = range(0, count, 5_000)
-        list(pool.map(partial(make_some, root), starts, (min(start + 5_000, count) for start in starts)))
+        list(pool.map(partial(make_some, root, size), starts, (min(start + 5_000, count) for start in starts)))
     (root / "made").touch()
     return root
 

@@ -122,7 +122,7 @@ def open_and_read(path: Path) -> dict[str, Any]:
 
 def inspect(path: Path) -> dict[str, float]:
     """Return what the command clp-inspect with a page of 200 originals takes: clock, CPU, peak of the whole process."""
-    code = "import sys; from clp_aug.cli import inspect; inspect(sys.argv[1:])"
+    code = "import sys; from clp_aug.inspect_cli import inspect; inspect(sys.argv[1:])"
     start = time.perf_counter()
     command = [sys.executable, "-c", code, str(path), "--html", str(path.with_suffix(".html"))]
     subprocess.run(command, check=True, capture_output=True)

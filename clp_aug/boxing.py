@@ -45,10 +45,11 @@ def judge(box: Box | None, height: int, width: int) -> int:
     """Return the outcome of a box: ok, empty (None), full (over 95 % of the area) or tiny (under 1 %, or 4 px)."""
     if box is None:
         return EMPTY
-    share = int(boxes.area(np.array(box))) / (height * width)
+    x0, y0, x1, y1 = box
+    share = max(0, x1 - x0) * max(0, y1 - y0) / (height * width)
     if share > MAX_AREA:
         return FULL
-    shortest, floor = min(box[2] - box[0], box[3] - box[1]), min(MIN_SIDE, height, width)
+    shortest, floor = min(x1 - x0, y1 - y0), min(MIN_SIDE, height, width)
     return TINY if share < MIN_AREA or shortest < floor else OK
 
 

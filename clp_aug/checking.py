@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from clp_aug.engines.tasks import at_place
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
 LOOK_BLOCK = 64
+BOXES_ALONE = 1 << 14  # boxes that one process has looked at before others have started
 
 
 def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -102,6 +104,8 @@ def with_boxes_looked_at(dataset: Dataset, rows: np.ndarray, config: AugmentConf
     boxed = np.array([row for row in rows.tolist() if row in dataset.annotations.boxes], np.int64)
     blocks = [BoxLook(boxed[at : at + LOOK_BLOCK]) for at in range(0, len(boxed), LOOK_BLOCK)]
     clipped: list[Unreadable] = []
+    if len(boxed) <= BOXES_ALONE and config.engine in (None, "processes"):
+        config = dataclasses.replace(config, workers=1, engine=None)
     with workers_of(dataset, config) as work, progress("CHECK boxes", len(boxed)) as advance:
         for block, found in zip(blocks, work(blocks), strict=True):
             clipped += found

@@ -1,36 +1,29 @@
-"""clp-augment, clp-inspect, clp-fit: parse, build the settings, call, print. Heavy imports wait until they run."""
+"""clp-augment: parse, build the settings, call, print. Heavy imports wait until it runs."""
 
 from __future__ import annotations
 
 import json as json_module
-import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clp_aug import __version__
 from clp_aug.auditing.settings import AUTO, AuditSettings
-from clp_aug.common.options import PATH, Command, options_of
-from clp_aug.common.plugins import FORM, is_code
+from clp_aug.common.options import CONTEXT, Command, options_of
+from clp_aug.common.plugins import FORM
 from clp_aug.common.settings import fields_of
-from clp_aug.common.terminal import one_line_errors, progress_bars, say
+from clp_aug.common.terminal import bar_for, one_line_errors, progress_bars, quote, say
 from clp_aug.config import MOST_WORKERS, AugmentConfig
-from clp_aug.contract.schema import AUDIT, KINDS, ORIGINAL
-from clp_aug.datasets import DATASETS, registered
+from clp_aug.contract.schema import AUDIT
+from clp_aug.datasets import DATASETS
 from clp_aug.datasets.annotation_settings import AnnotationSettings
-from clp_aug.engines import usable_cores
 from clp_aug.fills import option_classes, options_of_texts
-from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
 
 if TYPE_CHECKING:
-    from clp_aug.common.progress import Bars
     from clp_aug.pipeline import Outcome
     from clp_aug.planning import Plan
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 BEFORE_FILLS = (
     "root", "attributes", "cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "img_max",
     "noise", "noise_seed", "limit", "matte", *fields_of(AnnotationSettings), "pad", "refine", "max_fallback", "size",
@@ -71,6 +64,7 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: 
     clp-augment --dataset demo --cf tile --f random
     """
     from clp_aug import pipeline, planning
+    from clp_aug.engines import usable_cores
 
     fill_options = {name: settings.pop(name) for name in FILL_SETTINGS}
     fill_options |= options_of_texts(texts, (*settings["cf"], *settings["f"]))
@@ -85,18 +79,6 @@ def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: 
     with progress_bars(quiet) as bars:
         outcome = pipeline.augment(config, lambda stage, total: bar_for(bars, stage, total))
     report_outcome(outcome, json, config.audit is not None)
-
-
-def quote(path: Path) -> str:
-    """Return a path as a shell takes it."""
-    return shlex.quote(str(path))
-
-
-@contextmanager
-def bar_for(bars: Bars, stage: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show one stage's bar; its value is called with the pictures done since the last call."""
-    task = bars.add_task(stage, total=total)
-    yield lambda done: bars.advance(task, done)
 
 
 def report_plan(plan: Plan, as_json: bool) -> None:
@@ -145,110 +127,3 @@ def report_outcome(outcome: Outcome, as_json: bool, audit: bool) -> None:
 def some(names: Sequence[str], count: int) -> str:
     """Return the names of some pictures as text, and that there are more."""
     return ", ".join(names) + (", ..." if count > len(names) else "")
-
-
-@click.command(context_settings=CONTEXT)
-@click.argument("shard", type=PATH)
-@click.option("--html", type=PATH, help="Write one self-contained page of pictures to look at.")
-@click.option("--rows", type=click.IntRange(1), default=200, help="Originals on the page, a sample over all classes.")
-@click.option("--verify", is_flag=True, help="Read every picture and compare every checksum.")
-@click.option("--json", is_flag=True, help="Print the summary as JSON.")
-@click.version_option(__version__)
-@one_line_errors("the shard is untouched")
-def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
-    """Show what a shard holds; the checks for untrusted files run first."""
-    from clp_aug.contract.shards import ShardReader
-    from clp_aug.inspecting.sheet import write_sheet
-    from clp_aug.inspecting.summary import print_summary, summarise
-
-    reader = ShardReader(shard)
-    with progress_bars(quiet=not verify) as bars:
-        summary = summarise(reader, verify, lambda stage, total: bar_for(bars, stage, total))
-    shown = 0 if html is None else write_sheet(reader, html, rows)
-    if json:
-        click.echo(json_module.dumps(summary))
-        return
-    print_summary(summary)
-    path = quote(shard)
-    training, originals = next_of(path, summary), summary["kinds"].get(KINDS[ORIGINAL], 0)
-    if html is not None:
-        of = f" ({shown:,} of {originals:,} originals)" if shown < originals else ""
-        say(f"{html}{of}; open it in a browser; next: {training}")
-    else:
-        say(f"next: clp-inspect {path} --html sheet.html, or {training}")
-
-
-def next_of(path: str, summary: dict[str, Any]) -> str:
-    """Return the command that a shard is made for."""
-    if AUDIT in summary["settings"]:
-        return f"clp-audit MODEL --meta {path}"
-    name = summary["dataset"]
-    if is_code(name, "data set"):
-        return f"clp-train --meta {path} --dataset {quote(name)}"
-    return f"clp-train --meta {path}" + (" --root DIR" if registered(name) in ("folder", "table", "wds") else "")
-
-
-@click.group(context_settings=CONTEXT)
-@click.version_option(__version__)
-def fit() -> None:
-    """Fit the networks that come with this package anew, on your own pictures."""
-
-
-@contextmanager
-def fit_bar(quiet: bool, steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """Show one bar for a fit; its value is called with the steps done and the losses by name."""
-    with progress_bars(quiet) as bar:
-        task = bar.add_task("FIT", total=steps)
-
-        def on_step(done: int, losses: dict[str, float]) -> None:
-            text = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-            bar.update(task, completed=done, description=f"FIT {text}")
-
-        yield on_step
-
-
-@fit.command("matte", context_settings=CONTEXT)
-@options_of(MatteFit)
-@click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@one_line_errors("go on from the last checkpoint with --resume")
-def fit_matte(resume: bool, quiet: bool, **settings: Any) -> None:
-    """Fit the matting network on cut-outs and pictures with masks."""
-    from clp_aug.fitting.matte import fit as fit_network
-    from clp_aug.fitting.sources import read_sources
-
-    run_fit(MatteFit(**settings), read_sources, fit_network, resume, quiet)
-
-
-@fit.command("inpainter", context_settings=CONTEXT)
-@options_of(InpainterFit)
-@click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
-@click.option("--quiet", is_flag=True, help="No progress.")
-@one_line_errors("go on from the last checkpoint with --resume")
-def fit_inpainter(resume: bool, quiet: bool, **settings: Any) -> None:
-    """Fit the inpainting network on any pictures; holes are made on the fly."""
-    from clp_aug.fitting.inpainter import fit as fit_network
-    from clp_aug.fitting.pictures import read_pictures
-
-    run_fit(InpainterFit(**settings), read_pictures, fit_network, resume, quiet)
-
-
-def run_fit(
-    config: Fit, read: Callable[[Path], Any], fit_network: Callable[..., Any], resume: bool, quiet: bool
-) -> None:
-    """Read the pictures of a fit, fit the network with a progress bar, and say where its weights and its curve are."""
-    from clp_aug.common.memory import keep_freed_memory
-    from clp_aug.fitting.loop import device_for, prepared, remark_on
-    from clp_aug.nets.devices import CPU, describe
-
-    keep_freed_memory()
-    device = device_for(config)
-    with prepared(config, resume):  # what would refuse the fit does so before pictures are read, which may take minutes
-        remark = remark_on(config, device.type) if resume else ""
-    if device.type != CPU:
-        say(f"on {device} ({describe(device)}), {config.precision}", err=True)
-    if remark:
-        say(remark, err=True)
-    with fit_bar(quiet, config.steps) as on_step:
-        fit_network(config, read(config.data), on_step, resume)
-    say(f"{config.out}; its curve on held-out pictures is {config.out.with_suffix('.jsonl')}")

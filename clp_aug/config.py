@@ -17,7 +17,6 @@ from clp_aug.contract.schema import AUDIT, FITS, MAX_SIDE
 from clp_aug.datasets import DATASETS, check_attributes, short_of
 from clp_aug.datasets import plugin_of as dataset_plugin
 from clp_aug.datasets.annotation_settings import AnnotationSettings
-from clp_aug.engines import RAY, engine_of
 from clp_aug.fills import CF, FILLS, KIND_OPTIONS, F, check_fill, read_options
 from clp_aug.fills import plugin_of as fill_plugin
 from clp_aug.fills.options import FillOptions, key_of
@@ -41,6 +40,18 @@ NOT_OF_AUDITS = ("cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", 
 def fills_of(kind: int) -> str:
     """Return the names of the fills that serve a kind, as a help text lists them."""
     return ", ".join(name for name, fill in FILLS.items() if kind in fill.kinds)
+
+
+def check_engine(name: str | None, address: str | None) -> None:
+    """Raise UsageError unless the engine exists and its packages are installed, SettingError for an address of none."""
+    if name is None and address is None:
+        return
+    from clp_aug.engines import RAY, engine_of
+
+    if name is not None:
+        engine_of(name)
+    if address is not None and name != RAY:
+        raise SettingError("address", address, "it has no effect without a cluster", {"engine": RAY})
 
 
 def check_labels(fills: tuple[str, ...]) -> None:
@@ -112,10 +123,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
             check_matte(self.matte)
         if self.refine:
             check_refine()
-        if self.engine is not None:
-            engine_of(self.engine)
-        if self.address is not None and self.engine != RAY:
-            raise SettingError("address", self.address, "it has no effect without a cluster", {"engine": RAY})
+        check_engine(self.engine, self.address)
         read_options(self.options, self.fills)
 
     def check_audit(self) -> None:

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
-from clp_aug.cli import bar_for, quote
-from clp_aug.common.options import options_of
-from clp_aug.common.terminal import one_line_errors, progress_bars, say
-from clp_aug.engines import usable_cores
+from clp_aug.common.options import CONTEXT, options_of
+from clp_aug.common.terminal import bar_for, one_line_errors, progress_bars, quote, say
 from clp_aug.making.glt_config import GltConfig
 from clp_aug.making.waterbirds_config import WaterbirdsConfig
 
 if TYPE_CHECKING:
     from clp_aug.making.waterbirds import Outcome
-
-CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
 
 
 @click.group(context_settings=CONTEXT)
@@ -70,6 +66,7 @@ def waterbirds(workers: int | None, json: bool, quiet: bool, **settings: Any) ->
 
     clp-data waterbirds --birds CUB_200_2011 --masks segmentations --land places/forest --water places/ocean --out DIR
     """
+    from clp_aug.engines import usable_cores
     from clp_aug.making.waterbirds import make
 
     config = WaterbirdsConfig(workers=usable_cores() if workers is None else workers, **settings)

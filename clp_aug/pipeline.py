@@ -17,6 +17,7 @@ from clp_aug.common.ray_cluster import connect
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.blank import lay_out
 from clp_aug.contract.errors import TooManyFallbacks
+from clp_aug.contract.rereading import in_this_process
 from clp_aug.contract.schema import ALL_FIELDS, FIELDS, ORIGINAL, OUTCOMES
 from clp_aug.engines import RAY, Map, default_engine, engine_of
 from clp_aug.engines.starting import refuse_in_a_worker
@@ -76,8 +77,6 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
     config = plan.config
     new = staging.open(config.resume, config.overwrite)
     try:
-        if new:
-            lay_out_shard(plan, staging)
         workers = min(config.workers, sum(-(-len(rows) // size) for rows, size in stage_sizes(plan).values()))
         if config.refine:
             with progress("COMPILE PyMatting (minutes, once)", 1) as advance:
@@ -85,15 +84,17 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
                 advance(1)
         task = stages(plan, staging)
         with workers_of(task, staging, config, workers) as work:
+            if new:
+                lay_out_shard(plan, staging)  # workers start meanwhile
             if not config.skip_broken:
                 check_pictures(plan.dataset, rows_in_use(plan), work, progress)
             do_blocks(task, work, "boxes-meta", "MATTE + BOX meta", plan, progress)
             do_blocks(task, work, "boxes-train", "MATTE + BOX train", plan, progress)
             check_fallbacks(plan, staging)
             do_blocks(task, work, "infill", "INFILL", plan, progress)
-        outcome = summarise(plan, staging)
-        with progress("SHARD", plan.rows + len(plan.split.meta)) as advance:  # it is read again, mattes with it
-            staging.publish(advance)
+            outcome = summarise(plan, staging)
+            with progress("SHARD", plan.rows + len(plan.split.meta)) as advance:  # it is read again, mattes with it
+                staging.publish(advance, in_this_process if config.engine == RAY else work)
         return outcome
     except BaseException:
         staging.remove_if_empty()

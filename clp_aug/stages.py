@@ -14,8 +14,10 @@ from clp_aug.auditing.mixing import Made, Mixer, Pool, alpha_of
 from clp_aug.checking import Look
 from clp_aug.config import AugmentConfig
 from clp_aug.contract.audits import MATTE
+from clp_aug.contract.draws import generators
+from clp_aug.contract.rereading import Reread
 from clp_aug.contract.schema import NO_FILL
-from clp_aug.contract.seeds import rng_for
+from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets.base import Dataset
 from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
@@ -92,11 +94,12 @@ class Stages:
     matte: str
     staging: Folder
     devices: Devices
+    reader: ShardReader | None = None  # of the shard, once it is whole
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def __call__(self, block: Block | Look | Decode | Refine) -> Any:
+    def __call__(self, block: Block | Look | Decode | Refine | Reread) -> Any:
         """Do one block, unless it is done, and return how many pictures it had; return what else was asked for."""
         if isinstance(block, Look):
             return block.at(self.dataset)
@@ -104,6 +107,9 @@ class Stages:
             return self.decode(block)
         if isinstance(block, Refine):
             return self.refined(block)
+        if isinstance(block, Reread):
+            self.reader = self.reader or ShardReader(block.path)
+            return block.at(self.reader)
         if not self.has(block):
             self.make(block)
             self.mark(block, self.digests_of(block))
@@ -229,8 +235,12 @@ class Stages:
 
     def rng(self, i: int, copy: Copy) -> np.random.Generator:
         """Return the random numbers of a copy of the i-th meta original."""
-        sample_id = int(self.dataset.samples.sample_id[self.meta[i]])
-        return rng_for(self.config.seed, sample_id, f"{copy.fill}/{copy.number}")
+        return self.rngs([(i, copy)])[0]
+
+    def rngs(self, copies: Sequence[tuple[int, Copy]]) -> list[np.random.Generator]:
+        """Return the random numbers of some copies, each with the number of its original."""
+        sample_ids = self.dataset.samples.sample_id[self.meta[[i for i, _ in copies]]]
+        return generators(self.config.seed, sample_ids, [f"{copy.fill}/{copy.number}" for _, copy in copies])
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
         """Yield meta originals of other classes in a random order, each once, decoded only when taken."""
@@ -258,18 +268,20 @@ class Stages:
 
     def make_copies(self, block: Block) -> None:
         """INFILL: the originals of a block, each followed by its copies in the order of the plan."""
-        views: list[Made] = []
-        for i in range(block.start, block.stop):
+        views, numbers = list[Made](), range(block.start, block.stop)
+        rngs = iter(self.rngs([(i, copy) for i in numbers for copy in self.copies[i]]))
+        for i in numbers:
             scene = self.scene(i)
-            views += [Made(scene.image, NO_FILL), *(self.copy_of(i, scene, copy) for copy in self.copies[i])]
+            copies = [self.copy_of(i, scene, copy, next(rngs)) for copy in self.copies[i]]
+            views += [Made(scene.image, NO_FILL), *copies]
         self.write_copies(block, views)
 
-    def copy_of(self, i: int, scene: Scene, copy: Copy) -> Made:
-        """Return a copy of the i-th meta original."""
+    def copy_of(self, i: int, scene: Scene, copy: Copy, rng: np.random.Generator | None = None) -> Made:
+        """Return a copy of the i-th meta original. rng: its random numbers, as `rng` gives them."""
         if self.mixer is not None and self.mixer.makes(copy):
             return self.mixer.view(int(self.dataset.samples.sample_id[self.meta[i]]), scene, copy)
         options = self.config.fill_options.get(copy.fill)
-        return Made(*infill(copy.fill, copy.kind, scene, self.rng(i, copy), self.materials, options))
+        return Made(*infill(copy.fill, copy.kind, scene, rng or self.rng(i, copy), self.materials, options))
 
     def write_copies(self, block: Block, views: Sequence[Made]) -> None:
         """Fill the rows of a block of pictures."""

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from clp_aug.contract.blank import Blank
 from clp_aug.contract.damage import UNCHECKED, UNREADABLE, errno_of
 from clp_aug.contract.digests import picture_digest
 from clp_aug.contract.errors import InputError, UsageError
+from clp_aug.contract.rereading import Map, in_this_process, rereads
 from clp_aug.contract.schema import DIGESTS
 from clp_aug.contract.shards import ShardReader, untold
 
@@ -213,21 +215,27 @@ class Staging:
             return None
         return stored
 
-    def publish(self, advance: Callable[[int], None] = untold) -> None:
+    def publish(self, advance: Callable[[int], None] = untold, work: Map = in_this_process) -> None:
         """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
 
-        advance: is told how many pictures and mattes were read since the last call. Raises InputError when it is not,
-        or is damaged, or the disk refuses.
+        advance: is told how many pictures and mattes were read since the last call; work: by whom, on `Reread`s. The
+        disk is busy with what it has not written yet meanwhile. Raises InputError when it is not, or is damaged, or the
+        disk refuses.
         """
         with self._laid_out():
             self.blank.seal()
             self.blank.close()
-        try:
-            ShardReader(self.blank.path).verify(advance)
-        except InputError as error:
-            raise InputError(
-                f"the disk gave back other bytes than were written ({error}); look at the disk, then {RESUME}"
-            ) from None
+        with ThreadPoolExecutor(1) as beside:
+            synced = beside.submit(sync, self.blank.path)
+            try:
+                for done in work(rereads(self.blank.path)):
+                    advance(done)
+            except InputError as error:
+                raise InputError(
+                    f"the disk gave back other bytes than were written ({error}); look at the disk, then {RESUME}"
+                ) from None
+        if (refused := synced.exception()) is not None:
+            raise disk_error(self.shard, refused) if isinstance(refused, OSError) else refused
         move(self.blank.path, self.shard)
         self.remove()
 

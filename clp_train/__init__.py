@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clp_train.algorithm.bilevel import Bilevel
-    from clp_train.algorithm.hypergradient import hypergradient, virtual_pass
+    from clp_train.algorithm.hypergradient import hypergradient
     from clp_train.algorithm.losses import meta_losses
     from clp_train.algorithm.meta_loader import MetaLoader
     from clp_train.algorithm.method import Method
@@ -55,7 +55,7 @@ PLACES = {
     "meta_losses": "algorithm.losses",
     "saliency": "algorithm.saliency",
     "train": "running.loop",
-    "virtual_pass": "algorithm.hypergradient",
+    "virtual_pass": "algorithm.passes",
 }
 """Public name -> the module that has it."""
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ALONE = {"export": PT2}
 """Setting -> what its option means where it stands without a value."""
+USUAL = {"cache": "CLP_CACHE"}
+"""Setting -> the variable of the environment that gives it where its option does not."""
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
 
@@ -53,7 +55,8 @@ def setting_options(command: Command) -> Command:
         help = f"{help}  [{default}]"
         if name == "preset":
             help = f"Settings to start from: {', '.join(names())}, a .toml file, or {NONE}.  [default: what fits]"
-        command = click.option(flag, type=TYPES[kind], metavar=declaration.metavar or None, help=help, **alone)(command)
+        metavar, usual = declaration.metavar or None, USUAL.get(name)
+        command = click.option(flag, type=TYPES[kind], metavar=metavar, help=help, envvar=usual, **alone)(command)
     return command
 
 

@@ -168,7 +168,10 @@ def train_on(assembly: Assembly, checkpoint: Checkpoint, quiet: bool, resume: bo
             run_folder.write_metrics(config.folder, history)
             show_curves(history[-1])
 
-        hooks = loop.Hooks(on_step, on_epoch, lambda rows, name: bar.track(rows, description=name), remark=remark)
+        note = loop.NO_HOOKS.note if quiet else remark
+        hooks = loop.Hooks(
+            on_step, on_epoch, lambda rows, name: bar.track(rows, description=name), remark=remark, note=note
+        )
         return loop.train(assembly, hooks, checkpoint, resume)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator
 
@@ -26,6 +24,9 @@ def suffix_of(config: TrainConfig, usual: TrainConfig) -> str:
     name = SAFE.sub("_", text)
     if name == text and len(name) <= LONGEST:
         return name
+    import hashlib
+    import json
+
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
     return f"{name[: LONGEST - len(digest) - 1]}-{digest}"
 

@@ -14,6 +14,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_configure() -> None:
     """Let "auto" be the CPU, in processes that tests start, too: what most tests say of numbers holds there."""
     os.environ[USUAL] = CPU
+    os.environ.pop("CLP_CACHE", None)  # a developer's own
 
 
 @pytest.fixture(scope="session")

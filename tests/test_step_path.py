@@ -107,7 +107,8 @@ ALLOWED = {
     "pictures/transforms/rand_augment_tensors.py:shear": (ARRAY, "tolist"),
     "pictures/transforms/rand_augment_tensors.py:solarize": (ARRAY, "tolist"),
     "pictures/types.py:kind_counts": (BEFORE, "bincount, tolist"),
-    "pictures/types.py:meta_of_kinds": (BEFORE, "nonzero"),
+    "pictures/types.py:rows_of_kinds": (BEFORE, "nonzero"),
+    "pictures/types.py:slice_of": (BEFORE, "condition, item, item"),
     "running/meta_batches.py:MetaStream.batch": (ARRAY, "numpy"),
     "running/meta_batches.py:online_factuals": (ARRAY, "condition, nonzero, torch.ones"),
 }

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +97,8 @@ def check_name(path: Path) -> None:
 
 def temporary_name(path: Path) -> Path:
     """Return a name beside `path` that no other process takes, on this machine or on another."""
+    import secrets
+
     return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(8)}")
 
 

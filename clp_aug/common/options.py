@@ -13,6 +13,8 @@ from clp_aug.common.settings import about, fields_of, hints_of, type_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+CONTEXT = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 110}
+"""Of each command of this package, as click takes it."""
 
 
 def names(value: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -5,21 +5,21 @@ Worker processes find modules that lie in files as well: `loaded_files` here, `e
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
-import json
 import os
 import sys
-import traceback
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from clp_aug.contract.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 FILE_SUFFIX = ".py"
 PREFIX = "clp_plugin_"  # of the names of modules that were loaded from files
@@ -49,6 +49,8 @@ def load_module(place: str, asked: str, near: str = "") -> ModuleType:
 
 def said(error: BaseException, file: str = "") -> str:
     """Return an error of somebody else's code in one line, with the last line of a file that it went through."""
+    import traceback
+
     text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:LONGEST]
     steps = [
         step for step in traceback.extract_tb(error.__traceback__) if file and Path(step.filename) == resolved(file)
@@ -105,11 +107,15 @@ def from_file(path: Path) -> ModuleType:
 
 def module_name(path: Path) -> str:
     """Return the name of the module that is loaded from a file. path: absolute."""
+    import hashlib
+
     return f"{PREFIX}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def file_origin(path: Path) -> str:
     """Return of which code a file is: its name and its sha256. Raises UsageError for one that cannot be read."""
+    import hashlib
+
     try:
         return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}"
     except OSError as error:
@@ -167,12 +173,16 @@ def origin_of(module: ModuleType) -> str:
 
 def owner_of(package: str) -> metadata.Distribution | None:
     """Return the distribution that a top-level package or module comes from, None for none."""
+    from importlib import metadata
+
     names = metadata.packages_distributions().get(package, [])
     return metadata.distribution(names[0]) if names else None
 
 
 def is_editable(distribution: metadata.Distribution) -> bool:
     """Whether a distribution is a link to a folder, whose code changes under the same version."""
+    import json
+
     try:
         told = json.loads(distribution.read_text("direct_url.json") or "{}")
         return bool(told.get("dir_info", {}).get("editable", False))

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clp_aug.common.own_code import FILE_SUFFIX, load_module, origin_of, own_names, said
 from clp_aug.contract.errors import ClpError, UsageError, listed, suggestion
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 GROUPS = {
     "model": "clp.models",
@@ -179,6 +181,8 @@ def difference(stored: object, now: object) -> str:
 @cache
 def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     """Return the entry points of a group by name: what installed packages add to a registry."""
+    from importlib import metadata
+
     return {point.name: point for point in metadata.entry_points(group=group)}
 
 

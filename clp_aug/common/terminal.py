@@ -8,8 +8,10 @@ import functools
 import io
 import os
 import select
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar, cast
 
 from clp_aug.common.files import disk_error
@@ -172,3 +174,15 @@ def progress_bars(quiet: bool) -> Bars:
         if console.is_interactive:
             return drawn_bars(console)
     return Lines(sys.stderr)
+
+
+def quote(path: Path) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
+@contextlib.contextmanager
+def bar_for(bars: Bars, stage: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show one stage's bar; its value is called with the pictures done since the last call."""
+    task = bars.add_task(stage, total=total)
+    yield lambda done: bars.advance(task, done)

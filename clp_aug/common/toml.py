@@ -8,11 +8,6 @@ from typing import Any
 
 from clp_aug.contract.errors import InputError, UsageError, suggestion
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 LEVELS = 100  # of tables within tables, far more than any file has
 
 
@@ -27,6 +22,11 @@ def read_named(name: str, folder: Path, what: str) -> tuple[Path, dict[str, Any]
     name: of a file in the folder, or a path that ends in .toml; what: what such a file is, for messages. Raises
     UsageError for an unknown name, InputError for a file that cannot be read.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     names = named_files(folder)
     shipped = not name.endswith(".toml")
     if shipped and name not in names:

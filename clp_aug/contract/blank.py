@@ -8,7 +8,9 @@ the bytes do not depend on who filled what.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -20,20 +22,42 @@ import h5py
 import numpy as np
 
 from clp_aug.contract import schema
+from clp_aug.contract.checksums import fletcher32s
 from clp_aug.contract.digests import picture_digest, seal_of
 from clp_aug.contract.schema import ALL_FIELDS, DIGESTS, SEAL, Header
 from clp_aug.contract.validate import check_links, check_shapes, read_header
 
 CHECKSUM_BYTES = 4
+TOGETHER = 1 << 18  # bytes of pictures that are summed and written at once: as many as a core keeps at hand
+AT_ONCE = 1 << 20  # bytes
+NO_RESERVING = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
+"""What a disk says that cannot give room to a file ahead of its bytes."""
+
+
+@lru_cache(maxsize=4)
+def _zeros(size: int) -> bytes:
+    return bytes(size)
 
 
 class Disk(io.FileIO):
-    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up."""
+    """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up.
 
-    failure: OSError | None = None
+    Zeros behind all that was written are left out; `reserve` has the disk give them room.
+    """
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self.failure: OSError | None = None
+        self.written = 0  # bytes up to here may be other than zero
+        self.left_out: list[tuple[int, int]] = []  # start and stop of zeros
 
     def write(self, data: Any) -> int:
         left = memoryview(data)
+        start = self.tell()
+        if start >= self.written and bytes(left) == _zeros(len(left)):
+            self.skip(start, len(left))
+            return len(data)
+        self.written = max(self.written, start + len(left))
         try:
             while left and self.failure is None:  # a nearly full disk takes only a part
                 left = left[super().write(left) :]
@@ -48,28 +72,29 @@ class Disk(io.FileIO):
             self.failure = self.failure or error
             return size or 0
 
+    def skip(self, start: int, size: int) -> None:
+        """Leave out so many zeros. They stand there as soon as the file is as long."""
+        stop = start + size
+        if self.left_out and self.left_out[-1][1] == start:
+            start, _ = self.left_out.pop()
+        self.left_out.append((start, stop))
+        self.seek(stop)
+
+    def reserve(self) -> None:
+        """Have the disk give room to what was left out. Raises OSError where it has none."""
+        size = os.fstat(self.fileno()).st_size
+        try:
+            os.posix_fallocate(self.fileno(), 0, size)
+        except (AttributeError, OSError) as error:
+            if getattr(error, "errno", errno.ENOSYS) not in NO_RESERVING:
+                raise
+            for start, stop in self.left_out:
+                for at in range(start, stop, AT_ONCE):  # it may have been written since, so what is there is written
+                    os.pwrite(self.fileno(), os.pread(self.fileno(), min(AT_ONCE, stop - at), at), at)
+
     def check(self) -> None:
         if self.failure is not None:
             raise self.failure
-
-
-@lru_cache(maxsize=4)
-def _falling(n: int) -> np.ndarray:
-    """Return n, n - 1, ..., 1: how often each word enters the second sum."""
-    return np.arange(n, 0, -1, dtype=np.uint64)
-
-
-def fletcher32(data: np.ndarray) -> int:
-    """Return HDF5's checksum of uint8 data, any shape: two sums of its big-endian 16-bit words, modulo 65,535."""
-    flat = np.ascontiguousarray(data).reshape(-1)
-    if flat.size % 2:
-        flat = np.append(flat, np.uint8(0))
-    words = flat.view(">u2").astype(np.uint64)
-    plain = int(words.sum())
-    weighted = int((words * _falling(len(words))).sum())
-    # a sum that is a multiple of the modulus stays 65,535: the end-around carry never makes it 0
-    low, high = ((total - 1) % 65535 + 1 if total else 0 for total in (plain, weighted))
-    return high << 16 | low
 
 
 def lay_out(path: Path, header: Header, names: Iterable[str], sizes: dict[str, int]) -> None:
@@ -92,6 +117,7 @@ def lay_out(path: Path, header: Header, names: Iterable[str], sizes: dict[str, i
                     file.create_dataset(name, shape, field.dtype, dcpl=layout)
                 disk.check()
         disk.check()
+        disk.reserve()
 
 
 def _write_attributes(file: h5py.File, header: Header) -> None:
@@ -123,23 +149,49 @@ class Blank:
 
         Raises ValueError when they do not fit, OSError when the disk refuses.
         """
-        if name not in self._places:
-            self._places[name] = self._find(name)
-        field, places = ALL_FIELDS[name], self._places[name][start : start + len(values)]
+        field, every = ALL_FIELDS[name], self._places_of(name)
+        places = every[start : start + len(values)]
         if len(places) != len(values):
-            raise ValueError(f"{name}: rows {start}..{start + len(values)} of {len(self._places[name])}")
+            raise ValueError(f"{name}: rows {start}..{start + len(values)} of {len(every)}")
         if "H" in field.shape:
-            for place, picture in zip(map(int, places), values, strict=True):
-                self._put(place, picture.tobytes() + fletcher32(picture).to_bytes(CHECKSUM_BYTES, "little"))
-            self.fill(DIGESTS[name], start, np.array([picture_digest(picture) for picture in values], np.uint64))
+            if len(values):
+                self.fill(DIGESTS[name], start, self._fill_pictures(np.asarray(places), values))
         elif len(values):
             self._put(int(places[0]), np.ascontiguousarray(values, np.dtype(field.dtype).newbyteorder("<")).tobytes())
 
+    def _fill_pictures(self, places: np.ndarray, pictures: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Put pictures at places of the file, int64 (n,), each with its checksum; return their digests, uint64 (n,)."""
+        size, digests = pictures[0].size, np.empty(len(pictures), np.uint64)
+        chunks = np.empty((max(1, min(TOGETHER // size, len(pictures))), size + CHECKSUM_BYTES), np.uint8)
+        for first in range(0, len(pictures), len(chunks)):
+            some = pictures[first : first + len(chunks)]
+            for i, picture in enumerate(some):
+                chunks[i, :size] = picture.reshape(-1)
+                digests[first + i] = picture_digest(chunks[i, :size])
+            part = chunks[: len(some)]
+            part[:, size:] = fletcher32s(part[:, :size]).astype("<u4").view(np.uint8).reshape(-1, CHECKSUM_BYTES)
+            self._put_chunks(places[first : first + len(some)], part)
+        return digests
+
+    def _put_chunks(self, places: np.ndarray, chunks: np.ndarray) -> None:
+        """Write chunks, uint8 (n, bytes), to their places; those that stand behind one another at once."""
+        breaks = np.flatnonzero(np.diff(places) != chunks.shape[1]) + 1
+        for first, last in itertools.pairwise([0, *breaks.tolist(), len(chunks)]):
+            self._put(int(places[first]), chunks[first:last].data)
+
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a data set as they stand, all of them unless said otherwise."""
-        with h5py.File(self.path, "r", locking=False) as file:
-            values: np.ndarray = file[name][start:stop]
-        return values
+        """Return rows of a data set as they stand, all of them by default. Raises OSError for a file cut short."""
+        places = self._places_of(name)
+        if isinstance(places, np.ndarray):
+            with h5py.File(self.path, "r", locking=False) as file:
+                pictures: np.ndarray = file[name][start:stop]
+            return pictures
+        field, wanted = ALL_FIELDS[name], places[start:stop]
+        size = len(wanted) * wanted.step
+        data = os.pread(self._open(), size, wanted.start) if size else b""
+        if len(data) < size:
+            raise OSError(f"{self.path}: {name} is cut short")
+        return np.frombuffer(bytearray(data), np.dtype(field.dtype).newbyteorder("<")).reshape(-1, *field.shape[1:])
 
     def seal(self) -> None:
         """Seal the whole: from now on the file says what its content must be. Raises InputError for a damaged file."""
@@ -179,6 +231,12 @@ class Blank:
             os.close(self._handle)
         self._handle, self._places = None, {}
 
+    def _places_of(self, name: str) -> np.ndarray | range:
+        """Return the place of every row in the file, found once a process."""
+        if name not in self._places:
+            self._places[name] = self._find(name)
+        return self._places[name]
+
     def _find(self, name: str) -> np.ndarray | range:
         """Return the place of every row in the file: of pictures int64 (n,), of tables, one plain block, a range."""
         with h5py.File(self.path, "r", locking=False) as file:
@@ -195,10 +253,14 @@ class Blank:
             data.id.chunk_iter(note)
             return places
 
-    def _put(self, place: int, data: bytes) -> None:
+    def _put(self, place: int, data: bytes | memoryview) -> None:
+        left = memoryview(data).cast("B")
+        while left:
+            written = os.pwrite(self._open(), left, place)
+            left, place = left[written:], place + written
+
+    def _open(self) -> int:
+        """Return the handle, opened once a process."""
         if self._handle is None:
             self._handle = os.open(self.path, os.O_RDWR)
-        left = memoryview(data)
-        while left:
-            written = os.pwrite(self._handle, left, place)
-            left, place = left[written:], place + written
+        return self._handle

@@ -5,7 +5,10 @@ Arrays of boxes are int32 (..., 4). The picture is H rows of W pixels.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Box = tuple[int, int, int, int]
 MIN_STRIP = 0.05  # of the picture's shorter side: a thinner strip would only give stripes
@@ -13,6 +16,8 @@ MIN_STRIP = 0.05  # of the picture's shorter side: a thinner strip would only gi
 
 def mask(box: Box, height: int, width: int) -> np.ndarray:
     """Return r of eq. (2): bool (H, W), True inside the box."""
+    import numpy as np
+
     x0, y0, x1, y1 = box
     inside = np.zeros((height, width), bool)
     inside[y0:y1, x0:x1] = True
@@ -21,6 +26,8 @@ def mask(box: Box, height: int, width: int) -> np.ndarray:
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Return the areas in pixels, int64 (...), of boxes (..., 4); an inverted box has area 0."""
+    import numpy as np
+
     b = np.asarray(boxes, np.int64)
     areas: np.ndarray = np.clip(b[..., 2] - b[..., 0], 0, None) * np.clip(b[..., 3] - b[..., 1], 0, None)
     return areas
@@ -28,6 +35,8 @@ def area(boxes: np.ndarray) -> np.ndarray:
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the intersection over union, float64 (...), of boxes (..., 4) pair by pair."""
+    import numpy as np
+
     a, b = np.asarray(a, np.int64), np.asarray(b, np.int64)
     common = area(np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], -1))
     shares: np.ndarray = common / np.maximum(area(a) + area(b) - common, 1)

@@ -1,4 +1,4 @@
-"""The first number of many generators at once: what `rng_for(seed, sample_id, stage).random()` gives for each id.
+"""Many generators at once, or the first number of each: what `rng_for(seed, sample_id, stage)` gives.
 
 A million generators made one by one take ten times as long. Here numpy's own way from a key to a number is gone in
 arrays: `SeedSequence` mixes the key, PCG64 takes two steps. numpy keeps both streams stable (NEP 19).
@@ -7,8 +7,12 @@ arrays: `SeedSequence` mixes the key, PCG64 takes two steps. numpy keeps both st
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.random.bit_generator import ISpawnableSeedSequence
 
 POOL, WORD = 4, 32  # words of SeedSequence's pool, and bits of each
 INIT_A, MULT_A, INIT_B, MULT_B = 0x43B0D7E5, 0x931E8875, 0x8B51F9DD, 0x58F38DED
@@ -35,13 +39,51 @@ def first_draws(seed: int, sample_ids: np.ndarray, stage: str) -> np.ndarray:
     return drawn
 
 
+class Known(ISpawnableSeedSequence):
+    """A SeedSequence whose words for PCG64 were found with those of many others. key: what it is made of otherwise."""
+
+    def __init__(self, key: list[int], words: np.ndarray) -> None:
+        self.key, self.words = key, words
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """Return what SeedSequence gives: of 4 words of 64 bits what is known."""
+        known = n_words == len(self.words) and np.dtype(dtype) == self.words.dtype
+        state: np.ndarray = self.words if known else self._sequence.generate_state(n_words, dtype)
+        return state
+
+    def spawn(self, n_children: int) -> list[np.random.SeedSequence]:
+        """Return children as SeedSequence spawns them."""
+        return self._sequence.spawn(n_children)
+
+    @cached_property
+    def _sequence(self) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self.key)
+
+
+def generators(seed: int, sample_ids: Sequence[int], stages: Sequence[str]) -> list[np.random.Generator]:
+    """Return what `rng_for` gives for a seed and each pair of an id and a stage, made together. Ids: >= 0."""
+    ids, codes = np.asarray(sample_ids, np.int64).astype(np.uint64), [zlib.crc32(stage.encode()) for stage in stages]
+    words, is_long = np.empty((len(ids), POOL), np.uint64), ids > MASK
+    for chosen in (is_long, ~is_long):
+        if chosen.any():
+            words[chosen] = np.stack(_state(_words_of(seed, ids[chosen], np.array(codes, np.uint32)[chosen])), axis=1)
+    keys = zip(ids.tolist(), codes, words, strict=True)
+    return [np.random.Generator(np.random.PCG64(Known([seed, i, code], own))) for i, code, own in keys]  # type: ignore[arg-type]
+
+
 def _key(seed: int, ids: np.ndarray, stage: str) -> list[np.ndarray]:
-    """Return the words of the keys, uint32 (n,) each: of ids that all take one word, or all take two."""
+    """Return the words of the keys of one stage, as `_words_of` gives them."""
+    return _words_of(seed, ids, np.full(len(ids), zlib.crc32(stage.encode()), np.uint32))
+
+
+def _words_of(seed: int, ids: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Return the words of the keys, uint32 (n,) each: of ids that all take one word, or all take two.
+
+    codes: of the stages, uint32 (n,).
+    """
     low, high = (ids & np.uint64(MASK)).astype(np.uint32), (ids >> np.uint64(WORD)).astype(np.uint32)
     of_ids = [low, high] if high.any() else [low]
-    code = zlib.crc32(stage.encode())
-    before, after = ([np.full(len(ids), word, np.uint32) for word in _words(number)] for number in (seed, code))
-    return [*before, *of_ids, *after]
+    return [*(np.full(len(ids), word, np.uint32) for word in _words(seed)), *of_ids, codes]
 
 
 def _words(number: int) -> list[int]:

@@ -19,6 +19,7 @@ from PIL import Image
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.metadata import PNG, without_metadata
+from clp_aug.contract.plain_jpeg import decode_plain, plain_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
 """What Pillow may decode. Files may come from anywhere, so it is not asked for rare formats."""
@@ -92,6 +93,9 @@ def open_picture(data: bytes, where: str) -> Image.Image:
     where: the file's name, for messages. What a file says beside its pixels is passed over where it cannot be read.
     Raises InputError for an empty, foreign, truncated, absurdly large or broken file.
     """
+    plain = decode_plain(data, MAX_PIXELS)
+    if plain is not None:
+        return plain
     if not data:
         raise InputError(f"picture {where}: the file is empty (0 bytes); replace it or remove it")
     try:
@@ -263,6 +267,9 @@ def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
 
 def read_size(data: bytes, where: str) -> tuple[int, int]:
     """Return (width, height) of an upright picture, from its header where that tells, without decoding its pixels."""
+    plain = plain_size(data)
+    if plain is not None and plain[0] * plain[1] <= MAX_PIXELS:
+        return plain
     with suppress(Exception), SILENCE:
         picture = Image.open(io.BytesIO(data), formats=formats())
         # a TIFF is turned by Pillow itself, when depends on its version; of a PNG's tags the last count
@@ -284,6 +291,8 @@ def read_untagged_size(data: bytes) -> tuple[int, int] | None:
 
 def read_turn(data: bytes) -> Image.Transpose | None:
     """Return what turns the stored pixels of a picture upright, by its EXIF tag; None where nothing has to."""
+    if plain_size(data) is not None:
+        return None
     with suppress(Exception), SILENCE:
         return _turn(Image.open(io.BytesIO(data), formats=formats()))
     return None

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 
 from clp_aug.contract.images import MAX_PIXELS, open_picture, to_rgb
 from clp_aug.contract.metadata import PNG, png_chunks
+from clp_aug.contract.plain_jpeg import decode_plain, plain_size
 
 FIRST_ROWS = 16  # as many as the blocks of most JPEGs have
+SMALL = 64 * 64  # pixels of a picture that is decoded whole in less time than it is cut
 FIRST_BYTES = 1 << 13  # of a scan of a JPEG; rows that lack are filled in
 TALLEST_JPEG = 65_500  # what libjpeg takes
 FRAMES = (0xC0, 0xC1, 0xC2)  # of a JPEG that is sequential or progressive
@@ -29,6 +31,9 @@ def check_picture(data: bytes, where: str) -> None:
     where: the file's name, for messages. One file passes that cannot be read: a PNG whose checksums fit and whose
     pixels were wrong before they were made.
     """
+    width, height = plain_size(data) or (0, 0)
+    if 0 < width * height <= SMALL and decode_plain(data, SMALL) is not None:
+        return
     beginning = first_rows_of_jpeg(data) or first_rows_of_png(data)
     to_rgb(open_picture(beginning or data, where), where)
 

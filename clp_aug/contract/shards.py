@@ -75,7 +75,7 @@ class ShardReader:
     def images(self) -> np.ndarray:
         """Return all meta pictures: uint8 (N, H, W, 3); for shards that fit in memory."""
         out = np.empty(self.shape, np.uint8)
-        for start, pictures in self._blocks("meta/images", len(self)):
+        for start, pictures in self._blocks("meta/images", 0, len(self)):
             out[start : start + len(pictures)] = pictures
         return out
 
@@ -84,9 +84,26 @@ class ShardReader:
 
         advance: is told how many pictures and mattes were read since the last call, of `stored` in all.
         """
-        for name, rows in (("meta/images", len(self)), ("look/matte", self.mattes)):
-            for _, pictures in self._blocks(name, rows):
+        for name, rows in self.pictures().items():
+            for _, pictures in self._blocks(name, 0, rows):
                 advance(len(pictures))
+
+    def verify_rows(self, name: str, start: int, stop: int) -> int:
+        """Do for some rows of one data set of pictures what `verify` does for all; return how many they are."""
+        for _ in self._blocks(name, start, stop):
+            pass
+        self.close()
+        return stop - start
+
+    def pictures(self) -> dict[str, int]:
+        """Return how many rows each data set of pictures has, by name; 0 for one that is not there."""
+        return {"meta/images": len(self), "look/matte": self.mattes}
+
+    def close(self) -> None:
+        """Let go of the file until the next picture is read."""
+        if self._handle is not None and self._handle[0] == os.getpid():
+            self._handle[1].close()
+        self._handle = None
 
     @property
     def mattes(self) -> int:
@@ -98,11 +115,11 @@ class ShardReader:
         """How many pictures it holds, mattes among them."""
         return len(self) + self.mattes
 
-    def _blocks(self, name: str, rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _blocks(self, name: str, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the first row and the pictures, uint8 (n, ...), of one block after the other: memory stays flat."""
         most = max(1, min(MOST_AT_ONCE, BYTES_AT_ONCE // math.prod(self.shape[1:])))
-        for start in range(0, rows, most):
-            yield start, self._block(name, start, min(start + most, rows))
+        for start in range(first, last, most):
+            yield start, self._block(name, start, min(start + most, last))
 
     def _block(self, name: str, start: int, stop: int) -> np.ndarray:
         try:

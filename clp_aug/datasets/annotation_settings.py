@@ -7,10 +7,18 @@ from pathlib import Path
 
 from clp_aug.common.settings import Settings, fields_of, setting
 from clp_aug.contract.errors import SettingError
+from clp_aug.datasets.annotation_words import (
+    INDEX,
+    LARGEST,
+    MASK_FORMS,
+    PIXELS,
+    REFUSE,
+    RELATIVE,
+    SHOWN,
+    STORED,
+    UNION,
+)
 from clp_aug.datasets.box_forms import AUTO, FORMS
-from clp_aug.datasets.box_forms.choosing import LARGEST, PIXELS, REFUSE, RELATIVE, UNION
-from clp_aug.datasets.frames import SHOWN, STORED
-from clp_aug.datasets.mask_forms import INDEX, MASK_FORMS
 
 FORM_NAMES = (AUTO, *FORMS)
 NUMBER_OF_DIGITS = 5  # of the largest number in a mask of 16 bits

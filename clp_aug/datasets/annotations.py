@@ -10,9 +10,10 @@ from typing import TypeVar
 
 from clp_aug.contract.errors import InputError, SettingError, UsageError
 from clp_aug.datasets.annotation_settings import AS_BY_DEFAULT, AnnotationSettings, numbers_of
+from clp_aug.datasets.annotation_words import PIXELS, REFUSE, RELATIVE, UNION
 from clp_aug.datasets.base import Dataset, FileDataset
 from clp_aug.datasets.box_forms import AUTO, TABLE, Form, form_of
-from clp_aug.datasets.box_forms.choosing import COUNT, PASS, PIXELS, REFUSE, RELATIVE, UNION, choose
+from clp_aug.datasets.box_forms.choosing import COUNT, PASS, choose
 from clp_aug.datasets.box_forms.found import Corners
 from clp_aug.datasets.box_forms.pictures import Pictures
 from clp_aug.datasets.mask_forms import MaskForm

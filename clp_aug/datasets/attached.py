@@ -14,7 +14,8 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
-from clp_aug.datasets.frames import SHOWN, STORED, Corners, Frame, frame_of
+from clp_aug.datasets.annotation_words import SHOWN, STORED
+from clp_aug.datasets.frames import Corners, Frame, frame_of
 from clp_aug.datasets.mask_forms import BY_ITSELF, MaskForm
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -192,15 +193,33 @@ class FileDataset(Dataset):
         """Return where the picture of a row lies."""
         return self.root / self.samples.name[row]
 
-    def _bytes(self, path: Stored, row: int) -> bytes:
+    def _place(self, row: int) -> Stored | str:
+        """Return `path_of` a row, as text where that is the same: a Path costs as much as reading a small file."""
+        name, root = self.samples.name[row], str(self.root)
+        if (
+            type(self).path_of is not FileDataset.path_of
+            or os.sep != "/"
+            or root in (".", "/")
+            or "//" in name
+            or "./" in name
+            or name[:1] in ("", "/", ".")
+            or name[-1] in "/."
+        ):
+            return self.path_of(row)
+        return f"{root}/{name}"
+
+    def _bytes(self, path: Stored | str, row: int) -> bytes:
         """Return what a file of a row holds. Raises InputError for what the disk refuses and for what is no picture."""
         reason = ""
         try:
-            status = path.stat()
+            status = os.stat(path) if isinstance(path, str) else path.stat()
             if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
                 reason = "it is no file"
             elif status.st_size > MAX_BYTES:
                 reason = f"{status.st_size:,} bytes, more than a picture takes"
+            elif isinstance(path, str):
+                with open(path, "rb", buffering=0) as file:
+                    return file.read()
             else:
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -211,18 +230,18 @@ class FileDataset(Dataset):
         )
 
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
-        path = self.path_of(row)
+        path = self._place(row)
         return images.read_rgb(self._bytes(path, row), str(path), size, fit)
 
     def check_picture(self, row: int) -> None:
-        path = self.path_of(row)
+        path = self._place(row)
         check_picture(self._bytes(path, row), str(path))
 
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256 over the bytes of the files, pictures and masks, and over the boxes; see `Dataset.digest`."""
         digest, masks, boxes = hashlib.sha256(), self.annotations.masks, self.annotations.boxes
         for row in map(int, rows):
-            for path in (self.path_of(row), masks.get(row)):
+            for path in (self._place(row), masks.get(row)):
                 digest.update(b"-" if path is None else hashlib.sha256(self._bytes(path, row)).digest())
             digest.update(repr(boxes.get(row)).encode())
         return digest.hexdigest()
@@ -231,7 +250,7 @@ class FileDataset(Dataset):
         path = self.annotations.masks.get(row)
         if path is None:
             return None
-        picture = self._bytes(self.path_of(row), row)
+        picture = self._bytes(self._place(row), row)
         alpha = self.annotations.alpha(row, self.samples.name[row], self._bytes(path, row), picture)
         return alpha if size is None else images.resize_alpha(alpha, size, fit)
 
@@ -248,7 +267,7 @@ class FileDataset(Dataset):
         """Return the box that comes with the picture, in its pixels as shown, or None; see `Annotations.box`."""
         if row not in self.annotations.boxes:
             return None
-        path = self.path_of(row)
+        path = self._place(row)
         return self.annotations.box(row, self.samples.name[row], self._bytes(path, row), str(path))
 
     @property
@@ -259,5 +278,5 @@ class FileDataset(Dataset):
         return self.annotations.digest()
 
     def source_size(self, row: int) -> tuple[int, int]:
-        path = self.path_of(row)
+        path = self._place(row)
         return images.read_size(self._bytes(path, row), str(path))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from clp_aug.contract import images
+from clp_aug.datasets.annotation_words import STORED
 
-SHOWN, STORED = "shown", "stored"
 BORDER = 1.0  # pixels that a box may reach over the border of its picture, as a rounding or a count from 1 does
 ROUNDING = 1e-6  # pixels over the border that are not worth a word
 SNAP = 0.01  # pixels from a whole one within which a share is one: files have six digits

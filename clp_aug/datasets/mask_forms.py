@@ -11,9 +11,8 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotation_words import AUTO, INDEX, TRIMAP
 
-AUTO, SOFT, INDEX, TRIMAP = "auto", "soft", "index", "trimap"
-MASK_FORMS = (AUTO, SOFT, INDEX, TRIMAP)
 OBJECT, BACKGROUND, BORDER = 1, 2, 3  # numbers of a trimap, as of Oxford-IIIT Pet
 HALF = 0.5  # where JPEG masks are cut
 EDGE = 128 / 255  # alpha of a border: no rounding takes it out of the box

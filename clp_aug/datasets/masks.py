@@ -13,8 +13,9 @@ from PIL import Image
 
 from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotation_words import AUTO, SOFT
 from clp_aug.datasets.attached import Stored
-from clp_aug.datasets.mask_forms import AUTO, BY_ITSELF, FAINT, SOFT, VOID, MaskForm, has_class_palette, is_jpeg
+from clp_aug.datasets.mask_forms import BY_ITSELF, FAINT, VOID, MaskForm, has_class_palette, is_jpeg
 from clp_aug.datasets.names import files_below, is_folder, some
 
 LOOKED_AT = 8  # files that are opened, spread over all, to see whether they are masks

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotation_words import PIXELS
 from clp_aug.datasets.annotations import with_own
 from clp_aug.datasets.attached import Annotations
 from clp_aug.datasets.base import SPLITS, TEST, TRAIN, FileDataset, Samples
-from clp_aug.datasets.box_forms.choosing import PIXELS, Chosen, choose
+from clp_aug.datasets.box_forms.choosing import Chosen, choose
 from clp_aug.datasets.box_forms.found import Found
 from clp_aug.datasets.box_forms.pictures import Pictures
 from clp_aug.datasets.class_folders import BOXES, MASKS, OTHER_SPELLINGS, list_folder

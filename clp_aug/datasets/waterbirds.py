@@ -23,12 +23,10 @@ from clp_aug.datasets.annotations import with_own
 from clp_aug.datasets.base import SPLITS, FileDataset, Samples
 from clp_aug.datasets.names import is_file, is_folder, leads_out, same_place, short_path, shown
 from clp_aug.datasets.tables import open_table, read_table
+from clp_aug.datasets.waterbirds_names import CLASSES, PLACES, PUBLISHED
 
-CLASSES, PLACES = ("landbird", "waterbird"), ("land", "water")
 GROUPS = tuple(f"{bird} on {place}" for bird in CLASSES for place in PLACES)
 ALLOWED = {"y": (0, 1), "split": (0, 1, 2), "place": (0, 1)}
-PUBLISHED = ((3498, 184, 56, 1057), (467, 466, 133, 133), (2255, 2255, 642, 642))
-"""Pictures of each group in train, val and test of the published set (Sagawa et al. 2020, table of the data sets)."""
 SPECIES_FOLDER = re.compile(r"\d{3}\.[^/]+/[^/]+")
 TABLES, RECIPE, MASKS = ("metadata.csv", "metadata_waterbirds.csv"), "recipe.json", "masks"
 FOLDER = "waterbird_complete95_forest2water2"  # of the published archive

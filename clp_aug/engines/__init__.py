@@ -65,6 +65,10 @@ def _end_with_the_parent() -> None:
     os._exit(1)
 
 
+def _begin() -> None:
+    """Do nothing: whoever is asked has started."""
+
+
 def _work(item: Any) -> Any:
     if _task is None:
         raise RuntimeError("this process has no task: it is no worker")
@@ -82,6 +86,7 @@ def processes(task: Task, workers: int = 2) -> Iterator[Map]:
     with Start.of(task, workers, context) as start:
         pool = ProcessPoolExecutor(workers, context, _start, (start,))
         try:
+            pool.submit(_begin)  # they start while this process goes on
             yield lambda items: pool.map(_work, items)
         except BrokenProcessPool:
             made = list((pool._processes or {}).values())  # nothing public tells how a worker ended

@@ -14,9 +14,7 @@ import importlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from clp_aug.common.plugins import Plugin, find
 from clp_aug.common.settings import fields_of, from_text
@@ -25,6 +23,9 @@ from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.fills.options import FillOptions
 from clp_aug.fills.scene import Materials, NoBackground, Scene, compose
 from clp_aug.nets.devices import CPU
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CF, F = COUNTERFACTUAL, FACTUAL
 KIND_OPTIONS = {CF: "--cf", F: "--f"}

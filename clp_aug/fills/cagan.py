@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
@@ -19,7 +18,12 @@ from clp_aug.nets.devices import CPU
 from clp_aug.nets.shipped import SHIPPED, shipped_path
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clp_aug.nets.contextual_attention import ContextualAttentionNet
+
+STRIDE = 8  # of the network: its sides are whole strides
+LEAST = 8  # pixels beyond a box that are seen with the smallest context
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,18 @@ class Options(FillOptions):
     cagan_layout: str = setting(
         "own", "Of published weights: own, or tf (converted from TensorFlow).", choices=("own", "tf")
     )
+    cagan_context: float = setting(
+        0.0, "How far beyond the box cagan sees, in sides of the box; 0: the whole picture.", low=0
+    )
 
     def files(self) -> dict[str, Path | None]:
         """As of the base; without a file of the user's, the shipped weights count."""
         return {"cagan": weights_file(self.cagan_weights)}
+
+    def stored(self) -> dict[str, object]:
+        """As of the base; a context of 0, which shards of earlier versions do not name, is left out."""
+        kept = super().stored()
+        return kept if self.cagan_context else {name: kept[name] for name in kept if name != "cagan_context"}
 
     def prepare(self) -> None:
         """Load the network. Raises what `load_inpainter` raises."""
@@ -55,15 +67,53 @@ def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materi
     InputError for weights that give no numbers.
     """
     network = load_inpainter(options.cagan_weights, options.cagan_layout)
-    return fill_by(network.fill, scene, window, name_of(options), "give other weights")
+    near, inside = nearby(scene, window, options.cagan_context)
+    return fill_by(network.fill, near, inside, name_of(options), "give other weights")
 
 
 def cagan_all(
     scenes: Sequence[Scene], windows: Sequence[Box], rngs: object, materials: Materials, options: Options
 ) -> list[np.ndarray | None]:
-    """Return what `cagan` does for each scene, on the device of the materials; None where the box covers it."""
+    """Return what `cagan` does for each scene, on the device of the materials; None where the box covers it.
+
+    With a context, scenes whose neighbourhoods have the same sides go together.
+    """
     network = load_inpainter(options.cagan_weights, options.cagan_layout, materials.device)
-    return fill_all_by(network.fill, scenes, windows, name_of(options), "give other weights", materials.device)
+    near = [nearby(*one, options.cagan_context) for one in zip(scenes, windows, strict=True)]
+    filled: list[np.ndarray | None] = [None] * len(near)
+    for size in dict.fromkeys(scene.image.shape for scene, _ in near):
+        rows = [i for i, (scene, _) in enumerate(near) if scene.image.shape == size]
+        some, inside = [near[i][0] for i in rows], [near[i][1] for i in rows]
+        found = fill_all_by(network.fill, some, inside, name_of(options), "give other weights", materials.device)
+        for i, pixels in zip(rows, found, strict=True):
+            filled[i] = pixels
+    return filled
+
+
+def nearby(scene: Scene, window: Box, context: float) -> tuple[Scene, Box]:
+    """Return the neighbourhood of a window as a scene of its own, and the window in it; with context 0 both as given.
+
+    context: how far it reaches beyond the window, in sides of the window; its ends are rounded outwards to whole
+    strides of the network, and there are no pixels beyond the picture's.
+    """
+    if not context:
+        return scene, window
+    height, width = scene.image.shape[:2]
+    (left, right), (top, bottom) = (
+        reach(window[axis], window[axis + 2], context, side) for axis, side in ((0, width), (1, height))
+    )
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return scene, window
+    alpha = None if scene.alpha is None else scene.alpha[top:bottom, left:right]
+    box, inside = ((x0 - left, y0 - top, x1 - left, y1 - top) for x0, y0, x1, y1 in (scene.box, window))
+    return Scene(scene.image[top:bottom, left:right], box, scene.label, alpha), inside
+
+
+def reach(low: int, high: int, context: float, side: int) -> tuple[int, int]:
+    """Return the ends of a neighbourhood along an axis of so many pixels; low, high: of the window."""
+    far = max(context * (high - low), LEAST)
+    first = max(0, math.floor((low - far) / STRIDE)) * STRIDE
+    return first, min(math.ceil((high + far) / STRIDE) * STRIDE, side)
 
 
 def name_of(options: Options) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from clp_aug.common.rounding import unrounded
 from clp_aug.common.settings import setting
 from clp_aug.contract.boxes import Box
@@ -16,10 +14,10 @@ from clp_aug.contract.errors import InputError
 from clp_aug.fills.options import FillOptions, network_file
 from clp_aug.fills.scene import Materials, Scene, trial_scene
 from clp_aug.nets.devices import CPU
-from clp_aug.nets.exported import load_classifier
 from clp_aug.nets.reading import first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 REMEDY = "export one trained on this data set at this --size"
@@ -41,6 +39,8 @@ class Options(FillOptions):
 
     def prepare(self) -> None:
         """Load the classifier. Raises what `load_classifier` raises."""
+        from clp_aug.nets.exported import load_classifier
+
         load_classifier(self.classifier)
 
     def check(self, size: int, classes: int) -> None:
@@ -74,6 +74,8 @@ def fgsm_all(
 
 def attacked(scene: Scene, rng: np.random.Generator, materials: Materials, options: Options, device: str) -> np.ndarray:
     """Return uint8 (H, W, 3) as `fgsm` does, with the classifier on a device."""
+    import numpy as np
+
     targeted = options.fgsm == "targeted"
     others = [c for c in range(materials.num_classes) if c != scene.label]
     goal = int(rng.choice(others)) if targeted else scene.label
@@ -89,6 +91,8 @@ def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int
     classes.
     """
     import torch
+
+    from clp_aug.nets.exported import load_classifier
 
     classifier, what = load_classifier(file, device), f"classifier {file}"
     pixels = torch.tensor(image).to(device).permute(2, 0, 1)[None].float().div(255).requires_grad_()

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
 from clp_aug.fills.scene import Materials, NoBackground, Scene, crop, trial_scene
@@ -15,6 +13,7 @@ from clp_aug.nets.devices import CPU
 from clp_aug.nets.threads import batches, inference_on, most_in_a_batch
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -56,6 +55,7 @@ def fill_all_by(
 
     network: as there, for N pictures on the device. Raises InputError as `fill_by` does.
     """
+    import numpy as np
     import torch
 
     filled: list[np.ndarray | None] = [None] * len(scenes)
@@ -73,6 +73,8 @@ def fill_all_by(
 
 def as_pixels(filled: np.ndarray, what: str, remedy: str) -> np.ndarray:
     """Return what a network gave, float (h, w, 3), as uint8. Raises InputError as `check_range` does."""
+    import numpy as np
+
     check_range(filled, what, remedy)
     pixels: np.ndarray = (filled.clip(0, 1) * 255).round().astype(np.uint8)
     return pixels
@@ -80,6 +82,8 @@ def as_pixels(filled: np.ndarray, what: str, remedy: str) -> np.ndarray:
 
 def try_on_scene(fill: Callable[..., np.ndarray], size: int, options: Any) -> None:
     """Inpaint a square scene of so many pixels, as `fill` does with its options. Raises InputError as it does."""
+    import numpy as np
+
     scene = trial_scene(size)
     with suppress(NoBackground):  # a picture of one pixel, which no network will see
         fill(scene, scene.box, np.random.default_rng(0), Materials(), options)
@@ -87,6 +91,8 @@ def try_on_scene(fill: Callable[..., np.ndarray], size: int, options: Any) -> No
 
 def check_range(filled: np.ndarray, what: str, remedy: str) -> None:
     """Raise InputError, from `what` to `remedy`, unless a network's picture, float (h, w, 3), is about in [0, 1]."""
+    import numpy as np
+
     if not np.isfinite(filled).all():
         value = "nan" if np.isnan(filled).any() else "infinite"
         raise InputError(f"{what}: its picture is {value}; {remedy}")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.errors import InputError
@@ -21,6 +18,7 @@ from clp_aug.nets.devices import CPU
 from clp_aug.nets.reading import LINE, allowance, check_size, check_unpacked, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 STRIDE = 8  # sides must be multiples of it
@@ -93,6 +91,8 @@ def load_lama(weights: Path, device: str = CPU) -> Callable[[Tensor, Tensor], Te
 
     Raises InputError for a file that is none. Such an archive holds a program: take it from whom you trust.
     """
+    import zipfile
+
     import torch
 
     what = f"lama weights {weights}"

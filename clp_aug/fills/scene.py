@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from clp_aug.contract import boxes
 from clp_aug.contract.boxes import Box
 from clp_aug.contract.schema import COUNTERFACTUAL
 from clp_aug.nets.devices import CPU
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class NoBackground(Exception):
@@ -64,6 +66,8 @@ def crop(image: np.ndarray, window: Box) -> np.ndarray:
 
 def trial_scene(size: int) -> Scene:
     """Return a square scene that networks are tried on: black and white stripes, with a box in their middle."""
+    import numpy as np
+
     stripes = 255 * (np.arange(size) * 4 // size % 2)
     image = np.broadcast_to(stripes[None, :, None], (size, size, 3)).astype(np.uint8)
     low, high = size // 4, max(size // 4 + 1, 3 * size // 4)
@@ -76,6 +80,8 @@ def compose(scene: Scene, kind: int, infilling: np.ndarray) -> np.ndarray:
     infilling: uint8, as large as the scene's window; of a counterfactual it goes into the box, of a factual the
     box's pixels go into it, or, of a scene with alpha, those of its object.
     """
+    import numpy as np
+
     if kind != COUNTERFACTUAL and scene.alpha is not None:
         share = scene.alpha[..., None]
         return (share * scene.image + (1 - share) * infilling).round().astype(np.uint8)

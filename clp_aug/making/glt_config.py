@@ -7,8 +7,6 @@ from pathlib import Path
 
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import UsageError, pick
-from clp_aug.datasets.glt import LAYOUTS
-from clp_aug.protocol.features import FEATURES
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,9 @@ class GltConfig(Settings):
     overwrite: bool = setting(False, "Replace the files of a benchmark beside the pictures.", option=True)
 
     def __post_init__(self) -> None:
+        from clp_aug.datasets.glt import LAYOUTS
+        from clp_aug.protocol.features import FEATURES
+
         super().__post_init__()
         if self.features is not None:
             pick(FEATURES, self.features, "features")

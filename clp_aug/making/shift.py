@@ -10,7 +10,7 @@ import numpy as np
 from clp_aug.contract.errors import InputError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import SPLITS, TEST, TRAIN, VAL
-from clp_aug.datasets.waterbirds import CLASSES, PLACES
+from clp_aug.datasets.waterbirds_names import CLASSES, PLACES
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from clp_aug.contract.schema import EMPTY, FALLBACK, FULL, OK, OUTCOMES
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import SPLITS
 from clp_aug.datasets.mask_forms import MaskForm
-from clp_aug.datasets.waterbirds import GROUPS, MASKS, PLACES, RECIPE, TABLES
+from clp_aug.datasets.waterbirds import GROUPS, MASKS, RECIPE, TABLES
+from clp_aug.datasets.waterbirds_names import PLACES
 from clp_aug.engines import ENGINES, default_engine
 from clp_aug.engines.starting import refuse_in_a_worker
 from clp_aug.making.composing import composite, frame_cutout, layer_of, near_the_solid, resized

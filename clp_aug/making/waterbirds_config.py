@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError, UsageError
-from clp_aug.datasets.waterbirds import PLACES, PUBLISHED
+from clp_aug.datasets.waterbirds_names import PLACES, PUBLISHED
 from clp_aug.mattes import check_matte
 
 

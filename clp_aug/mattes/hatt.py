@@ -13,7 +13,7 @@ import numpy as np
 from clp_aug.mattes import About, PictureLike, name_with_file
 from clp_aug.nets.devices import CPU
 from clp_aug.nets.shipped import SHIPPED, shipped_path
-from clp_aug.nets.threads import batches, inference_on, most_in_a_batch
+from clp_aug.nets.threads import batches, each_on_one_thread, inference_on, most_in_a_batch
 
 if TYPE_CHECKING:
     from clp_aug.nets.hatt_lite import HattLite
@@ -34,7 +34,7 @@ class HattMatte:
             from clp_aug.nets.hatt_lite import load
 
             network, sha256 = load(self.path)
-            self.network = network.to(device)
+            self.network = at_home_on(device, network)
             self.about = About(name_with_file("hatt", self.path), sha256, "see the weights' own terms")
         else:
             self.about = About("hatt", SHIPPED["hatt"].sha256, SHIPPED["hatt"].licence)
@@ -44,26 +44,41 @@ class HattMatte:
         """The network, in evaluation mode, on its device."""
         from clp_aug.nets.hatt_lite import load
 
-        return load(self.path)[0].to(self.device)
+        return at_home_on(self.device, load(self.path)[0])
 
     def find(self, picture: PictureLike) -> np.ndarray:
         """Return the matte, float32 (224, 224) in [0, 1], not stretched; the same for any number of threads."""
         return self.find_all([picture])[0]
 
     def find_all(self, pictures: Sequence[PictureLike]) -> list[np.ndarray]:
-        """Return the mattes of some pictures, in batches."""
+        """Return what `find` does for each picture: on the CPU bit by bit, elsewhere by batches."""
         parts = batches(len(pictures), most_in_a_batch(SIDE**2))
-        return [alpha for part in parts for alpha in self.mattes([pictures[i] for i in part])]
+        return [alpha for part in parts for alpha in self.mattes([resize(pictures[i]) for i in part])]
 
-    def mattes(self, pictures: Sequence[PictureLike]) -> np.ndarray:
-        """Return the mattes of one batch, float32 (N, 224, 224)."""
+    def mattes(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the mattes of one batch, float32 (224, 224) each. images: uint8 (224, 224, 3) each."""
+        network = self.network  # loaded once, before threads want it
+        if self.device == CPU:
+            return each_on_one_thread(lambda image: self.alphas(network, [image])[0], images)
+        with inference_on(self.device):
+            return list(self.alphas(network, images))
+
+    def alphas(self, network: HattLite, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return what the network says to some pictures at once, float32 (N, 224, 224)."""
         import torch
 
-        resized = torch.from_numpy(np.stack([resize(picture) for picture in pictures]))
-        with inference_on(self.device):
-            alpha = self.network(resized.to(self.device).permute(0, 3, 1, 2).float() / 255)
-        found: np.ndarray = alpha[:, 0].cpu().numpy()
+        pictures = torch.from_numpy(np.stack(images)).to(self.device)
+        found: np.ndarray = network(pictures.permute(0, 3, 1, 2).float() / 255)[:, 0].cpu().numpy()
         return found
+
+
+def at_home_on(device: str, network: HattLite) -> HattLite:
+    """Return a loaded network on its device, in the form that is quickest there."""
+    if device != CPU:
+        return network.to(device)
+    from clp_aug.nets.quick_hatt import quicken
+
+    return quicken(network)
 
 
 def resize(picture: PictureLike) -> np.ndarray:

@@ -12,6 +12,7 @@ RATE = 2  # patches are compared at half the resolution of the features, and pas
 PATCH = 3  # side of a patch that is compared
 SCALE = 10.0  # of scores before the softmax
 SMALLEST_NORM = 1e-4
+DENORMAL = 2.0**-126  # weights up to here count as 0: the largest of a query is at least 1 / L
 
 
 def contextual_attention(features: Tensor, hole: Tensor, layout: Layout) -> Tensor:
@@ -32,6 +33,8 @@ def contextual_attention(features: Tensor, hole: Tensor, layout: Layout) -> Tens
     scores = fuse(patches.transpose(1, 2) @ (patches / norms), rows, columns)  # N x L queries x L keys
     valid = 1 - F.max_pool2d(hidden, PATCH, 1, PATCH // 2).flatten(2)  # N x 1 x L: keys without a hidden pixel
     weights = torch.softmax(scores * valid * SCALE, dim=2) * valid
+    if not weights.requires_grad:
+        weights = F.threshold(weights, DENORMAL, 0, inplace=True)  # a CPU multiplies them many times slower
 
     side = 2 * RATE
     pasted = F.unfold(features, side, padding=RATE // 2, stride=RATE) @ weights.transpose(1, 2)  # N x 16C x L

@@ -39,13 +39,17 @@ class Backbone(nn.Module):
         self.stem, self.stem_bn, self.blocks = whole.stem, whole.stem_bn, whole.blocks[:BLOCKS]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem_bn(self.stem((x - MEAN) / STD)))
-        taps = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in (HALF[0], QUARTER[0], HIGH[0]):
-                taps.append(x)
-        return taps
+        return taps_of(self.blocks, F.relu6(self.stem_bn(self.stem((x - MEAN) / STD))))
+
+
+def taps_of(blocks: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """Return what blocks HALF, QUARTER and HIGH give, of the stem's output."""
+    taps = []
+    for i, block in enumerate(blocks):
+        x = block(x)
+        if i in (HALF[0], QUARTER[0], HIGH[0]):
+            taps.append(x)
+    return taps
 
 
 def convolution(planes_in: int, planes: int, kernel: int, rate: int = 1) -> nn.Sequential:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+STRIDE = 8  # of whole sides: two halvings, and attention compares at half of that
+
 
 class Layout(NamedTuple):
     """One way to run the same weights.
@@ -25,6 +27,13 @@ LAYOUTS = {
     "own": Layout((1, 1, 1, 1), aligned=False, bgr=False),  # trained in PyTorch
     "tf": Layout((0, 1, 0, 1), aligned=True, bgr=True),  # trained in TensorFlow on what OpenCV reads: SAME padding
 }
+
+
+def padded(x: Tensor) -> Tensor:
+    """Return x, (N, C, H, W), with sides of whole strides: the last row and column repeated, a hole's as a hole."""
+    height, width = x.shape[2:]
+    below, right = -height % STRIDE, -width % STRIDE
+    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 
 def resize_nearest(x: Tensor, height: int, width: int, layout: Layout) -> Tensor:

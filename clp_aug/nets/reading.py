@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import zipfile
 
 LINE = 200  # characters of what a library says
 FACTOR, SPARE = 4, 2**26  # an archive may unpack to so many times its size, and so many bytes more, of code and tables

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from clp_aug.contract.errors import InputError
@@ -40,6 +38,9 @@ def shipped_path(name: str) -> Path:
 
     Raises InputError when the file is missing or holds other bytes than those that were released.
     """
+    import hashlib
+    from importlib import resources
+
     release = SHIPPED[name]
     path = Path(str(resources.files(FOLDER) / release.file))
     try:

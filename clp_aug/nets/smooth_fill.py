@@ -26,12 +26,46 @@ def smooth_fill(picture: Tensor, hidden: Tensor) -> Tensor:
     smaller = smooth_fill(mean, (weight == 0).to(picture.dtype))
     doubled = F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False)[:, :, :height, :width]
     filled = torch.where(visible > 0, picture, doubled)
-    for _ in range(RELAXATIONS):
-        filled = torch.where(visible > 0, picture, neighbours(filled))
+    rows, columns = hidden_span(hidden, 2), hidden_span(hidden, 3)
+    relax(filled, visible[:, :, rows, columns] > 0, rows, columns)
     return filled
 
 
-def neighbours(x: Tensor) -> Tensor:
-    """Return the mean of each pixel's four neighbours; beyond the border lies the border again."""
-    wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return (wide[:, :, :-2, 1:-1] + wide[:, :, 2:, 1:-1] + wide[:, :, 1:-1, :-2] + wide[:, :, 1:-1, 2:]) / 4
+def hidden_span(hidden: Tensor, axis: int) -> slice:
+    """Return the smallest part of an axis, 2 or 3, that holds what is hidden, float (N, 1, H, W); on a CPU alone.
+
+    An accelerator would have to be waited for: there it is the whole axis.
+    """
+    if hidden.device.type != "cpu":
+        return slice(0, hidden.shape[axis])
+    found = hidden.amax((0, 1, 5 - axis)).nonzero()
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+
+def relax(filled: Tensor, known: Tensor, rows: slice, columns: slice) -> None:
+    """Make each pixel of a part that is not known the mean of its four neighbours, in place, `RELAXATIONS` times.
+
+    filled: float (N, C, H, W); known: bool (N, 1, h, w), of the part; beyond the border lies the border again.
+    """
+    height, width = filled.shape[2:]
+    top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop
+    if not (bottom > top and right > left):
+        return
+    wide = F.pad(filled, (1, 1, 1, 1), mode="replicate")[:, :, top : bottom + 2, left : right + 2].contiguous()
+    inner = wide[:, :, 1:-1, 1:-1]
+    above, below = wide[:, :, :-2, 1:-1], wide[:, :, 2:, 1:-1]
+    before, behind = wide[:, :, 1:-1, :-2], wide[:, :, 1:-1, 2:]
+    ends = [(wide[:, :, 0], wide[:, :, 1], top == 0), (wide[:, :, -1], wide[:, :, -2], bottom == height),
+            (wide[..., 0], wide[..., 1], left == 0), (wide[..., -1], wide[..., -2], right == width)]  # fmt: skip
+    borders = [(end, beside) for end, beside, at_border in ends if at_border]
+    truth = None if filled.device.type == "cpu" and not known.any() else inner.clone()
+    total = torch.empty_like(inner, memory_format=torch.contiguous_format)
+    for _ in range(RELAXATIONS):
+        torch.add(above, below, out=total)
+        total.add_(before).add_(behind)
+        torch.div(total, 4, out=inner)
+        if truth is not None:
+            inner.copy_(torch.where(known, truth, inner))
+        for end, beside in borders:
+            end.copy_(beside)
+    filled[:, :, rows, columns] = inner

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from clp_aug.common.rounding import unrounded
 from clp_aug.nets.devices import CPU
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 PIXELS = 32 * 224 * 224  # of a batch: a gigabyte or two in the networks that come with the package
 
@@ -23,6 +27,28 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def each_on_one_thread(work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+    """Return what `work` makes of each item, without gradients: the same for any number of threads and items.
+
+    As many items at once as torch has threads in the caller, each on one thread of its own. `work` must bear that.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    threads = min(torch.get_num_threads(), len(items))
+
+    def alone(item: Item) -> Found:
+        with torch.inference_mode():  # which each thread has to enter
+            return work(item)
+
+    with one_thread():
+        if threads <= 1:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(alone, items))
 
 
 @contextmanager

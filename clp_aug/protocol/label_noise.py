@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import TRAIN, Dataset
+from clp_aug.protocol.specs import NoiseSpec, parse_noise
 
-KINDS = ("uniform", "flip", "flip-similar")
 THUMBNAIL, PER_CLASS, FOLDS = 8, 200, 5  # flip-similar: pixels a side, pictures a class, folds
-MAX_SEED = 2**32 - 1  # what numpy's RandomState takes
-
-
-@dataclass(frozen=True)
-class NoiseSpec:
-    """kind: one of KINDS; ratio p: share of labels drawn anew, in [0, 1)."""
-
-    kind: str
-    ratio: float
-
-
-def parse_noise(spec: str) -> NoiseSpec:
-    """Read "uniform:0.4", "flip:0.4" or "flip-similar:0.4". Raises UsageError for anything else."""
-    kind, _, text = spec.partition(":")
-    try:
-        ratio = float(text)
-    except ValueError:
-        ratio = float("nan")
-    if kind not in KINDS or not 0 <= ratio < 1:
-        raise UsageError(f"noise {spec!r}: expected one of {', '.join(KINDS)} and a ratio in [0, 1), such as flip:0.4")
-    return NoiseSpec(kind, ratio)
 
 
 def random_pairs(classes: int, noise_seed: int) -> np.ndarray:

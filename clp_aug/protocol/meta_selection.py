@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
 
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
-
-PER = ("class", "group", "balanced", "cluster")
-
-
-@dataclass(frozen=True)
-class MetaSpec:
-    """count: pictures a class, a group or a cluster of a class, or in total for "balanced", which shares them equally
-    over classes."""
-
-    count: int
-    per: str
-
-
-def parse_meta(spec: str) -> MetaSpec:
-    """Read "10/class", "10/group", "10/cluster" or "1000/balanced". Raises UsageError for anything else."""
-    match = re.fullmatch(r"(\d{1,9})/([a-z]+)", spec)
-    if not match or match[2] not in PER or int(match[1]) < 1:
-        raise UsageError(f"meta set {spec!r}: expected a count >= 1 and one of {', '.join(PER)}, such as 10/class")
-    return MetaSpec(int(match[1]), match[2])
+from clp_aug.protocol.specs import parse_meta
 
 
 def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave: int = 0) -> np.ndarray:

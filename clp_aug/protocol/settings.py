@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
 from clp_aug.datasets import DEFAULT_META, META_FROM_VAL
-from clp_aug.protocol.label_noise import MAX_SEED, parse_noise
-from clp_aug.protocol.meta_selection import parse_meta
+from clp_aug.protocol.specs import MAX_SEED, parse_meta, parse_noise
 
 META_FROM = ("train", "val")
 IMG_MAX = ("rest", "all")

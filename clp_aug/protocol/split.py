@@ -17,8 +17,9 @@ from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
 from clp_aug.protocol.clusters import CLUSTERS, choose_clustered
 from clp_aug.protocol.label_noise import noisy_labels
 from clp_aug.protocol.long_tail import thin
-from clp_aug.protocol.meta_selection import choose, parse_meta
+from clp_aug.protocol.meta_selection import choose
 from clp_aug.protocol.settings import ProtocolSettings, largest_class
+from clp_aug.protocol.specs import parse_meta
 
 
 @dataclass(frozen=True, eq=False)

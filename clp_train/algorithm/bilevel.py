@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import SettingError, pick
-from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
+from clp_train.algorithm.hypergradient import hypergradient
 from clp_train.algorithm.losses import check_finite, cross_entropy, meta_losses
 from clp_train.algorithm.meta_loader import MetaLoader, MetaShard, endless
 from clp_train.algorithm.noise import same_noise
 from clp_train.algorithm.optimiser import learning_rates
 from clp_train.algorithm.own_losses import BatchLoss, Behind, OmegaLoss, OwnLoss, last_linear
+from clp_train.algorithm.passes import PassTaken, pass_taken, virtual_pass
 from clp_train.algorithm.perturbation import Omega
 from clp_train.algorithm.precision import in_float32
+from clp_train.algorithm.slopes import SLOPES
 from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
 from clp_train.algorithm.wrapping import average_over_processes, plain_network, plain_optimiser
 
@@ -102,12 +104,15 @@ class Bilevel:
         device = next(self.core.parameters()).device
         seed = int(torch.randint(1 << 62, (), device="cpu"))
         with same_noise(seed, device):
+            takes_meta_step = self.steps % self.interval == 0
+            compares = takes_meta_step and self.mode == "one-sided" and self.network is self.core
+            taken = pass_taken(self.core) if compares else None
             with self.training_loss.watch():
                 u = read(self.network(x))
             self.logits = u.detach()
             behind = self.training_loss.of(self.logits, y)
-            if self.steps % self.interval == 0:
-                self.meta_step(x, u, behind, device)
+            if takes_meta_step:
+                self.meta_step(x, u, behind, device, taken)
         self.steps += 1
         with held(self.tensors):
             return behind(u)
@@ -120,8 +125,10 @@ class Bilevel:
         self.outer.step()
         return loss.detach()
 
-    def meta_step(self, x: Tensor, u: Tensor, behind: Behind, device: torch.device) -> None:
-        """Move what is learned by the gradient of eq. (9)."""
+    def meta_step(
+        self, x: Tensor, u: Tensor, behind: Behind, device: torch.device, taken: PassTaken | None = None
+    ) -> None:
+        """Move what is learned by the gradient of eq. (9). taken: how the pass of u was."""
         x_meta, *rest = (part.to(device) for part in next(self.meta))
 
         def meta_loss(weights: Weights) -> Tensor:
@@ -130,7 +137,7 @@ class Bilevel:
         try:
             found = hypergradient(
                 self.core, self.weights(), x, u, behind, self.tensors, meta_loss, self.moves(), mode=self.mode,
-                read=read, average=average_over_processes,
+                read=read, average=average_over_processes, taken=taken,
             )  # fmt: skip
         except NotImplementedError as error:
             if self.mode != "forward":

@@ -5,8 +5,9 @@ v = d L_meta / d W_hat and u' = d/de u(W + e v) at e = 0, the chain rule needs n
 
     d L_meta(W_hat(Omega), Omega) / d Omega  =  direct term  -  rate * d/dOmega < dL/du (u, Omega), u' >
 
-with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation or
-from two plain passes. The double backward of the textbook stays as the reference that tests compare with.
+with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation, from
+two plain passes, or from one beside the pass that gave u. The double backward of the textbook stays as the reference
+that tests compare with.
 
 Where the loss depends on some weights besides the logits, L(u(W), W, Omega), such as the head's within ISDA's delta,
 their own gradient joins the bracket: < dL/dW (u, W, Omega), v >, u and W held constant. And where Omega acts before
@@ -15,107 +16,18 @@ the head, u are the features: what is called logits below is what is read of the
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.func import functional_call
 
-from clp_aug.contract.errors import SettingError
-from clp_train.algorithm.noise import replay_noise
-from clp_train.algorithm.precision import true_float32
+from clp_train.algorithm.passes import PassTaken, Read, logits_of
+from clp_train.algorithm.slopes import slope_of
 from clp_train.algorithm.virtual_step import Moves, Weights, sgd_moves
 
-SMALLEST_NORM = 1e-3
-CENTRAL_STEP = 5e-6  # of the norm of the weights: kinks ask for a small step, rounding in float32 for a large one
-
-
-dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
-unpack: Callable[[Tensor], Any] = forward_ad.unpack_dual
-
-
-class HasLogits(Protocol):
-    """What a network returns. features: (n, A), the head's input; logits: (n, C)."""
-
-    @property
-    def features(self) -> Tensor: ...
-
-    @property
-    def logits(self) -> Tensor: ...
-
-
-def virtual_pass(network: nn.Module, weights: Weights, x: Tensor) -> Any:
-    """Return network(x) at other weights; its own weights and batch-norm statistics stay as they are.
-
-    weights: by name; those that are not named are the network's own. Within `same_noise` the network's own noise is
-    that of the first pass.
-    """
-    replay_noise()
-    buffers = {name: value.clone() for name, value in network.named_buffers()}
-    return functional_call(network, {**weights, **buffers}, (x,))
-
-
-def logits_of(out: HasLogits) -> Tensor:
-    """Read the logits of a network's output: u where Omega acts behind them."""
-    return out.logits
-
-
-def features_of(out: HasLogits) -> Tensor:
-    """Read the features of a network's output: u where Omega acts on them."""
-    return out.features
-
-
-Read = Callable[[HasLogits], Tensor]
-"""Output of a network -> u."""
 Average = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 """Gradients of a process -> their mean over all that train together, tensor by tensor."""
-
-
-def forward_slope(
-    network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
-) -> Tensor:
-    """Return u' = d/de u(W + e v) at e = 0, (n, C), by one forward-mode pass. direction: v, in the weights' order."""
-    with torch.no_grad(), true_float32(x.device), forward_ad.dual_level(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's own first use of torch.jit
-        duals = {n: dual(w, v) for (n, w), v in zip(weights.items(), direction, strict=True)}
-        slope: Tensor | None = unpack(read(virtual_pass(network, duals, x))).tangent
-    return x.new_zeros(()) if slope is None else slope
-
-
-def central_slope(
-    network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
-) -> Tensor:
-    """Return u' by the central difference of two plain passes, in true float32; its error falls with the square of the
-    step.
-
-    Raises SettingError for a type whose rounding is larger than the step.
-    """
-    if torch.finfo(x.dtype).eps > CENTRAL_STEP:
-        raise SettingError(
-            "hypergradient", "central", f"differences drown in the rounding of {x.dtype}", {"hypergradient": "forward"}
-        )
-    size = norm_of(weights.values()).clamp(min=SMALLEST_NORM)  # weights may all be zero
-    step = CENTRAL_STEP * size / norm_of(direction).clamp(min=1e-30)
-    with torch.no_grad(), true_float32(x.device):
-        ends = [
-            virtual_pass(
-                network, {n: w + sign * step * v for (n, w), v in zip(weights.items(), direction, strict=True)}, x
-            )
-            for sign in (1, -1)
-        ]
-        return (read(ends[0]) - read(ends[1])) / (2 * step)
-
-
-def norm_of(tensors: Iterable[Tensor]) -> Tensor:
-    """Return the Euclidean norm of all numbers together, a scalar."""
-    squares = [values.square().sum() for values in tensors]
-    return torch.sqrt(sum(squares[1:], squares[0]))
-
-
-SLOPES = {"forward": forward_slope, "central": central_slope}
 
 
 class Hypergradient(NamedTuple):
@@ -149,6 +61,8 @@ def hypergradient(
     mode: str = "central",
     read: Read = logits_of,
     average: Average = tuple,
+    taken: PassTaken | None = None,
+    spend: bool = False,
 ) -> Hypergradient:
     """Return the gradient of eq. (9) for each tensor of Omega, and what it computes on the way.
 
@@ -158,8 +72,9 @@ def hypergradient(
     Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; penalty: a scalar with a graph to the
     weights, free of Omega; drift: momentum and weight decay, beside learning rates only; read: what takes `logits` out
     of the network's output; average: over processes that train together, each with its own part of the gradients of the
-    weights; all that is returned is averaged. Nothing is changed in place. Raises ValueError for a drift beside another
-    step.
+    weights; all that is returned is averaged; taken: how the pass of `logits` was, which saves "one-sided" a pass;
+    spend: whether the penalty's graph may go, in place, once its gradient is known and no weight is in L_train itself.
+    Nothing else is changed in place. Raises ValueError for a drift beside another step.
     """
     if callable(rates) and drift is not None:
         raise ValueError("a drift beside a step that has its own; expected learning rates, or no drift")
@@ -179,6 +94,8 @@ def hypergradient(
             for n, g in zip(weights, training, strict=True)
         )
     training = average([g.detach() for g in training])
+    if spend and penalty is not None and not weight_gradients:
+        give_up_graph(penalty)
     move = moves(weights, training)
     virtual_weights = {n: w.detach().requires_grad_() for n, w in zip(weights, move.weights, strict=True)}
     direction, direct, loss = meta_gradient(virtual_weights, learned, meta_loss)
@@ -187,7 +104,8 @@ def hypergradient(
     if mode == "reference":
         mixed = torch.autograd.grad(gradients, learned, scaled, retain_graph=True, materialize_grads=True)
     else:
-        mixed = mixed_term(network, weights, images, cotangent, weight_gradients, learned, scaled, mode, read)
+        slope = slope_of(mode, network, detached(weights), scaled, images.detach(), read, logits, taken)
+        mixed = mixed_term(weights, slope, cotangent, weight_gradients, learned, scaled)
     omega_gradients = average([d - m for d, m in zip(direct, mixed, strict=True)])
     return Hypergradient(omega_gradients, loss, training, cotangent.detach(), bool(weight_gradients), direction)
 
@@ -211,10 +129,11 @@ def gradients_of(
     outputs: Tensor | Sequence[Tensor],
     seeds: Tensor | Sequence[Tensor | None] | None = None,
     create_graph: bool = False,
+    keep: bool = True,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad; the graph is kept."""
+    """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad. keep: whether the graph is."""
     return torch.autograd.grad(
-        outputs, tuple(weights.values()), seeds, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        outputs, tuple(weights.values()), seeds, retain_graph=keep, create_graph=create_graph, materialize_grads=True
     )
 
 
@@ -234,23 +153,30 @@ def meta_gradient(
     return gradients[: len(virtual_weights)], gradients[len(virtual_weights) :], loss.detach()
 
 
+def give_up_graph(scalar: Tensor) -> None:
+    """Let go of a scalar's graph, in place, whoever holds the scalar; a leaf or a view of others stays as it is."""
+    if scalar.grad_fn is not None and scalar._base is None:
+        scalar.detach_()
+
+
+def detached(weights: Weights) -> dict[str, Tensor]:
+    """Return weights without their graphs, by name."""
+    return {name: w.detach() for name, w in weights.items()}
+
+
 def mixed_term(
-    network: nn.Module,
     weights: Weights,
-    images: Tensor,
+    slope: Tensor,
     cotangent: Tensor,
     weight_gradients: dict[str, Tensor],
     learned: Sequence[Tensor],
     direction: Sequence[Tensor],
-    mode: str,
-    read: Read = logits_of,
 ) -> tuple[Tensor, ...]:
     """Return d/dOmega of < cotangent(Omega), u' > + < weight_gradients(Omega), direction > for each tensor of Omega.
 
-    cotangent, weight_gradients: of `behind_gradients`; direction: v times the learning rates; read: as in
-    `hypergradient`.
+    slope: u', (n, C), along direction, which is v times the learning rates; cotangent, weight_gradients: of
+    `behind_gradients`.
     """
-    slope = SLOPES[mode](network, {n: w.detach() for n, w in weights.items()}, direction, images.detach(), read)
     directions = {n: v for n, v in zip(weights, direction, strict=True) if n in weight_gradients}
     outputs, seeds = (
         [cotangent, *(weight_gradients[n] for n in directions)],

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from clp_train.algorithm.hypergradient import (
     Average,
     Hypergradient,
-    Read,
     add,
     behind_gradients,
     gradients_of,
@@ -24,17 +23,21 @@ from clp_train.algorithm.hypergradient import (
     meta_gradient,
     mixed_term,
 )
+from clp_train.algorithm.passes import PassTaken, Read
+from clp_train.algorithm.slopes import slope_of
 from clp_train.algorithm.virtual_step import Moves, Weights
 
 
 @dataclass(frozen=True)
 class BilevelProblem:
     """What one step learns from. u: what Omega acts behind, the logits or the features, (n, C) or (n, A), with a graph
-    to the weights; loss: u -> L_train with the terms of the moment, a scalar; penalty: a scalar free of Omega, or None.
+    to the weights; loss: u -> L_train with the terms of the moment, a scalar; penalty: a scalar free of Omega, or None,
+    whose graph goes as soon as it may.
 
     weights: all that learn, by name; scope: those that the virtual step moves; moves: where it leads; learned: Omega;
     meta_loss: weights -> the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's
-    output; average: of gradients, over processes that train together.
+    output; average: of gradients, over processes that train together; taken: how the pass that gave u was taken, None
+    where a difference must take it again.
     """
 
     network: nn.Module
@@ -50,6 +53,7 @@ class BilevelProblem:
     mode: str
     read: Read
     average: Average = tuple
+    taken: PassTaken | None = None
 
 
 class MetaStep:
@@ -65,9 +69,9 @@ class MetaStep:
         return None
 
     def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of the real step, eq. (10), of loss + penalty, tensor by tensor."""
-        penalty = self.problem.penalty
-        return self.problem.average(gradients_of(self.problem.weights, loss if penalty is None else loss + penalty))
+        """Return the gradients of the real step, eq. (10), of loss + penalty, by weight; it spends their graph."""
+        p = self.problem
+        return p.average(gradients_of(p.weights, loss if p.penalty is None else loss + p.penalty, keep=False))
 
     def after(self) -> Sequence[Tensor] | None:
         """Return Omega's gradient where Omega moves after the real step; else None."""
@@ -83,7 +87,7 @@ class ExactMetaStep(MetaStep):
         p = self.problem
         self.result = hypergradient(
             p.network, p.scope, p.images, p.u, p.loss, p.learned, p.meta_loss, p.moves, p.penalty, mode=p.mode,
-            read=p.read, average=p.average,
+            read=p.read, average=p.average, taken=p.taken, spend=len(p.scope) == len(p.weights),
         )  # fmt: skip
         self.meta_loss = self.result.meta_loss
         return self.result.gradients
@@ -95,7 +99,7 @@ class ExactMetaStep(MetaStep):
         # both steps share the penalty's gradient: what changed is the part behind the logits
         leaf = p.u.detach().requires_grad_()
         (cotangent,) = torch.autograd.grad(p.loss(leaf), leaf)
-        more = p.average(gradients_of(p.weights, p.u, cotangent - self.result.cotangent))
+        more = p.average(gradients_of(p.weights, p.u, cotangent - self.result.cotangent, keep=False))
         return add(self.result.training, more)
 
 
@@ -120,9 +124,8 @@ class LaggedMetaStep(MetaStep):
         direction = p.average(direction)
         steps = {name: slope * v for name, slope, v in zip(p.scope, self.slopes, direction, strict=True)}
         scaled = [steps[name] if name in steps else torch.zeros_like(w) for name, w in self.weights.items()]
-        mixed = mixed_term(
-            p.network, self.weights, p.images, self.cotangent, self.direct, p.learned, scaled, p.mode, p.read
-        )
+        slope = slope_of(p.mode, p.network, self.weights, scaled, p.images.detach(), p.read, p.u, p.taken)
+        mixed = mixed_term(self.weights, slope, self.cotangent, self.direct, p.learned, scaled)
         return p.average([d - m for d, m in zip(direct, mixed, strict=True)])
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from clp_aug.contract.schema import KINDS
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.quick_optimisers import Adam
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings, SgdSettings
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
@@ -157,7 +158,7 @@ class Learner(Method):
     def __init__(self, network: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> None:
         self.network = network
         self.learned = tuple(network.parameters())
-        self.optimiser: torch.optim.Optimizer = torch.optim.Adam(self.learned, lr=lr, weight_decay=weight_decay)
+        self.optimiser: torch.optim.Optimizer = Adam(self.learned, lr=lr, weight_decay=weight_decay)
 
     def enter(self, stage: int, network: Classifier) -> None:
         """Put the small network, and what its Adam knows of it, on the classifier's device."""

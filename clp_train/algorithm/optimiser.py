@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from clp_train.algorithm.quick_optimisers import SGD, AdamW
 from clp_train.algorithm.settings import SgdSettings
 from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
 
@@ -30,8 +31,8 @@ def build_optimiser(
     groups = [{"params": [w for w in part if w.requires_grad], "lr": lr, "start": lr} for part, lr in parts]
     groups = [group for group in groups if group["params"]]
     if settings.optimiser == "adamw":
-        return torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
+        return AdamW(groups, settings.lr, weight_decay=settings.weight_decay)
+    return SGD(groups, settings.lr, settings.momentum, weight_decay=settings.weight_decay)
 
 
 def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

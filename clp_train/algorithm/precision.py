@@ -78,6 +78,15 @@ class Passes:
         return in_float32(output)
 
 
+def rounds(network: nn.Module, device: torch.device) -> bool:
+    """Tell whether a pass of a network on a device, as things are, rounds to fewer bits than within `true_float32`."""
+    hooks = [getattr(hook, "__self__", None) for hook in network._forward_pre_hooks.values()]
+    if any(isinstance(passes, Passes) and passes.precision != "float32" for passes in hooks):
+        return True
+    places = () if device.type == "cpu" else (*products(), *convolutions())
+    return torch.is_autocast_enabled(device.type) or any(place.fp32_precision != "ieee" for place in places)
+
+
 def in_float32(values: Any) -> Any:
     """Return tensors of fewer bits as float32, and what holds them with them; all else as it is."""
     if isinstance(values, Tensor):

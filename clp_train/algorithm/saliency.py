@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.losses import SALIENCY_AT_START, check_finite, cross_entropy
+from clp_train.algorithm.passes import virtual_pass
 from clp_train.algorithm.second_order import input_gradient, second_order
 from clp_train.algorithm.settings import SaliencySettings
 from clp_train.algorithm.virtual_step import Weights
@@ -89,6 +90,10 @@ class SaliencyTerm:
         """Tell whether the term acts on the "train" or the "meta" batch of a step."""
         on_split = self.settings.saliency_on in ("both", split)
         return self.weight > 0 and on_split and step % self.settings.saliency_interval == 0
+
+    def within(self, split: str, step: int) -> Callable[[], AbstractContextManager[Any]]:
+        """Return what makes the context that the whole batch's pass is taken in."""
+        return self.twice if self.is_due(split, step) and self.settings.saliency_subset == 1 else nullcontext
 
     def forward(
         self,

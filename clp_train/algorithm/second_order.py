@@ -1,8 +1,8 @@
-"""Convolution and batch norm whose second derivatives cost what counting passes says; exact, for any network.
+"""Convolution, batch norm and ReLU whose second derivatives cost what counting passes says; exact, for any network.
 
-Eq. (6) differentiates a gradient. torch can do that, but on a CPU it takes the gradient of a convolution's backward
-pass as a convolution with a kernel as large as the picture, and that of batch norm's as some thirty elementwise passes.
-`second_order()` puts the two functions below in their place while a forward pass runs; nothing else changes.
+Eq. (6) differentiates a gradient. torch can do that, but on a CPU it takes that of a convolution's backward pass by one
+with a kernel as large as the picture, that of batch norm's by some thirty elementwise passes, and to that of ReLU's it
+adds zeros. `second_order()` puts the functions below in their place while a forward pass runs; nothing else changes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Convolution(Function):
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad[:3]
         needs = (to_x, False, False) if ctx.mode.inputs_only else (to_x, to_weight, to_bias)
+        if not torch.is_grad_enabled():
+            return *_convolution_backward(gy, x, weight, ctx.geometry, needs), None, None
         return *ConvolutionBackward.apply(gy, x, weight, ctx.geometry, needs), None, None
 
 
@@ -107,7 +109,8 @@ class BatchNorm(Function):
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> Gradients:
-        return *BatchNormBackward.apply(gy, *ctx.saved_tensors, ctx.eps), None, None, None
+        gradients: Any = BatchNormBackward.apply if torch.is_grad_enabled() else _first_batch_norm_backward
+        return *gradients(gy, *ctx.saved_tensors, ctx.eps)[:3], None, None, None
 
 
 class BatchNormBackward(Function):
@@ -121,12 +124,7 @@ class BatchNormBackward(Function):
 
     @staticmethod
     def forward(ctx: Any, gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
-        if divides_by_gamma(gamma):
-            gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
-            kept = gx
-        else:
-            kept, g_gamma, g_beta = _batch_norm_backward(gy, x, None, mean, r, eps)
-            gx = kept * gamma[:, None, None]
+        gx, g_gamma, g_beta, kept = _first_batch_norm_backward(gy, x, gamma, mean, r, eps)
         ctx.save_for_backward(x, gamma, mean, r, kept, g_gamma)
         ctx.eps = eps
         ctx.set_materialize_grads(False)
@@ -159,10 +157,17 @@ class BatchNormBackward(Function):
         return to_gy, to_x, to_gamma, None, None, None
 
 
+def _first_batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
+    """Return gx, g_gamma, g_beta, and what the second derivative keeps of gx: the same, or gx / gamma."""
+    if divides_by_gamma(gamma):
+        gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
+        return gx, g_gamma, g_beta, gx
+    kept, g_gamma, g_beta = _batch_norm_backward(gy, x, None, mean, r, eps)
+    return kept * gamma[:, None, None], g_gamma, g_beta, kept
+
+
 def divides_by_gamma(gamma: Tensor) -> bool:
-    """Tell whether batch norm's second derivative divides by its scale: on a CPU, where a pass is saved by that, and
-    where it costs nothing to look whether it can be done.
-    """
+    """Tell whether batch norm's second derivative divides by its scale: on a CPU it saves a pass and a look is free."""
     return gamma.device.type == "cpu"
 
 
@@ -184,8 +189,37 @@ def _sum(total: Tensor | None, part: Tensor) -> Tensor:
     return part if total is None else total + part
 
 
+class Relu(Function):
+    """max(x, 0)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = torch.relu(x)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        return ReluBackward.apply(gy, y) if torch.is_grad_enabled() else aten.threshold_backward(gy, y, 0)
+
+
+class ReluBackward(Function):
+    """gy where y > 0, else 0: linear in gy, and free of y elsewhere, so that y has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, y: Tensor) -> Any:
+        ctx.save_for_backward(y)
+        return aten.threshold_backward(gy, y, 0)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Gradients:
+        (y,) = ctx.saved_tensors
+        return aten.threshold_backward(v, y, 0), None
+
+
 class second_order(TorchFunctionMode):
-    """Within it, torch.conv2d and F.batch_norm are the functions above: same values, cheaper second derivatives.
+    """Within it, torch.conv2d, F.batch_norm and ReLU are the functions above: same values, cheaper second derivatives.
 
     Not for forward-mode differentiation. Source: ours; batch norm's second derivative by the symmetry of its first.
     """
@@ -196,6 +230,8 @@ class second_order(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is torch.conv2d:
             return self._conv2d(*args, **kwargs)
+        if function in (F.relu, torch.relu) and len(args) == 1 and not kwargs.get("inplace"):
+            return Relu.apply(args[0])
         return _batch_norm(*args, **kwargs) if function is F.batch_norm else function(*args, **kwargs)
 
     def input_gradient(self, scalar: Tensor, images: Tensor) -> Tensor:

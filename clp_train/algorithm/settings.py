@@ -72,8 +72,9 @@ class MetaStepSettings(Settings):
     meta_interval: int = setting(1, "Take a meta step every so many steps.", low=1, part=META_STEP)
     hypergradient: str = setting(
         "central", "How the derivative along the meta gradient is taken: one forward-mode pass, a central difference of"
-        " two passes, or the double backward that tests compare with.",
-        choices=("forward", "central", "reference"), source="eq. (9)", part=META_STEP,
+        " two passes, a one-sided one of the training pass and one more, or the double backward that tests compare"
+        " with.",
+        choices=("forward", "central", "one-sided", "reference"), source="eq. (9)", part=META_STEP,
     )  # fmt: skip
     virtual_momentum: bool = setting(
         False, "Use momentum and weight decay in the virtual step too; that of AdamW is AdamW's own.",

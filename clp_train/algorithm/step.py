@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.hypergradient import features_of, logits_of, virtual_pass
 from clp_train.algorithm.losses import (
     AT_START,
     COUNTERFACTUAL_LOSSES,
@@ -28,6 +27,7 @@ from clp_train.algorithm.method import Method
 from clp_train.algorithm.noise import same_noise
 from clp_train.algorithm.objective import Terms, logits_from, objective, sample_losses
 from clp_train.algorithm.optimiser import apply_gradients, virtual_moves
+from clp_train.algorithm.passes import PassTaken, features_of, logits_of, pass_taken, virtual_pass
 from clp_train.algorithm.saliency import SaliencyTerm
 from clp_train.algorithm.second_order import second_order
 from clp_train.algorithm.settings import MetaStepSettings, SaliencySettings
@@ -116,6 +116,7 @@ class MetaObjective:
         self.saliency: Tensor | None = None
 
     def __call__(self, weights: Weights) -> Tensor:
+        weights = {**{name: w.detach() for name, w in self.network.named_parameters()}, **weights}
         running = self.rule.meta_step.meta_batch_norm == "running"
         with evaluation_mode(self.network) if running else nullcontext():
             out, self.saliency = self.rule.term_of(self.method).forward(
@@ -156,15 +157,17 @@ def train_step(
     batch, meta = batch.to(device), meta if meta is None else meta.to(device)
     weights = {name: w for name, w in network.named_parameters() if w.requires_grad}
     with noise_of(rule, step, device), deferred_checks(checks, device):
+        taken = None if meta is None else taken_of(rule, network, method, step)
         out, saliency = rule.term_of(method).forward(network, network, weights, batch, "train", step)
         view = view_of(out, network.head, batch, progress)
         method.observe(view)  # CHARACTERISTICS
         penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
+        saliency = detached(saliency)  # the penalty's graph is the meta step's alone, which gives it up early
         training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
         check_finite(training.sample_losses(), batch.sample_id, "training loss", step, AT_START)
 
         objective = None if meta is None else MetaObjective(network, method, meta, rule, step)
-        meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective)
+        meta_step = meta_step_of(rule, network, method, optimiser, batch, weights, training, penalty, objective, taken)
         gradient = meta_step.before()  # META STEP, eqs. (8) and (9)
         if gradient is not None:
             method.update(gradient)
@@ -187,6 +190,13 @@ def noise_of(rule: StepRule, step: int, device: torch.device) -> AbstractContext
     return same_noise(int(rng_for(rule.seed, step, stream).integers(2**63)), device)
 
 
+def taken_of(rule: StepRule, network: Classifier, method: Method, step: int) -> PassTaken | None:
+    """Return, before the training pass of a step, what a difference needs to know of it; None where none is taken."""
+    if rule.meta_step.hypergradient != "one-sided":
+        return None
+    return pass_taken(network, rule.term_of(method).within("train", step))
+
+
 def meta_step_of(
     rule: StepRule,
     network: Classifier,
@@ -197,6 +207,7 @@ def meta_step_of(
     training: Training,
     penalty: Tensor | None,
     objective: MetaObjective | None,
+    taken: PassTaken | None,
 ) -> MetaStep:
     """Return the meta step of one step, which does nothing without an objective."""
     scope = weights if rule.virtual is None else {name: weights[name] for name in rule.virtual(network)}
@@ -204,7 +215,7 @@ def meta_step_of(
     problem = BilevelProblem(
         network, batch.images, training.u, training.loss, penalty, weights, scope,
         virtual_moves(scope, optimiser, settings.virtual_momentum), method.learned, objective or no_objective,
-        settings.hypergradient, training.read, rule.ranks.average,
+        settings.hypergradient, training.read, rule.ranks.average, taken,
     )  # fmt: skip
     return MetaStep(problem) if objective is None else rule.meta_steps[settings.meta_step](problem)
 

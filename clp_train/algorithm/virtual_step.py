@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.quick_optimisers import LIKE
 
 Weights = Mapping[str, Tensor]
 """Parameters by name."""
@@ -48,11 +49,12 @@ def moves_of(optimiser: torch.optim.Optimizer) -> Moves:
     The derivative is exact, through both moments of Adam too. Weights are the optimiser's own parameters. Raises
     SettingError for another optimiser.
     """
-    if type(optimiser) not in STEPS:
-        names = ", ".join(kind.__name__ for kind in STEPS)
+    kind = LIKE.get(type(optimiser), type(optimiser))
+    if kind not in STEPS:
+        names = ", ".join(known.__name__ for known in STEPS)
         reason = f"its step is not known; expected one of {names}"
-        raise SettingError("optimiser", type(optimiser).__name__, reason, {"virtual": "plain"})
-    step = STEPS[type(optimiser)]
+        raise SettingError("optimiser", kind.__name__, reason, {"virtual": "plain"})
+    step = STEPS[kind]
 
     def moves(weights: Weights, gradients: Sequence[Tensor]) -> Move:
         groups = {w: group for group in optimiser.param_groups for w in group["params"]}

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from clp_aug.contract.errors import SettingError
+from clp_train.algorithm.slopes import DIFFERENCES
 from clp_train.ranks.team import Ranks
 
 
 def plain_network(network: nn.Module, mode: str) -> nn.Module:
     """Return the module within DataParallel or DistributedDataParallel, for passes at other weights.
 
-    Raises SettingError for a compiled module, for one spread over several devices, and for the central difference
-    through a pass that rounds by itself, whatever the surroundings say.
+    Raises SettingError for a compiled module, for one spread over several devices, and for a difference
+    through passes that round by themselves, whatever the surroundings say.
     """
     if hasattr(network, "_orig_mod"):
         reason = "it is compiled; expected the module as it was before torch.compile"
@@ -24,7 +25,7 @@ def plain_network(network: nn.Module, mode: str) -> nn.Module:
         raise SettingError("network", type(network).__name__, "it is spread over devices; expected it on one")
     is_wrapped = isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
     core: nn.Module = network.get_submodule("module") if is_wrapped else network
-    if mode == "central" and hasattr(core, "_original_forward"):  # accelerate's mixed precision
+    if mode in DIFFERENCES and hasattr(core, "_original_forward"):  # accelerate's mixed precision
         reason = "the network rounds within its own pass, and a difference of two would drown in that"
         raise SettingError("mode", mode, reason, {"mode": "forward"})
     return core

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clp_aug.contract.seeds import rng_for
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Context, Scores
+from clp_train.algorithm.quick_optimisers import LBFGS
 
 FOLDS = 5
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of weights on features of mean square 1; the last leaves the class priors
@@ -83,7 +84,7 @@ def fit_logistic(x: Tensor, label: Tensor, classes: int, decay: float) -> tuple[
     counts = torch.bincount(label, minlength=classes).float()
     weight = torch.zeros(classes, x.shape[1], requires_grad=True)
     bias = ((counts + 0.5) / (counts + 0.5).sum()).log().requires_grad_()
-    solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+    solver = LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()

@@ -11,13 +11,11 @@ import click
 
 from clp_aug import __version__
 from clp_aug.common.files import check_name, disk_error, remove_leftovers
-from clp_aug.common.locks import held_for
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_aug.nets.devices import find_device
 from clp_train.bench.engines import LOCAL, SLURM, Engine, given
 from clp_train.bench.spec import SCALES, Table, names, read_table
-from clp_train.config import spelt_as_options
 
 if TYPE_CHECKING:
     from clp_train.bench.job import Job
@@ -146,6 +144,8 @@ def bench(
 
 def check_device(name: str) -> None:
     """Raise UsageError for a device that is not there."""
+    from clp_train.config import spelt_as_options
+
     with spelt_as_options():
         find_device(name)
 
@@ -236,6 +236,7 @@ def write_table_and_figure(table: Table, scale: str, results: list[Result], fold
 
     Raises what the checks below raise, and InputError when the disk refuses.
     """
+    from clp_aug.common.locks import held_for
     from clp_train.bench.figures import write_figure
     from clp_train.bench.known import check_kept, check_one_data, check_one_length, key_of
     from clp_train.bench.scores import check_splits

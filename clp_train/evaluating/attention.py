@@ -12,10 +12,11 @@ from torch import Tensor
 
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.evaluating.gradcam import gradcam, why_no_map
-from clp_train.evaluating.metrics import predict
+from clp_train.evaluating.metrics import predict_parts
+from clp_train.evaluating.outputs import BATCH as AT_A_TIME
 from clp_train.evaluating.outputs import evenly, gathered, most_at_once
 from clp_train.models.parts import Classifier
-from clp_train.pictures.types import BoxedPictures, as_input, masks, meta_of_kinds
+from clp_train.pictures.types import BoxedPictures, as_input, masks, rows_of_kinds
 
 SHOWN, BATCH = 24, 50
 
@@ -96,29 +97,27 @@ def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], l
     through classes and groups. Of a network without a last feature map there is none, and `no_map` says why. The
     network is left in evaluation mode.
     """
-    originals = meta_of_kinds(meta, (ORIGINAL,))
-    sides, batches = originals.images.shape[2:], torch.arange(len(originals)).split(BATCH)
-    pixels = sum(int(masks(originals.box[rows], *sides).sum()) for rows in batches)
-    area = pixels / (len(originals) * sides.numel())
-    reason = why_no_map(network, as_input(originals.images[:1]))
+    places = rows_of_kinds(meta.kind, (ORIGINAL,))  # pictures are taken some at a time, not copied all at once
+    box, label, first = meta.box[places], meta.label[places], meta.images[places[:1]]
+    sides, batches = first.shape[2:], torch.arange(len(places)).split(BATCH)
+    pixels = sum(int(masks(box[rows], *sides).sum()) for rows in batches)
+    area = pixels / (len(places) * sides.numel())
+    reason = why_no_map(network, as_input(first))
     if reason:
         nothing = Attention(inside=None, pointing=None, area=area, maps=0, zero=0)
         return {**dataclasses.asdict(nothing), "no_map": reason}, []
-    predicted = predict(network, originals.images)
-    shown, kept = torch.linspace(0, len(originals) - 1, min(SHOWN, len(originals))).round().long(), list[Tensor]()
+    predicted = predict_parts(network, (meta.images[some] for some in places.split(AT_A_TIME)), len(places))
+    shown, kept = torch.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().long(), list[Tensor]()
 
     def judged() -> Iterator[tuple[Tensor, Tensor]]:  # a few maps at a time: all of them may not go into memory
-        most = most_at_once(network, originals.images[:1])
+        most = most_at_once(network, first)
         for rows in (rows for batch in batches for rows in evenly(batch, most)):
-            maps, inside = _maps(network, originals, rows), masks(originals.box[rows], *sides)
+            maps = gradcam(network, as_input(meta.images[places[rows]]), label[rows])
+            inside = masks(box[rows], *sides)
             kept.extend(maps[torch.isin(rows, shown)])
             yield inside_share(maps, inside), pointing(maps, inside)
 
-    shares, points = gathered(judged(), len(originals))
-    columns = (originals.images, originals.box, originals.label, predicted)
-    images, *others = (column[shown] for column in columns)
-    return dataclasses.asdict(summary(shares, points, area)), list(map(Look, images, kept, *others))
-
-
-def _maps(network: Classifier, pictures: BoxedPictures, rows: Tensor) -> Tensor:
-    return gradcam(network, as_input(pictures.images[rows]), pictures.label[rows])
+    shares, points = gathered(judged(), len(places))
+    columns = (box, label, predicted.to(box.device))
+    others = (column[shown] for column in columns)
+    return dataclasses.asdict(summary(shares, points, area)), list(map(Look, meta.images[places[shown]], kept, *others))

@@ -111,8 +111,15 @@ def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tenso
     judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
     argmax would pass for a class.
     """
-    predicted = ((logits.argmax(1),) for logits in checked_logits(network, images.split(BATCH), judge))
-    return gathered(predicted, len(images))[0].to(images.device)
+    return predict_parts(network, images.split(BATCH), len(images), judge).to(images.device)
+
+
+def predict_parts(
+    network: Classifier, images: Iterable[Tensor], rows: int, judge: Callable[[Output], Tensor] = logits_of
+) -> Tensor:
+    """Return the same of parts of a stream of so many pictures, on the network's device."""
+    predicted = ((logits.argmax(1),) for logits in checked_logits(network, images, judge))
+    return gathered(predicted, rows)[0]
 
 
 def checked_logits(

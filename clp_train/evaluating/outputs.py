@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clp_aug.contract.schema import GREY
+from clp_aug.contract.schema import GREY, ORIGINAL
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Scores
 from clp_train.models.parts import Classifier, Output, device_of
-from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks
+from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks, meta_of_kinds
 
 BATCH = 250  # pictures at a time
 MOST_BYTES = 160 << 20
@@ -138,21 +138,21 @@ def without_object(images: Tensor, box: Tensor) -> Tensor:
 def scores_of(
     network: Classifier,
     train: BoxedPictures,
-    originals: BoxedPictures,
+    meta: BoxedPictures,
     background: BoxedPictures | None = None,
     learn: Callable[[], Output] | None = None,
 ) -> Scores:
     """Return what computes the network's features and logits, as it is when asked, of a stream of the run; on the CPU.
 
-    originals: of the meta set; background: features of the training pictures without their objects, where those of a
-    frozen body stand for pictures; learn: gives the scores of LEARNT_BACKGROUND.
+    meta: whose originals are a stream; background: features of the training pictures without their objects, where those
+    of a frozen body stand for pictures; learn: gives the scores of LEARNT_BACKGROUND.
     """
-    streams: dict[str, Pictures | None] = {"train": train, "meta": originals, BACKGROUND: background}
+    streams: dict[str, Pictures | None] = {"train": train, "meta": meta, BACKGROUND: background}
 
     def scores(stream: str) -> Output:
         if stream == LEARNT_BACKGROUND and learn is not None:
             return learn()
-        pictures = streams[stream]
+        pictures = meta_of_kinds(meta, (ORIGINAL,)) if stream == "meta" else streams[stream]
         return score_backgrounds(network, train) if pictures is None else score(network, pictures)
 
     return scores

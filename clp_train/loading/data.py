@@ -21,6 +21,7 @@ from clp_aug.datasets import load_dataset, named_dataset
 from clp_aug.datasets.base import TRAIN, VAL, Dataset
 from clp_aug.datasets.unreadable import all_listed, leave_out
 from clp_train.loading.cache import digest_of, load_or_fill, path_of
+from clp_train.loading.crew_member import Fitted
 from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.loading.settings import DataSettings
 from clp_train.loading.stored import meta_pictures
@@ -215,7 +216,7 @@ class Reader:
     """Reads pictures of a data set through the fixed resize and crop; watch: as in `load`.
 
     cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory; workers:
-    threads that read them.
+    threads or processes that read them.
     """
 
     dataset: Dataset
@@ -250,14 +251,11 @@ class Reader:
 
     def decoded(self, rows: np.ndarray, name: str) -> Iterator[np.ndarray]:
         """Yield the pictures of some rows, uint8 (3, size, size) each."""
-        pictures = read_in_order(self.picture, rows, self.workers, block_of(3 * self.size**2))
+        read = Fitted(self.dataset, self.size, self.fit)
+        pictures = read_in_order(read, rows, self.workers, block_of(3 * self.size**2))
         with all_listed(self.dataset, rows, SKIP), closing(pictures):
             for _, picture in zip(self.watch(rows, name), pictures, strict=True):
                 yield picture
-
-    def picture(self, row: int) -> np.ndarray:
-        """Return the picture of a row: uint8 (3, size, size)."""
-        return np.ascontiguousarray(self.dataset.image(row, self.size, self.fit).transpose(2, 0, 1))
 
 
 def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:

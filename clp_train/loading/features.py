@@ -1,10 +1,15 @@
-"""A head on the features of a frozen body: pictures become vectors once, and only the last layer learns."""
+"""A head on the features of a frozen body: pictures become vectors once, and only the last layer learns.
+
+In a folder they stay for all runs of a machine. A file of them is found again where body, pictures and all that rounds
+are the same to the last bit: a run that reads them is the run that computes them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_aug.nets.devices import CPU
+from clp_aug import __version__
+from clp_aug.nets.devices import CPU, name_of
 from clp_train.evaluating.outputs import BATCH, parts, parts_of_backgrounds
-from clp_train.loading.cache import digest_of, load_or_fill, moved, path_of
+from clp_train.loading.cache import digest_of, is_there, load_or_fill, moved, path_of
 from clp_train.loading.data import RunData
 from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import BoxedPictures, Pictures
@@ -23,6 +29,10 @@ from clp_train.ranks.splitting import whole_passes
 HEAD = "head."  # how the names of the last layer's parameters and buffers begin
 Some = TypeVar("Some", bound=Pictures)
 FLOAT32 = "float32"  # the precision of a run that asks for none
+
+
+def silent(line: str) -> None:
+    """Tell nobody."""
 
 
 class Probe(Classifier):
@@ -44,18 +54,22 @@ def probe_of(
     background: bool = False,
     cache: Path | None = None,
     precision: str = FLOAT32,
+    code: str = "",
+    note: Callable[[str], None] = silent,
 ) -> tuple[Probe, RunData]:
     """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
 
     background: those of the training pictures without their objects too; cache: folder where features stay for other
-    runs with the same body, pictures, number of threads, kind of device and precision; precision: the name of what the
-    network computes in. Features are those of evaluation mode, in which the classifier is left, and lie where their
-    pictures do. Raises what `load_or_fill` raises.
+    runs with the same body, pictures and what `made_in` says; precision: the name of what the network computes in;
+    code: of which code the network is, where it is a user's own; note: told in one line what was read and what was
+    computed. Features are those of evaluation mode, in which the classifier is left, and lie where their pictures do.
+    Raises what `load_or_fill` raises.
     """
     network.eval()
-    features = Features(network, cache, "" if cache is None else digest_of_body(network), made_in(network, precision))
+    body, conditions = ("", ()) if cache is None else (digest_of_body(network), made_in(network, precision, code))
+    features = Features(network, cache, body, conditions)
     hidden = replace(data.train, images=features.of_backgrounds(data.train)) if background else None
-    return Probe(network.head), replace(
+    probed = replace(
         data,
         train=replace(data.train, images=features(data.train)),
         meta=replace(data.meta, images=features(data.meta)),
@@ -63,18 +77,23 @@ def probe_of(
         background=hidden,
         views=None if data.views is None else replace(data.views, images=features(data.views)),
     )
+    note(features.account())
+    return Probe(network.head), probed
 
 
 @dataclass(frozen=True)
 class Features:
     """Gives the features of pictures, float32 (N, A), where the pictures lie. cache: folder where they stay, None for
-    memory; body: digest of what they depend on besides the pictures; made_in: as the function of that name says.
+    memory; body: digest of what they depend on besides the pictures; made_in: as the function of that name says; read,
+    computed: how many pictures' features were found in the folder, and how many were not, set by set.
     """
 
     network: Classifier
     cache: Path | None
     body: str
     made_in: tuple[str, ...] = ()
+    read: list[int] = field(default_factory=list)
+    computed: list[int] = field(default_factory=list)
 
     def __call__(self, pictures: Pictures) -> Tensor:
         """Return those of pictures as they are."""
@@ -92,14 +111,27 @@ class Features:
         """
         device = pictures.images.device
         if self.cache is None:
+            self.computed.append(len(pictures))
             return torch.cat([out.features.to(device) for out in compute(pictures)])
         key = (self.body, digest_of(pictures.images), boxes, torch.get_num_threads(), *self.made_in)
         path, shape = path_of(self.cache, *key), (len(pictures), self.network.head.in_features)
+        (self.read if is_there(path) else self.computed).append(len(pictures))
         with whole_passes(self.network):  # one rank computes them while others wait for its file
             made = load_or_fill(
                 path, shape, np.float32, lambda row: map(as_array, compute(rest_of(pictures, row))), BATCH
             )
         return moved(made, device)
+
+    def account(self) -> str:
+        """Return in one line what was read and what was computed."""
+        read, computed = sum(self.read), sum(self.computed)
+        if self.cache is None:
+            return f"features of {computed:,} pictures computed for this run alone; in a cache the next run finds them"
+        if not computed:
+            return f"features of {read:,} pictures read from {self.cache}"
+        return f"features of {computed:,} pictures computed and kept in {self.cache}" + (
+            f", of {read:,} read from there" if read else ""
+        )
 
 
 def rest_of(pictures: Some, row: int) -> Some:
@@ -107,10 +139,14 @@ def rest_of(pictures: Some, row: int) -> Some:
     return replace(pictures, **{name: values[row:] for name, values in vars(pictures).items()})
 
 
-def made_in(network: Classifier, precision: str) -> tuple[str, ...]:
-    """Return what tells features of a network from those of the CPU in float32: kind of device and precision."""
-    device = device_of(network).type
-    return () if (device, precision) == (CPU, FLOAT32) else (device, precision)
+def made_in(network: Classifier, precision: str, code: str = "") -> tuple[str, ...]:
+    """Return what else features hang on, to the last bit: device and its instructions, precision, code.
+
+    code: of which code the network is, where it is a user's own: its weights would not tell.
+    """
+    device = device_of(network)
+    chip = f"{sys.platform} {torch.backends.cpu.get_cpu_capability()}" if device.type == CPU else name_of(device)
+    return (device.type, chip, precision, torch.__version__, __version__, repr(network), code)
 
 
 def as_array(out: Output) -> np.ndarray:

@@ -92,24 +92,26 @@ class Filling:
         """Write what is missing, and what ends the file. Raises MisfitError for parts that are no whole, OSError when
         the disk refuses, and what `parts` raises.
         """
-        layout = self.layout
-        at, digest = layout.span(self.done)[0], layout.begun(self.done)
+        layout, size = self.layout, self.layout.size
+        (at, end), digest = layout.span(self.done), layout.begun(self.done)
         self.file.seek(at)
         if self.done < layout.blocks:
             for part in parts(self.done * layout.rows):
                 values = np.ascontiguousarray(part, layout.kind).reshape(-1).view(np.uint8).data
-                self.check_size(at, at + len(values))
+                if at + len(values) > size:
+                    raise self.misfit(at + len(values))
                 while len(values):
-                    piece = values[: layout.span(self.done)[1] - at]
+                    piece = values[: end - at]
                     self.file.write(piece)
                     digest.update(piece)
                     self.whole.update(piece)
                     at, values = at + len(piece), values[len(piece) :]
-                    if at == layout.span(self.done)[1]:
+                    if at == end:
                         self.end_block(digest.digest())
-                        digest = layout.begun(self.done)
-            self.check_size(at)
-        digests = read_at(self.file, layout.size, DIGEST * layout.blocks) + self.whole.digest()
+                        digest, end = layout.begun(self.done), layout.span(self.done)[1]
+            if at != size:
+                raise self.misfit(at)
+        digests = read_at(self.file, size, DIGEST * layout.blocks) + self.whole.digest()
         self.file.seek(layout.place_of(layout.blocks))
         self.file.write(self.whole.digest() + layout.seal(digests))
 
@@ -120,9 +122,8 @@ class Filling:
         self.done += 1
         self.file.seek(self.layout.span(self.done)[0])
 
-    def check_size(self, at: int, after: int | None = None) -> None:
-        """Raise MisfitError for values that end at another place than the array, or after it."""
-        size = self.layout.size
-        if (at != size) if after is None else (after > size):
-            found = f"{at if after is None else after} bytes"
-            raise MisfitError(f"the parts have {found}, {self.layout.kind} {self.layout.shape} has {size}")
+    def misfit(self, found: int) -> MisfitError:
+        """Return the error of parts that have so many bytes."""
+        return MisfitError(
+            f"the parts have {found} bytes, {self.layout.kind} {self.layout.shape} has {self.layout.size}"
+        )

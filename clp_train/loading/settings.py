@@ -30,10 +30,10 @@ class DataSettings(Settings):
     )  # fmt: skip
     cache: Path | None = setting(
         None, "Folder for decoded pictures and features of a frozen body: quick starts, and sets that memory cannot"
-        " hold.", shown="memory", option=True, metavar="PATH",
+        " hold.", shown="$CLP_CACHE, else memory", option=True, metavar="PATH",
     )  # fmt: skip
     workers: int | None = setting(
-        None, "Threads that read pictures; more are quicker and change nothing.", low=1,
+        None, "Threads, or processes, that read pictures; more are no slower and change nothing.", low=1,
         shown="as many as torch computes with (see OMP_NUM_THREADS), 16 at most", option=True,
     )  # fmt: skip
     limit: int | None = setting(

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from clp_aug.common.settings import Settings, setting
 from clp_train.algorithm.characteristics import View
-from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.method import Context, Method, Scores
+from clp_train.algorithm.passes import virtual_pass
 from clp_train.evaluating.gradcam import gradcam
 from clp_train.methods.parts import divided
 from clp_train.methods.parts.checks import FEATURES_ONCE, require_learning_body

@@ -16,6 +16,7 @@ from clp_aug.common.settings import setting
 from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.quick_optimisers import Adam
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods import group_dro
@@ -53,7 +54,7 @@ def infer_environments(slopes: Tensor, start: Tensor, steps: int, lr: float) -> 
     slope is written out: (a - b) slopes q (1 - q) / N. Source: the authors' code; their eq. (EI) of the paper.
     """
     w = start.clone()
-    optimiser = torch.optim.Adam([w], lr)
+    optimiser = Adam([w], lr)
     for _ in range(steps):
         q = w.sigmoid()
         gap = (slopes * (2 * q - 1)).mean()

@@ -18,8 +18,8 @@ from clp_train.algorithm.objective import Terms
 from clp_train.methods import NoOptions
 from clp_train.methods.parts.checks import require_exact_meta_step
 
-CENTRAL = (
-    "l2rw: central differences in float32 give its weights, which are cut at zero, to two or three digits;"
+DIFFERENCES = (
+    "l2rw: {} differences in float32 give its weights, which are cut at zero, to two or three digits;"
     " hypergradient = forward gives all"
 )
 
@@ -64,5 +64,6 @@ class L2rw(Method):
 def build(options: NoOptions, context: Context) -> L2rw:
     """Return the method. Raises SettingError for a meta step behind the step: its weights would come too late."""
     require_exact_meta_step(context, "weighs the pictures of the step itself")
-    remark = CENTRAL if context.meta_step.hypergradient == "central" else ""
+    kind = context.meta_step.hypergradient
+    remark = DIFFERENCES.format(kind) if kind in ("central", "one-sided") else ""
     return L2rw(context.meta_step.meta_interval, remark)

@@ -22,6 +22,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.method import Context, Method, Scores
 from clp_train.algorithm.objective import Terms
+from clp_train.algorithm.quick_optimisers import Adam
 from clp_train.algorithm.stages import Stage
 from clp_train.algorithm.table import TrainTable
 from clp_train.methods.parts.noisy_losses import estimate_transition
@@ -169,7 +170,7 @@ class DataDriven(MentorNet):
         losses = cross_entropy(logits, noisy_label)
         inputs = torch.stack([losses, losses - nearest_quantile(losses, self.options.percentile)], 1).float()
         right = (noisy_label == self.clean_label).float()
-        optimiser = torch.optim.Adam(self.mentor.parameters(), lr=FIT_LR)
+        optimiser = Adam(self.mentor.parameters(), lr=FIT_LR)
         for _ in range(FIT_STEPS):
             optimiser.zero_grad()
             F.binary_cross_entropy_with_logits(self.mentor(inputs).squeeze(1), right).backward()

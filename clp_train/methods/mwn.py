@@ -19,6 +19,7 @@ from clp_train.algorithm.characteristics import View
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.method import Context, Learner
 from clp_train.algorithm.objective import NORMALISERS, Terms
+from clp_train.algorithm.quick_optimisers import SGD
 from clp_train.methods.parts.checks import require_exact_meta_step
 from clp_train.methods.parts.omega import OmegaRate
 
@@ -79,9 +80,7 @@ class MetaWeightNet(Learner):
     def __init__(self, options: Options, generator: torch.Generator) -> None:
         super().__init__(WeightNet(generator), options.omega_lr, DECAY)
         if options.omega_optimiser == "sgd":
-            self.optimiser = torch.optim.SGD(
-                self.learned, options.omega_lr, MOMENTUM, weight_decay=SGD_DECAY, nesterov=True
-            )
+            self.optimiser = SGD(self.learned, options.omega_lr, MOMENTUM, weight_decay=SGD_DECAY, nesterov=True)
         self.normaliser, self.attached = options.normaliser, options.attached
         self.virtual = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torchvision.models import vision_transformer
 
 from clp_aug.contract.errors import SettingError, UsageError, suggestion
 from clp_train.models.parts import Classifier, Normalise, Output
 
-SEQUENCES = (nn.Sequential, nn.ModuleList, vision_transformer.Encoder)
+SEQUENCES = (nn.Sequential, nn.ModuleList)
+ENCODER = "torchvision.models.vision_transformer"
+"""Has one more; it takes longer to load than the rest of a run, and no network has that one before it is loaded."""
 NAME_IT = "let it end there, or name the layer that gives its logits with model_head"
 SHOWN = 6  # layers that a message names
 
@@ -137,9 +139,15 @@ def last_of(body: nn.Module, head: str) -> list[str]:
         beginnings += [f"{prefix}{name}." for name, _ in children[at + 1 :]]
         name, block = children[at]
         prefix += f"{name}."
-        if type(block) not in SEQUENCES:
+        if not is_sequence(block):
             return [prefix, *beginnings]
         children = list(block.named_children())
+
+
+def is_sequence(block: nn.Module) -> bool:
+    """Tell whether a module is a row of blocks, one after the other."""
+    loaded = sys.modules.get(ENCODER)
+    return type(block) in (SEQUENCES if loaded is None else (*SEQUENCES, loaded.Encoder))
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Protocol
 
@@ -71,7 +72,16 @@ def step_batch(
 
 def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:
     """Return the rows of one step's meta batch, int64 (batch_size,): a stream that cycles through all."""
-    start = step * batch_size
-    first, last = start // pictures, (start + batch_size - 1) // pictures
-    stream = [rng_for(seed, cycle, "meta order").permutation(pictures) for cycle in range(first, last + 1)]
-    return np.concatenate(stream)[start - first * pictures :][:batch_size]
+    start, parts = step * batch_size, []
+    for cycle in range(start // pictures, (start + batch_size - 1) // pictures + 1):
+        begin = start - cycle * pictures
+        parts.append(meta_order(cycle, pictures, seed)[max(0, begin) : begin + batch_size])
+    return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=2)
+def meta_order(cycle: int, pictures: int, seed: int) -> np.ndarray:
+    """Return the order of one pass through the meta set, int64 (pictures,), read-only: steps of a pass share it."""
+    order = rng_for(seed, cycle, "meta order").permutation(pictures)
+    order.setflags(write=False)
+    return order

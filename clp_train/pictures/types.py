@@ -41,6 +41,10 @@ class BoxedPictures(Pictures):
         places = onto(rows, self.images.device)
         return BoxedPictures(*(values[places] for values in fields))
 
+    def every(self, rows: slice) -> BoxedPictures:
+        """Return the rows of a slice as they lie, not copied."""
+        return BoxedPictures(*(values[rows] for values in vars(self).values()))
+
     def to(self, device: torch.device) -> BoxedPictures:
         """Return all of them on a device; their columns with them."""
         return BoxedPictures(*(values.to(device) for values in vars(self).values()))
@@ -100,10 +104,32 @@ def as_input(images: Tensor) -> Tensor:
 
 
 def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
-    """Return the meta pictures of some kinds of the contract, in their order; all of them as they lie."""
-    wanted = torch.tensor(kinds, dtype=torch.uint8, device=meta.kind.device)
-    rows = torch.isin(meta.kind, wanted).nonzero().squeeze(1)
-    return meta if len(rows) == len(meta) else meta.take(rows)
+    """Return the meta pictures of some kinds of the contract, in their order.
+
+    Pictures are as they lie, not copied, where their rows are as far apart throughout: of a shard in which every
+    original has as many others behind it, the originals, or all. Features are copied: a product of matrices may round
+    otherwise where their rows lie apart.
+    """
+    rows = rows_of_kinds(meta.kind, kinds)
+    if len(rows) == len(meta):
+        return meta
+    evenly = None if meta.images.is_floating_point() else slice_of(rows)
+    return meta.take(rows) if evenly is None else meta.every(evenly)
+
+
+def rows_of_kinds(kind: Tensor, kinds: Sequence[int]) -> Tensor:
+    """Return the rows of a column of kinds, uint8 (N,), that hold one of some, int64 (n,), ascending."""
+    return torch.isin(kind, torch.tensor(kinds, dtype=torch.uint8, device=kind.device)).nonzero().squeeze(1)
+
+
+def slice_of(rows: Tensor) -> slice | None:
+    """Return rows, int64 (n,), ascending, as a slice; None where they are not as far apart throughout."""
+    if not len(rows):
+        return slice(0)
+    first, last = int(rows[0].item()), int(rows[-1].item())
+    step = max(1, (last - first) // max(1, len(rows) - 1))
+    evenly = torch.arange(first, last + 1, step, device=rows.device)
+    return slice(first, last + 1, step) if torch.equal(rows, evenly) else None
 
 
 def kind_counts(meta: BoxedPictures) -> dict[str, int]:

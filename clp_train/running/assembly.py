@@ -10,7 +10,8 @@ import torch
 from clp_aug.common.progress import Watch, unwatched
 from clp_aug.contract.errors import SettingError, pick
 from clp_aug.contract.schema import FACTUAL, ORIGINAL
-from clp_aug.protocol.label_noise import parse_noise, wrong_share
+from clp_aug.protocol.label_noise import wrong_share
+from clp_aug.protocol.specs import parse_noise
 from clp_train.algorithm.method import Context, Method
 from clp_train.algorithm.stages import Stage, plan
 from clp_train.algorithm.step import StepRule
@@ -27,7 +28,6 @@ from clp_train.models.parts import Classifier, Output, Peers, frozen_batch_norm,
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.samplers import SAMPLERS
 from clp_train.pictures.store import choose_store
-from clp_train.pictures.types import meta_of_kinds
 from clp_train.ranks import SYNCHRONISED
 from clp_train.ranks.agreement import require_enough
 from clp_train.ranks.team import ALONE, Ranks
@@ -118,7 +118,7 @@ def table_of(data: RunData) -> TrainTable:
     """Return what a method may know of a run's pictures before it starts."""
     names, noise = data.header.class_names, data.header.settings.get("noise")
     wrong = wrong_share(parse_noise(noise), len(names)) if noise else 0.0
-    meta_label = meta_of_kinds(data.meta, (ORIGINAL,)).label
+    meta_label = data.meta.label[data.meta.kind == ORIGINAL]
     return TrainTable(data.train.label, data.train.group, len(names), len(data.group_names), names, meta_label, wrong)
 
 

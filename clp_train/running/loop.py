@@ -34,7 +34,8 @@ from clp_train.running.checkpoint import Checkpoint, Position, Snapshot
 from clp_train.running.clock import Clock, Spent
 from clp_train.running.epoch_steps import epoch_steps, read_new
 from clp_train.running.epochs import check_comparable, conclude_epoch, copy_state, is_patience_over, summary
-from clp_train.running.part import Part, originals_of, part_of, stream_of
+from clp_train.running.part import Part, part_of
+from clp_train.running.trial import stream_length
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Done(NamedTuple):
 class Hooks:
     """Who is told, and when. on_step: after each step whose losses are read, on the CPU each one; on_epoch: after each
     epoch, with the history; watch: wraps the epochs in which backgrounds are learnt; train_step: takes a step, for
-    those that look at it from within; remark: what is to be known of a run, in a line.
+    those that look at it from within; remark: what is to be known of a run, in a line; note: what may be, in a line.
     """
 
     on_step: Callable[[Done], None] = lambda _: None
@@ -78,6 +79,7 @@ class Hooks:
     watch: Watch = unwatched
     train_step: Callable[..., StepLosses] = train_step
     remark: Callable[[str], None] = lambda _: None
+    note: Callable[[str], None] = lambda _: None
 
 
 NO_HOOKS = Hooks()
@@ -141,7 +143,7 @@ class Run:
 
     def steps_of(self, stage: Stage, epoch: int) -> int:
         """Return the number of steps of an epoch."""
-        pictures = self.method.pictures(epoch) or len(stream_of(stage, self.data))
+        pictures = self.method.pictures(epoch) or stream_length(stage, self.data)
         return steps_per_epoch(pictures, self.config.batches.batch_size)
 
     def resume(self) -> None:
@@ -167,7 +169,7 @@ class Run:
         """Start a stage, or go on within it: what learns, from which pictures, with which optimiser."""
         fresh = self.at.epoch == epochs.start and not self.at.begun
         if fresh:
-            self.method.begin_stage(number, scores_of(self.network, self.data.train, originals_of(self.data)))
+            self.method.begin_stage(number, scores_of(self.network, self.data.train, self.data.meta))
             restart(number, stage, self.assembly)
         self.method.enter(number, self.network)
         untimed = self.clock.pause() if self.config.run.trainable == "head" else contextlib.nullcontext()
@@ -180,7 +182,7 @@ class Run:
     def take_up(self, stage: Stage) -> None:
         """Make what a stage works on, after the pictures of the stage before have left their place."""
         vars(self).pop("part", None)
-        self.part = part_of(stage, self.assembly)
+        self.part = part_of(stage, self.assembly, self.hooks.note)
 
     def begin_epoch(self, epoch: int) -> None:
         """Show the method what the network makes of the pictures, once an epoch."""
@@ -194,7 +196,7 @@ class Run:
     def scores(self) -> Scores:
         """Return what gives the scores of the stage under way."""
         data, learn = self.part.data, functools.partial(self.assembly.backgrounds, self.hooks.watch)
-        return scores_of(self.part.learner, data.train, originals_of(data), data.background, learn)
+        return scores_of(self.part.learner, data.train, data.meta, data.background, learn)
 
     def train_epoch(self, epoch: int, epochs: range) -> dict[str, Metrics]:
         """Do the steps of an epoch that are left; return its metrics. epochs: of the stage. Raises DivergedError."""

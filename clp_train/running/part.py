@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.stages import Stage
 from clp_train.loading.data import RunData
-from clp_train.loading.features import probe_of
+from clp_train.loading.features import probe_of, silent
+from clp_train.models import plugin_of
 from clp_train.models.parts import Classifier
 from clp_train.pictures.store import Store, choose_store, place
 from clp_train.pictures.types import BoxedPictures, meta_of_kinds
@@ -42,15 +43,21 @@ def stream_of(stage: Stage, data: RunData) -> BoxedPictures:
     return originals if stage.stream == "meta" else data.train.followed_by(originals)
 
 
-def part_of(stage: Stage, assembly: Assembly) -> Part:
-    """Return what a stage works on; for the head only this computes all features, or finds them in the cache."""
+def part_of(stage: Stage, assembly: Assembly, note: Callable[[str], None] = silent) -> Part:
+    """Return what a stage works on; for the head only this computes all features, or finds them in the cache.
+
+    note: told in one line which, of a body that never learns.
+    """
     config, method, data = assembly.config, assembly.method, assembly.data
-    cache = config.data.cache if config.run.trainable == "head" else None  # a body that learns is no other run's
+    frozen = config.run.trainable == "head"
+    cache, note = (config.data.cache, note) if frozen else (None, silent)  # a body that learns is no other run's
     more = method.additions(data.meta)
     data = data if more is None else replace(data, train=data.train.followed_by(more))
     learner = assembly.network
     if stage.trainable == "head":
-        learner, data = probe_of(assembly.network, data, method.sees_background, cache, assembly.place.precision)
+        plugin, precision = plugin_of(config.model.model), assembly.place.precision
+        code = "" if plugin is None else plugin.origin
+        learner, data = probe_of(assembly.network, data, method.sees_background, cache, precision, code, note)
     with_meta_step = bool(method.learned) and stage.stream != "meta"
     meta = meta_of_kinds(data.meta, method.meta_kinds) if with_meta_step else None
     streams = [stream_of(stage, data)] if meta is None else [stream_of(stage, data), meta]

@@ -20,7 +20,7 @@ from clp_train.models.untouched import untouched
 from clp_train.models.wrapped import EndError, FoundClassifier
 from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.keys import generator_for
-from clp_train.pictures.types import as_input, meta_of_kinds
+from clp_train.pictures.types import as_input, rows_of_kinds
 
 SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # in pixels, that a network may take instead
 SHOWN = 200  # characters of what torch says
@@ -134,7 +134,7 @@ def smallest_batch(config: TrainConfig, method: Method, data: RunData, stages: P
             continue
         sizes += [smallest_part(method.pictures(epoch) or stream_length(stage, data), batch_size) for epoch in epochs]
         if method.learned and stage.stream != "meta" and config.meta_step.meta_batch_norm == "batch":
-            meta = len(meta_of_kinds(data.meta, method.meta_kinds))
+            meta = len(rows_of_kinds(data.meta.kind, method.meta_kinds))
             sizes.append(min(config.meta_batches.meta_batch_size or batch_size, meta))
         if method.sees_background:  # each of two networks learns one half
             sizes.append(smallest_part(len(data.train) // 2, batch_size))

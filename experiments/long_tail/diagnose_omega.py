@@ -31,11 +31,12 @@ from clp_aug.common import memory
 from clp_aug.common.files import written_beside
 from clp_aug.contract.schema import ORIGINAL
 from clp_train.algorithm.characteristics import CHARACTERISTICS, View, characteristics
-from clp_train.algorithm.hypergradient import Hypergradient, norm_of
+from clp_train.algorithm.hypergradient import Hypergradient
 from clp_train.algorithm.meta_step import BilevelProblem, ExactMetaStep
 from clp_train.algorithm.method import Method
 from clp_train.algorithm.objective import logits_from, objective
 from clp_train.algorithm.optimiser import learning_rates
+from clp_train.algorithm.slopes import norm_of
 from clp_train.algorithm.step import MetaObjective, StepLosses, StepRule, train_step
 from clp_train.algorithm.virtual_step import Weights, sgd_moves
 from clp_train.config import TrainConfig

@@ -27,8 +27,8 @@ from typing import Any
 
 COMMANDS = {
     "clp-augment": "clp_aug.cli:augment",
-    "clp-inspect": "clp_aug.cli:inspect",
-    "clp-fit": "clp_aug.cli:fit",
+    "clp-inspect": "clp_aug.inspect_cli:inspect",
+    "clp-fit": "clp_aug.fit_cli:fit",
     "clp-data": "clp_aug.data_cli:data",
     "clp-train": "clp_train.cli:train",
     "clp-bench": "clp_train.bench.cli:bench",

@@ -10,8 +10,9 @@ import numpy as np
 
 from clp_aug.datasets import folder
 from clp_aug.datasets.annotation_settings import AnnotationSettings
+from clp_aug.datasets.annotation_words import INDEX, TRIMAP
 from clp_aug.datasets.annotations import with_given
-from clp_aug.datasets.mask_forms import INDEX, TRIMAP, MaskForm
+from clp_aug.datasets.mask_forms import MaskForm
 from tests.campaigns.inputs import picture, save
 from tests.campaigns.mutations import bytes_changed, json_changed, text_changed
 from tests.campaigns.readers import Reader, digest

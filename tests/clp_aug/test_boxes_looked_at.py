@@ -6,8 +6,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from clp_aug import checking
 from clp_aug.cli import augment
 from clp_aug.contract.shards import ShardReader
+from clp_aug.engines import serial
 from tests.clp_aug.datasets.box_writers import HEIGHT, WIDTH, coco, corners, table, yolo
 
 NAMES = [f"train/{label}/{i}.png" for label in ("cat", "dog") for i in range(5)]
@@ -85,3 +87,14 @@ def test_settings_without_effect_are_spelt_as_options(root):
         "--boxes-form yollo: did you mean yolo? expected one of auto, xyxy, xywh, cxcywh, coco, yolo, voc"
         in result.stderr
     )
+
+
+@pytest.mark.parametrize(("most", "expected"), [(10, "serial"), (9, "processes")])
+def test_few_boxes_are_looked_at_by_one_process(root, monkeypatch, most, expected):
+    asked = []
+    monkeypatch.setattr(checking, "BOXES_ALONE", most)
+    monkeypatch.setattr(checking, "LOOK_BLOCK", 4)
+    monkeypatch.setattr(checking, "engine_of", lambda name, address: asked.append(name) or serial)
+    result, _ = run(root, "--boxes", coco(root.parent, BOXES), "--workers", 2, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert asked == [expected]

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import pickle
 
 import h5py
 import numpy as np
 import pytest
 
+from clp_aug.contract import rereading
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.contract.schema import SEAL
 from clp_aug.contract.shards import ShardReader
@@ -128,3 +130,20 @@ def test_killed_while_it_is_published_nothing_is_lost(tmp_path, monkeypatch, at)
     assert ShardReader(one.shard).tables.keys() == PARTS.tables.keys()
     with h5py.File(one.shard) as file:
         assert file[SEAL][...].any()
+
+
+def test_others_may_read_a_shard_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(rereading, "MOST", 5)
+    one, parts, told = begun(tmp_path, *BLOCKS), [], []
+
+    def work(asked):
+        parts.extend(asked)
+        reader = ShardReader(one.blank.path)
+        return map(pickle.loads(pickle.dumps(rereading.Reread.at)), parts, [reader] * len(parts))
+
+    one.publish(told.append, work)
+    assert [(part.name, part.start, part.stop) for part in parts] == [
+        ("meta/images", 0, 5), ("meta/images", 5, 10), ("meta/images", 10, 12), ("look/matte", 0, 4),
+    ]  # fmt: skip
+    assert told == [5, 5, 2, 4]
+    ShardReader(one.shard).verify()

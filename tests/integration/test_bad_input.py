@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from clp_aug.cli import augment, inspect
+from clp_aug.cli import augment
 from clp_aug.contract.shards import ShardReader
+from clp_aug.inspect_cli import inspect
 
 
 def picture(seed, mode="RGB", size=(24, 24)):

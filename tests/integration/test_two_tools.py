@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clp_aug.cli import augment, inspect
+from clp_aug.cli import augment
 from clp_aug.contract import boxes
 from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 from clp_aug.contract.shards import ShardReader
+from clp_aug.inspect_cli import inspect
 from clp_train.cli import train
 from tests.clp_train.builders import config_of, load
 

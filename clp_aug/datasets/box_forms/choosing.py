@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clp_aug.contract.errors import InputError
+from clp_aug.datasets.annotation_words import LARGEST, REFUSE, RELATIVE, UNION
 from clp_aug.datasets.box_forms.found import Corners, Found
 from clp_aug.datasets.box_forms.pictures import Pictures
 from clp_aug.datasets.names import shown, some
 
-UNION, LARGEST, REFUSE = "union", "largest", "refuse"
-PIXELS, RELATIVE = "pixels", "relative"
 PASS, COUNT = "pass", "count"
 WORDS = {UNION: "the box around them all counts", LARGEST: "the largest counts"}
 BORDER = 1.0  # pixels that a box may reach over the border of its picture

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from clp_aug import pipeline
 from clp_aug.auditing.settings import AuditSettings
 from clp_aug.auditing.split import audit_split
-from clp_aug.cli import augment, inspect
+from clp_aug.cli import augment
 from clp_aug.config import AugmentConfig
 from clp_aug.contract import boxes
 from clp_aug.contract.audits import BOX, MATTE, MIX_OTHER, MIX_OWN, MIX_SAME, header_of
@@ -19,6 +19,7 @@ from clp_aug.contract.schema import AUDIT, AUDIT_VERSION, COUNTERFACTUAL, FACTUA
 from clp_aug.contract.shards import ShardReader
 from clp_aug.datasets import load_dataset
 from clp_aug.datasets.base import Dataset, Samples
+from clp_aug.inspect_cli import inspect
 from tests.clp_aug.datasets.tiny_sets import make_folder
 
 DRAWS = 2

@@ -1,12 +1,16 @@
 """Filling in place: HDF5 itself is the oracle for what we write behind its back."""
 
+import errno
+import os
 import pickle
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 
-from clp_aug.contract.blank import Blank, fletcher32, lay_out
+from clp_aug.contract.blank import Blank, lay_out
+from clp_aug.contract.checksums import fletcher32s
 from clp_aug.contract.schema import FIELDS
 
 
@@ -19,7 +23,7 @@ def test_checksum_is_that_of_hdf5(tmp_path, seed):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         stored = file.create_dataset("x", data=data, chunks=data.shape, fletcher32=True)
         _, chunk = stored.id.read_direct_chunk((0, 0, 0))
-    assert int.from_bytes(chunk[-4:], "little") == fletcher32(data)
+    assert int.from_bytes(chunk[-4:], "little") == fletcher32s(data.reshape(1, -1))[0]
 
 
 def sizes(parts):
@@ -64,3 +68,52 @@ def test_rows_that_are_not_there(parts, tmp_path, name):
     rows = parts.images[:2] if name == "meta/images" else np.zeros(2)
     with Blank(path) as blank, pytest.raises(ValueError, match=rf"{name}: rows 11\.\.13 of 12"):
         blank.fill(name, 11, rows)
+
+
+def test_zeros_are_left_out_and_the_disk_gives_them_room(parts, tmp_path, monkeypatch):
+    room, lay = [], partial(lay_out, header=parts.header, names=FIELDS, sizes={**sizes(parts), "H": 200, "W": 300})
+    lay(tmp_path / "expected.h5")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", lambda handle, start, size: room.append(size), raising=False)
+        lay(tmp_path / "sparse.h5")
+    assert room == [(tmp_path / "sparse.h5").stat().st_size]
+    assert (tmp_path / "sparse.h5").read_bytes() == (tmp_path / "expected.h5").read_bytes()
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL, None])
+def test_a_disk_that_gives_no_room_is_written_to(parts, tmp_path, monkeypatch, error):
+    """None: a system that has no such call."""
+    lay_out(tmp_path / "expected.h5", parts.header, FIELDS, sizes(parts))
+    if error is None:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refusing(error), raising=False)
+    written, pwrite = [], os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda handle, data, at: written.append(len(data)) or pwrite(handle, data, at))
+    lay_out(tmp_path / "x.h5", parts.header, FIELDS, sizes(parts))
+    assert (tmp_path / "x.h5").read_bytes() == (tmp_path / "expected.h5").read_bytes()
+    assert sum(written) >= parts.images.nbytes
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_shows_before_any_work(parts, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(os, "posix_fallocate", refusing(error), raising=False)
+    with pytest.raises(OSError, match=os.strerror(error)):
+        lay_out(tmp_path / "x.h5", parts.header, FIELDS, sizes(parts))
+
+
+def refusing(error):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    return refuse
+
+
+def test_a_file_cut_short_is_told(parts, tmp_path):
+    path = tmp_path / "x.h5"
+    lay_out(path, parts.header, FIELDS, sizes(parts))
+    with Blank(path) as blank:
+        assert not blank.read("meta/label").any()
+        os.truncate(path, 100)
+        with pytest.raises(OSError, match="meta/label is cut short"):
+            blank.read("meta/label")

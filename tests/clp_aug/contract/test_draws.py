@@ -1,9 +1,11 @@
 """The first draws of many keys at once: numpy's own generators, one by one, are the oracle."""
 
+import pickle
+
 import numpy as np
 import pytest
 
-from clp_aug.contract.draws import AT_ONCE, first_draws
+from clp_aug.contract.draws import AT_ONCE, first_draws, generators
 from clp_aug.contract.seeds import rng_for
 from tests.oracles.dealing import draws
 
@@ -39,3 +41,21 @@ def test_more_than_are_taken_at_once():
 
 def test_none():
     assert first_draws(0, np.array([], np.int64), "plan").shape == (0,)
+
+
+@pytest.mark.parametrize("trial", range(30))
+def test_generators_made_together_are_those_made_one_by_one(trial):
+    rng = np.random.default_rng(trial)
+    seed = int(rng.integers(0, 1 << int(rng.integers(1, 63))))
+    ids = rng.integers(0, 1 << int(rng.integers(1, 63)), 20).tolist()
+    stages = [f"fill {i}/{trial}" for i in rng.integers(0, 5, 20)]
+    for found, sample_id, stage in zip(generators(seed, ids, stages), ids, stages, strict=True):
+        expected = rng_for(seed, sample_id, stage)
+        assert found.bit_generator.state == expected.bit_generator.state
+        streams = [each.bit_generator.seed_seq.spawn(2)[1].generate_state(3).tolist() for each in (found, expected)]
+        assert streams[0] == streams[1], "and so are their children"
+        assert pickle.loads(pickle.dumps(found)).integers(1 << 60) == expected.integers(1 << 60)
+
+
+def test_no_generators():
+    assert generators(0, [], []) == []

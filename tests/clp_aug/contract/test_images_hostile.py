@@ -236,4 +236,4 @@ def test_whatever_a_decoder_raises_names_the_picture(monkeypatch, error):
     monkeypatch.setattr(Image, "open", raising)
     for read in (open_picture, read_rgb, read_alpha, read_size):
         with pytest.raises(InputError, match=r"^picture a/b\.jpg: (broken file \(|decoding it takes more).*remove it$"):
-            read(encoded(picture(), "JPEG"), "a/b.jpg")
+            read(encoded(picture(), "JPEG", progressive=True), "a/b.jpg")

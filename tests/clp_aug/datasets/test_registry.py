@@ -15,7 +15,7 @@ from clp_aug.datasets import (
     load_dataset,
     usual_meta,
 )
-from clp_aug.protocol.meta_selection import parse_meta
+from clp_aug.protocol.specs import parse_meta
 from tests.clp_aug.datasets.tar_builders import make_wds
 from tests.clp_aug.datasets.tiny_sets import (
     make_cifar10,

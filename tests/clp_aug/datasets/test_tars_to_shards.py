@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clp_aug.cli import augment, inspect
+from clp_aug.cli import augment
 from clp_aug.contract.errors import SettingError
 from clp_aug.datasets import load_dataset, named_dataset
+from clp_aug.inspect_cli import inspect
 from tests.clp_aug.datasets.tar_builders import picture, write_tar
 
 CLASSES = ("cat", "dog")

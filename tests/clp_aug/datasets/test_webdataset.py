@@ -10,7 +10,7 @@ from clp_aug.datasets import load_dataset, tar_store, usual_meta
 from clp_aug.datasets.annotation_settings import AnnotationSettings
 from clp_aug.datasets.annotations import with_annotations, with_given
 from clp_aug.datasets.unreadable import find_unreadable, leave_out, without_unreadable
-from clp_aug.protocol.meta_selection import parse_meta
+from clp_aug.protocol.specs import parse_meta
 from tests.clp_aug.datasets.tar_builders import make_wds, mask, picture, samples, write_tar
 from tests.clp_aug.datasets.tiny_sets import save_mask, save_picture
 from tests.forked import codes_in_forks

@@ -9,6 +9,7 @@ from clp_aug.contract import boxes
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.fills import CF, FILLS, F, check_fill, infill
+from clp_aug.fills.random import noise_table
 from clp_aug.fills.scene import Materials, Scene, compose, crop
 from clp_aug.fills.shuffle import permute
 from tests.oracles.rectangles import compose as slow_compose
@@ -189,3 +190,23 @@ def test_refused_at_the_door(name, kind, message):
 def test_boxes_helper_agrees_with_the_scene():
     scene = scene_of(8)
     assert scene.causal().sum() == boxes.area(np.array(scene.box))
+
+
+def test_the_noise_is_that_of_the_normal_distribution():
+    ndtri = pytest.importorskip("scipy.special").ndtri
+    levels = (np.arange(1 << 16) + 0.5) / (1 << 16)
+    np.testing.assert_array_equal(noise_table(), (ndtri(levels) * 0.2 * 255).round().astype(np.int16))
+
+
+@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("kind", [CF, F])
+def test_random_draws_its_colour_then_two_bytes_a_value(seed, kind):
+    scene = scene_of(seed)
+    window, rng = scene.window(kind), rng_for(0, seed, "x")
+    shape = crop(scene.image, window).shape
+    colour = rng.integers(0, 256, 3, np.int16)
+    drawn = np.frombuffer(rng.bytes(2 * int(np.prod(shape))), "<u2").reshape(shape)
+    expected = np.clip(noise_table()[drawn] + colour, 0, 255)
+    found = FILLS["random"].load()(scene, window, rng_for(0, seed, "x"), MATERIALS)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from clp_aug import cli
+from clp_aug import fit_cli
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.fitting import inpainter
 from clp_aug.fitting.config import InpainterFit
@@ -167,7 +167,7 @@ def test_means_are_of_each_picture_first():
 )
 def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     whole = ["inpainter", "--data", str(folder), "--out", str(tmp_path / "w.safetensors"), "--quiet", *arguments]
-    result = CliRunner().invoke(cli.fit, whole)
+    result = CliRunner().invoke(fit_cli.fit, whole)
     assert result.exit_code in (2, 3)
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from clp_aug import cli
+from clp_aug import fit_cli
 from clp_aug.contract.errors import InputError, UsageError
 from clp_aug.fitting import matte, sources
 from clp_aug.fitting.config import MatteFit
@@ -138,7 +138,7 @@ def test_weights_are_not_overwritten(folder, tmp_path):
 def test_weights_that_would_be_lost_are_told_of_before_any_picture_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "read_sources", lambda root: pytest.fail("pictures were read"))
     (tmp_path / "w.safetensors").write_bytes(b"")
-    result = CliRunner().invoke(cli.fit, ["matte", "--data", "nowhere", "--out", str(tmp_path / "w.safetensors")])
+    result = CliRunner().invoke(fit_cli.fit, ["matte", "--data", "nowhere", "--out", str(tmp_path / "w.safetensors")])
     assert (result.exit_code, result.stderr.count("holds weights already")) == (2, 1)
 
 
@@ -175,7 +175,7 @@ def test_step_sizes_warm_up_and_end_at_zero(folder, tmp_path):
 )
 def test_bad_input_is_one_line(folder, tmp_path, arguments, message):
     whole = ["matte", "--data", str(folder), "--out", str(tmp_path / "w.safetensors"), "--quiet", *arguments]
-    result = CliRunner().invoke(cli.fit, whole)
+    result = CliRunner().invoke(fit_cli.fit, whole)
     assert result.exit_code in (2, 3)
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clp_aug.cli import inspect, next_of
 from clp_aug.contract import schema
+from clp_aug.inspect_cli import inspect, next_of
 from tests.clp_aug.builders import write_shard
 from tests.clp_aug.inspecting.conftest import HEADER
 

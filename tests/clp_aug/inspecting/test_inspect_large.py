@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from clp_aug.cli import inspect
 from clp_aug.contract import schema
 from clp_aug.contract.shards import ShardReader
+from clp_aug.inspect_cli import inspect
 from clp_aug.inspecting.sheet import choose, write_sheet
 from clp_aug.inspecting.summary import summarise
 from tests.clp_aug.builders import make_parts

@@ -11,7 +11,7 @@ from PIL import Image
 
 from clp_aug.common.locks import held_for
 from clp_aug.contract.errors import InputError, UsageError
-from clp_aug.datasets import load_dataset
+from clp_aug.datasets import base, load_dataset
 from clp_aug.making import glt, waterbirds
 from clp_aug.making.glt import GltConfig
 from tests.clp_aug.making.birds import settings
@@ -109,14 +109,16 @@ def test_a_disk_that_refuses_is_one_line_and_leaves_what_was_there(sources, colo
     ("copy", "colours/n0/003.png"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named(sources, colours, monkeypatch, which, name, code):
-    read_bytes = Path.read_bytes
+    def refusing(read):
+        def refuse(path, *how, **named):
+            if Path(path) == sources / name:
+                raise OSError(code, os.strerror(code), str(path))
+            return read(path, *how, **named)
 
-    def refuse(path):
-        if path == sources / name:
-            raise OSError(code, os.strerror(code), str(path))
-        return read_bytes(path)
+        return refuse
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes))
+    monkeypatch.setattr(base, "open", refusing(open), raising=False)
     with pytest.raises(InputError, match=rf"cannot read \S*{name} \({os.strerror(code)}\)"):
         MAKERS[which](sources)
     assert not list(sources.glob("set*"))

@@ -49,6 +49,24 @@ def test_it_is_the_network_on_224_pixels(weights, size):
     assert len(matte.about.sha256) == 64
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_many_are_found_as_one_is_bit_by_bit_for_any_number_of_threads(weights, threads):
+    path, _ = weights
+    rng, before = np.random.default_rng(0), torch.get_num_threads()
+    pictures = [Shown(rng.integers(0, 256, (size, size, 3), np.uint8)) for size in (32, 224, 300, 64, 224)]
+    matte = make_matte(f"hatt:{path}")
+    alone = [matte.find(picture) for picture in pictures]
+    torch.set_num_threads(threads)
+    try:
+        together = matte.find_all(pictures)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(together) == len(pictures)
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert matte.find_all([]) == []
+
+
 def broken(path, change):
     state = load_file(path)
     change(state)

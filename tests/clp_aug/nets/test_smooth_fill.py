@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from clp_aug.nets.contextual_attention import ContextualAttentionNet, start
-from clp_aug.nets.smooth_fill import smooth_fill
+from clp_aug.nets.smooth_fill import RELAXATIONS, smooth_fill
 
 
 def hole(n, height, width, *box):
@@ -119,3 +122,37 @@ def test_what_is_hidden_is_not_read_by_the_network():
     torch.nn.init.normal_(network.merging[-1].weight, generator=torch.Generator().manual_seed(1))
     x = picture(3)
     assert torch.equal(network.fill(x, hidden) * hidden, network.fill(torch.where(hidden > 0, 0.9, x), hidden) * hidden)
+
+
+def relaxed_everywhere(x, hidden):
+    """The same fill, with every pixel relaxed and the known ones put back."""
+    visible = 1 - hidden
+    height, width = x.shape[2:]
+    if height == width == 1:
+        return x * visible
+    even = (0, width % 2, 0, height % 2)
+    weight = F.avg_pool2d(F.pad(visible, even), 2)
+    mean = F.avg_pool2d(F.pad(x * visible, even), 2) / weight.clamp(min=1e-6)
+    smaller = relaxed_everywhere(mean, (weight == 0).to(x.dtype))
+    doubled = F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False)[:, :, :height, :width]
+    filled = torch.where(visible > 0, x, doubled)
+    for _ in range(RELAXATIONS):
+        wide = F.pad(filled, (1, 1, 1, 1), mode="replicate")
+        sides = (wide[:, :, :-2, 1:-1], wide[:, :, 2:, 1:-1], wide[:, :, 1:-1, :-2], wide[:, :, 1:-1, 2:])
+        filled = torch.where(visible > 0, x, (sides[0] + sides[1] + sides[2] + sides[3]) / 4)
+    return filled
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_part_relaxed_is_all_of_it_relaxed(data):
+    """Bit by bit, for rectangles and for holes of any form."""
+    n, height, width, seed = (data.draw(st.integers(1, most)) for most in (2, 40, 40, 10**6))
+    generator = torch.Generator().manual_seed(seed)
+    x, hidden = torch.rand(n, 3, height, width, generator=generator), torch.zeros(n, 1, height, width)
+    for i in range(n):
+        x0, y0 = data.draw(st.integers(0, width)), data.draw(st.integers(0, height))
+        hidden[i, :, y0 : data.draw(st.integers(y0, height)), x0 : data.draw(st.integers(x0, width))] = 1
+    if data.draw(st.booleans()):
+        hidden *= (torch.rand(hidden.shape, generator=generator) > 0.3).float()
+    assert torch.equal(smooth_fill(x, hidden), relaxed_everywhere(x, hidden))

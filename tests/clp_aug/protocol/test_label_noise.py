@@ -4,7 +4,8 @@ import pytest
 from clp_aug.contract.errors import UsageError
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset, Samples
-from clp_aug.protocol.label_noise import noisy_labels, parse_noise, random_pairs, similar_pairs, transition, wrong_share
+from clp_aug.protocol.label_noise import noisy_labels, random_pairs, similar_pairs, transition, wrong_share
+from clp_aug.protocol.specs import parse_noise
 from tests.clp_aug.datasets.tiny_sets import Table
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from clp_aug.contract.errors import UsageError
-from clp_aug.protocol.meta_selection import MetaSpec, choose, parse_meta
+from clp_aug.protocol.meta_selection import choose
+from clp_aug.protocol.specs import MetaSpec, parse_meta
 from tests.clp_aug.datasets.tiny_sets import Table
 
 

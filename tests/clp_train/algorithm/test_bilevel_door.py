@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, AdamW
 from clp_aug.contract.errors import SettingError, UsageError
 from clp_train import Bilevel, Omega
 from clp_train.algorithm.losses import DivergedError
+from clp_train.algorithm.slopes import DIFFERENCES
 from tests.clp_train.algorithm.small_loops import (
     DOUBLE,
     batches,
@@ -117,7 +118,7 @@ class Compiled(nn.Linear):
 
 REFUSED = {
     "interval": ({"interval": 0}, r"^interval = 0: expected a whole number >= 1$"),
-    "mode": ({"mode": "centre"}, r"^unknown mode 'centre': .*choose one of central, forward, reference$"),
+    "mode": ({"mode": "centre"}, r"^unknown mode 'centre': .*choose one of central, forward, one-sided, reference$"),
     "virtual": ({"virtual": "adam"}, r"^unknown virtual step 'adam': choose one of own, plain$"),
     "no loss": ({"training_loss": None}, r"^learned = Tensor: only Omega has a loss of its own; give training_loss"),
     "nothing learns": ({"learned": lambda n, s: [s.detach()]}, r"^learned = list: nothing in it requires gradients$"),
@@ -173,10 +174,11 @@ class Pair(nn.Module):
         return self.network(x), x
 
 
-def test_mixed_precision_within_the_network_asks_for_forward_mode():
+@pytest.mark.parametrize("mode", DIFFERENCES)
+def test_mixed_precision_within_the_network_asks_for_forward_mode(mode):
     network = network_of()
     network._original_forward = network.forward
     optimiser = SGD(network.parameters(), 0.1)
-    with pytest.raises(SettingError, match=r"^mode = central: the network rounds within .*; take mode = forward$"):
-        Bilevel(network, optimiser, omega_of(), batches(6, 1), mode="central")
+    with pytest.raises(SettingError, match=rf"^mode = {mode}: the network rounds within .*; take mode = forward$"):
+        Bilevel(network, optimiser, omega_of(), batches(6, 1), mode=mode)
     Bilevel(network, optimiser, omega_of(), batches(6, 1))

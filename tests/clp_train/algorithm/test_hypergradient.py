@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
+from clp_train.algorithm.hypergradient import hypergradient
 from clp_train.algorithm.losses import cross_entropy, meta_losses
+from clp_train.algorithm.passes import virtual_pass
 from clp_train.algorithm.saliency import saliency
+from clp_train.algorithm.slopes import SLOPES
 from tests.clp_train.algorithm.small_cases import KIND, problem
 
 LR = 0.3
 MODES = (*SLOPES, "reference")
+CLOSE = dict.fromkeys(MODES, 1e-5) | {"one-sided": 1e-3}  # in float64, where curvature alone is left
 INSIDE = F.one_hot(torch.tensor([0, 1, 2, 0, 1, 2]), 5).bool()[:, :, None].expand(6, 5, 5)
 
 
@@ -60,7 +63,7 @@ def test_equals_finite_differences(with_delta, with_saliency, mode):
     found, value = solve(net, learned, train, behind, meta_loss, constant, mode)
     args = (net, omega, train, meta, g_train, g_meta, constant, with_delta, with_saliency)
     assert value.item() == pytest.approx(by_hand(*args), rel=1e-12)
-    step, tolerance = 1e-5, 1e-5
+    step, tolerance = 1e-5, CLOSE[mode]
     for tensor, gradient in zip(learned, found, strict=True):
         expected = torch.empty_like(gradient)
         flat, out = tensor.data.view(-1), expected.view(-1)
@@ -138,22 +141,7 @@ def test_a_loss_that_follows_weights_beside_the_logits(mode):
         ends = [virtual_loss(s.detach() + sign * step * direction) for sign in (1, -1)]
         expected = (ends[0] - ends[1]) / (2 * step)
         assert abs(expected) > 1e-4
-        assert (found.gradients[0] * direction).sum().item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_central_difference_converges_with_the_square_of_its_step(monkeypatch):
-    from clp_train.algorithm import hypergradient as module
-
-    net, _, train, _, _, _ = problem()
-    direction = [torch.randn_like(w) for w in net.parameters()]
-    weights = {name: w.detach() for name, w in net.named_parameters()}
-    exact = module.forward_slope(net, weights, direction, train[0])
-    errors = []
-    for step in (4e-3, 2e-3, 1e-3):
-        monkeypatch.setattr(module, "CENTRAL_STEP", step)
-        errors.append((module.central_slope(net, weights, direction, train[0]) - exact).abs().max().item())
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.2)
+        assert (found.gradients[0] * direction).sum().item() == pytest.approx(expected, rel=CLOSE[mode])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -216,14 +204,3 @@ def test_virtual_passes_leave_the_network_alone():
     stepped.load_state_dict({name: v.detach() for name, v in moved.items()}, strict=False)
     torch.testing.assert_close(out.logits, stepped(meta[0]).logits)
     assert not torch.equal(stepped[1].running_mean, before["1.running_mean"])  # a real pass would have moved them
-
-
-def test_at_weights_that_are_all_zero_a_central_difference_is_the_forward_slope():
-    network = torch.nn.Linear(4, 3).double()
-    weights = {name: torch.zeros_like(w) for name, w in network.named_parameters()}
-    g = torch.Generator().manual_seed(0)
-    direction = [torch.randn(w.shape, generator=g, dtype=torch.float64) for w in weights.values()]
-    x = torch.randn(5, 4, generator=g, dtype=torch.float64)
-    slopes = [SLOPES[mode](network, weights, direction, x, lambda out: out) for mode in ("central", "forward")]
-    assert slopes[0].abs().max() > 0.1
-    torch.testing.assert_close(*slopes)

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from clp_aug.common.settings import about, fields_of
-from clp_train.algorithm.hypergradient import SLOPES, features_of, logits_of, virtual_pass
 from clp_train.algorithm.losses import cross_entropy, meta_losses
 from clp_train.algorithm.meta_step import META_STEPS, BilevelProblem, ExactMetaStep, LaggedMetaStep, MetaStep
+from clp_train.algorithm.passes import features_of, logits_of, pass_taken, virtual_pass
 from clp_train.algorithm.settings import MetaStepSettings
+from clp_train.algorithm.slopes import SLOPES
 from clp_train.algorithm.virtual_step import sgd_moves
 from tests.clp_train.algorithm.small_cases import KIND, problem
 from tests.clp_train.builders import generator
 
 MODES = (*SLOPES, "reference")
 HEAD, BODY_RATE, HEAD_RATE = ("4.weight", "4.bias"), 0.3, 0.1
-CLOSE = {"forward": 1e-9, "reference": 1e-9, "central": 1e-5}  # of the largest number of a gradient
+CLOSE = {"forward": 1e-9, "reference": 1e-9, "central": 1e-5, "one-sided": 1e-3}  # of the largest number of a gradient
 ACTS = {  # where Omega, s, acts: how u is read, and the loss behind u
     "on the logits": (logits_of, lambda net, s, u, y: cross_entropy(u, y, s).mean()),
     "on the features": (features_of, lambda net, s, u, y: cross_entropy(net[-1](s.sigmoid() * u), y).mean()),
@@ -28,6 +29,7 @@ LAGGED = ("on the logits", "by the head too")  # the head as it was is gone afte
 def bilevel(acts="on the logits", scope=None, penalised=True, drifted=False, mode="forward"):
     """Return what a step of the small classifier learns from, with two learning rates."""
     net, _, (images, label), (meta_images, meta_label), _, _ = problem()
+    taken = pass_taken(net)
     g, out, (read, behind) = generator(1), net(images), ACTS[acts]
     u = read(out)
     s = torch.randn(u.shape, generator=g, dtype=torch.float64).requires_grad_()
@@ -42,7 +44,7 @@ def bilevel(acts="on the logits", scope=None, penalised=True, drifted=False, mod
     return BilevelProblem(
         net, images, u, lambda u: behind(net, s, u, label), 0.2 * out.logits.square().mean() if penalised else None,
         weights, scoped, sgd_moves([rate_of(name) for name in scoped], drift if drifted else None), (s,), meta_loss,
-        mode, read,
+        mode, read, taken=taken,
     )  # fmt: skip
 
 
@@ -53,6 +55,11 @@ def rate_of(name):
 def total(p):
     """Return L_train + penalty."""
     return p.loss(p.u) if p.penalty is None else p.loss(p.u) + p.penalty
+
+
+def plain_gradient(p):
+    """Return the gradient of L_train + penalty by weight; the graph is kept."""
+    return torch.autograd.grad(total(p), tuple(p.weights.values()), retain_graph=True)
 
 
 def double_backward(p):
@@ -85,11 +92,20 @@ def test_a_step_without_a_meta_step_is_the_plain_gradient(penalised):
     p = bilevel(penalised=penalised)
     step = MetaStep(p)
     assert step.before() is None
+    plain = plain_gradient(p)
     found = step.training_gradients(p.loss(p.u))
     assert step.after() is None
     assert step.meta_loss is None
-    for g, expected in zip(found, torch.autograd.grad(total(p), tuple(p.weights.values())), strict=True):
+    for g, expected in zip(found, plain, strict=True):
         torch.testing.assert_close(g, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_the_real_step_spends_the_graph():
+    """What a pass keeps for its gradients is let go of, layer by layer, while they are taken."""
+    p = bilevel()
+    MetaStep(p).training_gradients(p.loss(p.u))
+    with pytest.raises(RuntimeError, match="a second time"):
+        torch.autograd.grad(p.u.sum(), tuple(p.weights.values()))
 
 
 def test_the_plain_gradient_is_of_weights_outside_the_scope_too():
@@ -142,24 +158,27 @@ class Counted(torch.autograd.Function):
 def test_the_real_step_shares_the_penaltys_gradient_where_it_can(mode, drifted, acts, scope, times):
     """With the Omega that has moved it is the plain gradient, whether the penalty was gone through again or not."""
     p, calls = bilevel(acts, scope, drifted=drifted, mode=mode), []
+    of_penalty = torch.autograd.grad(p.penalty, tuple(p.weights.values()), retain_graph=True)
     p = dataclasses.replace(p, penalty=Counted.apply(p.penalty, calls))
     step = ExactMetaStep(p)
     (gradient,) = step.before()
+    assert (p.penalty.grad_fn is None) == (times == 1), "the graph of what is not asked for again is gone already"
     with torch.no_grad():
         p.learned[0].sub_(5 * gradient / gradient.norm())
     loss = p.loss(p.u)
+    of_loss = torch.autograd.grad(loss, tuple(p.weights.values()), retain_graph=True)
     found = step.training_gradients(loss)
     assert len(calls) == times
-    for g, expected in zip(found, MetaStep(p).training_gradients(loss), strict=True):
-        torch.testing.assert_close(g, expected, rtol=1e-9, atol=1e-13)
+    for g, a, b in zip(found, of_loss, of_penalty, strict=True):
+        torch.testing.assert_close(g, a + b, rtol=1e-9, atol=1e-13)
 
 
 def test_without_a_penalty_there_is_nothing_to_share():
     p = bilevel(penalised=False)
     step = ExactMetaStep(p)
     step.before()
-    loss = p.loss(p.u)
-    pairs = zip(step.training_gradients(loss), MetaStep(p).training_gradients(loss), strict=True)
+    plain = plain_gradient(p)
+    pairs = zip(step.training_gradients(p.loss(p.u)), plain, strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -208,7 +227,7 @@ def test_lagged_within_a_scope(mode, acts):
     """The step moves all weights; Omega's gradient is along v of the scope at the new ones, its mix at the old ones."""
     p = bilevel(acts, HEAD, mode=mode)
     gradients = torch.autograd.grad(p.loss(p.u), tuple(p.scope.values()), create_graph=True)
-    moves = zip(p.weights.items(), MetaStep(p).training_gradients(p.loss(p.u)), strict=True)
+    moves = zip(p.weights.items(), plain_gradient(p), strict=True)
     new = {name: (w - rate_of(name) * g).detach().requires_grad_() for (name, w), g in moves}
     v = torch.autograd.grad(p.meta_loss(new), [new[name] for name in p.scope])
     (direct,) = torch.autograd.grad(p.meta_loss(new), p.learned)
@@ -226,6 +245,6 @@ def test_lagged_takes_the_plain_gradient():
     p = bilevel()
     step = LaggedMetaStep(p)
     step.before()
-    loss = p.loss(p.u)
-    pairs = zip(step.training_gradients(loss), MetaStep(p).training_gradients(loss), strict=True)
+    plain = plain_gradient(p)
+    pairs = zip(step.training_gradients(p.loss(p.u)), plain, strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

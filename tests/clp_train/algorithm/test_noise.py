@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
+from clp_train.algorithm.hypergradient import hypergradient
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.noise import same_noise
+from clp_train.algorithm.passes import virtual_pass
+from clp_train.algorithm.slopes import SLOPES
 from clp_train.models.parts import Output
 from tests.clp_train.builders import batch_of, generator, optimiser_of, parts, step
 
@@ -61,7 +63,8 @@ def gradient_of(mode, keyed):
 @pytest.mark.parametrize("mode", SLOPES)
 def test_the_hypergradient_of_a_noisy_network_is_that_of_the_double_backward(mode):
     expected, found = gradient_of("reference", keyed=True), gradient_of(mode, keyed=True)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    curvature = 2e-4 * expected.norm().item() if mode == "one-sided" else 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9 + curvature)
     without = gradient_of(mode, keyed=False)  # what it is about: a difference of two passes is then one of two noises
     assert (without - expected).norm() > 0.1 * expected.norm()
 

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from clp_aug.common.rounding import convolutions, products
-from clp_train.algorithm.hypergradient import SLOPES
 from clp_train.algorithm.precision import (
     compute_in,
     in_float32,
     precision_of_run,
     true_float32,
 )
+from clp_train.algorithm.slopes import SLOPES
 from clp_train.models.parts import Output, Peers, heads
 from tests.clp_train.builders import batch_of, generator, network_of
 

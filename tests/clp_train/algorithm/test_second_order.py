@@ -1,4 +1,4 @@
-"""Our convolution and batch norm against plain torch: values, first derivatives, derivatives of those; float64."""
+"""Our convolution, batch norm and ReLU against plain torch: values, first and second derivatives, in float64."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from clp_train.algorithm import second_order as module
-from clp_train.algorithm.second_order import BatchNorm, Convolution, input_gradient, second_order
+from clp_train.algorithm.second_order import BatchNorm, Convolution, Relu, input_gradient, second_order
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 MODE = SimpleNamespace(inputs_only=False)
@@ -137,6 +137,25 @@ def test_batch_norm_by_running_statistics(seed):
 
     assert_agree(derivatives(ours, (x, gamma, beta), seed), derivatives(plain, (x, gamma, beta), seed))
     assert all(torch.equal(a, b) for a, b in zip(running, before, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_relu(seed):
+    """At exactly 0 too, where torch takes 0; number by number."""
+    noise, _ = draw(seed)
+    x = noise(3, 4, 5)
+    x[0] = 0
+    ours, torchs = (derivatives(relu, [x], seed) for relu in (Relu.apply, F.relu))
+    for a, b in zip(ours, torchs, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_relu_takes_no_part_where_it_works_in_place():
+    x = torch.tensor([-1.0, 2.0])
+    with second_order():
+        assert "Relu" in type(F.relu(x.clone().requires_grad_()).grad_fn).__name__
+        torch.nn.ReLU(inplace=True)(x)
+    assert x.tolist() == [0, 2]
 
 
 def test_a_third_derivative_is_refused_rather_than_wrong():

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ BEFORE = {"--version", "--meta", "--method", "--preset", "--root", "--model", "-
           "--set", "--resume", "--export", "--list-methods", "--markdown", "--quiet", "--json", "--help"}  # fmt: skip
 """The options of clp-train before settings had rooms."""
 DOORS = ("--dataset", "--optimiser", "--select", "--audit")
-HEAVY = ("torch", "numpy", "h5py", "rich", "torchvision", "safetensors", "PIL", "cv2", "jinja2", "matplotlib")
+HEAVY = ("torch", "numpy", "h5py", "rich", "torchvision", "safetensors", "PIL", "cv2", "jinja2", "matplotlib", "email")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_each_setting_has_its_help_its_choices_and_its_default(shown):
     [("--method", "clp"), ("--model", "resnet8"), ("--epochs", "30"), ("--batch-size", "100"), ("--lr", "0.1"),
      ("--schedule", "steps"), ("--weight-decay", "0.0005"), ("--omega-lr", "0.001"), ("--meta-delta", "none"),
      ("--saliency-lambda", "0.2"), ("--saliency-target", "probability"), ("--saliency-interval", "1"), ("--seed", "0"),
-     ("--out", "runs/SHARD-METHOD-seedN"), ("--cache", "memory")],
+     ("--out", "runs/SHARD-METHOD-seedN"), ("--cache", "$CLP_CACHE, else memory")],
 )  # fmt: skip
 def test_defaults_that_the_help_has_always_told(shown, option, default):
     assert shown[option].endswith(f"[default: {default}]")
@@ -95,3 +96,14 @@ def test_it_loads_nothing_heavy(arguments):
 def test_as_short_as_it_was():
     """The list of presets is most of it; what a setting does in full stands in --list-settings."""
     assert len(call("--help").stdout.splitlines()) <= 120
+
+
+@pytest.mark.parametrize(
+    ("variable", "options", "expected"),
+    [(None, [], None), ("shared", [], Path("shared")), ("", [], None), ("shared", ["--cache", "own"], Path("own"))],
+)
+def test_the_cache_is_that_of_the_machine_where_none_is_given(variable, options, expected, monkeypatch):
+    if variable is not None:
+        monkeypatch.setenv("CLP_CACHE", variable)
+    with cli.train.make_context("clp-train", ["--meta", "shard.h5", *options]) as context:
+        assert context.params["cache"] == expected

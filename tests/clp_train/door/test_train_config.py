@@ -136,14 +136,14 @@ def test_settings_that_are_refused(pair, message):
 
 def test_the_choices_are_those_of_the_modules():
     """They stand in the settings too, because importing the modules would load torch for every --help."""
-    from clp_train.algorithm import hypergradient, meta_step, perturbation, saliency
+    from clp_train.algorithm import meta_step, perturbation, saliency, slopes
     from clp_train.pictures.settings import BatchSettings
     from clp_train.pictures.transforms import TRANSFORMS
 
     def choices(owner, name):
         return set(about(fields_of(owner)[name]).choices)
 
-    assert choices(MetaStepSettings, "hypergradient") == {*hypergradient.SLOPES, "reference"}
+    assert choices(MetaStepSettings, "hypergradient") == {*slopes.SLOPES, "reference"}
     assert choices(MetaStepSettings, "meta_step") == set(meta_step.META_STEPS)
     assert choices(ClpOptions, "omega_form") == {*perturbation.FORMS, "none"}
     assert choices(SaliencySettings, "saliency_target") == set(saliency.SALIENCY_TARGETS)

@@ -1,17 +1,20 @@
 """A head on the features of a frozen body: the head learns, nothing else moves."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 
-from clp_aug.contract.errors import SettingError
+from clp_aug import __version__
+from clp_aug.contract.errors import InputError, SettingError
 from clp_train.config import spell_option
 from clp_train.evaluating.metrics import evaluate
 from clp_train.evaluating.outputs import BATCH
-from clp_train.loading.cache import digest_of, path_of
 from clp_train.loading.data import channel_statistics
-from clp_train.loading.features import Probe, digest_of_body, made_in, probe_of
+from clp_train.loading.features import Probe, made_in, probe_of
 from clp_train.models import build_model
 from clp_train.models.parts import last_block, start_linear
 from clp_train.pictures.keys import generator_for
@@ -75,28 +78,85 @@ def test_cached_features_are_the_same_and_are_made_once_for_one_body(loaded, tmp
     assert torch.equal(probe_of(other, loaded, cache=tmp_path / "c")[1].train.images, expected), "another body has not"
 
 
-def test_features_of_another_precision_are_other_files_and_those_of_the_cpu_keep_their_names(loaded, tmp_path):
+def test_another_precision_version_or_code_is_another_file(loaded, tmp_path, monkeypatch):
+    network, files = a_network(loaded), []
+
+    def names(**settings):
+        before = set(files)
+        probe_of(network, loaded, cache=tmp_path, **settings)
+        files.extend(path.name for path in tmp_path.iterdir() if path.name not in before)
+        return len(set(files) - before)
+
+    assert names() == 4
+    assert names() == 0
+    assert names(precision="bf16") == 4
+    assert names(code="model.py 0123") == 4, "a user's own code may change under the same weights"
+    monkeypatch.setattr("clp_train.loading.features.__version__", "9.9")
+    assert names() == 4
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert names() == 4
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "another chip's")
+    assert names() == 4
+    assert names() == 0
+
+
+def test_another_size_and_other_pictures_are_other_files(loaded, tmp_path):
     network = a_network(loaded)
-    for precision in ("float32", "bf16", "float32"):
-        probe_of(network, loaded, cache=tmp_path, precision=precision)
-    body, pictures = digest_of_body(network), [loaded.train, loaded.meta, *loaded.evaluation.values()]
-    key = [(body, digest_of(each.images), "", torch.get_num_threads()) for each in pictures]
-    names = {path_of(tmp_path, *each, *made).name for each in key for made in ((), ("cpu", "bf16"))}
-    assert {path.name for path in tmp_path.iterdir()} == names
-    assert len(names) == 8
+    probe_of(network, loaded, cache=tmp_path)
+    smaller = replace(loaded, train=replace(loaded.train, images=loaded.train.images[:, :, 2:, 2:].contiguous()))
+    other = loaded.train.images.clone()
+    other[0, 0, 0, 0] ^= 1
+    for run in (smaller, replace(loaded, train=replace(loaded.train, images=other))):
+        before = set(tmp_path.iterdir())
+        found = probe_of(network, run, cache=tmp_path)[1].train.images
+        assert len(set(tmp_path.iterdir()) - before) == 1, "val, test and meta are found"
+        assert torch.equal(found, probe_of(network, run)[1].train.images)
 
 
-@pytest.mark.parametrize(
-    ("device", "precision", "expected"),
-    [
-        ("cpu", "float32", ()),
-        ("cpu", "bf16", ("cpu", "bf16")),
-        ("meta", "float32", ("meta", "float32")),
-        ("meta", "tf32", ("meta", "tf32")),
-    ],
-)
-def test_what_features_are_made_in(device, precision, expected):
-    assert made_in(Probe(torch.nn.Linear(2, 2, device=device)), precision) == expected
+def test_it_tells_what_was_read_and_what_was_computed(loaded, tmp_path):
+    network, told = a_network(loaded), []
+    everything = len(loaded.train) + len(loaded.meta) + sum(map(len, loaded.evaluation.values()))
+    for cache in (None, tmp_path, tmp_path):
+        probe_of(network, loaded, cache=cache, note=told.append)
+    probe_of(network, loaded, background=True, cache=tmp_path, note=told.append)
+    of_all = f"features of {everything:,} pictures"
+    assert told == [
+        f"{of_all} computed for this run alone; in a cache the next run finds them",
+        f"{of_all} computed and kept in {tmp_path}",
+        f"{of_all} read from {tmp_path}",
+        f"features of {len(loaded.train):,} pictures computed and kept in {tmp_path}, of {everything:,} read from"
+        " there",
+    ]
+
+
+def test_damaged_features_are_refused_in_one_line(loaded, tmp_path):
+    network = a_network(loaded)
+    probe_of(network, loaded, cache=tmp_path)
+    for path in tmp_path.iterdir():
+        content = bytearray(path.read_bytes())
+        content[7] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged cache \(block 1 of 1, rows 0 to \d+: other bytes .*\); remove it$"):
+        probe_of(network, loaded, cache=tmp_path)
+
+
+def test_two_runs_at_once_make_each_file_once_and_find_the_same(loaded, tmp_path):
+    networks = [a_network(loaded) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda network: probe_of(network, loaded, cache=tmp_path)[1], networks))
+    expected = probe_of(networks[0], loaded)[1].train.images
+    assert all(torch.equal(run.train.images, expected) for run in runs)
+    assert len(list(tmp_path.glob("*"))) == 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_what_features_are_made_in(precision, monkeypatch):
+    here = Probe(torch.nn.Linear(2, 2))
+    chip = torch.backends.cpu.get_cpu_capability()
+    found = made_in(here, precision, "x.py 01")
+    assert found == ("cpu", f"{sys.platform} {chip}", precision, torch.__version__, __version__, repr(here), "x.py 01")
+    monkeypatch.setattr("clp_train.loading.features.name_of", lambda device: "a chip")
+    assert made_in(Probe(torch.nn.Linear(2, 2, device="meta")), precision)[:3] == ("meta", "a chip", precision)
 
 
 def test_a_body_that_learns_is_not_cached(demo_shard, loaded, tmp_path):
@@ -208,3 +268,14 @@ def test_what_a_head_alone_cannot_do(loaded, demo_shard, change, message):
     with pytest.raises(SettingError) as error:
         train(config_of(meta=demo_shard, trainable="head", epochs=1, **change), loaded)
     assert error.value.spelt(spell_option) == message, "as the command line says it"
+
+
+@pytest.mark.parametrize("method", ["erm", "meta-lp"])
+def test_a_run_is_the_same_without_a_cache_with_a_new_one_and_with_one_that_is_there(
+    loaded, demo_shard, tmp_path, method
+):
+    settings = {"meta": demo_shard, "method": method, "trainable": "head", "epochs": 2, "batch_size": 40}
+    first, *others = [train(config_of(**settings, cache=cache), loaded) for cache in (None, tmp_path, tmp_path)]
+    for other in others:
+        assert_equal(first.last.state, other.last.state)
+        assert first.history == other.history

@@ -84,14 +84,15 @@ def test_without_a_meta_step_all_pictures_weigh_the_same():
         assert torch.equal(method.weight, torch.ones(7, dtype=torch.float64)) == (meta is None)
 
 
-def test_of_central_differences_a_run_says_what_they_cost(demo_shard):
+def test_of_differences_a_run_says_what_they_cost(demo_shard):
     loaded, told = load(config_of(meta=demo_shard)), []
-    for mode in ("central", "forward", "reference"):
+    for mode in ("central", "one-sided", "forward", "reference"):
         config = config_of("l2rw", demo_shard, hypergradient=mode, epochs=1, model="resnet8", batch_size=40)
         loop.train(assemble(config, loaded), loop.Hooks(remark=told.append))
     assert told == [
-        "l2rw: central differences in float32 give its weights, which are cut at zero, to two or three digits;"
+        f"l2rw: {mode} differences in float32 give its weights, which are cut at zero, to two or three digits;"
         " hypergradient = forward gives all"
+        for mode in ("central", "one-sided")
     ]
 
 

@@ -7,9 +7,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from clp_aug.contract.errors import SettingError, UsageError
-from clp_train.algorithm.hypergradient import SLOPES, hypergradient, virtual_pass
+from clp_train.algorithm.hypergradient import hypergradient
 from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.noise import same_noise
+from clp_train.algorithm.passes import virtual_pass
+from clp_train.algorithm.slopes import SLOPES
 from clp_train.config import make_config
 from clp_train.models import build_model, check_model
 from clp_train.models.parts import frozen_batch_norm, last_block

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-MOST = {"rows": "copy to the host", "kinds": "nonzero"}
+MOST = {"rows": {"copy to the host"}, "kinds": {"nonzero", "item", "equal"}}
 """What waits, by the first word of a case: it is done once a stage, or an epoch, and never in a step."""
 
 
@@ -32,4 +32,4 @@ def test_all_cases_are_the_same_bits_on_the_device(found):
 
 def test_no_step_waits_for_the_device(found):
     for name, case in found.items():
-        assert set(case["waits"]) <= {MOST.get(name.split(",")[0])}, name
+        assert set(case["waits"]) <= MOST.get(name.split(",")[0], set()), name

@@ -15,6 +15,9 @@ STEPS = {
 }
 FORMS = STEPS | {
     "reference": FULL | {"hypergradient": "reference"},
+    "one-sided": FULL | {"hypergradient": "one-sided"},
+    "one-sided-frozen": FULL | {"hypergradient": "one-sided", "freeze_batch_norm": True},
+    "one-sided-lagged": FULL | {"hypergradient": "one-sided", "meta_step": "lagged", "saliency_subset": 0.3},
     "forward-synchronised": FULL | {"hypergradient": "forward"},
     "subset": FULL | {"saliency_subset": 0.3, "batch_size": 9},
     "relative": FULL | {"saliency_relative": True, "saliency_target": "logit-gap"},

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from clp_train.algorithm.hypergradient import virtual_pass
 from clp_train.algorithm.losses import meta_losses
 from clp_train.algorithm.noise import same_noise
+from clp_train.algorithm.passes import virtual_pass
 from tests.clp_train.builders import batch_of, optimiser_of, parts, step
 
 SETTINGS = {"optimiser": "adamw", "lr": 1e-3, "head_lr": 3e-3, "saliency_lambda": 0.0, "hypergradient": "forward"}

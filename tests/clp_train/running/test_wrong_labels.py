@@ -11,8 +11,9 @@ from PIL import Image
 from clp_aug.cli import augment
 from clp_aug.contract.errors import UsageError
 from clp_aug.datasets import load_dataset
-from clp_aug.protocol.label_noise import parse_noise, wrong_share
+from clp_aug.protocol.label_noise import wrong_share
 from clp_aug.protocol.settings import ProtocolSettings
+from clp_aug.protocol.specs import parse_noise
 from clp_aug.protocol.split import make_split
 from clp_train.running.assembly import table_of
 from tests.clp_train.builders import config_of, load, make_demo_shard, train
