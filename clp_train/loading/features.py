@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clp_aug import __version__
 from clp_aug.nets.devices import CPU, name_of
 from clp_train.evaluating.outputs import BATCH, parts, parts_of_backgrounds
 from clp_train.loading.cache import digest_of, is_there, load_or_fill, moved, path_of
@@ -146,7 +146,7 @@ def made_in(network: Classifier, precision: str, code: str = "") -> tuple[str, .
     """
     device = device_of(network)
     chip = f"{sys.platform} {torch.backends.cpu.get_cpu_capability()}" if device.type == CPU else name_of(device)
-    return (device.type, chip, precision, torch.__version__, __version__, repr(network), code)
+    return (device.type, chip, precision, torch.__version__, version("causal-logit-perturbation"), repr(network), code)
 
 
 def as_array(out: Output) -> np.ndarray:

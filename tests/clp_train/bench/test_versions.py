@@ -19,8 +19,9 @@ WHO = {*METHOD, "shard"}
 RUNS = set(METHOD)
 NOT_REACHED = (
     r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
-    r"|run|run_name|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader|own_losses"
-    r"|wrapping|confusion|more_epochs|auditing|audits|audit_cli|audit_data_cli|compare_cli)\b|^clp_train$"
+    r"|run|run_name|ending|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader"
+    r"|own_losses|wrapping|confusion|more_epochs|auditing|audits|audit_cli|audit_data_cli|compare_cli|fit_cli"
+    r"|inspect_cli)\b|^clp_train$"
 )
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""
 UNUSED = r"\.(memory|terminal|rectangles|state|inpaint_critics)$"
