@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from clp_aug import boxing, pipeline
 from clp_aug.checking import Look
@@ -27,7 +28,9 @@ from clp_aug.fills import infill
 from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import make_matte
 from clp_aug.mattes.chain import read_finding, usable_box
+from clp_aug.mattes.hatt import HattMatte
 from clp_aug.mattes.picture import Decoded
+from clp_aug.nets.hatt_lite import load
 from clp_aug.stages import DIGEST_LETTERS
 from experiments.scale.asking import asked
 from experiments.scale.made import CLASSES, HELD_OUT, make_folder, thumbnails
@@ -124,9 +127,17 @@ def filling(name: str, kind: int, dataset: Dataset, scenes: list[Scene]) -> Call
 
 
 def networks(picture: Decoded, scene: Scene, dataset: Dataset, scenes: list[Scene]) -> dict[str, Callable[[], object]]:
-    """Return the stages that are networks, each on one picture."""
-    matte, fill = make_matte("hatt"), filling("cagan", COUNTERFACTUAL, dataset, scenes)
-    return {"MATTE hatt": lambda: matte.find(picture), "INFILL cagan": lambda: fill(scene)}
+    """Return the stages that are networks, each on one picture, as an accelerator computes them: without a CPU's short
+    ways.
+    """
+    matte, fill = HattMatte(), filling("cagan", COUNTERFACTUAL, dataset, scenes)
+    matte.network = load(matte.path)[0]
+
+    def filled() -> object:
+        with torch.backends.mkldnn.flags(enabled=False):
+            return fill(scene)
+
+    return {"MATTE hatt": lambda: matte.find(picture), "INFILL cagan": filled}
 
 
 def config_of(dataset: str, place: Path, size: int, out: Path) -> AugmentConfig:

@@ -48,7 +48,7 @@ def cluster(monkeypatch):
     monkeypatch.setattr(remote, "on_ray", emulated)
     monkeypatch.setattr(remote, "connect", lambda *_: nullcontext())
     monkeypatch.setattr(pipeline, "cluster_of", lambda config: nullcontext())
-    monkeypatch.setattr("clp_aug.config.engine_of", lambda *_: None)
+    monkeypatch.setattr("clp_aug.engines.engine_of", lambda *_: None)
     monkeypatch.setattr("clp_aug.pipeline.BOX_BLOCK", 7)
     monkeypatch.setattr("clp_aug.pipeline.INFILL_BLOCK", 5)
     return emulated

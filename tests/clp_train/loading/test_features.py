@@ -4,11 +4,11 @@ import copy
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 import torch
 
-from clp_aug import __version__
 from clp_aug.contract.errors import InputError, SettingError
 from clp_train.config import spell_option
 from clp_train.evaluating.metrics import evaluate
@@ -91,7 +91,7 @@ def test_another_precision_version_or_code_is_another_file(loaded, tmp_path, mon
     assert names() == 0
     assert names(precision="bf16") == 4
     assert names(code="model.py 0123") == 4, "a user's own code may change under the same weights"
-    monkeypatch.setattr("clp_train.loading.features.__version__", "9.9")
+    monkeypatch.setattr("clp_train.loading.features.version", lambda name: "9.9")
     assert names() == 4
     monkeypatch.setattr(torch, "__version__", "9.9")
     assert names() == 4
@@ -153,8 +153,8 @@ def test_two_runs_at_once_make_each_file_once_and_find_the_same(loaded, tmp_path
 def test_what_features_are_made_in(precision, monkeypatch):
     here = Probe(torch.nn.Linear(2, 2))
     chip = torch.backends.cpu.get_cpu_capability()
-    found = made_in(here, precision, "x.py 01")
-    assert found == ("cpu", f"{sys.platform} {chip}", precision, torch.__version__, __version__, repr(here), "x.py 01")
+    found, ours = made_in(here, precision, "x.py 01"), version("causal-logit-perturbation")
+    assert found == ("cpu", f"{sys.platform} {chip}", precision, torch.__version__, ours, repr(here), "x.py 01")
     monkeypatch.setattr("clp_train.loading.features.name_of", lambda device: "a chip")
     assert made_in(Probe(torch.nn.Linear(2, 2, device="meta")), precision)[:3] == ("meta", "a chip", precision)
 
