@@ -1,12 +1,13 @@
-"""How long from a command to its help, to its first block, to its first step?
+"""How long from a command to its help, to its first block, through one epoch?
 
-    python benchmarks/start_speed.py [--rows help,floor,block,step,head] [--old TREE] [--root FOLDER] [--rounds 3]
+    python benchmarks/start_speed.py [--rows help,floor,block,epoch,head] [--old TREE] [--root FOLDER] [--rounds 3]
 
 help: every tool's --help. floor: Python alone, with click, numpy and torch, which no tool of ours can go below. block:
-clp-augment on the built-in set until the first block is on the disk. step: clp-train on its shard until the first step
-is done: plain cross entropy; the same from a cache of decoded pictures; and CLP, whose preset learns what backgrounds
-say before that step. head: the second run of a head on a frozen body with a cache, and the first one, which computes
-the features; its pictures are --root, a set in the layout of Waterbirds, and the row is left out without it.
+clp-augment on the built-in set until the first block is on the disk. epoch: a whole run of clp-train of one epoch on
+its shard, with EVALUATE and its files: plain cross entropy; the same from a cache of decoded pictures; and CLP, whose
+preset learns what backgrounds say before the first step. head: the second such run of a head on a frozen body with a
+cache, and the first one, which computes the features; its pictures are --root, a set in the layout of Waterbirds, and
+the row is left out without it.
 
 --old: a checkout of another version, run by the same Python. Both take turns in every round; figures are medians and
 least values of all rounds, ratios are of one round. Modules are compiled once before, as those of an installed package
@@ -34,10 +35,10 @@ import torch
 
 HERE = Path(__file__).resolve().parents[1]
 TOOLS = ("augment", "inspect", "fit", "data", "train", "predict", "audit", "compare", "bench")
-ROWS = ("help", "floor", "block", "step", "head")
+ROWS = ("help", "floor", "block", "epoch", "head")
 FLOORS = {"python": "pass", "click": "import click", "numpy": "import numpy", "torch": "import torch"}
 REPEATS = 4  # of a help text, a round
-DONE, STEPPED = "*.done", "TRAIN epoch 1"  # a block's mark, and how the line begins that tells of the first step
+DONE = "*.done"  # a block's mark
 TICK = 0.002  # seconds between looks for a mark
 LONGEST = 200.0  # seconds that a command may take
 MAKE = ("--dataset", "demo", "--cf", "tile,random", "--f", "random,mix-rand", "--size", "24", "--quiet")
@@ -46,7 +47,7 @@ SCRIPT = "import sys\nfrom {module} import {name}\nif __name__ == '__main__':\n 
 """What an installer makes of an entry point."""
 ENTRY = re.compile(r"^ {4}(clp-\w+) = ([\w.]+):(\w+)$", re.M)
 LEFT_OUT = ("PYTHONDONTWRITEBYTECODE", "CLP_CACHE")  # of the environment
-MADE_BEFORE = ("step", "head")
+MADE_BEFORE = ("epoch", "head")
 """Rows that have run a command before they are measured."""
 Measures = dict[str, Callable[[], float]]
 
@@ -87,26 +88,10 @@ class Version:
         process.wait(LONGEST)
         return seconds
 
-    def until_step(self, folder: Path, *options: object) -> float:
-        """Return the seconds until clp-train has done a step of a new run, and end it."""
+    def one_epoch(self, folder: Path, *options: object) -> float:
+        """Return the seconds of a whole run of clp-train of one epoch."""
         shutil.rmtree(folder, ignore_errors=True)
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            self.tool("train", *options, "--out", folder), env=self.env, text=True, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        said = []
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith(STEPPED):
-                break
-        seconds = time.perf_counter() - start
-        process.kill()
-        process.wait()
-        if not said or not said[-1].startswith(STEPPED):
-            raise RuntimeError(f"no step was done: {''.join(said)}")
-        return seconds
+        return self.run(self.tool("train", *options, "--epochs", 1, "--out", folder))
 
 
 def helps(version: Version) -> Measures:
@@ -134,17 +119,17 @@ def blocks(version: Version, work: Path) -> Measures:
     }
 
 
-def steps(version: Version, work: Path, key: str) -> Measures:
-    """Return what measures the first step of clp-train on the built-in set. key: of the version, for its cache."""
+def epochs(version: Version, work: Path, key: str) -> Measures:
+    """Return what measures an epoch of clp-train on the built-in set. key: of the version, for its cache."""
     shard, cache = work / "demo.h5", work / f"demo-cache-{key}"
     if not shard.exists():
         version.run(version.tool("augment", *MAKE, "--out", shard))
     common = ("--meta", shard)
-    version.until_step(work / "run", *common, "--method", "erm", "--cache", cache)
+    version.one_epoch(work / "run", *common, "--method", "erm", "--cache", cache)
     return {
-        "erm": lambda: version.until_step(work / "run", *common, "--method", "erm"),
-        "erm, pictures cached": lambda: version.until_step(work / "run", *common, "--method", "erm", "--cache", cache),
-        "clp": lambda: version.until_step(work / "run", *common, "--method", "clp"),
+        "erm": lambda: version.one_epoch(work / "run", *common, "--method", "erm"),
+        "erm, pictures cached": lambda: version.one_epoch(work / "run", *common, "--method", "erm", "--cache", cache),
+        "clp": lambda: version.one_epoch(work / "run", *common, "--method", "clp"),
     }
 
 
@@ -154,8 +139,8 @@ def heads(version: Version, work: Path, key: str, root: Path) -> Measures:
     if not shard.exists():
         version.run(version.tool("augment", *WATERBIRDS, "--root", root, "--out", shard))
     options = ("--meta", shard, "--root", root, "--method", "erm", "--preset", "spurious-background", "--cache", cache)
-    cold = version.until_step(work / "run", *options)
-    return {"first run": lambda: cold, "second run": lambda: version.until_step(work / "run", *options)}
+    cold = version.one_epoch(work / "run", *options)
+    return {"first run": lambda: cold, "second run": lambda: version.one_epoch(work / "run", *options)}
 
 
 def measures_of(row: str, version: Version, work: Path, key: str, root: Path | None) -> Measures:
@@ -166,8 +151,8 @@ def measures_of(row: str, version: Version, work: Path, key: str, root: Path | N
         return floors(version)
     if row == "block":
         return blocks(version, work)
-    if row == "step":
-        return steps(version, work, key)
+    if row == "epoch":
+        return epochs(version, work, key)
     return {} if root is None else heads(version, work, key, root)
 
 
