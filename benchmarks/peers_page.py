@@ -6,16 +6,15 @@ python -m benchmarks.peers_page --check    # says whether they are there
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.common.blocks import Blocks, with_blocks
+from experiments.common import blocks
+from experiments.common.blocks import Blocks
 
 FOLDER = Path(__file__).parents[1]
 PAGE, RESULTS = FOLDER / "docs" / "peers.md", FOLDER / "benchmarks" / "results" / "peers_speed.json"
@@ -104,20 +103,12 @@ BLOCKS: Blocks = {
 
 def is_stale(page: Path = PAGE) -> bool:
     """Tell whether a page has other figures than the results."""
-    text = page.read_text("utf-8")
-    return with_blocks(text, BLOCKS, MAKER) != text
+    return blocks.is_stale(page, BLOCKS, MAKER)
 
 
 def main() -> None:
     """Write the tables, or check them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="Change nothing; exit code 1 where the page has others.")
-    arguments = parser.parse_args()
-    if not is_stale():
-        return
-    if arguments.check:
-        sys.exit(f"{PAGE.name}: other figures than the results; python -m {MAKER} writes them")
-    PAGE.write_text(with_blocks(PAGE.read_text("utf-8"), BLOCKS, MAKER), "utf-8")
+    blocks.write_or_check(PAGE, BLOCKS, MAKER, __doc__)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clp_aug.contract.seeds import rng_for
+from experiments.common.blocks import with_blocks
 from experiments.scale import offline, page, plan, simulate, tables, training
 from experiments.scale.asking import asked
 from experiments.scale.cluster import Cluster, Run, lognormal
@@ -58,14 +59,14 @@ def test_a_stale_figure_is_seen(tmp_path):
     other = tmp_path / "scale.md"
     other.write_text(text.replace(block, block.replace("0", "9")), "utf-8")
     assert page.is_stale(other)
-    assert page.with_blocks(other.read_text("utf-8"), page.BLOCKS, page.MAKER) == text
+    assert with_blocks(other.read_text("utf-8"), page.BLOCKS, page.MAKER) == text
 
 
 def test_check_says_what_to_run(tmp_path, monkeypatch):
     other = tmp_path / "scale.md"
-    other.write_text(page.PAGE.read_text("utf-8").replace("±", "+"), "utf-8")
+    block = "\n".join(tables.stages())
+    other.write_text(page.PAGE.read_text("utf-8").replace(block, block.replace("0", "9")), "utf-8")
     monkeypatch.setattr(page, "PAGE", other)
-    monkeypatch.setattr(page, "is_stale", lambda: True)
     monkeypatch.setattr("sys.argv", ["page", "--check"])
     with pytest.raises(SystemExit, match=r"scale\.md: other figures .* python -m experiments\.scale\.page writes them"):
         page.main()
