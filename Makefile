@@ -13,7 +13,7 @@ SPREAD := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) \
-		-c constraints.txt -e '.[dev,matting,pretrained,examples,onnx,timm,ray]'
+		-c constraints.txt -e '.[dev,matting,pretrained,examples,onnx,timm,ray,docs]'
 	touch $@
 
 test: $(VENV)/installed
@@ -35,8 +35,8 @@ demo: $(VENV)/installed
 	@echo "Open $(DEMO)/sheet.html to see what the meta set looks like."
 
 docs: $(VENV)/installed
-	$(BIN)/clp-train --list-methods --markdown > docs/methods.md
-	$(BIN)/clp-train --list-settings --markdown > docs/settings.md
+	$(BIN)/clp-train --list-methods --markdown > docs/reference/methods.md
+	$(BIN)/clp-train --list-settings --markdown > docs/reference/settings.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

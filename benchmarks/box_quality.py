@@ -4,7 +4,7 @@
 
 DIR of --data holds waterbirds_like/ (soft masks), tiny_imagenet100.h5 (64 px, one box a picture) and cifar10_jpeg.h5;
 --held-out is held-out/ of experiments/matting/unpack_matting.py: pets with trimaps, people with masks, cut-outs with
-true alpha, landscapes without an object. docs/data.md names their sources. One thread.
+true alpha, landscapes without an object. docs/how-to/data.md names their sources. One thread.
 
 Truth is the drawn box, or the smallest rectangle around alpha >= 0.5. `alone` scores the back end's own box, none
 counting as 0; `used` scores what a run would use: gates and fallbacks behind it.

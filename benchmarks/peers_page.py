@@ -1,4 +1,4 @@
-"""The tables of docs/peers.md, made anew of benchmarks/results/peers_speed.json.
+"""The tables of docs/explanation/peers.md, made anew of benchmarks/results/peers_speed.json.
 
 python -m benchmarks.peers_page            # writes them into the page
 python -m benchmarks.peers_page --check    # says whether they are there
@@ -17,7 +17,7 @@ from experiments.common import blocks
 from experiments.common.blocks import Blocks
 
 FOLDER = Path(__file__).parents[1]
-PAGE, RESULTS = FOLDER / "docs" / "peers.md", FOLDER / "benchmarks" / "results" / "peers_speed.json"
+PAGE, RESULTS = FOLDER / "docs" / "explanation" / "peers.md", FOLDER / "benchmarks" / "results" / "peers_speed.json"
 MAKER = "benchmarks.peers_page"
 PLAIN, OURS = "plain step, no meta step", "Bilevel, central"
 

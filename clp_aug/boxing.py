@@ -58,7 +58,7 @@ def cut_to_gate(box: Box, matte: np.ndarray) -> Box | None:
 
     matte: uint8 (H, W). The side is moved until a strip beside it is free over the whole picture, 5 % of its side and 2
     pixels thick: so much counterfactuals need to be filled from. It is the side on which least of the matte is lost; of
-    equal ones that which cuts off less, then the first of top, bottom, left, right. Source: ours; docs/measurements.md.
+    equal ones that which cuts off less, then the first of top, bottom, left, right. Source: ours; docs/explanation/measurements.md.
     """
     height, width = matte.shape
     x0, y0, x1, y1 = box

@@ -33,7 +33,7 @@ from clp_aug.staging import Staging
 
 AHEAD = 2  # batches a worker decodes before an accelerator needs them
 BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
-MOST_ON_A_CLUSTER = 32, 16  # the same where many workers wait for the slowest: docs/scale.md
+MOST_ON_A_CLUSTER = 32, 16  # the same where many workers wait for the slowest: docs/explanation/scale.md
 NAMED = 3  # pictures that are named of those that did not go as asked
 
 

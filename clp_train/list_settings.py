@@ -1,4 +1,4 @@
-"""Every setting of a run as a list, for `clp-train --list-settings [--method NAME]` and docs/settings.md."""
+"""Every setting of a run as a list, for `clp-train --list-settings [--method NAME]` and docs/reference/settings.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ours: `clp_train.Bilevel` with a training loss of its own, as docs/own_loop.md shows it."""
+"""Ours: `clp_train.Bilevel` with a training loss of its own, as docs/tutorials/own-loop.md shows it."""
 
 from __future__ import annotations
 

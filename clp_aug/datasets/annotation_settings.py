@@ -26,7 +26,7 @@ NUMBER_OF_DIGITS = 5  # of the largest number in a mask of 16 bits
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationSettings(Settings):
-    """What --masks and --boxes name and how it is read; docs/boxes.md has the forms. What lies below the root of a data
+    """What --masks and --boxes name and how it is read; docs/how-to/boxes.md has the forms. What lies below the root of a data
     set is read as by default. Raises SettingError for a value that is none and for a setting without effect.
     """
 

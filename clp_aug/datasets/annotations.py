@@ -119,7 +119,7 @@ def units_of(form: Form, settings: AnnotationSettings) -> str | None:
 def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, Corners]:
     """Read boxes in source pixels, half open, from a table with the columns file, x0, y0, x1, y1: row -> box.
 
-    The table may call them otherwise, see docs/boxes.md. A box without area says that the picture has none, as
+    The table may call them otherwise, see docs/how-to/boxes.md. A box without area says that the picture has none, as
     published tables do: the picture is left out; with of_more, so is one that is not among the names. Raises
     InputError, naming file and line, for an unknown or repeated picture and for values that are no box, and when no box
     is left.

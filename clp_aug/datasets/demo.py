@@ -2,7 +2,7 @@
 
 In training 95 % of the rings stand before the temple and 95 % of the crosses before the garden, so a classifier
 that looks at the background is nearly always right; validation and test are balanced. Textures are cut from
-the two photographs that scikit-learn ships (china.jpg and flower.jpg, CC BY, see docs/data.md); shapes carry the
+the two photographs that scikit-learn ships (china.jpg and flower.jpg, CC BY, see docs/how-to/data.md); shapes carry the
 texture of either photograph, so that only their outline tells the class.
 """
 

@@ -1,7 +1,7 @@
 """READ a table of labelled pictures: file, label, and maybe split, group, attributes, a box and a mask of each.
 
 ROOT/table.csv, else ROOT/metadata.csv or ROOT/metadata.jsonl, else the only table in ROOT, else tables of these names
-in ROOT/train, ROOT/val and ROOT/test, as the image folders of Hugging Face have them. docs/data.md has the columns.
+in ROOT/train, ROOT/val and ROOT/test, as the image folders of Hugging Face have them. docs/how-to/data.md has the columns.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def find_tables(root: Path) -> list[Path]:
     if not inside:
         near = [*(root / folder for folder in there.folders), root.absolute().parent]
         found = next((place for place in near if any(is_file(place / name) for name in TABLES)), None)
-        remedy = f"give --root {found}" if found else "see docs/data.md"
+        remedy = f"give --root {found}" if found else "see docs/how-to/data.md"
         raise InputError(f"data set table: no {', '.join(TABLES)} and no other CSV file in {root}; {remedy}")
     return inside
 

@@ -2,7 +2,7 @@
 
     --dataset wds:'train-{0000..0099}.tar' --root DIR
 
-`tar_patterns` has what such a name means, `tar_index` the layout of a tar, docs/data.md both in the words of a user.
+`tar_patterns` has what such a name means, `tar_index` the layout of a tar, docs/how-to/data.md both in the words of a user.
 """
 
 from __future__ import annotations

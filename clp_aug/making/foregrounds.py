@@ -29,7 +29,7 @@ WATER_SPECIES = {
 """Seabirds and waterfowl among the species of Caltech-UCSD Birds (Sagawa et al. 2020, appendix)."""
 CUB_SPLIT, CUB_LIST = "train_test_split.txt", "images.txt"
 GIVEN, ALPHA, MATTE = "given", "alpha", "matte"
-LAYOUTS = "layouts: docs/waterbirds.md"
+LAYOUTS = "layouts: docs/how-to/make-waterbirds.md"
 
 
 @dataclass(frozen=True)

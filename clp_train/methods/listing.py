@@ -1,4 +1,4 @@
-"""The registry of methods as a table, for `clp-train --list-methods` and docs/methods.md."""
+"""The registry of methods as a table, for `clp-train --list-methods` and docs/reference/methods.md."""
 
 from __future__ import annotations
 

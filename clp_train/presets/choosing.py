@@ -69,7 +69,7 @@ def choose(facts: Facts, given: Mapping[str, object], on_cpu: Callable[[], bool]
     """Return the preset that fits a shard best.
 
     given: what the user gave, by setting; on_cpu: tells whether the run's device is the CPU, asked only where it
-    matters. Source: ours; docs/what-makes-clp-work.md.
+    matters. Source: ours; docs/explanation/what-makes-clp-work.md.
     """
     if facts.dataset == DEMO:
         return Choice(DEMO, "the shard is of the built-in set")

@@ -26,7 +26,7 @@ from experiments.claims.figures import HERE, BySeed, of_chain, of_fresh, of_sear
 from experiments.common.blocks import with_blocks
 
 MAKER = "experiments.claims"
-FILES = ("README.md", "docs/without-groups.md")
+FILES = ("README.md", "docs/explanation/without-groups.md")
 
 
 class Claim(NamedTuple):

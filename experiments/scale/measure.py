@@ -1,4 +1,4 @@
-"""What each stage costs a picture, on one core; docs/scale.md is made of it.
+"""What each stage costs a picture, on one core; docs/explanation/scale.md is made of it.
 
     python -m experiments.scale.measure [--only PART ...]       # writes experiments/scale/results/measured.json
 

@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md, made anew of the recorded results.
+"""The tables of docs/explanation/scale.md, made anew of the recorded results.
 
 python -m experiments.scale.page            # writes them into the page
 python -m experiments.scale.page --check    # says whether they are there
@@ -14,7 +14,7 @@ from experiments.common.blocks import Blocks
 from experiments.scale import tables
 from experiments.scale.simulate import BLOCK
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "scale.md"
 MAKER = "experiments.scale.page"
 ROWS = {"base": "1,000 workers", "block": "pictures a block", "bound": "blocks a worker has, and in the window",
         "deaths": "deaths a node, hour"}  # fmt: skip

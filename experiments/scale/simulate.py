@@ -1,4 +1,4 @@
-"""1.28 million pictures on 1,000 workers, simulated; docs/scale.md is made of it.
+"""1.28 million pictures on 1,000 workers, simulated; docs/explanation/scale.md is made of it.
 
     python -m experiments.scale.simulate        # writes experiments/scale/results/simulated.json
 

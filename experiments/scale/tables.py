@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md, as lines of Markdown, from the recorded results alone."""
+"""The tables of docs/explanation/scale.md, as lines of Markdown, from the recorded results alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each example of docs/plugins.md passes the tests for its kind."""
+"""Each example of docs/how-to/plugins.md passes the tests for its kind."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from clp_aug.pipeline import augment
 from clp_aug.testing import check_dataset, check_fill, check_matte
 from clp_train.testing import check_method, check_model, check_transform
 
-PAGE = (Path(__file__).parents[2] / "docs/plugins.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/how-to/plugins.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 
 

@@ -1,4 +1,4 @@
-"""READ: the registry of forms in which people keep boxes. One file a form, or a family of forms; docs/boxes.md."""
+"""READ: the registry of forms in which people keep boxes. One file a form, or a family of forms; docs/how-to/boxes.md."""
 
 from __future__ import annotations
 

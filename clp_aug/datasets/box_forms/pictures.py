@@ -1,4 +1,4 @@
-"""READ: which picture of a data set a name in a file of boxes means; see docs/boxes.md."""
+"""READ: which picture of a data set a name in a file of boxes means; see docs/how-to/boxes.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of docs/data.md that make tables of published sets, each run on a small tree in the layout it speaks of."""
+"""Blocks of docs/how-to/data.md that make tables of published sets, each run on a small tree in the layout it speaks of."""
 
 import importlib.util
 import re
@@ -11,7 +11,7 @@ import pytest
 from clp_aug.datasets import table
 from tests.clp_aug.datasets.tiny_sets import make_folder
 
-PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/how-to/data.md").read_text()
 BLOCKS = dict(re.findall(r"```python (\w+)\n(.*?)```", PAGE, re.DOTALL))
 
 

@@ -73,7 +73,7 @@ def test_which_table_counts_is_not_guessed(tmp_path):
     with pytest.raises(InputError, match=r"several tables, one.csv, two.csv; call the one that counts table.csv$"):
         table.load(tmp_path)
     with pytest.raises(
-        InputError, match=r"no table.csv, metadata.csv, .* and no other CSV file in .*; see docs/data.md$"
+        InputError, match=r"no table.csv, metadata.csv, .* and no other CSV file in .*; see docs/how-to/data.md$"
     ):
         table.load(tmp_path / "a")
     write_table(tmp_path / "above/data", PLAIN)

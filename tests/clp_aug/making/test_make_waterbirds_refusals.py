@@ -61,9 +61,9 @@ def no_mask_for_two(root):
 
 
 LACKS = {
-    "birds": (without("birds"), r"^--birds .*birds: no such folder; layouts: docs/waterbirds.md$"),
-    "land": (without("land"), r"^--land .*land: no such folder; layouts: docs/waterbirds.md$"),
-    "empty water": (empty_water, r"^--water .*water: no picture in it \(\.jpg, .*\); layouts: docs/waterbirds.md$"),
+    "birds": (without("birds"), r"^--birds .*birds: no such folder; layouts: docs/how-to/make-waterbirds.md$"),
+    "land": (without("land"), r"^--land .*land: no such folder; layouts: docs/how-to/make-waterbirds.md$"),
+    "empty water": (empty_water, r"^--water .*water: no picture in it \(\.jpg, .*\); layouts: docs/how-to/make-waterbirds.md$"),
     "masks": (without("masks"), r"^masks: no folder .*masks; expected PNG files named as the pictures$"),
     "two masks": (no_mask_for_two, r"birds: 2 of 40 birds have no mask, first landbird/00.png; give --masks .* hatt; "),
     "class": (strange_folder, r"sparrows/00.png: its folders do not say whether it is a landbird or a waterbird; "),

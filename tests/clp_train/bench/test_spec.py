@@ -133,7 +133,7 @@ def test_the_columns_of_table_2_have_the_presets_of_their_own_data():
 
 def test_the_table_of_the_documentation(tmp_path):
     """It is read, and says all that it shows; its commands are those of the bench."""
-    page = (Path(__file__).parents[3] / "docs" / "bench.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "compare-methods.md").read_text()
     path = tmp_path / "mine.toml"
     path.write_text(textwrap.dedent(page[page.index("    title =") : page.index("    clp-bench mine.toml")]))
     table = read_table(str(path))

@@ -1,4 +1,4 @@
-"""clp-train --list-settings and docs/settings.md: every setting with what it does, its default and its valid values."""
+"""clp-train --list-settings and docs/reference/settings.md: every setting with what it does, its default and its valid values."""
 
 import dataclasses
 import re
@@ -37,13 +37,13 @@ def listed(text):
 
 
 def test_the_page_of_the_docs_is_the_list():
-    assert (ROOT / "docs" / "settings.md").read_text() == PAGE + "\n", "run: make docs"
+    assert (ROOT / "docs" / "reference" / "settings.md").read_text() == PAGE + "\n", "run: make docs"
 
 
 def test_make_writes_both_pages():
     rule = (ROOT / "Makefile").read_text().partition("\ndocs:")[2].partition("\n\n")[0]
-    assert "clp-train --list-methods --markdown > docs/methods.md" in rule
-    assert "clp-train --list-settings --markdown > docs/settings.md" in rule
+    assert "clp-train --list-methods --markdown > docs/reference/methods.md" in rule
+    assert "clp-train --list-settings --markdown > docs/reference/settings.md" in rule
 
 
 def test_a_section_a_room_and_then_a_section_a_method():

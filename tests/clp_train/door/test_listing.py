@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_page_of_the_docs_is_the_table():
-    page = (ROOT / "docs" / "methods.md").read_text()
+    page = (ROOT / "docs" / "reference" / "methods.md").read_text()
     assert page == methods_table(markdown=True) + "\n", "run: make docs"
 
 
@@ -24,7 +24,7 @@ def test_the_readme_names_methods_that_there_are_and_the_page_with_all_of_them()
     table = text.partition("| method | what it is |")[2].partition("\n\n")[0]
     named = {name for line in table.strip().splitlines() for name in re.findall(r"`([a-z0-9-]+)`", line.split("|")[1])}
     assert {"erm", "clp"} < named <= set(METHODS)
-    assert "docs/methods.md" in text
+    assert "docs/reference/methods.md" in text
 
 
 def test_a_line_a_method_with_its_needs_and_cost():

@@ -20,7 +20,7 @@ from tests.clp_train.methods.shared_cases import oracles
 from tests.clp_train.methods.subpop_cases import small_run
 from tests.clp_train.resuming import Killed, assert_same, killable, short
 
-DOCS = (Path(__file__).parents[3] / "docs" / "methods.md").read_text("utf-8")
+DOCS = (Path(__file__).parents[3] / "docs" / "reference" / "methods.md").read_text("utf-8")
 ORACLES = ()  # nothing by hand here: this is about all of them
 
 TABLE2 = {
