@@ -1,14 +1,19 @@
 # Two commands on a fresh machine with Python 3.10 or newer: make demo, make test.
-PYTHON ?= python3
 VENV ?= .venv
 PIP_OPTIONS ?=
 TEST_PROCESSES ?= 2
+ifeq ($(OS),Windows_NT)  # make needs a POSIX shell there, such as Git's bash
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 DEMO ?= demo
 SHARD := $(DEMO)/demo-tile+random-random+mix-rand-seed0.h5
 SPREAD := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: test demo lint docs clean
+.PHONY: test demo lint docs dist clean
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,8 +40,9 @@ demo: $(VENV)/installed
 	@echo "Open $(DEMO)/sheet.html to see what the meta set looks like."
 
 docs: $(VENV)/installed
-	$(BIN)/clp-train --list-methods --markdown > docs/reference/methods.md
-	$(BIN)/clp-train --list-settings --markdown > docs/reference/settings.md
+	$(BIN)/python docs/site/make_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "Open site/index.html."
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build dist site *.egg-info

@@ -7,8 +7,8 @@ The plain form is torch's layers, batch norms folded, channels last: how clp-aug
 round by round; ratios are of one round. --onnx adds ONNX Runtime, float32, of the same weights. All is done twice: as
 a process is, and after it was told to keep freed memory, as fits are.
 
---same-boxes runs both forms over the pictures of a folder with the .h5 files and waterbirds_like/ that docs/how-to/data.md
-names, the given share of each, and counts mattes that differ in any bit and boxes that differ.
+--same-boxes runs both forms over the pictures of a folder with the .h5 files and waterbirds_like/ that
+docs/how-to/data.md names, the given share of each, and counts mattes that differ in any bit and boxes that differ.
 """
 
 from __future__ import annotations

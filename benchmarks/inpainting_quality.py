@@ -4,7 +4,7 @@
     python benchmarks/inpainting_quality.py --data DIR --held-out DIR --contexts 0,0.5,1 [--pictures 300] [--out F]
 
 DIR of --data holds tiny_imagenet100.h5 (for the shapes of boxes) and waterbirds_like/ (soft masks, two classes, two
-places); --held-out is held-out/ of experiments/inpainting/unpack_inpainting.py. docs/how-to/data.md names their sources.
+places); --held-out: held-out/ of experiments/inpainting/unpack_inpainting.py. docs/how-to/data.md has their sources.
 
 1. Under a hole: boxes of the data, shuffled among pictures, so that what they hide is known and is no object alone.
    l1, PSNR and SSIM inside the hole, by size, three draws of the shuffle. No picture was fitted on.

@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/peers.md, made anew of benchmarks/results/peers_speed.json.
+"""The tables of docs/explanation/peers.md, made again from benchmarks/results/peers_speed.json.
 
 python -m benchmarks.peers_page            # writes them into the page
 python -m benchmarks.peers_page --check    # says whether they are there
@@ -35,7 +35,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def gradient() -> list[str]:
-    """Say how far each row's first meta gradient is from that in float64."""
+    """Return how far each row's first meta gradient is from that in float64."""
     points = read()["gradient"]["points"]
     names = list(next(iter(points.values())))
     head = ["", *(f"{title}: cosine, error" for title in points)]
@@ -43,12 +43,12 @@ def gradient() -> list[str]:
 
 
 def pair(found: dict[str, float]) -> str:
-    """Return a cosine and a relative error as they stand in a cell."""
+    """Return a cosine and a relative error as the text of a cell."""
     return f"{found['cosine']:.6f}, {found['error']:.1e}"
 
 
 def speed(part: str = "speed") -> list[str]:
-    """Say what a step takes in seconds, in plain steps, and in memory."""
+    """Return what a step takes in seconds, in plain steps, and in memory."""
     rows = read()[part]["rows"]
     plain, ours = rows[PLAIN], rows[OURS]
     cells = (
@@ -59,7 +59,7 @@ def speed(part: str = "speed") -> list[str]:
         ]
         for name, row in rows.items()
     )  # fmt: skip
-    head = ["", "seconds a step", "in plain steps", "rounds", f"in steps of {OURS}", "peak, MB", "over plain"]
+    head = ["", "seconds per step", "in plain steps", "rounds", f"in steps of {OURS}", "peak, MB", "over plain"]
     return table(head, cells)
 
 
@@ -69,7 +69,7 @@ def over(row: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def growth() -> list[str]:
-    """Say what many steps add to memory and to a step's time."""
+    """Return what many steps add to memory and to a step's time."""
     rows = read()["growth"]["rows"]
     cells = (
         [name, f"{row['held_megabytes'][1]:.0f}", f"{row['held_megabytes'][-1]:.0f}",
@@ -82,7 +82,7 @@ def growth() -> list[str]:
 
 
 def versions() -> list[str]:
-    """Say what ran each row."""
+    """Return the versions that ran each row."""
     return table(
         ["", "versions"],
         (
@@ -102,7 +102,7 @@ BLOCKS: Blocks = {
 
 
 def is_stale(page: Path = PAGE) -> bool:
-    """Tell whether a page has other figures than the results."""
+    """Return whether a page has other figures than the results."""
     return blocks.is_stale(page, BLOCKS, MAKER)
 
 

@@ -21,8 +21,8 @@ MIN_SIDE = 4
 def foreground(alpha: np.ndarray) -> np.ndarray:
     """Return the object's pixels, bool (H, W): alpha >= 0.5, else >= half of a faint maximum, without specks.
 
-    alpha: float (H, W) in [0, 1]; NaN counts as 0. Components (8-connected) under 10 % of the largest are left
-    out, so that a stray pixel cannot stretch the box while legs and wings stay in it.
+    alpha: float (H, W) in [0, 1]; NaN counts as 0. Components (8-connected) under 10 % of the largest are left out: a
+    stray pixel cannot stretch the box, but legs and wings stay in it.
     """
     alpha = np.nan_to_num(alpha, nan=0.0)
     top = alpha.max(initial=0.0)
@@ -54,11 +54,12 @@ def judge(box: Box | None, height: int, width: int) -> int:
 
 
 def cut_to_gate(box: Box, matte: np.ndarray) -> Box | None:
-    """Return a full box with one side moved in, or None where the picture is so small that nothing usable is left.
+    """Return a full box with one side moved in, or None if the picture is so small that nothing usable is left.
 
-    matte: uint8 (H, W). The side is moved until a strip beside it is free over the whole picture, 5 % of its side and 2
-    pixels thick: so much counterfactuals need to be filled from. It is the side on which least of the matte is lost; of
-    equal ones that which cuts off less, then the first of top, bottom, left, right. Source: ours; docs/explanation/measurements.md.
+    matte: uint8 (H, W). The side moves in until a strip beside it is free across the whole picture, at least 5 % of the
+    picture's side and 2 pixels thick: counterfactuals are filled from such a strip. The side that loses least of the
+    matte is moved; among equals the side that cuts off least area, then the first of top, bottom, left, right. Source:
+    ours; docs/explanation/measurements.md.
     """
     height, width = matte.shape
     x0, y0, x1, y1 = box

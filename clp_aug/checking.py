@@ -1,4 +1,4 @@
-"""CHECK: can every picture be read that the run, or training on its shard, is going to open?"""
+"""CHECK: can every picture be read that the run, or a training on its shard, will open?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clp_aug.engines.tasks import at_place
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """(stage, pictures) -> context whose value is called with the pictures done since the last call."""
 LOOK_BLOCK = 64
-BOXES_ALONE = 1 << 14  # boxes that one process has looked at before others have started
+BOXES_ALONE = 1 << 14  # boxes that one process checks in less time than other processes need to start
 
 
 def no_progress(stage: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -37,7 +37,7 @@ class Look:
     rows: np.ndarray
 
     def at(self, dataset: Dataset) -> list[Unreadable]:
-        """Return which of the pictures cannot be read, and why. Raises InputError where their folder is not there."""
+        """Return which of the pictures cannot be read, and why. Raises InputError if their folder does not exist."""
         check_root(dataset)
         return [(row, at_place(why)) for row, why in find_unreadable(dataset, self.rows)]
 
@@ -58,7 +58,7 @@ class BoxLook:
 
 
 def check_root(dataset: Dataset) -> None:
-    """Raise InputError where the folder of a data set is not there: not all of its pictures are broken."""
+    """Raise InputError if the folder of a data set does not exist; else every picture would be listed as broken."""
     root = dataset.root if isinstance(dataset, FileDataset) else None
     if root is not None and not root.is_dir():
         raise InputError(f"data set {dataset.name}: no folder {root}; give --root")
@@ -70,7 +70,7 @@ def look(dataset: Dataset, block: Look | BoxLook) -> list[Unreadable]:
 
 
 def check_pictures(dataset: Dataset, rows: np.ndarray, work: Map, progress: Progress) -> None:
-    """Raise InputError that lists the pictures of some rows, int64 (n,), which cannot be read; work: on `Look`s."""
+    """Raise InputError that lists the unreadable pictures among some rows, int64 (n,). work: maps over `Look`s."""
     found = looked_at(dataset, rows, work, progress)
     if found:
         what = "it" if len(found) == 1 else "them"
@@ -79,7 +79,7 @@ def check_pictures(dataset: Dataset, rows: np.ndarray, work: Map, progress: Prog
 
 @contextmanager
 def all_at_once(dataset: Dataset, config: AugmentConfig, progress: Progress) -> Iterator[None]:
-    """Where one picture cannot be read inside, raise InputError that lists all of the data set that cannot."""
+    """If a picture cannot be read in the body, raise InputError that lists all unreadable pictures of the set."""
     try:
         yield
     except InputError:
@@ -89,7 +89,7 @@ def all_at_once(dataset: Dataset, config: AugmentConfig, progress: Progress) -> 
 
 
 def readable(dataset: Dataset, config: AugmentConfig, progress: Progress) -> Dataset:
-    """Return the data set without the pictures that cannot be read; all of it is looked at, for any split."""
+    """Return the data set without the pictures that cannot be read. All pictures are checked, of every split."""
     with workers_of(dataset, config) as work:
         return without_unreadable(dataset, looked_at(dataset, all_rows(dataset), work, progress))
 
@@ -132,7 +132,7 @@ def all_rows(dataset: Dataset) -> np.ndarray:
 
 
 def looked_at(dataset: Dataset, rows: np.ndarray, work: Map, progress: Progress) -> list[Unreadable]:
-    """Return which pictures of some rows cannot be read; those that are made, or lie in one file, always can."""
+    """Return which pictures of some rows cannot be read. Generated pictures, and pictures in one file, always can."""
     found: list[Unreadable] = []
     if isinstance(dataset, FileDataset):
         blocks = [Look(rows[at : at + LOOK_BLOCK]) for at in range(0, len(rows), LOOK_BLOCK)]

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from clp_aug import __version__
 from clp_aug.auditing.settings import AUTO, AuditSettings
+from clp_aug.common.command import MAIN, Tool
+from clp_aug.common.completing import offered, pairs
 from clp_aug.common.options import CONTEXT, Command, options_of
 from clp_aug.common.plugins import FORM
-from clp_aug.common.settings import fields_of
+from clp_aug.common.settings import about, fields_of
 from clp_aug.common.terminal import bar_for, one_line_errors, progress_bars, quote, say
 from clp_aug.config import MOST_WORKERS, AugmentConfig
 from clp_aug.contract.schema import AUDIT
 from clp_aug.datasets import DATASETS
 from clp_aug.datasets.annotation_settings import AnnotationSettings
-from clp_aug.fills import option_classes, options_of_texts
+from clp_aug.fills import CF, FILLS, F, option_classes, options_of_texts
+from clp_aug.mattes import MATTES
 
 if TYPE_CHECKING:
     from clp_aug.pipeline import Outcome
@@ -29,9 +32,44 @@ BEFORE_FILLS = (
     "noise", "noise_seed", "limit", "matte", *fields_of(AnnotationSettings), "pad", "refine", "max_fallback", "size",
     "fit", "skip_broken",
 )  # fmt: skip
-OR_OWN = f"; or a plug-in, as it may be for fills, matte and engine, too: {FORM}."
+SPLITS = ("train", "val", "test")
+OR_OWN = f"; or a plug-in, {FORM}, as for fills, matte and engine."
 OF_AUDITS = tuple(name for name in fields_of(AuditSettings) if name != AUDIT)
 FILL_SETTINGS = tuple(name for kind in option_classes().values() for name in fields_of(kind))
+
+
+OFFERS = {
+    "cf": offered(lambda: names_of_fills(CF), commas=True),
+    "f": offered(lambda: names_of_fills(F), commas=True),
+    "matte": offered(lambda: MATTES),
+}
+GROUPS = {
+    MAIN: ("dataset", "root", "cf", "f", "ratio", "meta", "matte", "size", "out", "seed", "workers", "resume"),
+    "Data and protocol": (
+        "attributes", "meta_from", "keep_meta_in_train", "imbalance", "img_max", "noise", "noise_seed", "limit", "fit",
+        "skip_broken",
+    ),
+    "Boxes and mattes": (*fields_of(AnnotationSettings), "pad", "refine", "max_fallback"),
+    "Fills": (*FILL_SETTINGS, "texts"),
+    "Audit": (AUDIT, *OF_AUDITS),
+    "Run": ("device", "engine", "address", "overwrite", "dry_run"),
+    "Output and help": ("json", "quiet", "version", "help"),
+}  # fmt: skip
+"""Heading -> the options below it."""
+
+
+def names_of_fills(kind: int) -> dict[str, str]:
+    """Return the fills that serve a kind, with what each is."""
+    return {name: fill.summary for name, fill in FILLS.items() if kind in fill.kinds}
+
+
+def fill_settings_known(ctx: click.Context) -> dict[str, tuple[str, Iterable[str]]]:
+    """Return the settings of fills, with what each is and its values."""
+    return {
+        name: (about(field).help, tuple(about(field).choices))
+        for kind in option_classes().values()
+        for name, field in fields_of(kind).items()
+    }
 
 
 def fill_settings(command: Command) -> Command:
@@ -41,21 +79,33 @@ def fill_settings(command: Command) -> Command:
     return command
 
 
-@click.command(context_settings=CONTEXT)
-@click.option("--dataset", required=True, metavar="NAME", help=f"Which data set to READ: {', '.join(DATASETS)}{OR_OWN}")
+@click.command(cls=Tool, groups=GROUPS, context_settings=CONTEXT)
 @click.option(
-    "--audit", is_flag=False, flag_value=AUTO, metavar="SPLIT", help="Make a shard for clp-audit.  [default: test]"
+    "--dataset",
+    required=True,
+    metavar="NAME",
+    help=f"Data set to READ: {', '.join(DATASETS)}{OR_OWN}",
+    shell_complete=offered(lambda: DATASETS),
 )
-@options_of(AugmentConfig, *BEFORE_FILLS)
+@click.option(
+    "--audit",
+    is_flag=False,
+    flag_value=AUTO,
+    metavar="SPLIT",
+    help="Make a shard for clp-audit.  [default: test]",
+    shell_complete=offered(lambda: SPLITS),
+)
+@options_of(AugmentConfig, *BEFORE_FILLS, offers=OFFERS)
 @options_of(AugmentConfig, *OF_AUDITS)
 @fill_settings
-@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting of a fill that is a plug-in.")
+@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting of a fill that is a plug-in.",
+              shell_complete=pairs(fill_settings_known))  # fmt: skip
 @options_of(AugmentConfig, "seed", "out")
-@click.option("--workers", type=int, help="Worker processes; one accelerator serves all.  [default: one a core]")
+@click.option("--workers", type=int, help="Worker processes; all share one accelerator.  [default: one per core]")
 @options_of(AugmentConfig, "engine", "address", "device", "resume", "overwrite")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.version_option(__version__)
 @one_line_errors("finished blocks are kept, go on with --resume")
 def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: Sequence[str], **settings: Any) -> None:
@@ -101,7 +151,7 @@ def report_plan(plan: Plan, as_json: bool) -> None:
 
 
 def report_outcome(outcome: Outcome, as_json: bool, audit: bool) -> None:
-    """Print counts, then the path written and the next command to run."""
+    """Print counts, then the path that was written and the next command."""
     if as_json:
         facts = {**vars(outcome), "path": str(outcome.path)}
         click.echo(json_module.dumps(facts))

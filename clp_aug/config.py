@@ -31,10 +31,10 @@ LOCAL = (
     "root", "out", "max_fallback", "engine", "address", "workers", "resume", "overwrite", "skip_broken",
     "device", *fields_of(AnnotationSettings),
 )  # fmt: skip
-"""Where things are, who does the work, what is bearable: it changes no byte of a shard and is not stored in one."""
+"""Settings of places, workers and tolerances. They change no byte of a shard and are not stored in it."""
 
 NOT_OF_AUDITS = ("cf", "f", "ratio", "meta", "meta_from", "keep_meta_in_train", "imbalance", "noise")
-"""Settings of a meta set, which an audit has not."""
+"""Settings of a meta set. An audit has none of them."""
 
 
 def fills_of(kind: int) -> str:
@@ -43,7 +43,9 @@ def fills_of(kind: int) -> str:
 
 
 def check_engine(name: str | None, address: str | None) -> None:
-    """Raise UsageError unless the engine exists and its packages are installed, SettingError for an address of none."""
+    """Raise UsageError unless the engine is known and its packages are installed, SettingError for an address without
+    ray.
+    """
     if name is None and address is None:
         return
     from clp_aug.engines import RAY, engine_of
@@ -55,7 +57,7 @@ def check_engine(name: str | None, address: str | None) -> None:
 
 
 def check_labels(fills: tuple[str, ...]) -> None:
-    """Raise UsageError for two plug-ins that a shard would call the same: files of one name in two folders."""
+    """Raise UsageError for two plug-ins that a shard would call by the same name: files of one name in two folders."""
     for name in fills:
         others = [other for other in fills if other != name and label(other) == label(name)]
         if others:
@@ -64,27 +66,27 @@ def check_labels(fills: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
-    """What clp-augment is asked to do. Raises UsageError, naming setting, value and remedy, when it cannot be done.
+    """The settings of clp-augment. Raises UsageError, with setting, value and remedy, if the run is not possible.
 
-    The protocol's settings are those of `ProtocolSettings`, those of an audit of `AuditSettings`; options: settings
-    that a fill has of its own, by name, e.g. {"epsilon": 0.1}.
+    `ProtocolSettings` has the settings of the protocol, `AuditSettings` those of an audit; options: a fill's own
+    settings by name, e.g. {"epsilon": 0.1}.
     """
 
     dataset: str = setting(dataclasses.MISSING, "Which data set to READ.", choices=tuple(DATASETS), own="data set")
-    root: Path | None = setting(None, "Where it lies; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
+    root: Path | None = setting(None, "Its folder; else $CLP_DATA/<dataset>, else ./data/<dataset>.")
     attributes: tuple[str, ...] = setting(
-        (), "Of --dataset table or wds: columns whose values make groups with the label, or none.",
+        (), "For --dataset table or wds: columns whose values form groups with the label, or none.",
         shown="column group, else all attribute columns",
     )  # fmt: skip
     cf: tuple[str, ...] = setting((), f"Counterfactual fills, mixed in equal shares: {fills_of(CF)}.")
     f: tuple[str, ...] = setting((), f"Factual fills, mixed in equal shares: {fills_of(F)}.")
     ratio: int = setting(
-        2, "Augmented pictures an original, counterfactual : factual = 1 : 1; 0 for boxes alone.", low=0, high=100
+        2, "Augmented pictures per original, counterfactual : factual = 1 : 1; 0 for boxes alone.", low=0, high=100
     )
     matte: str | None = setting(None, f"Source of boxes: {', '.join(map(spelling, MATTES))}.", shown="given, else hatt")
-    pad: int = setting(0, "Grow every box by so many pixels.", low=0, high=MAX_SIDE)
-    refine: bool = setting(False, "Finer edges in the mattes kept for people; boxes do not change.")
-    max_fallback: float = setting(0.5, "Share of pictures that may need another matte.", low=0, high=1)
+    pad: int = setting(0, "Grow every box by this number of pixels on each side.", low=0, high=MAX_SIDE)
+    refine: bool = setting(False, "Finer edges in the mattes that are kept for viewing; boxes do not change.")
+    max_fallback: float = setting(0.5, "Largest share of pictures that may need another matte.", low=0, high=1)
     size: int | None = setting(
         None, "Side of the stored pictures in pixels.", low=MIN_SIDE, high=MAX_SIDE, shown="of the data, at most 224"
     )
@@ -99,10 +101,10 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
     workers: int = setting(1, "Worker processes.", low=1, high=MOST_WORKERS)
     engine: str | None = setting(None, "serial, processes or ray.", shown="by the number of workers")
     address: str | None = setting(
-        None, "Of --engine ray: the cluster, as host:port, or auto.", shown="one that is started here"
+        None, "For --engine ray: the cluster, as host:port, or auto.", shown="one that is started here"
     )  # fmt: skip
     resume: bool = setting(False, "Go on with an unfinished run; finished blocks are not made again.")
-    overwrite: bool = setting(False, "Replace a finished shard, or start an unfinished run anew.")
+    overwrite: bool = setting(False, "Replace a finished shard, or start an unfinished run again.")
 
     def __post_init__(self) -> None:
         dataset_plugin(self.dataset)
@@ -117,7 +119,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
             for name in names:
                 check_fill(name, kind)
             if len(set(map(label, names))) != len(names):
-                raise UsageError(f"{KIND_OPTIONS[kind]} {','.join(names)}: a fill stands there twice; name each once")
+                raise UsageError(f"{KIND_OPTIONS[kind]} {','.join(names)}: a fill is named twice; name each once")
         check_labels(self.fills)
         if self.matte is not None:
             check_matte(self.matte)
@@ -136,7 +138,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
                 )
 
     def check_something_to_make(self) -> None:
-        """Raise UsageError for neither fills nor boxes alone nor an audit, and for fills that would not be made."""
+        """Raise UsageError if there is nothing to make (no fills, boxes or audit), and for fills beside --ratio 0."""
         if self.audit is None and self.ratio and not self.fills:
             raise UsageError(
                 "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both; --ratio 0 makes"
@@ -172,7 +174,7 @@ class AugmentConfig(ProtocolSettings, AnnotationSettings, AuditSettings):
         return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
 
     def plugins(self) -> list[Plugin | None]:
-        """Return the plug-ins that decide what is in the shard; None stands for a registered name."""
+        """Return the plug-ins that decide what is in the shard; None for a registered name."""
         matte = None if self.matte is None else matte_plugin(self.matte)
         return [dataset_plugin(self.dataset), matte, *map(fill_plugin, dict.fromkeys(self.fills))]
 

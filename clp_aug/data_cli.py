@@ -1,4 +1,4 @@
-"""clp-data: data sets made out of others. Parse, build the settings, call, print; heavy imports wait until they run."""
+"""clp-data: make data sets from others. Parse, build the settings, call, print; heavy imports wait until they run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import Tools
 from clp_aug.common.options import CONTEXT, options_of
 from clp_aug.common.terminal import bar_for, one_line_errors, progress_bars, quote, say
 from clp_aug.making.glt_config import GltConfig
@@ -17,22 +18,22 @@ if TYPE_CHECKING:
     from clp_aug.making.waterbirds import Outcome
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Tools, context_settings=CONTEXT)
 @click.version_option(__version__)
 def data() -> None:
-    """Make a data set with a known shift out of pictures that you have."""
+    """Make a data set with a known shift from your pictures."""
 
 
 @data.command("glt", context_settings=CONTEXT)
 @click.option("--from", "source", required=True, help="Name of a data set, or a folder of class folders.")
 @options_of(GltConfig)
 @click.option("--json", is_flag=True, help="Print the counts as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("nothing was written")
 def glt(json: bool, quiet: bool, **settings: Any) -> None:
     """Make a generalised long tail, in classes and in attributes found by clustering: no published split.
 
-    clp-data glt --from tiny_imagenet100
+    clp-data glt --from pictures
     """
     from clp_aug.making.glt import make
 
@@ -57,9 +58,9 @@ def glt(json: bool, quiet: bool, **settings: Any) -> None:
 
 @data.command("waterbirds", context_settings=CONTEXT)
 @options_of(WaterbirdsConfig)
-@click.option("--workers", type=int, help="Worker processes.  [default: one a core]")
+@click.option("--workers", type=int, help="Worker processes.  [default: one per core]")
 @click.option("--json", is_flag=True, help="Print the counts as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("nothing was written")
 def waterbirds(workers: int | None, json: bool, quiet: bool, **settings: Any) -> None:
     """Put birds before land and water, with a spurious background in training, as in Waterbirds.
@@ -79,7 +80,7 @@ def waterbirds(workers: int | None, json: bool, quiet: bool, **settings: Any) ->
 
 
 def report_waterbirds(outcome: Outcome) -> None:
-    """Print counts, then the path written and the next command to run."""
+    """Print counts, then the path that was written and the next command."""
     from clp_aug.datasets.base import SPLITS
     from clp_aug.datasets.waterbirds import GROUPS
 

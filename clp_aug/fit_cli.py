@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import Tools
 from clp_aug.common.options import CONTEXT, options_of
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.fitting.config import Fit, InpainterFit, MatteFit
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Tools, context_settings=CONTEXT)
 @click.version_option(__version__)
 def fit() -> None:
-    """Fit the networks that come with this package anew, on your own pictures."""
+    """Train the networks that come with this package on your own pictures."""
 
 
 @contextmanager
@@ -36,8 +37,8 @@ def fit_bar(quiet: bool, steps: int) -> Iterator[Callable[[int, dict[str, float]
 
 @fit.command("matte", context_settings=CONTEXT)
 @options_of(MatteFit)
-@click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--resume", is_flag=True, help="Continue a killed fit, bit by bit.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("go on from the last checkpoint with --resume")
 def fit_matte(resume: bool, quiet: bool, **settings: Any) -> None:
     """Fit the matting network on cut-outs and pictures with masks."""
@@ -49,8 +50,8 @@ def fit_matte(resume: bool, quiet: bool, **settings: Any) -> None:
 
 @fit.command("inpainter", context_settings=CONTEXT)
 @options_of(InpainterFit)
-@click.option("--resume", is_flag=True, help="Go on with a fit that was killed, bit by bit.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--resume", is_flag=True, help="Continue a killed fit, bit by bit.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("go on from the last checkpoint with --resume")
 def fit_inpainter(resume: bool, quiet: bool, **settings: Any) -> None:
     """Fit the inpainting network on any pictures; holes are made on the fly."""

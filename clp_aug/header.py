@@ -1,4 +1,4 @@
-"""What a shard says of itself: its root attributes, and of them what must not change while it is made."""
+"""The root attributes of a shard, and the ones that must not change while it is made."""
 
 from __future__ import annotations
 
@@ -41,22 +41,24 @@ def make_header(plan: Plan) -> Header:
 
 
 def clusters(plan: Plan) -> dict[str, Any]:
-    """Return what a meta set spread over clusters was made with and what it lacks, for the settings of the shard."""
+    """Return the facts of a meta set spread over clusters (features, missing pictures), for the settings of the
+    shard.
+    """
     return {"meta_clusters": plan.split.clusters} if plan.split.clusters else {}
 
 
 def left_out(plan: Plan) -> dict[str, Any]:
-    """Return which pictures the run does without, for the settings of the shard: training has to, too."""
+    """Return the pictures that the run leaves out, for the settings of the shard: training must leave them out, too."""
     return {"left_out": list(plan.dataset.left_out)} if plan.dataset.left_out else {}
 
 
 def audit(plan: Plan) -> dict[str, Any]:
-    """Return how an audit was made, for the settings of the shard; nothing of other shards."""
+    """Return how an audit was made, for the settings of the shard; empty for other shards."""
     return {} if plan.audited is None else {AUDIT: dataclasses.asdict(plan.audited.header)}
 
 
 def staging_key(plan: Plan) -> dict[str, Any]:
-    """Return what must not change between a killed run and the one that goes on."""
+    """Return the settings that must not change between a killed run and its continuation."""
     header = make_header(plan)
     return {
         **header.settings, "matte_sha256": header.matte["sha256"], "fingerprint": header.fingerprint,
@@ -65,7 +67,7 @@ def staging_key(plan: Plan) -> dict[str, Any]:
 
 
 def digests(plan: Plan) -> dict[str, str]:
-    """Return hashes of the files a run depends on beside the pictures, and terms: annotations, networks of fills."""
+    """Return hashes of the other files that a run depends on (annotations, networks of fills), and terms of use."""
     facts = {"annotations": plan.dataset.annotations_digest()}
     for name, options in plan.config.fill_options.items():
         facts |= {key_of(name, key): "" for key in digest_names(type(options))}

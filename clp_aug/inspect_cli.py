@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import Tool
 from clp_aug.common.options import CONTEXT, PATH
 from clp_aug.common.plugins import is_code
 from clp_aug.common.terminal import bar_for, one_line_errors, progress_bars, quote, say
@@ -16,16 +17,18 @@ from clp_aug.contract.schema import AUDIT, KINDS, ORIGINAL
 from clp_aug.datasets import registered
 
 
-@click.command(context_settings=CONTEXT)
+@click.command(cls=Tool, context_settings=CONTEXT)
 @click.argument("shard", type=PATH)
 @click.option("--html", type=PATH, help="Write one self-contained page of pictures to look at.")
-@click.option("--rows", type=click.IntRange(1), default=200, help="Originals on the page, a sample over all classes.")
+@click.option(
+    "--rows", type=click.IntRange(1), default=200, help="Number of originals on the page, a sample over all classes."
+)
 @click.option("--verify", is_flag=True, help="Read every picture and compare every checksum.")
 @click.option("--json", is_flag=True, help="Print the summary as JSON.")
 @click.version_option(__version__)
 @one_line_errors("the shard is untouched")
 def inspect(shard: Path, html: Path | None, rows: int, verify: bool, json: bool) -> None:
-    """Show what a shard holds; the checks for untrusted files run first."""
+    """Show what a shard holds, after checks that make an untrusted file safe to read."""
     from clp_aug.contract.shards import ShardReader
     from clp_aug.inspecting.sheet import write_sheet
     from clp_aug.inspecting.summary import print_summary, summarise

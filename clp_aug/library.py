@@ -1,4 +1,4 @@
-"""Boxes and fills of pictures in memory, for loops of one's own: what clp-augment does to each picture of a shard."""
+"""Boxes and fills of pictures in memory, for your own loops: the steps of clp-augment for each picture of a shard."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ def find_boxes(
     pad: int = 0,
     device: str = CPU,
 ) -> tuple[np.ndarray, list[str]]:
-    """Return the box of the object in each picture, int32 (N, 4), half-open pixels, and what became of the matte.
+    """Return the box of the object in each picture, int32 (N, 4), half-open pixels, and the outcome of the matte.
 
-    images: square, uint8 (N, S, S, 3) RGB, or a list of such; matte: a name of `clp-augment --matte`; masks: what comes
-    with each picture, for matte "given", float (S, S) in [0, 1], or None; pad: pixels by which boxes grow; device: of
-    the matte's network. Outcomes are names of the contract: "ok", "full", cut to the gate, or why another matte stepped
-    in ("empty", "tiny", "fallback"). Raises UsageError for an unknown matte, InputError for arrays of another form.
+    images: square, uint8 (N, S, S, 3) RGB, or a list of (S, S, 3); matte: a name of `clp-augment --matte`; masks: the
+    mask of each picture, for matte "given", float (S, S) in [0, 1], or None; pad: pixels by which boxes grow on each
+    side; device: of the matte's network. Outcomes are names of the contract: "ok", "full" (one side was moved in), or
+    the reason why another matte was used ("empty", "tiny", "fallback"). Raises UsageError for an unknown matte,
+    InputError for arrays of another form.
     """
     check_matte(matte)
     pictures = [Decoded(check_image(image, square=True), i) for i, image in enumerate(images)]
@@ -62,13 +63,13 @@ def fill(
     settings: Mapping[str, object] = NO_SETTINGS,
     device: str = CPU,
 ) -> np.ndarray:
-    """Return a copy of a picture, uint8 (H, W, 3), whose object or background is filled; other pixels stay as they are.
+    """Return a copy of a picture, uint8 (H, W, 3), with its object or background filled; other pixels do not change.
 
-    image: uint8 (H, W, 3) RGB; box: x0, y0, x1, y1, half-open pixels; name: of a fill; kind: "counterfactual", which
-    hides what is in the box, or "factual", which hides all else, the first that the fill serves if None; others:
-    pictures of other classes with their boxes, for fills that take from these; settings: the fill's own; device: of its
-    network. Where the box leaves no background to take from, the hole is grey. The same seed gives the same pixels.
-    Raises UsageError for an unknown name, kind or setting, InputError for arrays and boxes that are none.
+    image: uint8 (H, W, 3) RGB; box: x0, y0, x1, y1, half-open pixels; name: of a fill; kind: "counterfactual" hides the
+    box, "factual" hides everything else, None is the first kind that the fill serves; others: pictures of other classes
+    with their boxes, for fills that use them; settings: the fill's own; device: of its network. If the box leaves no
+    background to take pixels from, the hole is grey. The same seed gives the same pixels. Raises UsageError for an
+    unknown name, kind or setting, InputError for invalid arrays and boxes.
     """
     kinds = {KINDS[each]: each for each in (COUNTERFACTUAL, FACTUAL)}
     chosen = fill_of(name).kinds[0] if kind is None else pick(kinds, kind, "kind")
@@ -77,7 +78,7 @@ def fill(
     scene = Scene(check_image(image), check_box(box, image), OWN_CLASS)
     partners = [Scene(check_image(other), check_box(b, other), OTHER_CLASS) for other, b in others]
     if fill_of(name).partner and not partners:
-        raise InputError(f"fill {name}: it takes from pictures of other classes; give some as others = [(image, box)]")
+        raise InputError(f"fill {name}: it needs pictures of other classes; give some as others = [(image, box)]")
 
     def in_turn(label: int, rng: np.random.Generator) -> Iterator[Scene]:
         return (partners[i] for i in rng.permutation(len(partners)))
@@ -87,12 +88,12 @@ def fill(
 
 
 def place_of(device: str) -> str:
-    """Return the device that a name stands for, "auto" among them. Raises SettingError for one that is not there."""
+    """Return the device of a name, which may be "auto". Raises SettingError for a missing device."""
     return CPU if device == CPU else str(find_device(device))
 
 
 def check_image(image: np.ndarray, square: bool = False) -> np.ndarray:
-    """Return a picture. Raises InputError for an array that is none."""
+    """Return a picture. Raises InputError for any other array."""
     right = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if not right or not image.size or (square and image.shape[0] != image.shape[1]):
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -101,7 +102,7 @@ def check_image(image: np.ndarray, square: bool = False) -> np.ndarray:
 
 
 def check_mask(mask: np.ndarray | None, size: int) -> np.ndarray | None:
-    """Return a mask as float32 (size, size). Raises InputError for an array that is none."""
+    """Return a mask as float32 (size, size). Raises InputError for any other array."""
     if mask is None:
         return None
     values = np.asarray(mask, np.float32)
@@ -113,7 +114,7 @@ def check_mask(mask: np.ndarray | None, size: int) -> np.ndarray | None:
 
 
 def check_box(box: Box | Sequence[int] | np.ndarray, image: np.ndarray) -> Box:
-    """Return a box as whole numbers. Raises InputError for one that is not inside the picture."""
+    """Return a box as whole numbers. Raises InputError for a box that is not inside the picture."""
     height, width = image.shape[:2]
     values = tuple(int(value) for value in box)
     if len(values) != 4 or values != tuple(box):
@@ -140,11 +141,12 @@ def write_boxes(
     device: str = AUTO,
     progress: Progress = no_progress,
 ) -> Path:
-    """Write a shard that holds the box of every training picture and no infill, as `clp-augment --ratio 0` does, and
-    return its path. An unfinished one is gone on with; for one that is there already `open_shard` is enough.
+    """Write a shard with the box of every training picture and without fills, like `clp-augment --ratio 0`, and return
+    its path. An unfinished shard is continued.
 
-    dataset, root, matte, masks, boxes, size, meta, workers, device: as of clp-augment; progress: (title, total) ->
-    context with a function that is told how many pictures were done. Raises what clp-augment raises.
+    For a finished shard call `open_shard` instead. dataset, root, matte, masks, boxes, size, meta, workers, device: as
+    in clp-augment; progress: (title, total) -> context whose value is called with the number of pictures done. Raises
+    the errors of clp-augment.
     """
     config = AugmentConfig(
         dataset=dataset, root=root, out=out, matte=matte, masks=masks, boxes=boxes, size=size, meta=meta, ratio=0,
@@ -154,8 +156,8 @@ def write_boxes(
 
 
 def open_shard(path: Path | str) -> ShardReader:
-    """Return a shard that clp-augment wrote, checked: its tables in memory, its pictures read when asked for.
+    """Return a checked shard of clp-augment: its tables in memory, its pictures read on request.
 
-    Raises InputError for a file that is none, or that is damaged.
+    Raises InputError for a file that is no shard, or is damaged.
     """
     return ShardReader(path)

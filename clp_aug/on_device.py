@@ -1,5 +1,5 @@
-"""Stages whose networks run on an accelerator: this process alone opens it and takes pictures in batches; the workers
-decode the next ones meanwhile. What is made is what `Stages` makes, to the device's rounding.
+"""Stages with networks on an accelerator: only this process opens it and works on pictures in batches; the workers
+decode the next ones meanwhile. The results equal those of `Stages`, up to the device's rounding.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Batch = tuple[list[np.ndarray], dict[str, str]]
 
 
 def on_device(stages: Stages, work: Map, blocks: Sequence[Block], ahead: int) -> Iterator[int]:
-    """Do the blocks of one stage in this process; yield how many pictures each had. Those that are finished are only
-    looked at. ahead: batches that are decoded before they are needed.
+    """Do the blocks of one stage in this process; yield the number of pictures of each. Finished blocks are skipped.
+    ahead: batches that are decoded before they are needed.
     """
     quiet_threads()
     finished = {block.name for block in blocks if stages.has(block)}
@@ -48,7 +48,7 @@ def batches_of(stages: Stages, block: Block) -> list[Decode]:
 
 
 def read_ahead(work: Map, wanted: Iterable[Decode], ahead: int) -> Iterator[Batch]:
-    """Yield what workers decode, in order; no more than so many batches wait, so that memory stays flat."""
+    """Yield the decoded batches of the workers, in order; at most `ahead` batches wait, so memory stays constant."""
     waiting: deque[Iterator[Batch]] = deque()
     for batch in wanted:
         waiting.append(work([batch]))
@@ -59,7 +59,7 @@ def read_ahead(work: Map, wanted: Iterable[Decode], ahead: int) -> Iterator[Batc
 
 
 def box(stages: Stages, work: Map, block: Block, decoded: Iterable[Batch]) -> dict[str, str]:
-    """MATTE and BOX for a block; return the digests of its pictures. Workers refine mattes while others are made."""
+    """MATTE and BOX for a block; return the digests of its pictures. Workers refine mattes meanwhile."""
     rows, digests = iter(stages.originals(block).tolist()), dict[str, str]()
     located, refined = list[Located](), list[Iterator[np.ndarray]]()
     sample_id = stages.dataset.samples.sample_id
@@ -74,7 +74,7 @@ def box(stages: Stages, work: Map, block: Block, decoded: Iterable[Batch]) -> di
 
 
 def fill(stages: Stages, block: Block, decoded: Iterable[Batch]) -> dict[str, str]:
-    """INFILL for a block; return no digests, as infills are made of pictures whose boxes have some."""
+    """INFILL for a block; return no digests, because the pictures' digests are stored with their boxes."""
     views, first = list[Made](), block.start
     for originals, _ in decoded:
         scenes = {i: stages.scene_of(i, image) for i, image in enumerate(originals, first)}
@@ -87,7 +87,7 @@ def fill(stages: Stages, block: Block, decoded: Iterable[Batch]) -> dict[str, st
 
 
 def copies_of(stages: Stages, scenes: dict[int, Scene]) -> dict[tuple[int, Copy], Made]:
-    """Return every copy of some originals; those of one fill are made together, but for views of an audit.
+    """Return every copy of some originals; those of one fill are made together, except views of an audit.
 
     scenes: by the originals' numbers.
     """

@@ -31,17 +31,18 @@ from clp_aug.sharding import check_space
 from clp_aug.stages import Block, Stages
 from clp_aug.staging import Staging
 
-AHEAD = 2  # batches a worker decodes before an accelerator needs them
-BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures a block: what a kill can cost
-MOST_ON_A_CLUSTER = 32, 16  # the same where many workers wait for the slowest: docs/explanation/scale.md
-NAMED = 3  # pictures that are named of those that did not go as asked
+AHEAD = 2  # batches per worker that are decoded before an accelerator needs them
+BOX_BLOCK, INFILL_BLOCK = 256, 64  # pictures per block: the work that a kill can cost
+MOST_ON_A_CLUSTER = 32, 16  # the same if many workers wait for the slowest: docs/explanation/scale.md
+NAMED = 3  # number of named pictures among those with a problem
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: the shard, its rows, pictures by use, remarks on how the data set was read, boxes by outcome and
-    by matte, fills asked for but replaced; examples: outcome, or "substituted" -> names of the first such pictures;
-    devices: of networks that did not run on the CPU, "matte" or "fills" -> which one.
+    """The result of a run. path: the shard; rows: of it; pictures: by use; remarks: on how the data set was read;
+    outcomes, sources: boxes by outcome and by matte; substituted: number of replaced fills; examples: outcome, or
+    "substituted" -> names of the first such pictures; devices: "matte" or "fills" -> the device of networks that did
+    not run on the CPU.
     """
 
     path: Path
@@ -56,9 +57,9 @@ class Outcome:
 
 
 def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
-    """Run the whole flow and return what was done; the shard appears under its name only when it is complete.
+    """Run the whole flow and return its result; the shard gets its name only when it is complete.
 
-    Raises UsageError while another run writes the same shard.
+    Raises UsageError if another run is writing the same shard.
     """
     refuse_in_a_worker()
     with cluster_of(config):
@@ -68,12 +69,12 @@ def augment(config: AugmentConfig, progress: Progress = no_progress) -> Outcome:
 
 
 def cluster_of(config: AugmentConfig) -> AbstractContextManager[Any]:
-    """Return what connects to the cluster of a run, once for all of it and before any work; nothing without one."""
+    """Return the connection to a run's cluster, made once and before any work; an empty context without a cluster."""
     return connect(config.address, config.workers) if config.engine == RAY else nullcontext()
 
 
 def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
-    """MATTE, BOX, INFILL and SHARD, from the start or from where a killed run was."""
+    """MATTE, BOX, INFILL and SHARD, from the start or from the point where a killed run ended."""
     config = plan.config
     new = staging.open(config.resume, config.overwrite)
     try:
@@ -93,7 +94,7 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
             check_fallbacks(plan, staging)
             do_blocks(task, work, "infill", "INFILL", plan, progress)
             outcome = summarise(plan, staging)
-            with progress("SHARD", plan.rows + len(plan.split.meta)) as advance:  # it is read again, mattes with it
+            with progress("SHARD", plan.rows + len(plan.split.meta)) as advance:  # it is read again, with its mattes
                 staging.publish(advance, in_this_process if config.engine == RAY else work)
         return outcome
     except BaseException:
@@ -102,20 +103,20 @@ def write(plan: Plan, staging: Staging, progress: Progress) -> Outcome:
 
 
 def workers_of(task: Stages, staging: Staging, config: AugmentConfig, workers: int) -> AbstractContextManager[Map]:
-    """Return the workers of a run; those that may be on other machines hand back what they make."""
+    """Return the workers of a run; workers that may be on other machines return their results."""
     if config.engine == RAY:
         return remote(task, staging, workers, config.address)
     return engine_of(config.engine or default_engine(workers))(task, workers)
 
 
 def rows_in_use(plan: Plan) -> np.ndarray:
-    """Return the rows whose pictures the run, or training on its shard, opens: ascending, each once."""
+    """Return the rows of all pictures that the run, or a training on its shard, opens: ascending, each once."""
     split = plan.split
     return np.unique(np.concatenate([split.train, split.meta, split.val, split.test]))
 
 
 def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
-    """Return the rows of each stage, and how many go into a block."""
+    """Return the rows of each stage, and the number per block."""
     meta, train = plan.split.meta, plan.split.train
     boxes, infill = BOX_BLOCK, INFILL_BLOCK
     if plan.config.engine == RAY:
@@ -124,10 +125,10 @@ def stage_sizes(plan: Plan) -> dict[str, tuple[np.ndarray, int]]:
 
 
 def do_blocks(task: Stages, work: Map, stage: str, title: str, plan: Plan, progress: Progress) -> None:
-    """Do the blocks of a stage; those that are finished are only looked at. work: the task, done by workers.
+    """Do the blocks of a stage; finished ones are only checked. work: the task, done by workers.
 
-    A stage whose network has an accelerator is done here, so that one process opens it; workers decode for it. Those of
-    a cluster have their own.
+    A stage with a network on an accelerator is done in this process, so that only one process opens it; workers decode
+    for it. Workers of a cluster have their own accelerators.
     """
     rows, size = stage_sizes(plan)[stage]
     blocks = [Block(stage, n, at, min(at + size, len(rows))) for n, at in enumerate(range(0, len(rows), size))]
@@ -148,7 +149,7 @@ def stages(plan: Plan, staging: Staging) -> Stages:
 
 
 def lay_out_shard(plan: Plan, staging: Staging) -> None:
-    """SHARD: lay the file out at its full size, and fill in what is known before a picture is decoded."""
+    """SHARD: lay out the file at its full size, and fill in the tables that are known before a picture is decoded."""
     samples, split = plan.dataset.samples, plan.split
     sizes = {"N": plan.rows, "M": len(split.train), "K": len(split.meta), "H": plan.size, "W": plan.size}
     check_space(staging.shard.parent, plan.rows * plan.size**2 * 3 + len(split.meta) * plan.size**2)
@@ -186,7 +187,7 @@ def names_of(plan: Plan, chosen: np.ndarray) -> tuple[str, ...]:
 
 
 def check_fallbacks(plan: Plan, staging: Staging) -> None:
-    """Raise TooManyFallbacks when the chosen matte gave fewer boxes than the run can bear."""
+    """Raise TooManyFallbacks if the chosen matte failed for a larger share than `max_fallback`."""
     fallen = boxes_of(plan, staging, "box_source") != 0
     outcomes = Counter(boxes_of(plan, staging, "outcome")[fallen].tolist())
     if fallen.mean() > plan.config.max_fallback:
@@ -200,7 +201,7 @@ def check_fallbacks(plan: Plan, staging: Staging) -> None:
 
 
 def summarise(plan: Plan, staging: Staging) -> Outcome:
-    """Count what became of the mattes and of the fills asked for, and name some of what did not go as asked."""
+    """Count the outcomes of mattes and fills, and name some pictures with a problem."""
     split = plan.split
     outcome, source = boxes_of(plan, staging, "outcome"), boxes_of(plan, staging, "box_source")
     asked = np.array([[0, *(plan.fills.index(copy.fill) for copy in copies)] for copies in plan.copies])

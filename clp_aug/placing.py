@@ -1,4 +1,4 @@
-"""Where the networks of a run compute, the matte's and those of the fills: the device that was asked for, tried."""
+"""The devices for the networks of a run, of the matte and of the fills: the chosen device, after a trial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clp_aug.nets.devices import AUTO, CPU, describe, find_device, name_of
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices by name. matte: of the chosen matte and of those behind it; fills: of all fills; the CPU where no network
-    was asked for; provider: what onnxruntime calls the matte's, where it runs it; remark: what a user should know.
+    """Devices by name. matte: of the chosen matte and its fallbacks; fills: of all fills; the CPU if there is no
+    network; provider: onnxruntime's name of the matte's device, if it runs the matte; remark: what a user should know.
     """
 
     matte: str = CPU
@@ -30,13 +30,13 @@ class Devices:
         return self.fills if stage == "infill" else self.matte
 
     def stored(self) -> dict[str, str]:
-        """Return what a shard keeps, beside its settings: nothing of the CPU, the same for two devices of one make."""
+        """Return the facts for the shard's settings: none for the CPU, the same for two devices of one make."""
         taken = {"matte_device": self.matte, "fill_device": self.fills}
         facts = {name: make_of(device) for name, device in taken.items() if device != CPU}
         return facts | ({"matte_provider": self.provider} if self.provider else {})
 
     def in_words(self) -> dict[str, str]:
-        """Return what a user is told of each that is not the CPU: which one it is, and its memory."""
+        """Return each device that is not the CPU in words: its name and its memory."""
         taken = {"matte": self.matte, "fills": self.fills}
         facts = {use: f"{name} ({described(name)})" for use, name in taken.items() if name != CPU}
         return facts | ({"matte": f"{facts['matte']} by {self.provider}"} if self.provider else {})
@@ -45,7 +45,7 @@ class Devices:
 def place_networks(config: AugmentConfig, matte: str) -> Devices:
     """Return the devices of a run. matte: that of the run.
 
-    Raises SettingError for a device that is not there, or that was asked for where no network runs.
+    Raises SettingError for a missing device, or for a chosen device if no network runs.
     """
     kind, networks = matte.partition(":")[0], [fill for fill in config.fills if fill_of(fill).many]
     if not is_network(matte) and not networks:
@@ -59,9 +59,9 @@ def place_networks(config: AugmentConfig, matte: str) -> Devices:
 
 
 def with_provider(devices: Devices, leave: bool) -> Devices:
-    """Return the devices with onnxruntime's provider. leave: whether a matte that it cannot serve stays on the CPU.
+    """Return the devices with onnxruntime's provider. leave: whether a matte without a provider stays on the CPU.
 
-    Where it may not, the matte itself says so when it is made.
+    If not, the matte raises an error when it is made.
     """
     from clp_aug.nets.onnx_session import package_for, provider_for
 
@@ -75,9 +75,9 @@ def with_provider(devices: Devices, leave: bool) -> Devices:
 
 
 def try_on_device(config: AugmentConfig, devices: Devices, size: int, classes: int) -> None:
-    """Let the fills' networks fill a scene where they are going to run, if that is not the CPU.
+    """Let the fills' networks fill a scene on their device, if that is not the CPU.
 
-    Raises InputError for one that does not work there.
+    Raises InputError if one does not work there.
     """
     if devices.fills == CPU:
         return
@@ -89,7 +89,7 @@ def try_on_device(config: AugmentConfig, devices: Devices, size: int, classes: i
 
 
 def described(name: str) -> str:
-    """Return what a device is, in words."""
+    """Return a device in words."""
     import torch
 
     return describe(torch.device(name))

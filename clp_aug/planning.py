@@ -1,4 +1,4 @@
-"""READ: everything that is settled before a picture is decoded: data set, protocol, size, mattes, copies, devices."""
+"""READ: everything that is decided before a picture is decoded: data set, protocol, size, mattes, copies, devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LARGEST_DEFAULT, SMALLEST_DEFAULT, SAMPLED = 224, 8, 101
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is settled before a picture is decoded."""
+    """Everything that is decided before a picture is decoded."""
 
     config: AugmentConfig  # with size and matte filled in
     size: int
@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def rows_each(self) -> int:
-        """Rows of the shard that an original takes: itself and its copies."""
+        """Rows of the shard per original: itself and its copies."""
         return 1 + len(self.copies[0])
 
     @property
@@ -55,20 +55,20 @@ class Plan:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user should know before reading any figure, a line each."""
+        """What a user should know before reading any result, a line each."""
         of_device = (self.devices.remark,) if self.devices.remark else ()
         of_data = self.dataset.remarks if self.audited else remarks_of(self.dataset, self.split, self.config)
         return (*of_data, *of_device)
 
 
 def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
-    """READ: load the data set, apply the protocol, and settle size, mattes and copies.
+    """READ: load the data set, apply the protocol, and decide size, mattes and copies.
 
-    Opens no picture but where the protocol looks at some, clusters of meta pictures and flip-similar noise, where those
-    are to be left out that cannot be read, and, for their size, those that have a box.
+    Pictures are opened only for clusters of meta pictures, for flip-similar noise, for skip_broken, and to get the size
+    of pictures with a box. Raises UsageError and InputError, before any work, for settings and data that do not fit.
     """
     if config.device not in (AUTO, CPU):
-        find_device(config.device)  # one that is not there is told first
+        find_device(config.device)  # a missing device is reported first
     dataset = load_dataset(config.dataset, config.root, config.attributes)
     dataset = with_given(dataset, config)
     if config.audit is None:
@@ -83,7 +83,9 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     labels, ids = dataset.samples.label[split.meta], dataset.samples.sample_id[split.meta]
     partnered = [name for name in config.fills if fill_of(name).partner]
     if partnered and len(np.unique(labels)) < 2:
-        raise InputError(f"fill {partnered[0]!r} takes from another class, but the meta set has one class only")
+        raise InputError(
+            f"fill {partnered[0]!r} needs another class, but the meta set has only one; choose another fill"
+        )
     matte = config.matte or ("given" if dataset.annotated else "hatt")
     if matte == "given" and not dataset.annotated:
         raise UsageError(
@@ -104,13 +106,13 @@ def read(config: AugmentConfig, progress: Progress = no_progress) -> Plan:
     devices = place_networks(config, matte)
     try_on_device(config, devices, size, len(dataset.class_names))
     mixes = () if audited is None else MIXES
-    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, *mixes, "grey")))  # grey may step in for any
+    fills = tuple(dict.fromkeys((NO_FILL, *config.fills, *mixes, "grey")))  # grey may replace any fill
     chain = make_chain(matte, devices.matte)
     return Plan(config, size, matte, dataset, split, copies, fills, chain, devices, audited)
 
 
 def options_in_use(config: AugmentConfig) -> dict[str, FillOptions]:
-    """Return the settings of those of the run's fills that have some of their own, by fill."""
+    """Return the settings of the run's fills that have their own, by fill."""
     return {name: options for name, options in config.fill_options.items() if name in config.fills}
 
 

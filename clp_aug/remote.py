@@ -1,7 +1,8 @@
-"""Blocks that are made where the shard's folder is not: a worker hands back what it filled, this process puts it in.
+"""Blocks that are made on machines without the shard's folder: a worker returns the filled rows, and this process
+writes them.
 
-So nodes of a cluster need no common disk for the shard, and the marks, resuming and the bytes are those of every other
-engine. Of the shard a worker is given what it reads: boxes once, mattes of an audit with each block.
+So nodes of a cluster need no common disk for the shard, and marks, resuming and bytes are the same as with every other
+engine. A worker gets only the parts of the shard that it reads: boxes once, mattes of an audit with each block.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from clp_aug.placing import Devices, make_of
 from clp_aug.stages import Block, Stages
 from clp_aug.staging import Rows, Staging
 
-BOXES, INFILL = "boxes", "infill"  # halves of a run: the second one reads what the first one has found
+BOXES, INFILL = "boxes", "infill"  # halves of a run: the second one reads the results of the first one
 Filled = tuple[str, int, np.ndarray | Sequence[np.ndarray]]
-"""Rows of one data set: its name, the first row, the values; as `Staging.fill` takes them."""
+"""Rows of one data set: its name, the first row, the values; arguments of `Staging.fill`."""
 
 
 class HandBack:
-    """In place of `Staging` in a worker: keeps what is filled, knows what may be read. known: data set -> its first
-    known row, and the values from there on.
+    """Replaces `Staging` in a worker: it keeps filled rows and returns known ones. known: data set -> its first known
+    row, and the values from there on.
     """
 
     def __init__(self, known: Mapping[str, tuple[int, np.ndarray]]) -> None:
@@ -50,18 +51,18 @@ class HandBack:
         return values[start - first : None if stop is None else stop - first]
 
     def mark(self, block: str, rows: Rows, pictures: Mapping[str, str]) -> None:
-        """Keep the digests of the pictures that a block was made of."""
+        """Keep the digests of the pictures of a block."""
         self.pictures = dict(pictures)
 
     def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool:
-        """Tell that a block is not finished: whoever asked for it knows."""
+        """Return False: the caller has already checked whether the block is finished."""
         return False
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A block for a worker. looked_at: whether it may be finished, and the digests of its pictures are wanted alone;
-    known: what it reads of the shard beside what every block does, as in `HandBack`.
+    """A block for a worker. looked_at: whether it may be finished, so that only the digests of its pictures are wanted;
+    known: the parts of the shard that only this block reads, as in `HandBack`.
     """
 
     block: Block
@@ -71,7 +72,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class HandedBack:
-    """What a worker made of a block: rows to fill, None where it only looked, and the digests of its pictures."""
+    """The result of a block: rows to fill, None if only digests were wanted, and the digests of its pictures."""
 
     filled: Sequence[Filled] | None
     pictures: Mapping[str, str]
@@ -79,8 +80,9 @@ class HandedBack:
 
 @dataclass
 class Away:
-    """The task of such workers. stages: with `HandBack` as its staging; half: BOXES or INFILL; known: what every block
-    reads, as in `HandBack`; facts: of the files and the device that its networks come from, where the run was started.
+    """The task of such workers. stages: with `HandBack` as its staging; half: BOXES or INFILL; known: the parts that
+    every block reads, as in `HandBack`; facts: about the files and the device of its networks on the machine of the
+    run.
     """
 
     stages: Stages
@@ -90,7 +92,7 @@ class Away:
     compared: bool = field(default=False, init=False)
 
     def __call__(self, asked: Any) -> Any:
-        """Answer what `Stages` answers; of a block, what is to be filled."""
+        """Return the result of `Stages`; for a block, the rows to fill."""
         if not isinstance(asked, Asked):
             return self.stages(asked)
         if asked.looked_at:
@@ -106,7 +108,7 @@ class Away:
         return HandedBack(folder.filled, folder.pictures)
 
     def compare(self) -> None:
-        """Raise InputError where the networks of this node are not those of the run: the bytes would be others."""
+        """Raise InputError if the networks of this node differ from those of the run: the bytes would differ."""
         device = device_of(self.stages.devices, self.half)
         if device != CPU:
             find_device(device)
@@ -118,7 +120,7 @@ class Away:
 
 
 def facts_of(stages: Stages, half: str) -> dict[str, str]:
-    """Return of which files and on which make of device the networks of one half of a run are, by what they are."""
+    """Return the digests of the network files and the make of the device for one half of a run, by description."""
     device = device_of(stages.devices, half)
     facts = {} if device == CPU else {"the device": make_of(device)}
     if half == BOXES:
@@ -142,7 +144,7 @@ def away(stages: Stages, half: str) -> Away:
 
 
 def visible(devices: Devices) -> Devices:
-    """Return the devices as a worker names them, which sees the one that Ray has given to it alone."""
+    """Return the devices without numbers: a worker sees only the one device that Ray gave to it."""
     return dataclasses.replace(devices, matte=devices.matte.partition(":")[0], fills=devices.fills.partition(":")[0])
 
 
@@ -150,7 +152,7 @@ def visible(devices: Devices) -> Devices:
 def remote(stages: Stages, staging: Staging, workers: int, address: str | None) -> Iterator[Map]:
     """Work on a Ray cluster, in place of an engine with `stages` as its task; see `on_ray`. staging: of the run.
 
-    Workers of the second half of a run start when the first block of it is asked for; those of the first are gone then.
+    Workers of the second half of a run start with its first block; workers of the first half have ended then.
     """
     with connect(address, workers), ExitStack() as crews:
         at_work: dict[str, Map] = {}
@@ -175,9 +177,9 @@ def remote(stages: Stages, staging: Staging, workers: int, address: str | None) 
 
 
 def put_in(stages: Stages, staging: Staging, work: Map, blocks: Sequence[Block]) -> Iterator[int]:
-    """Let workers make blocks and put what they hand back into the shard; yield how many pictures each had.
+    """Let workers make blocks and write their results into the shard; yield the number of pictures of each.
 
-    A block that has a mark is only looked at, and made anew where it is not what the mark says.
+    A block with a mark is only checked, and made again if it does not fit the mark.
     """
     for block, made in zip(
         blocks, work(ask(stages, block, staging.is_marked(block.name)) for block in blocks), strict=True
@@ -193,7 +195,7 @@ def put_in(stages: Stages, staging: Staging, work: Map, blocks: Sequence[Block])
 
 
 def ask(stages: Stages, block: Block, look: bool) -> Asked:
-    """Return what a worker is asked for. look: whether the block has a mark."""
+    """Return the request for a worker. look: whether the block has a mark."""
     known = {}
     if block.stage == INFILL and stages.cuts_out and not look:
         known["look/matte"] = block.start, stages.staging.read("look/matte", block.start, block.stop)

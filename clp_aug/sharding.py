@@ -1,4 +1,4 @@
-"""SHARD: which copies each meta original gets, and whether there is room for them."""
+"""SHARD: the copies of each meta original, and a check of the disk space for them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def plan_copies(
 ) -> list[list[Copy]]:
     """Return the copies of each original, in the originals' order: `ratio` each, kinds 1 : 1, fills in equal shares.
 
-    Originals are dealt out class by class in a keyed random order, so that shares are equal within a class as well,
-    to one picture. With one kind only, all copies are of that kind (the paper: always twice the originals).
-    Originals with equal copies share one list: it is for reading.
+    Originals get their copies class by class in a keyed random order, so shares are equal within each class, too, up to
+    one picture. With one kind only, all copies are of that kind (the paper: always twice the originals). Originals with
+    equal copies share one list: do not change it.
     """
     order = np.lexsort((first_draws(seed, sample_ids, "plan"), labels))
     dealt = deal(cf, f, ratio)
@@ -45,7 +45,7 @@ def plan_copies(
 
 
 def deal(cf: tuple[str, ...], f: tuple[str, ...], ratio: int) -> list[list[Copy]]:
-    """Return the copies of one original after the other until they come round again: all fills in equal shares."""
+    """Return the copies of originals in turn until the sequence repeats: all fills in equal shares."""
     kinds = [kind for kind, fills in ((COUNTERFACTUAL, cf), (FACTUAL, f)) if fills]
     fills = {COUNTERFACTUAL: cf, FACTUAL: f}
     dealt = {COUNTERFACTUAL: 0, FACTUAL: 0}
@@ -63,8 +63,8 @@ def deal(cf: tuple[str, ...], f: tuple[str, ...], ratio: int) -> list[list[Copy]
 def others_in_random_order(labels: np.ndarray, label: int, rng: np.random.Generator) -> Iterator[int]:
     """Return the rows of other labels in a random order, each once. labels: int64 (n,).
 
-    Up to SHUFFLED rows are shuffled at once. Of more, a shuffle would take longer than the copy it is for, which needs
-    one row or two: they are drawn one by one as they are taken, by the same numbers' generator but not the same rows.
+    Up to SHUFFLED rows are shuffled at once. With more rows a shuffle would take longer than making the copy, which
+    needs only one or two rows. Then rows are drawn one by one on request, with the same generator but in another order.
     """
     if len(labels) <= SHUFFLED:
         return map(int, rng.permutation(np.flatnonzero(labels != label)))
@@ -72,7 +72,7 @@ def others_in_random_order(labels: np.ndarray, label: int, rng: np.random.Genera
 
 
 def one_by_one(rows: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yield 0 to rows - 1 in a random order. What is kept grows with what was taken (Fisher-Yates, from the end)."""
+    """Yield 0 to rows - 1 in a random order. Memory grows with the rows taken (Fisher-Yates, from the end)."""
     moved: dict[int, int] = {}
     for last in range(rows - 1, -1, -1):
         at = int(rng.integers(last + 1))

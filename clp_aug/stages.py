@@ -29,7 +29,7 @@ from clp_aug.placing import Devices
 from clp_aug.sharding import Copy, others_in_random_order
 from clp_aug.staging import Rows
 
-COLUMNS = ("box", "box_source", "outcome")  # what a box is in the contract
+COLUMNS = ("box", "box_source", "outcome")  # the columns of a box in the contract
 INFILLED = ("meta/images", "meta/fill")
 INFILLED_IN_AUDITS = (*INFILLED, "meta/background_id")
 DIGEST_LETTERS = 16
@@ -46,13 +46,15 @@ class Block:
 
     @property
     def name(self) -> str:
-        """What its mark is called."""
+        """The name of its mark."""
         return f"{self.stage}-{self.number:06d}"
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Some rows of the data set, int64 (n,), whose pictures are wanted. digests: whether those of their files are."""
+    """A request for pictures of some rows of the data set, int64 (n,). digests: whether to return those of files,
+    too.
+    """
 
     rows: np.ndarray
     digests: bool
@@ -60,14 +62,14 @@ class Decode:
 
 @dataclass(frozen=True)
 class Refine:
-    """A row of the data set and the matte of its picture, uint8 (size, size), whose edge is to be solved anew."""
+    """A row of the data set and the matte of its picture, uint8 (size, size), for solving its edge again."""
 
     row: int
     matte: np.ndarray
 
 
 class Folder(Protocol):
-    """What a block is put into, and what others have put there is read from: `Staging`, or what stands in for it."""
+    """The place where blocks are written and read: `Staging`, or its replacement in a worker."""
 
     def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None: ...
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray: ...
@@ -77,11 +79,11 @@ class Folder(Protocol):
 
 @dataclass
 class Stages:
-    """What a worker needs to do any block. It puts the block into `staging` and marks it done there.
+    """Everything that a worker needs for any block. It writes the block into `staging` and marks it as done.
 
-    meta, train: rows of the data set; copies: per meta original, the copies to make; fills: names by index.
-    Original i stands at row i * (1 + ratio) of the shard, its copies behind it. devices: where networks run in a
-    process that does the blocks of their stage.
+    meta, train: rows of the data set; copies: per meta original, the copies to make; fills: names by index. Original i
+    is at row i * (1 + ratio) of the shard, followed by its copies. devices: of the networks, in a process that does the
+    blocks of their stage.
     """
 
     dataset: Dataset
@@ -94,13 +96,13 @@ class Stages:
     matte: str
     staging: Folder
     devices: Devices
-    reader: ShardReader | None = None  # of the shard, once it is whole
+    reader: ShardReader | None = None  # of the shard, when it is complete
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def __call__(self, block: Block | Look | Decode | Refine | Reread) -> Any:
-        """Do one block, unless it is done, and return how many pictures it had; return what else was asked for."""
+        """Do one block, unless it is done, and return its number of pictures; for other requests their result."""
         if isinstance(block, Look):
             return block.at(self.dataset)
         if isinstance(block, Decode):
@@ -116,15 +118,15 @@ class Stages:
         return block.stop - block.start
 
     def has(self, block: Block) -> bool:
-        """Tell whether a block is finished."""
+        """Return whether a block is finished."""
         return self.staging.has(block.name, self.rows_of(block), lambda: self.digests_of(block))
 
     def mark(self, block: Block, digests: dict[str, str]) -> None:
-        """Note that a block is finished. digests: of its pictures, as `digests_of` gives them."""
+        """Note that a block is finished. digests: of its pictures, from `digests_of`."""
         self.staging.mark(block.name, self.rows_of(block), digests)
 
     def decode(self, wanted: Decode) -> tuple[list[np.ndarray], dict[str, str]]:
-        """Return pictures at the run's size, uint8 (size, size, 3), and, where wanted, their digests by name."""
+        """Return pictures at the run's size, uint8 (size, size, 3), and, if wanted, their digests by name."""
         images = [self.dataset.image(row, self.size, self.config.fit) for row in wanted.rows.tolist()]
         return images, self.digests(wanted.rows) if wanted.digests else {}
 
@@ -137,7 +139,7 @@ class Stages:
             self.write_boxes(block, located, [self.refined(wanted) for wanted in self.to_refine(block, located)])
 
     def to_refine(self, block: Block, located: Sequence[Located], first: int = 0) -> list[Refine]:
-        """Return what of some pictures of a block is to be refined: nothing but the mattes that people look at.
+        """Return the refinements of some pictures of a block: only mattes that are kept for viewing.
 
         located: of the pictures from the block's `first` on.
         """
@@ -147,11 +149,11 @@ class Stages:
         return [Refine(row, one.matte) for row, one in zip(rows, located, strict=True)]
 
     def refined(self, wanted: Refine) -> np.ndarray:
-        """Return a matte, uint8 (size, size), with its edge solved anew."""
+        """Return a matte, uint8 (size, size), with its edge solved again."""
         return refine(self.dataset.image(wanted.row, self.size, self.config.fit), wanted.matte)
 
     def rows_of(self, block: Block) -> Rows:
-        """Return which rows of which data sets a block fills."""
+        """Return the rows that a block fills, by data set of the shard."""
         of_meta = (block.start * self.rows_each, block.stop * self.rows_each)
         if block.stage == "infill":
             return dict.fromkeys(INFILLED_IN_AUDITS if self.config.audit else INFILLED, of_meta)
@@ -160,7 +162,9 @@ class Stages:
         return {"look/matte": (block.start, block.stop)} | {f"meta/{name}": of_meta for name in COLUMNS}
 
     def digests_of(self, block: Block) -> dict[str, str]:
-        """Return the digest of each picture whose box a block finds, by name; infills are made of the same pictures."""
+        """Return the digest of each picture whose box a block finds, by name; empty for infills: they use the same
+        pictures.
+        """
         if block.stage == "infill":
             return {}
         return self.digests(self.originals(block))
@@ -171,17 +175,17 @@ class Stages:
         return {name[row]: self.dataset.digest(np.array([row]))[:DIGEST_LETTERS] for row in rows.tolist()}
 
     def originals(self, block: Block) -> np.ndarray:
-        """Return the rows of the data set that a block is about, int64 (n,)."""
+        """Return the rows of the data set for a block, int64 (n,)."""
         return (self.train if block.stage == "boxes-train" else self.meta)[block.start : block.stop]
 
     @property
     def rows_each(self) -> int:
-        """Rows of the shard an original takes: itself and its copies."""
+        """Rows of the shard per original: itself and its copies."""
         return 1 + len(self.copies[0])
 
     @cached_property
     def chain(self) -> list[Matte]:
-        """The mattes, loaded once a process."""
+        """The mattes, loaded once per process."""
         return make_chain(self.matte, self.devices.matte)
 
     def locate(self, rows: np.ndarray) -> list[Located]:
@@ -190,8 +194,8 @@ class Stages:
         return [locate(Picture(self.dataset, row, self.size, config.fit), self.chain, config.pad) for row in rows]
 
     def write_boxes(self, block: Block, located: Sequence[Located], refined: Sequence[np.ndarray]) -> None:
-        """Fill the rows of a block: the boxes of meta originals are those of their copies, too; their mattes are looked
-        at by people. refined: the mattes of `to_refine`.
+        """Fill the rows of a block: copies get the boxes of their meta originals; the mattes are kept for viewing.
+        refined: the mattes of `to_refine`.
         """
         columns = {
             "box": np.array([one.box for one in located]),
@@ -209,12 +213,12 @@ class Stages:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """Boxes of the meta originals, int32 (originals, 4), once all of them are there."""
+        """Boxes of the meta originals, int32 (originals, 4), after all of them were found."""
         return self.staging.read("meta/box")[:: self.rows_each]
 
     @cached_property
     def materials(self) -> Materials:
-        """What the fills may draw on, with this meta set's partners."""
+        """The materials of the fills, with this meta set's partners."""
         return Materials(self.partners, len(self.dataset.class_names), self.devices.fills)
 
     def scene(self, i: int) -> Scene:
@@ -222,7 +226,7 @@ class Stages:
         return self.scene_of(i, self.dataset.image(int(self.meta[i]), self.size, self.config.fit))
 
     def scene_of(self, i: int, image: np.ndarray) -> Scene:
-        """Return the i-th meta original with its box, of its picture, uint8 (size, size, 3)."""
+        """Return the i-th meta original with its box, from its picture, uint8 (size, size, 3)."""
         box, label = tuple(self.boxes[i].tolist()), int(self.dataset.samples.label[self.meta[i]])
         return Scene(
             image, box, label, alpha_of(self.staging.read("look/matte", i, i + 1)[0], box) if self.cuts_out else None
@@ -230,7 +234,7 @@ class Stages:
 
     @property
     def cuts_out(self) -> bool:
-        """Whether objects are cut out by their mattes, which are read for it: in an audit that pastes so."""
+        """Whether objects are cut out by their mattes: in an audit with paste "matte"."""
         return self.config.audit is not None and self.config.paste == MATTE
 
     def rng(self, i: int, copy: Copy) -> np.random.Generator:
@@ -243,7 +247,7 @@ class Stages:
         return generators(self.config.seed, sample_ids, [f"{copy.fill}/{copy.number}" for _, copy in copies])
 
     def partners(self, label: int, rng: np.random.Generator) -> Iterator[Scene]:
-        """Yield meta originals of other classes in a random order, each once, decoded only when taken."""
+        """Yield meta originals of other classes in a random order, each once, decoded on request."""
         return map(self.scene, others_in_random_order(self.meta_label, label, rng))
 
     @cached_property
@@ -253,7 +257,7 @@ class Stages:
 
     @cached_property
     def mixer(self) -> Mixer | None:
-        """What makes views before other backgrounds, of an audit; else None."""
+        """The maker of an audit's views on other backgrounds; None without an audit."""
         if self.config.audit is None:
             return None
         samples, boxes = self.dataset.samples, self.staging.read("train/box")
@@ -277,7 +281,7 @@ class Stages:
         self.write_copies(block, views)
 
     def copy_of(self, i: int, scene: Scene, copy: Copy, rng: np.random.Generator | None = None) -> Made:
-        """Return a copy of the i-th meta original. rng: its random numbers, as `rng` gives them."""
+        """Return a copy of the i-th meta original. rng: its random numbers, by default from `rng`."""
         if self.mixer is not None and self.mixer.makes(copy):
             return self.mixer.view(int(self.dataset.samples.sample_id[self.meta[i]]), scene, copy)
         options = self.config.fill_options.get(copy.fill)

@@ -1,7 +1,7 @@
-"""The folder that a killed run goes on from: the shard laid out, and a mark for each finished block.
+"""The folder from which a killed run continues: the laid-out shard, and a mark for each finished block.
 
-A mark says what its block holds and of which pictures it was made. So nothing must reach the disk in order: a block
-whose bytes were lost is made again, and a run does not go on with pictures that have changed since.
+A mark has digests of the block's content and of its pictures. So the order of writes to the disk does not matter: a
+block with lost bytes is made again, and a run does not continue with pictures that have changed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from clp_aug.contract.rereading import Map, in_this_process, rereads
 from clp_aug.contract.schema import DIGESTS
 from clp_aug.contract.shards import ShardReader, untold
 
-HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file starts with
+HDF5 = b"\x89HDF\r\n\x1a\n"  # first bytes of such a file
 RESUME, OVERWRITE = "--resume", "--overwrite"
 LAID_OUT, MANIFEST, DONE = "shard.h5", "run.json", ".done"
 Rows = Mapping[str, tuple[int, int]]
-"""Data set of the shard -> its rows, from one up to another."""
+"""Data set of the shard -> start and stop of its rows."""
 
 
 class Staging:
@@ -45,11 +45,11 @@ class Staging:
         self.blank = Blank(self.folder / LAID_OUT)
 
     def open(self, resume: bool, overwrite: bool) -> bool:
-        """Make the folder, or go on with the one that is there; return whether it is new.
+        """Make the folder, or continue with an existing one; return whether it is new.
 
-        With both flags an unfinished run is gone on with: it was to replace the shard. Raises UsageError when the shard
-        or an unfinished run stands in the way and neither flag says what to do, or when --resume meets other settings;
-        InputError when the folder cannot be written.
+        With both flags an unfinished run is continued: it was started to replace the shard. Raises UsageError if the
+        shard or an unfinished run exists and no flag says what to do, or if --resume finds other settings; InputError
+        if the folder cannot be written.
         """
         check_name(self.shard)
         try:
@@ -61,7 +61,7 @@ class Staging:
         if self.shard.is_dir():
             raise UsageError(f"--out {self.shard} is a folder; give the name of a file in it")
         if self.shard.exists() and not looks_like_a_shard(self.shard):
-            raise UsageError(f"--out {self.shard} is a file of another kind, which is not replaced; give another --out")
+            raise UsageError(f"--out {self.shard} is a file of another kind and is not replaced; give another --out")
         unfinished = self.manifest.exists() and self.blank.path.exists()
         if not unfinished:
             self._remove_leftovers()
@@ -69,7 +69,7 @@ class Staging:
             raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
         if unfinished and not (resume or overwrite):
             raise UsageError(
-                f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start anew"
+                f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start again"
             )
         if unfinished and resume:
             self._compare()
@@ -79,7 +79,7 @@ class Staging:
         return True
 
     def _remove_leftovers(self) -> None:
-        """Remove the folder, if there is one. Raises UsageError where it holds something that no run of ours leaves."""
+        """Remove the folder, if there is one. Raises UsageError if it holds files that are not from clp-augment."""
         if not self.folder.exists():
             return
         for path in self.folder.iterdir():
@@ -88,11 +88,11 @@ class Staging:
         shutil.rmtree(self.folder)
 
     def begin(self) -> None:
-        """Write the run's key: from now on the folder can be gone on with. What is laid out is on the disk before."""
+        """Write the run's key: from now on the run can be resumed. The laid-out file is synced to the disk first."""
         with self._laid_out():
             sync(self.blank.path)
         with written_beside(self.manifest) as temporary:
-            temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1))
+            temporary.write_text(json.dumps(self.key, sort_keys=True, indent=1), encoding="utf-8")
 
     def _compare(self) -> None:
         remove_leftovers(self.manifest)
@@ -111,10 +111,10 @@ class Staging:
             raise self._of_another(other)
 
     def _damaged(self) -> InputError:
-        return InputError(f"{self.folder} is damaged; give {OVERWRITE} to start anew")
+        return InputError(f"{self.folder} is damaged; give {OVERWRITE} to start again")
 
     def _refusal(self, error: Exception, doing: str) -> InputError:
-        """Return one line of why the laid-out file cannot be used: the disk refuses, or it is damaged."""
+        """Return the error if the laid-out file cannot be used: the disk refuses, or it is damaged."""
         code = errno_of(error)
         if code is None:
             return self._damaged()
@@ -122,17 +122,17 @@ class Staging:
 
     @contextmanager
     def _laid_out(self, doing: str = "write") -> Iterator[None]:
-        """Within it, a laid-out file that cannot be used is one line. Raises InputError."""
+        """Context that turns errors of the laid-out file into one line. Raises InputError."""
         try:
             yield
         except UNREADABLE as error:
             raise self._refusal(error, doing) from None
 
     def _of_another(self, what: str) -> UsageError:
-        return UsageError(f"{self.folder} is of {what}; give {OVERWRITE} to start anew, or another --out")
+        return UsageError(f"{self.folder} is of {what}; give {OVERWRITE} to start again, or another --out")
 
     def _difference(self) -> str:
-        """Return what to say of the shard that stands in the way: whether it is of these settings and data."""
+        """Return in words whether the existing shard has the same settings and data."""
         try:
             header = ShardReader(self.shard).header
         except InputError:
@@ -142,31 +142,33 @@ class Staging:
         return f" and is of {other}: rename it" if other else "; use it"
 
     def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Put rows into the shard, as `Blank.fill` does. Raises InputError for a damaged file or a refusing disk."""
+        """Write rows into the shard, like `Blank.fill`. Raises InputError for a damaged file or a refusing disk."""
         with self._laid_out():
             self.blank.fill(name, start, values)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a data set as they stand, all by default. Raises InputError as `fill` does."""
+        """Return rows of a data set as they are now, by default all. Raises InputError like `fill`."""
         with self._laid_out("read"):
             return self.blank.read(name, start, stop)
 
     def mark(self, block: str, rows: Rows, pictures: Mapping[str, str]) -> None:
-        """Note that a block is finished. rows: what it filled; pictures: name -> digest of those it was made of."""
+        """Note that a block is finished. rows: that it filled; pictures: name -> digest of its pictures. Raises
+        InputError if the disk refuses.
+        """
         text = json.dumps({"content": self.content(rows), "pictures": dict(pictures)})
         try:
-            self._mark(block).write_text(text)
+            self._mark(block).write_text(text, encoding="utf-8")
         except OSError as error:
             raise disk_error(self._mark(block), error) from None
 
     def is_marked(self, block: str) -> bool:
-        """Tell whether a block has a mark; `has` tells whether it is what the mark says."""
+        """Return whether a block has a mark; `has` also checks its content."""
         return self._mark_of(block) is not None
 
     def has(self, block: str, rows: Rows, pictures: Callable[[], Mapping[str, str]]) -> bool:
-        """Tell whether a block is finished and its content is what was written.
+        """Return whether a block is finished and its content is what was written.
 
-        pictures: as in `mark`, asked for only when they are needed. Raises UsageError for one that has changed since,
+        pictures: as in `mark`, called only if needed. Raises UsageError for a picture that has changed since,
         InputError for a damaged file or a disk that refuses.
         """
         mark = self._mark_of(block)
@@ -179,7 +181,7 @@ class Staging:
         return True
 
     def content(self, rows: Rows) -> str:
-        """Return sha256 over rows of tables, and the digests of rows of pictures. Raises InputError as `fill` does."""
+        """Return sha256 over rows of tables, and the digests of rows of pictures. Raises InputError like `fill`."""
         digest = hashlib.sha256()
         for name, (start, stop) in sorted(rows.items()):
             values = self.read(DIGESTS.get(name, name), start, stop)
@@ -187,13 +189,13 @@ class Staging:
         return digest.hexdigest()
 
     def whole(self, rows: Rows) -> bool:
-        """Tell whether rows of pictures are those of their digests. Raises InputError as `fill` does."""
+        """Return whether rows of pictures fit their digests. Raises InputError like `fill`."""
         for name in rows.keys() & DIGESTS.keys():
             start, stop = rows[name]
             digests = self.read(DIGESTS[name], start, stop)
             try:
                 pictures = self.blank.pictures(name, start, stop)
-            except UNREADABLE:  # a checksum does not fit: the block is made again; what is worse shows as it is filled
+            except UNREADABLE:  # a checksum does not fit: the block is made again; worse damage shows when it is filled
                 return False
             if any(picture_digest(picture) != digest for picture, digest in zip(pictures, digests, strict=True)):
                 return False
@@ -203,7 +205,7 @@ class Staging:
         return self.folder / f"{block}{DONE}"
 
     def _mark_of(self, block: str) -> dict[str, Any] | None:
-        """Return what `mark` has noted of a block, None where that did not come to the disk."""
+        """Return the content of a block's mark, None if it did not reach the disk."""
         try:
             stored = json.loads(self._mark(block).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -216,11 +218,11 @@ class Staging:
         return stored
 
     def publish(self, advance: Callable[[int], None] = untold, work: Map = in_this_process) -> None:
-        """Seal the shard, read it whole to see that it is what was written, give it its name, and remove the folder.
+        """Seal the shard, read all of it to check the written bytes, give it its name, and remove the folder.
 
-        advance: is told how many pictures and mattes were read since the last call; work: by whom, on `Reread`s. The
-        disk is busy with what it has not written yet meanwhile. Raises InputError when it is not, or is damaged, or the
-        disk refuses.
+        advance: called with the number of pictures and mattes read since the last call; work: maps over `Reread`s.
+        Meanwhile the file is synced to the disk. Raises InputError for wrong bytes, a damaged file, or if the disk
+        refuses.
         """
         with self._laid_out():
             self.blank.seal()
@@ -232,7 +234,7 @@ class Staging:
                     advance(done)
             except InputError as error:
                 raise InputError(
-                    f"the disk gave back other bytes than were written ({error}); look at the disk, then {RESUME}"
+                    f"the disk returned other bytes than were written ({error}); check the disk, then give {RESUME}"
                 ) from None
         if (refused := synced.exception()) is not None:
             raise disk_error(self.shard, refused) if isinstance(refused, OSError) else refused
@@ -240,18 +242,18 @@ class Staging:
         self.remove()
 
     def remove_if_empty(self) -> None:
-        """Remove the folder of a run that failed before it had finished a block: there is nothing to go on from."""
+        """Remove the folder of a run that failed before it finished a block: there is nothing to resume."""
         if self.folder.exists() and not any(self.folder.glob("*" + DONE)):
             self.remove()
 
     def remove(self) -> None:
-        """Remove the folder; the shard is complete, or there is none. What a disk keeps, the next run removes."""
+        """Remove the folder; the shard is complete, or there is none. The next run removes what the disk keeps."""
         self.blank.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def looks_like_a_shard(path: Path) -> bool:
-    """Whether a file is an HDF5 file, or has nothing in it."""
+    """Return whether a file is an HDF5 file, or empty."""
     with open(path, "rb") as file:
         return file.read(len(HDF5)) in (HDF5, b"")
 
@@ -267,6 +269,6 @@ def first_difference(stored: dict[str, Any], current: dict[str, Any], names: Col
                 return f"a run with {difference(stored.get(name), current.get(name))}"
             if name.endswith("_device"):
                 before, now = stored.get(name, "the cpu"), current.get(name, "the cpu")
-                return f"a run on {before}, now on {now}, which rounds otherwise: go on there"
+                return f"a run on {before}, now on {now}, which rounds differently: go on there"
             return f"a run with {name} = {stored.get(name)!r}, now {current.get(name)!r}"
     return ""

@@ -1,4 +1,4 @@
-"""The tests that registered fills, mattes and data sets pass, for plug-ins: call them from a test of your own.
+"""The tests of registered fills, mattes and data sets, for plug-ins: call them from your own test.
 
     from clp_aug.testing import check_fill
 
@@ -6,7 +6,7 @@
     def test_blend():
         check_fill("mine.py:blend")
 
-Each raises AssertionError, with a message, for the first property that does not hold, and what the plug-in raises.
+Each raises AssertionError, with a message, for the first failed property; errors of the plug-in are raised, too.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from clp_aug.fills.scene import Materials, Scene
 from clp_aug.mattes import make_matte
 from clp_aug.mattes.chain import findings_of, read_finding
 
-SIDES = ((12, 15), (1, 1), (1, 5), (5, 1), (32, 32))  # height and width of the scenes that fills are tried on
+SIDES = ((12, 15), (1, 1), (1, 5), (5, 1), (32, 32))  # height and width of the scenes for testing fills
 SEEDS = 10
 
 
 def random_scene(seed: int, height: int = 12, width: int = 15, box: Box | None = None, label: int = 0) -> Scene:
-    """Return a scene of noise with a box anywhere in it, or with the one that is given."""
+    """Return a scene of noise with a random box, or with the given one."""
     rng = np.random.default_rng(seed)
     if box is None:
         x0, y0 = int(rng.integers(width)), int(rng.integers(height))
@@ -59,8 +59,8 @@ def partners(label: int, rng: np.random.Generator) -> Iterator[Scene]:
 def check_fill(name: str, options: FillOptions | None = None) -> None:
     """Check a fill in every kind that it serves: noise of several sizes, boxes anywhere.
 
-    Its infilling fits its window, all other pixels stay as they are, the scene is not written into, the same key gives
-    the same bytes. options: its own settings, by default those that its `Options` has.
+    The infilling fits its window, all other pixels stay the same, the scene is not changed, and the same key gives the
+    same bytes. options: its own settings, by default those of its `Options`. Raises AssertionError.
     """
     for kind in fill_of(name).kinds:
         scenes = [random_scene(seed, *side) for side in SIDES for seed in range(SEEDS)]
@@ -69,7 +69,7 @@ def check_fill(name: str, options: FillOptions | None = None) -> None:
 
 
 def check_infilling(name: str, kind: int, scene: Scene, seed: int, options: FillOptions | None = None) -> None:
-    """Check what a fill makes of one scene. kind: counterfactual or factual; seed: of its generator."""
+    """Check the infilling of one scene. kind: counterfactual or factual; seed: of its generator."""
     where = f"fill {name}, {scene.image.shape[1]} x {scene.image.shape[0]} pixels, box {scene.box}, kind {kind}"
     original, materials = scene.image.copy(), Materials(partners)
     (first, used), (again, _) = (
@@ -78,8 +78,8 @@ def check_infilling(name: str, kind: int, scene: Scene, seed: int, options: Fill
     require(bool((scene.image == original).all()), f"{where}: it wrote into the scene's picture; work on a copy")
     require(first.shape == original.shape, f"{where}: it made {first.shape}, expected {original.shape}")
     require(first.dtype == np.uint8, f"{where}: it made {first.dtype}, expected uint8")
-    require(bool((first == again).all()), f"{where}: the same key gave two pictures; draw from `rng` alone")
-    require(used in (name, "grey"), f"{where}: it was said to be {used}")
+    require(bool((first == again).all()), f"{where}: the same key gave two pictures; draw only from `rng`")
+    require(used in (name, "grey"), f"{where}: the result has the name {used}")
     if not fill_of(name).everywhere:
         kept = ~scene.causal() if kind == COUNTERFACTUAL else scene.causal()
         require(bool((first[kept] == original[kept]).all()), f"{where}: it changed pixels outside its hole")
@@ -87,7 +87,7 @@ def check_infilling(name: str, kind: int, scene: Scene, seed: int, options: Fill
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture for a matte. image: uint8 (size, size, 3); alpha, box: what comes with it."""
+    """A picture for a matte. image: uint8 (size, size, 3); alpha, box: its mask and box."""
 
     image: np.ndarray
     sample_id: int = 5
@@ -114,8 +114,8 @@ def bright_square(size: int = 64, seed: int = 0) -> Shown:
 def check_matte(name: str) -> None:
     """Check a matte on bright squares, noise and flat pictures of several sizes.
 
-    What it finds is a matte in [0, 1], a box or None; it depends on the picture alone and does not write into it;
-    `find_all`, where there is one, finds what `find` does.
+    A finding is a matte in [0, 1], a box or None. It depends only on the picture and does not change it. `find_all`, if
+    there is one, finds the same as `find`. Raises AssertionError.
     """
     matte = make_matte(name)
     noise = [Shown(random_scene(1, size, size).image) for size in (8, 33)]
@@ -129,23 +129,24 @@ def check_matte(name: str) -> None:
     ):
         where = f"matte {name}, {picture.size} pixels a side"
         require(bool((picture.image == original).all()), f"{where}: it wrote into the picture; work on a copy")
-        require(same(one, again), f"{where}: it found something else when asked again")
-        require(same(one, all_at_once, 1e-4), f"{where}: find_all found something else than find")
+        require(same(one, again), f"{where}: a second call found something else")
+        require(same(one, all_at_once, 1e-4), f"{where}: find_all and find found different things")
         if one is not None:
             _, seen = read_finding(one, picture.size)
             require(seen.shape == (picture.size, picture.size), f"{where}: its matte cannot be resized")
 
 
 def same(one: np.ndarray | Box | None, other: np.ndarray | Box | None, tolerance: float = 0) -> bool:
-    """Whether two findings of a matte are the same."""
+    """Return whether two findings of a matte are the same."""
     if one is None or other is None:
         return one is other
     return np.shape(one) == np.shape(other) and bool(np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True))
 
 
 def check_dataset(name: str, root: Path | str | None = None) -> None:
-    """Check a data set: pictures are uint8 RGB in both fits and every size, as large as it says; it travels to worker
-    processes; read again, it is the same; it has two classes or more and pictures to learn from.
+    """Check a data set: pictures are uint8 RGB in every fit and size, with the declared size; it can be pickled for
+    worker processes; a second reading gives the same; it has two classes or more and training pictures. Raises
+    AssertionError.
     """
     dataset, again = load_dataset(name, root), load_dataset(name, root)
     table = dataset.samples
@@ -155,9 +156,9 @@ def check_dataset(name: str, root: Path | str | None = None) -> None:
     )
     require(len(set(table.name)) == len(table.name), f"data set {name}: two pictures of one name; names must differ")
     require(dataset.fingerprint() == again.fingerprint(), f"data set {name}: loaded twice, its tables differ")
-    pickle.dumps(dataset)  # as it travels; a deep copy is made of the same parts
+    pickle.dumps(dataset)  # as for a worker; a deep copy uses the same parts
     copied = copy.deepcopy(dataset)
-    require(copied.fingerprint() == dataset.fingerprint(), f"data set {name}: it does not travel to worker processes")
+    require(copied.fingerprint() == dataset.fingerprint(), f"data set {name}: a copy for worker processes differs")
     rows = np.unique(np.linspace(0, len(table.label) - 1, 5).astype(int))
     require(dataset.digest(rows) == again.digest(rows), f"data set {name}: loaded twice, its pictures differ")
     for row in rows.tolist():
@@ -165,13 +166,13 @@ def check_dataset(name: str, root: Path | str | None = None) -> None:
 
 
 def check_pictures(name: str, row: int, datasets: Iterable[Dataset]) -> None:
-    """Check one picture of a data set, as it is read by several copies of it."""
+    """Check one picture of a data set, read by several copies of the data set."""
     first, *others = datasets
     where, (width, height) = f"data set {name}, picture {first.samples.name[row]}", first.source_size(row)
     whole = first.image(row)
     require(whole.dtype == np.uint8, f"{where}: {whole.dtype}, expected uint8")
     require(whole.shape == (height, width, 3), f"{where}: {whole.shape}, but source_size says {width} x {height}")
-    require(all(bool((other.image(row) == whole).all()) for other in others), f"{where}: read again, it differs")
+    require(all(bool((other.image(row) == whole).all()) for other in others), f"{where}: a second reading differs")
     for fit in FITS:
         for size in (8, 16, 224):
             read = first.image(row, size, fit)

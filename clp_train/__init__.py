@@ -1,4 +1,4 @@
-"""The trainer. What is public is listed in `__all__` and loaded when it is first used: `from clp_train import ...`."""
+"""The trainer. Public names are listed in `__all__` and loaded at first use: `from clp_train import ...`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clp_train.config import make_config
     from clp_train.evaluating.gradcam import gradcam
     from clp_train.loading.data import load
+    from clp_train.predicting.opened_run import open_run
     from clp_train.predicting.trained import load_classifier
     from clp_train.running.assembly import assemble
     from clp_train.running.loop import Hooks, train
@@ -35,6 +36,7 @@ __all__ = [
     "load_classifier",
     "make_config",
     "meta_losses",
+    "open_run",
     "saliency",
     "train",
     "virtual_pass",
@@ -53,6 +55,7 @@ PLACES = {
     "load_classifier": "predicting.trained",
     "make_config": "config",
     "meta_losses": "algorithm.losses",
+    "open_run": "predicting.opened_run",
     "saliency": "algorithm.saliency",
     "train": "running.loop",
     "virtual_pass": "algorithm.passes",
@@ -61,7 +64,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name. Raises AttributeError for any other."""
+    """Load a public name. Raises AttributeError for any other name."""
     if name not in PLACES:
         raise AttributeError(f"module {__name__} has no public name {name!r}: choose one of {', '.join(__all__)}")
     return getattr(importlib.import_module(f"{__name__}.{PLACES[name]}"), name)

@@ -1,4 +1,4 @@
-"""python -m clp_train: the same as clp-train, as launchers of several processes start it."""
+"""python -m clp_train: the same as clp-train; launchers of several processes start it this way."""
 
 from clp_train.cli import train
 

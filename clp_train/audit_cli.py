@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import MAIN, Tool
+from clp_aug.common.completing import files
 from clp_aug.common.files import check_name, disk_error
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import GapTooLarge, UsageError
@@ -25,9 +27,14 @@ PATH = click.Path(path_type=Path)
 NO_USUAL_PLACE = ("folder", "table")  # data sets that lie anywhere
 DATA = "data"
 MOST_MODELS = 2
+GROUPS = {
+    MAIN: ("meta", "html", "max_gap", "device"),
+    "Models": ("classes", "mapping", "no_maps", "model", "method"),
+    "Output and help": ("as_json", "quiet", "version", "help"),
+}
 
 
-class WithData(click.Command):
+class WithData(Tool):
     """A command that hands over to `clp-audit data` where its first word is that."""
 
     def make_context(
@@ -45,25 +52,29 @@ class WithData(click.Command):
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
-@click.command(cls=WithData, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=WithData,
+    groups=GROUPS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__)
-@click.argument("models", metavar="MODEL [MODEL2]", nargs=-1)
+@click.argument("models", metavar="MODEL [MODEL2]", nargs=-1, shell_complete=files)
 @click.option(
     "--meta", type=PATH, metavar="SHARD", help="Audit set, a shard that clp-augment --audit wrote.  [required]"
 )
 @click.option("--classes", type=PATH, metavar="FILE",
-              help="Names of the model's classes, one a line or a JSON list, where it does not say them.")  # fmt: skip
+              help="Names of the model's classes, one per line or a JSON list, if the model has none.")  # fmt: skip
 @click.option("--mapping", type=PATH, metavar="FILE",
-              help="CSV with the columns model,shard: which class of the shard a class of the model is.")  # fmt: skip
+              help="CSV with columns model,shard: for classes of the model, the class of the shard.")  # fmt: skip
 @click.option("--html", type=PATH, metavar="PAGE", help="Also write a page with pictures under each view.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON in place of tables.")
 @click.option("--max-gap", type=click.FloatRange(0, 100), metavar="POINTS",
-              help="End with exit code 5 where the last model's gap is above, or the audit cannot tell.")  # fmt: skip
-@click.option("--no-maps", is_flag=True, help="Do not look where the model looks: no Grad-CAM.")
-@click.option("--model", metavar="NAME", help="A run's model, where it is a plug-in: its code is run only so.")
-@click.option("--method", metavar="NAME", help="A run's method, where it is a plug-in.")
+              help="End with exit code 5 if the last model's gap is larger, or not known well enough.")  # fmt: skip
+@click.option("--no-maps", is_flag=True, help="Make no maps of where the model looks (Grad-CAM).")
+@click.option("--model", metavar="NAME", help="A run's model if it is a plug-in; without this, its code is not run.")
+@click.option("--method", metavar="NAME", help="A run's method if it is a plug-in.")
 @click.option("--device", default=AUTO, show_default=True, help=HELP)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("no page was written")
 def audit(
     models: tuple[str, ...],

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clp_aug.common.command import Tool
+from clp_aug.common.completing import offered
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import UsageError
-from clp_aug.datasets import short_of
+from clp_aug.datasets import DATASETS, short_of
 from clp_aug.nets.devices import AUTO, HELP, find_device
 
 if TYPE_CHECKING:
@@ -25,9 +27,10 @@ FEWEST = "1/class"  # meta pictures of a shard of boxes: the audit takes them fo
 LISTED_CLASSES = 30  # more rows than that nobody reads; --json has them
 
 
-@click.command("data", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command("data", cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--meta", type=PATH, metavar="SHARD", help="Shard of clp-augment: boxes of the training pictures.")
-@click.option("--dataset", metavar="NAME", help="Data set; without --meta, boxes are made first, in shards/.")
+@click.option("--dataset", metavar="NAME", help="Data set; without --meta, boxes are made first, in shards/.",
+              shell_complete=offered(lambda: DATASETS))  # fmt: skip
 @click.option("--root", type=PATH, help="Folder of the data set.  [default: $CLP_DATA/NAME, else ./data/NAME]")
 @click.option("--model", metavar="NAME", help="Network whose features are taken, as of clp-train, or thumbnail."
               "  [default: efficientnet-lite0 where its weights are installed, else thumbnail]")  # fmt: skip
@@ -40,7 +43,7 @@ LISTED_CLASSES = 30  # more rows than that nobody reads; --json has them
     help="Write a page, too, with the pictures whose background argues against their label.",
 )
 @click.option("--device", default=AUTO, show_default=True, help=HELP)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON in place of tables.")
 @one_line_errors("no table was written")
 def data(

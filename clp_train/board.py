@@ -1,4 +1,4 @@
-"""Curves of a run for TensorBoard, where the extra "track" is installed. An epoch is on disk before the next begins."""
+"""Curves of a run for TensorBoard, if the extra "track" is installed. An epoch is on disk before the next begins."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ Show = Callable[[Mapping[str, Any]], None]
 
 @contextlib.contextmanager
 def board_for(run_folder: Path) -> Iterator[Show]:
-    """Yield what shows the numbers of one epoch, a line of the history, in TensorBoard; nothing without the package.
+    """Yield a function that shows the numbers of one epoch, a line of the history, in TensorBoard.
 
-    The file is made with the first line. What it shows raises InputError when the disk refuses.
+    Without the package it does nothing. The file is made with the first line. The function raises InputError when the
+    disk refuses.
     """
     if find_spec("tensorboard") is None:
         yield lambda line: None
@@ -34,7 +35,7 @@ def board_for(run_folder: Path) -> Iterator[Show]:
 
 
 class Board:
-    """A file of events, written at once: TensorBoard's own writer has a thread, whose errors come late or never."""
+    """A file of events, written at once: TensorBoard's own writer uses a thread that reports errors late or never."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}"
@@ -55,7 +56,7 @@ class Board:
             raise disk_error(self.path, error) from None
 
     def open(self) -> None:
-        """Make the file, which says first what it is. Raises OSError."""
+        """Make the file and write its version. Raises OSError."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -69,7 +70,7 @@ class Board:
         self.records.flush()
 
     def close(self) -> None:
-        """Close the file; all that it holds is on the disk, or was told of."""
+        """Close the file; its events are on disk already, or their errors were raised."""
         if self.records is not None:
             with contextlib.suppress(OSError):
                 self.records.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import MAIN, Tool
+from clp_aug.common.completing import Offer
 from clp_aug.common.settings import about, type_of
 from clp_aug.common.terminal import one_line_errors, say
 from clp_aug.contract.errors import ClpError, SettingError
-from clp_train.config import TrainConfig, option_names, owner_of, spelt_as_options
+from clp_train.config import TrainConfig, named_method, option_names, owner_of, spelt_as_options
 from clp_train.exports import FILES, PT2, forms_of
 from clp_train.list_settings import default_of, range_of, settings_text
 from clp_train.next_command import attacked_shard, command_again, other_method, root_to_say
-from clp_train.presets import names
+from clp_train.presets.aliases import INSTEAD, texts_with_stored_names
 from clp_train.presets.applying import config_of, left_out, stepped_back, with_choice
 from clp_train.presets.choosing import NONE
 from clp_train.ranks.ending import ends_as_rank
@@ -30,18 +32,33 @@ if TYPE_CHECKING:
     from clp_train.presets.choosing import Choice
     from clp_train.ranks.team import Ranks
 
+GROUPS = {
+    MAIN: (
+        "meta", "method", "preset", "root", "model", "epochs", "batch_size", "lr", "seed", "out", "resume", "texts",
+    ),
+    "Data": ("dataset", "audit", "limit", "cache", "store", "workers"),
+    "Method": ("optimiser", "schedule", "weight_decay"),
+    "Meta step": ("meta_batch_size", "meta_delta", "omega_lr"),
+    "Saliency term": ("saliency_lambda", "saliency_target", "saliency_interval"),
+    "Run": ("device", "precision", "select"),
+    "Output": ("export", "quiet", "as_json"),
+    "Lists and help": ("list_methods", "list_presets", "list_models", "list_settings", "markdown", "version", "help"),
+}  # fmt: skip
+"""Heading -> the options below it; --set gives all other settings."""
 ALONE = {"export": PT2}
-"""Setting -> what its option means where it stands without a value."""
+"""Setting -> the value of its option where it is given without one."""
 USUAL = {"cache": "CLP_CACHE"}
-"""Setting -> the variable of the environment that gives it where its option does not."""
+"""Setting -> the environment variable that gives it where its option does not."""
+OFFERED = {"preset": "PRESET", "method": "METHOD", "model": "MODEL", "export": "EXPORT"}
+"""Setting -> what shells offer for it, a name of `presets.completions`."""
+WIDE = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 TYPES = {int: int, float: float, str: str, Path: click.Path(path_type=Path)}
 Command = Callable[..., None]
 
 
 def setting_options(command: Command) -> Command:
-    """Declare an option for each setting that has one: None unless it is given; its default stands in the help."""
-    order = dict.fromkeys(["meta", "method", "preset", *option_names()])
-    for name in reversed(order):
+    """Declare an option for each setting that has one: None unless it is given; the help text says its default."""
+    for name in reversed(option_names()):
         field = option_names()[name]
         declaration = about(field)
         kind, _ = type_of(owner_of(name), name)
@@ -54,13 +71,36 @@ def setting_options(command: Command) -> Command:
         help = f"{declaration.help} {range_of(owner_of(name), field)}" if declaration.choices else declaration.help
         help = f"{help}  [{default}]"
         if name == "preset":
-            help = f"Settings to start from: {', '.join(names())}, a .toml file, or {NONE}.  [default: what fits]"
+            help = f"Settings to start from: a name of --list-presets, a .toml file, or {NONE}.  [default: what fits]"
+        offer = completion_of(name, declaration.choices)
         metavar, usual = declaration.metavar or None, USUAL.get(name)
-        command = click.option(flag, type=TYPES[kind], metavar=metavar, help=help, envvar=usual, **alone)(command)
+        command = click.option(
+            flag, type=TYPES[kind], metavar=metavar, help=help, envvar=usual, shell_complete=offer, **alone
+        )(command)
     return command
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def completion_of(name: str, choices: Collection[str]) -> Offer | None:
+    """Return what a shell offers behind the option of a setting, None for nothing but files."""
+    if name in OFFERED or choices:
+        return late(OFFERED.get(name, ""), choices)
+    return None
+
+
+def late(name: str, choices: Collection[str] = ()) -> Offer:
+    """Return what offers a name of `presets.completions`, which is read when a shell asks; without a name, choices."""
+
+    def offer(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from clp_aug.common.completing import items
+        from clp_train.presets import completions
+
+        known: Offer = getattr(completions, name) if name else lambda *_: items(choices, incomplete)
+        return known(ctx, param, incomplete)
+
+    return offer
+
+
+@click.command(cls=Tool, groups=GROUPS, instead=INSTEAD, context_settings=WIDE)
 @click.version_option(__version__)
 @setting_options
 @click.option(
@@ -69,20 +109,22 @@ def setting_options(command: Command) -> Command:
     multiple=True,
     metavar="KEY=VALUE",
     help="Any setting, e.g. meta_step=lagged; --list-settings lists them.",
+    shell_complete=late("SETTINGS"),
 )
-@click.option(
-    "--resume", is_flag=True, help="Go on with a killed run, bit by bit; with a finished one for more --epochs."
-)
+@click.option("--resume", is_flag=True, help="Continue a killed run, bit by bit, or a finished one for more --epochs.")
 @click.option("--list-methods", is_flag=True, help="Print every method with what it needs and costs; train nothing.")
+@click.option("--list-presets", is_flag=True, help="Print every preset with what it is for; train nothing.")
+@click.option("--list-models", is_flag=True, help="Print every model with what it needs; train nothing.")
 @click.option(
     "--list-settings",
     is_flag=False,
     flag_value="",
     metavar="[METHOD]",
     help="Print every setting, or those of a method; train nothing.",
+    shell_complete=late("METHOD"),
 )
-@click.option("--markdown", is_flag=True, help="With --list-methods or --list-settings: as the page of the docs.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--markdown", is_flag=True, help="With a --list option: print a page of the docs.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
 @ends_as_rank
 @one_line_errors("no result was written; --resume goes on from the last checkpoint, if the run had come to one")
@@ -90,21 +132,26 @@ def train(
     texts: Sequence[str],
     resume: bool,
     list_methods: bool,
+    list_presets: bool,
+    list_models: bool,
     list_settings: str | None,
     markdown: bool,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a classifier on a shard and the data set it was made from; report accuracy a group.
+    """Train a classifier on a shard and the data set that it was made from; report the accuracy of each group.
 
     clp-train --meta shards/demo-tile-random-seed0.h5 --method clp
     """
-    if list_methods or list_settings is not None:
+    asked = {"methods": list_methods, "presets": list_presets, "models": list_models}
+    of = next((what for what, is_asked in asked.items() if is_asked), None if list_settings is None else "settings")
+    if of is not None:
         with spelt_as_options():
-            show_list(list_methods, list_settings or options["method"], markdown)
+            click.echo(list_of(of, list_settings or options["method"], markdown))
         return
     values = {name: value for name, value in options.items() if value is not None}
+    texts = texts_with_stored_names(texts, values, named_method(values, texts=texts))
     from clp_train.ranks.launching import joined, ranks_of
 
     ranks = ranks_of(os.environ)
@@ -127,20 +174,30 @@ def warn(finished: Finished, again: str) -> None:
         say(" ".join(f"warning: {line}".split()), err=True)
 
 
-def show_list(methods: bool, method: str | None, markdown: bool) -> None:
-    """Print the table of methods, or the list of settings."""
-    from clp_train.methods.listing import methods_table
+def list_of(what: str, method: str | None, markdown: bool) -> str:
+    """Return the list of all methods, presets, models or settings as text. method: of `settings`, None for all."""
+    if what == "methods":
+        from clp_train.methods.listing import methods_table
 
-    click.echo(methods_table(markdown, method) if methods else settings_text(method, markdown))
+        return methods_table(markdown, method)
+    if what == "presets":
+        from clp_train.presets.listing import presets_table
+
+        return presets_table(markdown)
+    if what == "models":
+        from clp_train.models.listing import models_table
+
+        return models_table(markdown)
+    return settings_text(method, markdown)
 
 
 def run_chosen(
     values: Mapping[str, Any], texts: Sequence[str], quiet: bool, resume: bool, ranks: Ranks
 ) -> tuple[TrainConfig, Finished | None]:
-    """Do the run of a command line, with the preset that it names, else with one that fits; say which, unless quiet.
+    """Do the run of a command line with the preset that it names, else with one that fits; say which, unless quiet.
 
-    Where method or data refuse a setting that only the chosen preset has, the run starts again from the defaults.
-    None in place of the run on a rank that only helped.
+    If the method or the data refuse a setting that only the chosen preset has, the run starts again from the defaults.
+    The run is None on a rank that only helped.
     """
     config, choice = with_choice(values, texts)
     tell(config, choice, quiet, ranks)
@@ -160,7 +217,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool, ranks: Ranks) -> Finishe
 
 
 def tell(config: TrainConfig, choice: Choice | None, quiet: bool, ranks: Ranks) -> None:
-    """Print on stderr, once for all ranks, which preset was chosen, and what of a preset was left out."""
+    """Print on stderr, once for all ranks, which preset was chosen, and which of its settings were left out."""
     if not ranks.is_first:
         return
     if choice is not None and not quiet:
@@ -172,7 +229,7 @@ def tell(config: TrainConfig, choice: Choice | None, quiet: bool, ranks: Ranks) 
 def suggest_command(
     config: TrainConfig, result: Mapping[str, Any], values: Mapping[str, Any], texts: Sequence[str]
 ) -> str:
-    """Return the command to run next."""
+    """Return the next command to run."""
     name = config.data.dataset or result["dataset"]  # of a plug-in with its folder, as it was given
     root = root_to_say(name, config.data.root)
     if PT2 in forms_of(config.run.export):
@@ -195,7 +252,7 @@ def begins_a_run(line: str) -> bool:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the table of a result on stdout, and what it means where only one class is predicted."""
+    """Print the table of a result on stdout, and a remark where only one class is predicted."""
     from clp_aug.common.consoles import PlainConsole
     from clp_train.report.table import accuracy_table
     from clp_train.result import collapses

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import Tool
 from clp_aug.common.files import check_name, disk_error
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import UsageError
@@ -21,21 +22,21 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=Tool, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 @click.argument("runs", metavar="RUN RUN ...", type=PATH, nargs=-1)
 @click.option("--out", type=PATH, default=Path("compare.html"), show_default=True, help="Page to write.")
 @click.option("--meta", type=PATH, metavar="AUDIT-SHARD",
-              help="Also audit every run on this shard, which clp-augment --audit wrote.")  # fmt: skip
+              help="Also audit every run on this shard of clp-augment --audit.")  # fmt: skip
 @click.option("--device", default=AUTO, show_default=True, help=HELP)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON in place of the table.")
 @one_line_errors("no page was written")
 def compare(runs: tuple[Path, ...], out: Path, meta: Path | None, device: str, quiet: bool, as_json: bool) -> None:
-    """Compare finished runs of the same data on one page: figures, groups, curves, single pictures, where they look.
+    """Compare finished runs on the same data in one page: figures, groups, curves, single pictures, attention.
 
-    RUN is a folder that clp-train wrote. Runs that differ in their seeds alone stand together, with mean and standard
-    deviation.
+    RUN is a folder that clp-train wrote. Runs that differ only in their seeds are shown together, with mean and
+    standard deviation.
 
     clp-compare runs/demo-erm-seed0 runs/demo-clp-seed0 --out compare.html
     """

@@ -1,4 +1,4 @@
-"""TrainConfig: the settings of all rooms, composed from flat names; a setting that has no effect is refused."""
+"""TrainConfig: the settings of all rooms, made from flat names; a setting without effect is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from clp_aug.common.plugins import records, short
@@ -97,8 +97,8 @@ class TrainConfig:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: a path as text."""
-    return str(value) if isinstance(value, Path) else value
+    """Return a value as JSON has it: a path as text, with forward slashes on every system."""
+    return value.as_posix() if isinstance(value, PurePath) else value
 
 
 ROOMS: dict[str, type] = {
@@ -263,7 +263,7 @@ def require_effect(name: str, flat: Mapping[str, Any], owners: Mapping[str, type
 
 
 def require_own_rate(given: Mapping[str, object], preset: Mapping[str, object]) -> None:
-    """Raise SettingError for AdamW with a learning rate that is not of those who ask for AdamW: SGD's would diverge."""
+    """Raise SettingError for AdamW without a learning rate from the same source: the one for SGD would diverge."""
     asking = given if "optimiser" in given else {**preset, **given}
     if asking.get("optimiser") == "adamw" and "lr" not in asking:
         reason = "expected a learning rate beside it, as that of SGD is far too high"
@@ -277,7 +277,7 @@ def named_method(*layers: Mapping[str, object], texts: Sequence[str] = ()) -> st
 
 
 def pairs_of(texts: Iterable[str]) -> dict[str, str]:
-    """Return "key=value" texts as key -> value; the last of a key counts."""
+    """Return "key=value" texts as key -> value; if a key is given twice, its last value counts."""
     pairs = (text.partition("=") for text in texts)
     return {key: value for key, _, value in pairs}
 
@@ -289,14 +289,14 @@ def owner_of(name: str) -> type:
 
 @functools.cache
 def option_names() -> dict[str, dataclasses.Field[Any]]:
-    """Return the settings that have a command line option of their own, in the order of RECORD."""
+    """Return the settings that have an option on the command line, in the order of RECORD."""
     owners = (Start, *ROOMS.values(), OmegaRate)
     fields = {name: field for owner in owners for name, field in fields_of(owner).items() if about(field).option}
     return {name: fields[name] for name in (*RECORD, *LATER) if name in fields}
 
 
 def option(name: str) -> str:
-    """Return the command line's spelling of a setting."""
+    """Return a setting as the command line names it: --batch-size, or --set trainable."""
     return "--" + name.replace("_", "-") if name in option_names() else f"--set {name}"
 
 
@@ -314,7 +314,7 @@ def as_text(value: object) -> str:
 
 @contextmanager
 def spelt_as_options() -> Iterator[None]:
-    """Within it, what a library says of a setting is said of the option that gives it."""
+    """Within it, messages of the library about a setting name the option that gives the setting."""
     try:
         yield
     except SettingError as error:

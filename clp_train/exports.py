@@ -1,4 +1,4 @@
-"""What a classifier can be written as for other programs: forms by name, and what each needs. No torch here."""
+"""Export forms of a classifier for other programs, by name, and what each needs. No torch here."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from clp_aug.contract.errors import SettingError, UsageError, suggestion
 
 NONE, PT2, ONNX = "none", "pt2", "onnx"
 FILES = {PT2: "classifier.pt2", ONNX: "classifier.onnx"}
-"""Form -> its file in a run's folder: an exported program of torch, and an ONNX model."""
+"""Form -> its file in a run's folder: a program exported by torch, and an ONNX model."""
 NEEDS: dict[str, tuple[str, ...]] = {PT2: (), ONNX: ("onnx", "onnxscript", "onnxruntime")}
-"""Form -> the modules that writing it needs beside torch."""
+"""Form -> the modules that writing it needs besides torch."""
 HELP = (
-    "Also write the classifier as a program: pt2 (torch's, for clp-augment --f fgsm), onnx, or both with a comma;"
+    "Also write the classifier as a program: pt2 (of torch, for clp-augment --f fgsm), onnx, or both with a comma;"
     " without a value pt2."
 )
 
 
 def forms_of(text: str) -> tuple[str, ...]:
-    """Return the forms of a comma list, each once, in the order of FILES; none of "none"."""
+    """Return the forms in a comma list, each once, in the order of FILES; () for "none"."""
     asked = [part.strip() for part in text.split(",")]
     return tuple(form for form in FILES if form in asked)
 
 
 def check_forms(text: str) -> None:
-    """Raise SettingError for a form that there is none of, UsageError for one that needs what is not installed."""
+    """Raise SettingError for an unknown form, UsageError for a form that needs a missing package."""
     for part in text.split(","):
         if part.strip() not in FILES and text != NONE:
             expected = f"expected {', '.join(FILES)}, some of them with commas, or {NONE}"
@@ -37,10 +37,10 @@ def check_forms(text: str) -> None:
 
 
 def as_recorded(text: str) -> bool | str:
-    """Return a list of forms as results record it: False for none, True for pt2 alone, else the text."""
+    """Return a comma list of forms as results record it: False for none, True for only pt2, else the text."""
     return {NONE: False, PT2: True}.get(text, text)
 
 
 def from_recorded(value: object) -> object:
-    """Return a list of forms of what results, presets and programs may have: True is pt2, False is none."""
+    """Return the comma list for a value from results, presets or programs: True is pt2, False is none."""
     return {True: PT2, False: NONE}[value] if isinstance(value, bool) else value

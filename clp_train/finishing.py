@@ -1,4 +1,4 @@
-"""The end of a run: weights, what is made of them, and the result; what a finished run lacks; how it goes on."""
+"""The end of a run: weights, files made from them, and the result; completing and continuing a finished run."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from clp_train.running.loop import Trained
 
 
 class Finished(NamedTuple):
-    """A finished run. made: what was written, in words; lacks: what could not be made that the same command with
-    --resume can make later, and why, each in words; lost: what only another run can make.
+    """A finished run. made: what was written, in words; lacks: files that could not be made, and why, each in words:
+    the same command with --resume can make them later; lost: files that only another run can make, in words.
     """
 
     result: dict[str, Any]
@@ -42,9 +42,9 @@ class Finished(NamedTuple):
 
 
 def conclude(config: TrainConfig, data: RunData, outcome: Trained, device: str) -> Finished:
-    """Write what a run leaves, the result last. device: what it ran on, in words.
+    """Write the files of a run, the result last. device: of the run, in words.
 
-    Raises InputError when the disk refuses; a page it may lack.
+    Raises InputError when the disk refuses; a missing page is not an error.
     """
     folder = config.folder
     attention, looks = look_at(outcome.network, data.meta)
@@ -62,9 +62,9 @@ def conclude(config: TrainConfig, data: RunData, outcome: Trained, device: str) 
 
 
 def complete(config: TrainConfig, watch: Watch = unwatched) -> Finished:
-    """Make what a finished run lacks: its page, its tables, and the programs that are asked for.
+    """Make the missing files of a finished run: its page, its tables, and the requested programs.
 
-    Raises UsageError where the folder holds the result of another run, InputError for one that cannot be read or when
+    Raises UsageError if the folder holds the result of another run, InputError for a result that cannot be read or when
     the disk refuses.
     """
     folder, result = config.folder, read_result(config.folder)
@@ -72,26 +72,26 @@ def complete(config: TrainConfig, watch: Watch = unwatched) -> Finished:
     check_same_run(config, result, shard)
     run_folder.drop_state(folder)
     weights = [run_folder.LAST, *([run_folder.SELECTED] if result["selected"] else [])]
-    lost = [f"{name} is gone; only another run makes it" for name in weights if not (folder / name).exists()]
+    lost = [f"{name} is missing; only another run can make it" for name in weights if not (folder / name).exists()]
     missing = missing_products(config, result)
     if not missing:
-        return Finished(result, f"{folder} is complete: nothing was left to do", (), lost)
+        return Finished(result, f"{folder} is complete: nothing to do", (), lost)
     if not (folder / weights[-1]).exists():
         lost += [f"{name} cannot be made without {weights[-1]}" for name in missing]
-        return Finished(result, f"{folder} holds a result, but not all that belongs to it", (), lost)
+        return Finished(result, f"{folder} holds a result, but some of its files are missing", (), lost)
     lacks = make_products(config, load(shard, config.data, config.run.seed, watch), result, folder / weights[-1])
     made = [str(folder / name) for name in missing if (folder / name).exists()]
     return Finished(result, f"wrote {' and '.join(made)}" if made else f"{folder} holds a result", lacks, lost)
 
 
 def missing_products(config: TrainConfig, result: Mapping[str, Any]) -> list[str]:
-    """Return what a finished run lacks of what can be made from its weights."""
+    """Return the missing files of a finished run that can be made from its weights, by name."""
     forms = f"{config.run.export},{from_recorded(result['config'].get('export', NONE))}"
     return [name for name in leaving.products(result, forms) if not (config.folder / name).exists()]
 
 
 def make_products(config: TrainConfig, data: RunData, result: dict[str, Any], weights: Path) -> list[str]:
-    """Make what a finished run lacks from its weights; return why it has no page or program, if so.
+    """Make the missing files of a finished run from its weights; return reasons for a missing page or program.
 
     Raises InputError for a file that does not hold the weights, or when the disk refuses.
     """
@@ -110,28 +110,28 @@ def make_products(config: TrainConfig, data: RunData, result: dict[str, Any], we
 
 
 def check_same_run(config: TrainConfig, result: dict[str, Any], shard: ShardReader, but: Collection[str] = ()) -> None:
-    """Raise UsageError unless a result is of a run with these settings on this shard. but: those that may differ."""
+    """Raise UsageError unless a result is of a run with these settings on this shard. but: settings that may differ."""
     stored, current = result["config"], json.loads(json.dumps(config.as_json()))
     for name in current:
         if name in stored and name not in (*run_folder.UNTIED, *but) and stored[name] != current[name]:
             if name == "plugins":
                 what = difference(stored[name], current[name])
-                raise UsageError(f"{config.folder} holds the result of a run with {what}; use another --out")
+                raise UsageError(f"{config.folder} holds the result of a run with {what}; choose another --out")
             raise UsageError(
-                f"{config.folder} holds the result of a run with {name} = {stored[name]!r}, now {current[name]!r}; use"
-                " another --out"
+                f"{config.folder} holds the result of a run with {name} = {stored[name]!r}, now {current[name]!r};"
+                " choose another --out"
             )
     made_of = (result["fingerprint"], result["shard_settings"])
     if made_of != (shard.header.fingerprint, json.loads(json.dumps(shard.header.settings))):
         raise UsageError(
-            f"{config.folder} holds the result of a run on another shard than {shard.path}; use another --out"
+            f"{config.folder} holds the result of a run on another shard than {shard.path}; choose another --out"
         )
 
 
 def trained_network(config: TrainConfig, data: RunData, path: Path) -> tuple[Classifier, Method]:
-    """Return the network of a run with its weights from a file, of two peers the first, and the method.
+    """Return a run's network, the first of two peers, with weights from a file, and the method.
 
-    Raises InputError for a file that does not hold them.
+    Raises InputError for a file that does not hold the weights.
     """
     assembly = assemble(config, data)
     network = assembly.network
@@ -143,15 +143,15 @@ def trained_network(config: TrainConfig, data: RunData, path: Path) -> tuple[Cla
 
 
 def has_more_epochs(config: TrainConfig) -> bool:
-    """Tell whether a finished run is asked for more epochs than it had. Raises InputError for what is no result."""
+    """Return whether more epochs are requested than a finished run had. Raises InputError for a damaged result."""
     return config.run.epochs > read_result(config.folder)["config"]["epochs"]
 
 
 def reopen(assembly: Assembly, device: str) -> None:
-    """Let a finished run be one under way, of more epochs: it then goes on as one that was killed.
+    """Turn a finished run into an unfinished one with more epochs; it then continues like a run that was killed.
 
-    device: where it runs. Raises UsageError for the result of a run with other settings, SettingError for a run that
-    cannot go on, InputError where the folder lacks what it takes.
+    device: of the run, in words. Raises UsageError for the result of a run with other settings, SettingError for a run
+    that cannot continue, InputError if the folder lacks the state.
     """
     config, data = assembly.config, assembly.data
     result = read_result(config.folder)

@@ -1,4 +1,4 @@
-"""What a run leaves beside its weights and its result: descriptions, tables of predictions, programs, its page."""
+"""Files of a run besides weights and result: descriptions, tables of predictions, programs, the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clp_train.running.export import export_classifier
 
 
 def products(result: Mapping[str, Any], forms: str) -> list[str]:
-    """Return what belongs to a finished run beside weights and result, by name. forms: of programs, a comma list."""
+    """Return the files of a finished run besides weights and result, by name. forms: of programs, a comma list."""
     snapshot = result["selected"] or result["last"]
     tables = [predictions_name(split) for split in snapshot["metrics"]]
     return [PAGE, *programs(forms), DESCRIPTION, CARD, *tables]
@@ -42,7 +42,7 @@ def write_texts(folder: Path, result: Mapping[str, Any], data: RunData, network:
 
 
 def write_tables(folder: Path, predictions: Mapping[str, Predictions], data: RunData) -> None:
-    """Write the predictions of each split, a line a picture. Raises InputError when the disk refuses."""
+    """Write the predictions of each split, one line per picture. Raises InputError when the disk refuses."""
     classes = data.header.class_names
     for split, found in predictions.items():
         pictures = data.evaluation[split]
@@ -57,9 +57,9 @@ def write_tables(folder: Path, predictions: Mapping[str, Predictions], data: Run
 def write_programs(
     folder: Path, names: Sequence[str], network: Classifier, method: Any, result: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Write the classifier as the programs of some names; yield why there is none, if so.
+    """Write the classifier as the programs `names`; yield the reason for each that cannot be written.
 
-    The network goes to the CPU. Raises InputError when the disk refuses.
+    The network is moved to the CPU. Raises InputError when the disk refuses.
     """
     about = describe(result)
     for name in names:
@@ -67,13 +67,13 @@ def write_programs(
             export_classifier(judged(network, method), about.size, folder / name, about.about())
         except InputError:
             raise
-        except Exception as error:  # an exporter refuses in its own way, and hours of training must not hang on it
+        except Exception as error:  # an exporter may raise anything, and hours of training must not be lost
             yield f"no {name}: {first_line(error)}"
 
 
 def write_page_of(folder: Path, result: dict[str, Any], looks: Sequence[Look]) -> Iterator[str]:
-    """Write the page of a result; yield why there is none, if so."""
+    """Write the page of a result; yield the reason if it cannot be written."""
     try:
         write_result_page(result, folder / PAGE, looks, confusions_in(folder, result))
-    except Exception as error:  # of whatever kind: hours of training must not hang on a page
+    except Exception as error:  # of any kind: hours of training must not be lost
         yield f"no {PAGE}: {error or type(error).__name__}"

@@ -15,14 +15,21 @@ from clp_train.loading.settings import DataSettings
 from clp_train.methods import METHODS, entry_of, options_of
 from clp_train.models.settings import ModelSettings
 from clp_train.pictures.settings import BatchSettings, StoreSettings
+from clp_train.presets.aliases import ALIASES
 from clp_train.run_settings import MetaBatchSettings, RunSettings, Start
 
-INTRODUCTION = """# Settings
+OTHER_NAMES = "; ".join(
+    f"`{name}`: {', '.join(f'`{alias}`' for alias in ALIASES if ALIASES[alias] == name)}"
+    for name in dict.fromkeys(ALIASES.values())
+)
+INTRODUCTION = f"""# Settings
 
-Every setting of `clp-train`: its name in TOML files, in result.json and in Python; how the command line gives it; its
-default; what it does, with its valid values and its source. Settings of every run come first, then those that one
-method has beside them. A setting that the method does not use is refused, and so is one that has no effect beside the
-others. `make docs` writes this page.
+Every setting of `clp-train`: its name in TOML files, in result.json and in Python; its option on the command line; its
+default; what it does, with its valid values and its source. Settings of every run come first, then the settings that
+only one method has. A setting that the method does not use is refused, and so is a setting that has no effect together
+with the others. `make docs` writes this page.
+
+`--set` and TOML presets also take these usual names: {OTHER_NAMES}.
 """
 TITLES = {
     Start: "Method and preset",
@@ -40,8 +47,8 @@ WIDTH = 100
 
 
 class Section(NamedTuple):
-    """Settings under one title. said: what they are, in sentences; part: that most of them belong to; fields: each with
-    the dataclass that declares it.
+    """Settings under one title. text: what they are, in sentences; part: the part that most of them belong to; fields:
+    each with the dataclass that declares it.
     """
 
     title: str
@@ -51,7 +58,7 @@ class Section(NamedTuple):
 
 
 def settings_text(method: str | None = None, markdown: bool = False) -> str:
-    """Return the settings of a method, or of all; as a page of the docs where markdown is asked for.
+    """Return the settings of a method, or of all methods; markdown: as a page of the docs.
 
     Raises UsageError for an unknown method.
     """
@@ -66,7 +73,7 @@ def settings_text(method: str | None = None, markdown: bool = False) -> str:
 
 
 def shared_sections(method: str | None) -> list[Section]:
-    """Return the settings of the rooms; of a method, those that it takes."""
+    """Return the settings of the rooms. method: only those that it takes."""
     sections = []
     for owner in (Start, *ROOMS.values()):
         fields = list(fields_of(owner).values())
@@ -79,7 +86,7 @@ def shared_sections(method: str | None) -> list[Section]:
 
 
 def own_sections(method: str | None) -> list[Section]:
-    """Return what methods have of their own, and whose they are; methods with the same settings stand together."""
+    """Return the methods' own settings; methods that have the same settings are in one section."""
     methods_of: dict[type, list[str]] = {}
     for name in METHODS if method is None else [method]:
         methods_of.setdefault(options_of(name), []).append(name)
@@ -105,7 +112,7 @@ def users_of(part: str) -> str:
 
 
 def facts(owner: type, field: Field[Any], of_most: str = "") -> list[str]:
-    """Return what there is to say of a setting, sentence by sentence. of_most: a part that is told of already."""
+    """Return the sentences about a setting. of_most: the part that the section's text names already."""
     declaration = about(field)
     sentences = [declaration.help, range_of(owner, field)]
     if declaration.works_with is not None:
@@ -119,7 +126,7 @@ def facts(owner: type, field: Field[Any], of_most: str = "") -> list[str]:
 
 
 def range_of(owner: type, field: Field[Any]) -> str:
-    """Return the valid values in a sentence; nothing where the default tells their type and there is no more to it."""
+    """Return the valid values in a sentence; nothing where the default shows all that there is to know."""
     declaration, (kind, _) = about(field), type_of(owner, field.name)
     if kind not in (int, float) and not declaration.choices:
         return ""
@@ -138,7 +145,7 @@ def default_of(field: Field[Any]) -> str:
 
 
 def wrap(text: str, indent: str = "") -> list[str]:
-    """Return a text in lines of WIDTH, its names whole."""
+    """Return a text in lines of at most WIDTH; no name is broken at a hyphen."""
     return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 

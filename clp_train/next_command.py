@@ -1,4 +1,4 @@
-"""What to run next: the commands that a run ends with, to be pasted into a shell in the same folder."""
+"""The next command: a run ends by printing it, ready to be pasted into a shell in the same folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROTOCOL = {
     "fit": "crop", "meta": None, "keep_meta_in_train": False, "imbalance": None, "img_max": "rest", "noise": None,
     "noise_seed": 1, "limit": None, "matte": None, "pad": 0,
 }  # fmt: skip
-"""Settings of a shard that say which pictures and boxes it is of, and what need not be said."""
+"""Settings of a shard that decide its pictures and boxes -> the value that need not be given."""
 
 
 def other_method(
@@ -27,9 +27,9 @@ def other_method(
     method: str,
     is_new: Callable[[str], bool] = lambda line: True,
 ) -> str:
-    """Return the command of another method with all else alike, as far as that one has the settings.
+    """Return the command for another method, with all other settings the same as far as that method has them.
 
-    It is the first method that needs nothing but meta pictures, and whose command `is_new`, if there is one. values:
+    It is the first method that needs nothing but meta pictures and whose command `is_new`, if there is one. values:
     what the command line gave, by setting; texts: its "key=value"; shard, method: of the run.
     """
     others = [name for name, entry in METHODS.items() if name != method and not set(entry.needs) - {"meta"}]
@@ -38,14 +38,14 @@ def other_method(
 
 
 def of_method(values: Mapping[str, object], texts: Sequence[str], shard: Path, method: str) -> str:
-    """Return the command of a method on a shard, with those of some settings that it has."""
+    """Return the command for a method on a shard, with the given settings that the method has."""
     names = settings_of(method).keys() - set(LEFT_OUT)
     words = ["clp-train", "--meta", str(shard), "--method", method, *given_words(values, texts, names)]
     return shlex.join(words)
 
 
 def command_again(values: Mapping[str, object], texts: Sequence[str]) -> str:
-    """Return the command that a run was started with, to be finished. values, texts: as in `other_method`."""
+    """Return the command that finishes a run, from its first command. values, texts: as in `other_method`."""
     return shlex.join(["clp-train", *given_words(values, texts, {*values, *pairs_of(texts)}), "--resume"])
 
 
@@ -62,7 +62,7 @@ def given_words(values: Mapping[str, object], texts: Sequence[str], names: Colle
 
 
 def root_to_say(dataset: str, root: Path | None) -> Path | None:
-    """Return where a data set lies if a command must say so: it was given, or found by $CLP_DATA."""
+    """Return the folder of a data set if a command must name it: it was given, or found by $CLP_DATA."""
     if root is not None or dataset == "demo" or not os.environ.get("CLP_DATA"):
         return root
     try:
@@ -73,10 +73,10 @@ def root_to_say(dataset: str, root: Path | None) -> Path | None:
 
 
 def attacked_shard(settings: Mapping[str, object], dataset: str, root: Path | None, classifier: Path) -> str | None:
-    """Return the command of a shard like the run's, with factuals by an attack on its exported classifier.
+    """Return the command for a shard like the run's, whose factuals attack the run's exported classifier.
 
-    settings: of the run's shard, as its header has them. None where the shard hangs on files that it does not name:
-    the network of a matte, masks or boxes from another place.
+    settings: of the run's shard, as its header has them. None if the shard depends on files that it does not name: the
+    network of a matte, masks or boxes from another place.
     """
     if hangs_on_files(settings, dataset, root):
         return None
@@ -99,7 +99,7 @@ def attributes_of(settings: Mapping[str, object]) -> list[str]:
 
 
 def hangs_on_files(settings: Mapping[str, object], dataset: str, root: Path | None) -> bool:
-    """Tell whether a shard was made with a matte's network, or with masks or boxes that lie apart from the pictures."""
+    """Return whether a shard was made with a matte's network, or with masks or boxes in another folder."""
     matte = str(settings.get("matte"))
     if matte != "given":
         return ":" in matte

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import MAIN, Tool
+from clp_aug.common.completing import offered
 from clp_aug.common.files import check_name, disk_error
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import UsageError
+from clp_aug.datasets import DATASETS
 from clp_aug.nets.devices import AUTO, HELP
 
 if TYPE_CHECKING:
@@ -20,22 +23,33 @@ if TYPE_CHECKING:
     from clp_train.predicting.table import Made
 
 PATH = click.Path(path_type=Path)
+GROUPS = {
+    MAIN: ("out", "top", "skip_broken", "device"),
+    "A data set in place of PICTURES": ("dataset", "root", "split"),
+    "A run of plug-ins": ("model", "method"),
+    "Output and help": ("as_json", "quiet", "version", "help"),
+}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=Tool, groups=GROUPS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__)
 @click.argument("run", type=PATH)
 @click.argument("pictures", type=PATH, required=False)
 @click.option("--out", type=PATH, default=Path("predictions.csv"), show_default=True, help="Table to write.")
-@click.option("--dataset", metavar="NAME", help="Predict a data set of clp-augment in place of PICTURES.")
+@click.option("--dataset", metavar="NAME", help="Predict a data set of clp-augment in place of PICTURES.",
+              shell_complete=offered(lambda: DATASETS))  # fmt: skip
 @click.option("--root", type=PATH, help="Folder of the data set.  [default: $CLP_DATA/NAME, else ./data/NAME]")
 @click.option("--split", metavar="NAME", help="Its split.  [default: the first test split]")
-@click.option("--top", type=click.IntRange(1), metavar="K", help="Only the K likeliest classes.  [default: all]")
-@click.option("--skip-broken", is_flag=True, help="Pass over pictures that cannot be read.")
-@click.option("--model", metavar="NAME", help="The run's model, where it is a plug-in: its code is run only so.")
-@click.option("--method", metavar="NAME", help="The run's method, where it is a plug-in.")
+@click.option(
+    "--top", type=click.IntRange(1), metavar="K", help="Write only the K most likely classes.  [default: all]"
+)
+@click.option("--skip-broken", is_flag=True, help="Leave out pictures that cannot be read.")
+@click.option("--model", metavar="NAME", help="The run's model if it is a plug-in; without this, its code is not run.")
+@click.option("--method", metavar="NAME", help="The run's method if it is a plug-in.")
 @click.option("--device", default=AUTO, show_default=True, help=HELP)
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print figures as JSON in place of tables.")
 @one_line_errors("no table was written")
 def predict(
@@ -55,9 +69,8 @@ def predict(
 ) -> None:
     """Predict the classes of pictures with the classifier of a finished RUN, a folder that clp-train wrote.
 
-    PICTURES is a folder, which is gone through at any depth, a picture, or a list: one path a line, or a CSV table with
-    columns file and, if known, label and group. Where labels are known, as names of folders too, accuracies are
-    printed.
+    PICTURES is a folder, read at any depth, a picture, or a list: one path per line, or a CSV table with columns file
+    and, if known, label and group. If labels are known, also as names of folders, accuracies are printed.
 
     clp-predict runs/demo-erm-seed0 photos --out predictions.csv
     """

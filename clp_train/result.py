@@ -1,4 +1,4 @@
-"""What a finished run says: settings, data, metrics, history and versions, as plain JSON."""
+"""The result of a run: settings, data, metrics, history and versions, as plain JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from clp_train.running.loop import Trained
 def result_of(
     settings: dict[str, Any], data: RunData, outcome: Trained, attention: dict[str, Any], device: str
 ) -> dict[str, Any]:
-    """Return all there is to say about a run as plain JSON.
+    """Return the result of a run as plain JSON.
 
     settings: `TrainConfig.as_json`; attention: where the selected network, else the last, looks on the meta originals;
-    device: what the networks ran on, in words.
+    device: of the networks, in words.
     """
     counts = torch.bincount(data.train.group, minlength=len(data.group_names)).tolist()
     start, has_groups = outcome.network.start_weights, bool(data.header.group_names)
@@ -62,7 +62,7 @@ def result_of(
 
 
 def collapses(result: Mapping[str, Any]) -> Iterator[str]:
-    """Say of each class that is all that a network predicts on a split, when and where: the run has collapsed."""
+    """Yield a line for each class that is a network's only prediction on a split: the run has collapsed."""
     places: dict[str, dict[str, list[str]]] = {}
     for moment in ("last", "selected"):
         for split, metrics in (result[moment] or {"metrics": {}})["metrics"].items():
@@ -76,9 +76,9 @@ def collapses(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def only_class(metrics: Mapping[str, Any]) -> int | None:
-    """Return the class that all pictures of a split were taken for; None where there are two or one alone is there.
+    """Return the only predicted class of a split; None if two classes are predicted, or the split has only one class.
 
-    Its precision, right over predicted, is then its share of all pictures; metrics has the mean over classes.
+    The class's precision, right over predicted, is then its share of all pictures; metrics has the mean over classes.
     """
     present = {k: accuracy for k, accuracy in enumerate(metrics["per_class"]) if accuracy is not None}
     right = [k for k, accuracy in present.items() if accuracy]

@@ -1,7 +1,7 @@
-"""One run as its command shows it: LOAD, train, EVALUATE, write; by one process, or by the ranks of a team.
+"""One run of the command: LOAD, train, EVALUATE, write; by one process, or by several ranks.
 
-Rank 0 alone prints and writes. What one rank cannot do, none goes on with, and none trains before all have the same
-settings, data and start.
+Only rank 0 prints and writes. If one rank fails, no rank continues, and none trains before all have the same settings,
+data and initial network.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from clp_train.running.trial import check_before_load
 
 MEMORY_OPTIONS = "lower --batch-size and --meta-batch-size, or take --store memory or --precision bf16"
 COMPLETE, LONGER, FRESH = "complete", "longer", "fresh"
-"""What is to be done in a folder: what a finished run lacks, more epochs of one, or a run from its start or state."""
+"""Work to do in a folder: complete a finished run, add epochs to it, or run from the start or a state."""
 
 
 def run(config: TrainConfig, quiet: bool, resume: bool = False, ranks: Ranks = ALONE) -> Finished | None:
-    """Do a run, or make what a finished one lacks, where it is resumed; return it, None on a rank that only helped."""
+    """Do a run, or complete a finished one that is resumed. Return it on rank 0, None on other ranks."""
     memory.keep_freed_memory()
     ranks, quiet = replace(ranks, batch_norm=config.run.rank_batch_norm), quiet or not ranks.is_first
     place = find_place(config.run, ranks)
@@ -56,7 +56,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False, ranks: Ranks = A
         if not quiet:
             say(f"on {place.shared_by(ranks)}, {place.precision}", err=True)
             if ranks.size > 1 and config.data.cache is None:
-                say("each rank holds all pictures; with --cache FOLDER those of a machine share one file", err=True)
+                say("each rank holds all pictures; with --cache FOLDER the ranks of a machine share one file", err=True)
         check_same(ranks, {"versions": versions(), **settings_of(config)})
         with together(ranks):
             assembly = load(config, quiet, ranks)
@@ -73,7 +73,7 @@ def run(config: TrainConfig, quiet: bool, resume: bool = False, ranks: Ranks = A
 
 @contextmanager
 def folder_of(config: TrainConfig, resume: bool, ranks: Ranks) -> Iterator[None]:
-    """Let rank 0 hold the run's folder, as `run_folder.folder_for` does."""
+    """Let rank 0 lock the run's folder, as `run_folder.folder_for` does."""
     with ExitStack() as held:
         with together(ranks):
             if ranks.is_first:
@@ -82,7 +82,7 @@ def folder_of(config: TrainConfig, resume: bool, ranks: Ranks) -> Iterator[None]
 
 
 def what_to_do(config: TrainConfig, ranks: Ranks) -> str:
-    """Return what is to be done in the run's folder, as rank 0 sees it."""
+    """Return the work to do in the run's folder, decided by rank 0."""
     kind = ""
     with together(ranks):
         if ranks.is_first:
@@ -92,23 +92,23 @@ def what_to_do(config: TrainConfig, ranks: Ranks) -> str:
 
 
 def complete(config: TrainConfig, quiet: bool) -> Finished:
-    """Make what a finished run lacks."""
+    """Make the missing files of a finished run."""
     with progress_bars(quiet) as bar:
         return finishing.complete(config, load_bar(bar))
 
 
 def versions() -> str:
-    """Return what code computes, in words."""
+    """Return the versions of the computing code, in words."""
     return f"clp {version('causal-logit-perturbation')}, torch {torch.__version__}"
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings that all ranks of a run share, by name; where things are may differ by machine."""
+    """Return the settings that all ranks of a run share, by name; paths may differ between machines."""
     return {name: value for name, value in config.as_json().items() if name not in run_folder.UNTIED}
 
 
 def facts_of(assembly: Assembly, checkpoint: Checkpoint, resume: bool) -> dict[str, Any]:
-    """Return what all ranks of a run must have alike before its first step."""
+    """Return the facts that must be equal on all ranks of a run before its first step."""
     if assembly.ranks.size == 1:
         return {}
     names = {"fingerprint": "the data set", "shard": "the shard", "pictures": "the pictures"}
@@ -121,7 +121,7 @@ def facts_of(assembly: Assembly, checkpoint: Checkpoint, resume: bool) -> dict[s
 
 
 def load(config: TrainConfig, quiet: bool, ranks: Ranks = ALONE) -> Assembly:
-    """LOAD: read the shard and the pictures, and make what the loop takes. Raises what cannot be trained on."""
+    """LOAD: read the shard and the pictures, and assemble the run. Raises ClpError for a run that is not possible."""
     with progress_bars(quiet) as bar:
         shard = ShardReader(config.data.meta)
         if config.preset is not None:
@@ -140,12 +140,12 @@ def load(config: TrainConfig, quiet: bool, ranks: Ranks = ALONE) -> Assembly:
 
 
 def load_bar(bar: Bars) -> Watch:
-    """Return what shows the pictures of a split while they are read."""
+    """Return a function that shows progress while the pictures of a split are read."""
     return lambda rows, name: bar.track(rows, description=f"LOAD {name}")
 
 
 def checkpoint_of(assembly: Assembly) -> Checkpoint:
-    """Return where the full state goes; rank 0 alone writes it."""
+    """Return the file of the full state; only rank 0 writes it."""
     config, ranks = assembly.config, assembly.ranks
     device = str(assembly.place.device)
     return run_folder.checkpoint_of(config.folder, config.as_json(), assembly.data, device, ranks)
@@ -182,7 +182,7 @@ def remark(line: str) -> None:
 
 @contextmanager
 def remedies_spelt_as_options() -> Iterator[None]:
-    """Within it, remedies for a run that diverged, or ran out of memory, name what is given on the command line."""
+    """Name command line options in the remedies of divergence and memory errors that are raised inside this context."""
     spelt = {REMEDY: "lower --lr, with another --out", LESS_MEMORY: MEMORY_OPTIONS}
     try:
         yield
@@ -194,8 +194,8 @@ def remedies_spelt_as_options() -> Iterator[None]:
 
 
 def describe(data: RunData) -> str:
-    """Say in one line what a run learns from and is measured on."""
+    """Return one line about what a run learns from and is measured on."""
     kinds = ", ".join(f"{n} {kind}s" for kind, n in kind_counts(data.meta).items())
     splits = ", ".join(f"{name} {len(part)}" for name, part in data.evaluation.items())
-    missing = "" if "val" in data.evaluation else "; no val split: nothing is selected, the last epoch counts"
+    missing = "" if "val" in data.evaluation else "; no val split: no epoch is selected, the last one is used"
     return f"{data.header.dataset}: train {len(data.train)}, {splits}; meta set: {kinds}{missing}"

@@ -1,6 +1,6 @@
 """A run's folder: result.json, page, weights, predictions, programs. Each file appears complete or not at all.
 
-One process at a time works in it, by a lock in the folder. What marks a run as finished, result.json, is written last.
+A lock in the folder lets one process at a time work in it. result.json marks a run as finished and is written last.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ METRICS = "metrics.jsonl"
 RESULT, CLASSIFIER = "result.json", PROGRAMS[PT2]
 PAGE, LOCK = "page.html", ".lock"
 TABLES = ("predictions-", ".csv")
-"""How the name of a table with the predictions of a split begins, and ends."""
+"""Start and end of the name of a table with the predictions of a split."""
 FILES = (CHECKPOINT, METRICS, END, LAST, SELECTED, DESCRIPTION, CARD, *PROGRAMS.values(), PAGE, RESULT)
 UNTIED = ("meta", "audit", "root", "dataset", "out", "cache", "export", "preset", "device", "store", "workers")
-"""Settings that say where things are or come from: a run goes on, or is complete, with others too."""
+"""Settings about places: a run can continue, or be complete, although they have changed."""
 
 
 def prepare(folder: Path, resume: bool = False) -> None:
     """Make the run's folder.
 
-    Raises UsageError when it holds a result already, or an unfinished run that is not to be resumed, InputError when
-    it cannot be made, or there is nothing to resume.
+    Raises UsageError if it holds a result already, or an unfinished run that is not to be resumed, InputError if it
+    cannot be made, or there is nothing to resume.
     """
     if is_finished(folder):
         lacks = "" if (folder / PAGE).exists() else f", but no {PAGE}: give --resume to make it"
@@ -57,14 +57,14 @@ def prepare(folder: Path, resume: bool = False) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Tell whether a folder holds the result of a run."""
+    """Return whether a folder holds the result of a run."""
     return (folder / RESULT).exists()
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """Make a folder; return it and those above it, as far as they were not there, the innermost first.
+    """Make a folder and missing folders above it; return those that were made, the innermost first.
 
-    Raises InputError when it cannot be made.
+    Raises InputError if it cannot be made.
     """
     check_text(folder)
     missing: list[Path] = []
@@ -85,7 +85,7 @@ def remove_empty(folders: Sequence[Path]) -> None:
 
 
 def check_text(folder: Path) -> None:
-    """Raise InputError for a folder whose name is no text: libraries that read weights take none of other bytes."""
+    """Raise InputError for a folder name that is not text: libraries that read weights need text."""
     try:
         if b"\0" in str(folder).encode():
             raise disk_error(folder, ValueError("it has a null character"), "make folder")
@@ -95,10 +95,10 @@ def check_text(folder: Path) -> None:
 
 @contextlib.contextmanager
 def folder_for(folder: Path, resume: bool = False) -> Iterator[None]:
-    """Hold a run's folder, which is made if need be and rid of what killed runs left half written.
+    """Lock a run's folder; make it if necessary, and remove half-written files of killed runs.
 
-    What fails within leaves no empty folder behind that was not there. Raises UsageError while another run works in it,
-    and what `prepare` raises, unless a finished run is to be resumed.
+    After an error inside this context, new empty folders are removed. Raises UsageError while another run works in the
+    folder, and what `prepare` raises, unless a finished run is to be resumed.
     """
     made = make_folder(folder)
     try:
@@ -119,7 +119,7 @@ def predictions_name(split: str) -> str:
 
 
 def tables_in(folder: Path) -> list[str]:
-    """Return the names of the tables that a folder holds, or parts of."""
+    """Return the names of the tables that a folder holds, complete or in parts."""
     with contextlib.suppress(OSError):
         names = {name.partition(TEMPORARY)[0] for name in os.listdir(folder)}
         return sorted(name for name in names if name.startswith(TABLES[0]) and name.endswith(TABLES[1]))
@@ -129,8 +129,8 @@ def tables_in(folder: Path) -> list[str]:
 def checkpoint_of(
     folder: Path, settings: Mapping[str, Any], data: RunData, device: str = "cpu", ranks: Ranks = ALONE
 ) -> Checkpoint:
-    """Return where a run's full state goes, tied to its settings and data. settings: `TrainConfig.as_json`; device:
-    where it runs; ranks: who runs it, the first of whom writes.
+    """Return the file of a run's full state, tied to its settings and data. settings: `TrainConfig.as_json`; device: of
+    the run; ranks: of the run; rank 0 writes.
     """
     key = {k: v for k, v in settings.items() if k not in UNTIED}
     key |= {"fingerprint": data.header.fingerprint, "shard": data.digest}
@@ -142,12 +142,12 @@ def checkpoint_of(
 
 
 def write_metrics(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write the history so far, a JSON line an epoch; a resumed run writes the same lines again.
+    """Write the history so far, one JSON line per epoch; a resumed run writes the same lines again.
 
     Raises InputError when the disk refuses.
     """
     with written_beside(folder / METRICS) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in history), encoding="utf-8")
 
 
 def save_networks(folder: Path, outcome: Trained) -> None:
@@ -164,14 +164,14 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def save_result(folder: Path, result: Mapping[str, Any]) -> None:
-    """Write the result, which marks the run as finished; drop its state. Raises InputError when the disk refuses."""
+    """Write the result, which marks the run as finished; remove its state. Raises InputError when the disk refuses."""
     with written_beside(folder / RESULT) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     drop_state(folder)
 
 
 def reopen(folder: Path) -> None:
-    """Take the mark of a finished run away: it goes on. Raises InputError when the disk refuses."""
+    """Remove the mark of a finished run, so that it continues. Raises InputError when the disk refuses."""
     try:
         (folder / RESULT).unlink()
     except OSError as error:
@@ -179,6 +179,6 @@ def reopen(folder: Path) -> None:
 
 
 def drop_state(folder: Path) -> None:
-    """Remove the full state of a finished run; one that the disk keeps does no harm."""
+    """Remove the full state of a finished run; a failure is ignored, because the file does no harm."""
     with contextlib.suppress(OSError):
         (folder / CHECKPOINT).unlink(missing_ok=True)

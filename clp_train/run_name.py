@@ -1,4 +1,4 @@
-"""The default name of a run's folder: what it says of the settings, so that runs that differ have folders that do."""
+"""The default name of a run's folder: it contains the settings, so different runs have different folders."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from clp_train.config import RECORD, TrainConfig, as_text
 
 ELSEWHERE = ("meta", "method", "seed", "root", "dataset", "out", "cache", "export", "device", "store", "workers")
-"""What the name says anyway, and what changes nothing that is learnt."""
-LONGEST = 100  # characters of the settings in a name; a file system takes 255 bytes of all of it
+"""Settings that the name has anyway, or that do not change the result."""
+LONGEST = 100  # characters of the settings in a name; a file system allows 255 bytes for the whole name
 SAFE = re.compile(r"[^A-Za-z0-9._+-]")
 
 
 def suffix_of(config: TrainConfig, usual: TrainConfig) -> str:
-    """Return what the name of a run's folder says of the settings that are not the usual ones: "-epochs3-lr0.05".
+    """Return the part of a folder's name for settings that differ from the usual ones, such as "-epochs3-lr0.05".
 
-    usual: of a run of the same method with the preset alone, if it is a shipped one, which is said by its name. Text
-    that a file name cannot have, or that is too long, ends in a digest of all of it. Nothing for the usual settings.
+    usual: settings of the same method with only the preset, if it is a shipped one; its name is then part of the text.
+    Text that is too long or not allowed in a file name ends in a digest of all of it. "" for the usual settings.
     """
     parts = list(differences(config, usual))
     text = "".join(f"-{part}" for part in parts)
@@ -32,7 +32,7 @@ def suffix_of(config: TrainConfig, usual: TrainConfig) -> str:
 
 
 def differences(config: TrainConfig, usual: TrainConfig) -> Iterator[str]:
-    """Yield the name of a shipped preset, then each setting that is not the usual one, in the order of results."""
+    """Yield the name of a shipped preset, then each setting that differs from the usual, in the order of results."""
     if usual.preset is not None:
         yield usual.preset
     values, usual_values = config.flat(), usual.flat()
@@ -42,7 +42,7 @@ def differences(config: TrainConfig, usual: TrainConfig) -> Iterator[str]:
 
 
 def spelt(name: str, value: object) -> str:
-    """Return a setting as a name of a folder has it: "lr0.05", "meta_step-lagged", "watch_test"."""
+    """Return a setting as part of a folder's name: "lr0.05", "meta_step-lagged", "watch_test"."""
     if value is True:
         return name
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

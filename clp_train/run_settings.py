@@ -1,4 +1,4 @@
-"""What is set of a run itself: what it starts from, its length, its folder, its meta batches."""
+"""The settings of a run itself: its method and preset, its length, its folder, its meta batches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PRECISIONS = ("float32", "tf32", "bf16")
 
 @dataclass(frozen=True)
 class Start(Settings):
-    """What a run starts from."""
+    """The method and preset of a run."""
 
-    method: str = setting("clp", "How to train: a name of --list-methods.", option=True)
+    method: str = setting("clp", "Method of training: a name of --list-methods.", option=True)
     preset: str | None = setting(
         None,
-        "Settings to start from: a preset's name, a .toml file, or none for the defaults alone.",
-        shown="what fits the shard and the device",
+        "Settings to start from: a preset's name, a .toml file, or none for the defaults.",
+        shown="chosen for the shard and the device",
         option=True,
         metavar="NAME",
     )
@@ -33,40 +33,40 @@ class Start(Settings):
 
 @dataclass(frozen=True)
 class RunSettings(Settings):
-    """One run: its length, its seed, its folder, and what is measured and kept."""
+    """One run: its length, its seed, its folder, and what is measured and stored."""
 
     epochs: int = setting(30, "Passes over the training pictures.", low=1, option=True)
     trainable: str = setting(
-        "all", "What learns: the whole network, or its last layer on the features of untransformed pictures.",
+        "all", "What learns: the whole network, or its last layer on features of pictures without transforms.",
         choices=TRAINABLE,
     )  # fmt: skip
     watch_test: bool = setting(
-        False, "Measure test after each epoch too, and report the best epoch by test, labelled as such."
+        False, "Measure test after each epoch too, and also report the best epoch by test, labelled as such."
     )
-    checkpoint_interval: int = setting(100, "Steps between two full states on disk.", low=1)
+    checkpoint_interval: int = setting(100, "Steps between two checkpoints on disk.", low=1)
     seed: int = setting(0, "Seed of the run.", low=0, option=True)
     device: str = setting(AUTO, HELP, option=True)
     precision: str = setting(
-        "float32", "What networks compute in: float32; tf32, which rounds it within convolutions and products; bf16."
-        " Logits, losses and Omega are in float32 always, and so is what a meta step takes differences of.",
+        "float32", "Precision of networks: float32; tf32, which rounds inputs of convolutions and products; bf16."
+        " Logits, losses, Omega, and passes that a meta step takes differences of, are always in float32.",
         choices=PRECISIONS, option=True,
     )  # fmt: skip
     rank_batch_norm: str = setting(
-        SYNCHRONISED, "With several ranks, whose statistics batch norm takes in training: of the whole batch, as in one"
-        " process, or of each rank's own part of it, which exchanges less and is another run.", choices=BATCH_NORMS,
+        SYNCHRONISED, "Batch norm statistics in training with several ranks: of the whole batch, as in one process,"
+        " or of each rank's own part, which needs less communication and gives other results.", choices=BATCH_NORMS,
         source="ours", works_with=("freeze_batch_norm", (False,)),
     )  # fmt: skip
     select: str = setting(
-        AUTO_SELECT, "Which epoch counts: the best on val by this, of equals by its average; gap is accuracy before"
-        " other backgrounds; auto is worst-group where the method needs groups, else worst-class.",
+        AUTO_SELECT, "Selected epoch: the best on val by this measure, ties by the average; gap is the accuracy before"
+        " other backgrounds; auto is worst-group if the method needs groups, else worst-class.",
         choices=SELECT, option=True,
     )  # fmt: skip
     patience: int | None = setting(
-        None, "Epochs without a better val score, by what select compares, after which the run stops.", low=1,
-        shown="as long as epochs says", works_with=("select", WITH_PATIENCE),
+        None, "Early stopping: epochs without a better val score, by the measure of select.", low=1,
+        shown="no early stopping", works_with=("select", WITH_PATIENCE),
     )  # fmt: skip
     out: Path | None = setting(
-        None, "Folder of the run; the default names each setting that is not the usual one, too.",
+        None, "Folder of the run; the default name contains each setting that differs from the usual one.",
         shown="runs/SHARD-METHOD-seedN", option=True, metavar="PATH",
     )  # fmt: skip
     export: str = setting(exports.NONE, exports.HELP, option=True, metavar="FORMS")
@@ -78,13 +78,13 @@ class RunSettings(Settings):
 
 @dataclass(frozen=True)
 class MetaBatchSettings(Settings):
-    """The meta batch of a step, and factuals that are made inside it."""
+    """The meta batch of a step, and factuals that are made in it."""
 
     meta_batch_size: int | None = setting(
-        None, "Meta pictures a step.", low=2, shown="as batch_size, or all there are", part=META_STEP, option=True
+        None, "Meta pictures per step.", low=2, shown="as batch_size, or all if fewer", part=META_STEP, option=True
     )
     online: str = setting(
-        "none", "Factuals that are made in each meta batch of its originals, beside the stored ones.",
+        "none", "Factuals that are made in each meta batch from its originals, besides the stored ones.",
         choices=("none", "mix-rand", "fgsm"), source="section 3.2.1", part=META_STEP,
     )  # fmt: skip
     online_epsilon: float = setting(

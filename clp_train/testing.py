@@ -1,4 +1,4 @@
-"""The tests that registered methods, models and transforms pass, for plug-ins: call them from a test of your own.
+"""Tests for plug-ins: registered methods, models and transforms pass them too. Call them from your own test.
 
     from clp_train.testing import check_method
 
@@ -6,8 +6,8 @@
     def test_halving():
         check_method("mine.py:Halving")
 
-Each raises AssertionError, with a message, for the first property that does not hold, and what the plug-in raises. They
-learn from small random pictures of two classes in two places.
+Each raises AssertionError, with a message, for the first property that does not hold, and passes on errors of the
+plug-in. They train on small random pictures of two classes in two places.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from clp_train.running.loop import Done, Hooks, Trained, train
 
 GROUPS = ("a on x", "a on y", "b on x", "b on y")
 STATISTICS = ([0.5] * 3, [0.25] * 3)  # mean and standard deviation of the channels
-MOST = 1e-4  # that logits may differ from features @ head
+MOST = 1e-4  # allowed difference of logits from features @ head
 SHORT = {"batch_size": 10, "checkpoint_interval": 1, "model": "resnet8", "seed": 1}
 
 
 class Stopped(BaseException):
-    """Stands for the end of a process."""
+    """Simulates the end of a process."""
 
 
 def generator_of(seed: int) -> torch.Generator:
@@ -64,7 +64,7 @@ def random_pictures(count: int, seed: int, kind: int = ORIGINAL, size: int = 16)
 
 
 def random_data() -> RunData:
-    """Return what a short run reads: 40 training pictures, 8 meta originals with their copies, val and test."""
+    """Return the data of a short run: 40 training pictures, 8 meta originals with their copies, val and test."""
     header = Header("random", ("a", "b"), GROUPS, ("none", "grey", "random"), ("given",), {"size": 16}, {}, "", 0, "")
     kinds = (ORIGINAL, COUNTERFACTUAL, FACTUAL)
     meta = [random_pictures(8, 2 + kind, kind) for kind in kinds]
@@ -75,40 +75,41 @@ def random_data() -> RunData:
 
 
 def check_method(name: str, settings: Mapping[str, object] | None = None) -> None:
-    """Check a method: what is said of it is true, its defaults are valid; it trains, the same again, and killed after
-    some steps and resumed it is the same run.
+    """Check a method: its attributes are right and its defaults valid; it trains reproducibly, also if killed and
+    resumed.
 
-    settings: those that it cannot do without, its own and those of every run.
+    settings: those that it needs, its own and those of every run.
     """
     entry, options = entry_of(name), options_of(name)
-    require(bool(entry.source and entry.family), f"method {name}: no source or family")
+    require(bool(entry.source and entry.family), f"method {name}: it has no source or no family")
     options()
     config = short_run(name, settings)
     method, data = method_of(config), random_data()
     has_meta_step, has_saliency = META_STEP in entry.parts, SALIENCY in entry.parts
     require(
-        bool(method.learned) == has_meta_step, f"method {name}: `parts` has {META_STEP!r} where `learned` is not empty"
+        bool(method.learned) == has_meta_step,
+        f"method {name}: `parts` must have {META_STEP!r} if and only if `learned` is not empty",
     )
     require(
         (method.saliency_weight > 0) == has_saliency,
-        f"method {name}: `parts` has {SALIENCY!r} where `saliency_weight` is not 0",
+        f"method {name}: `parts` must have {SALIENCY!r} if and only if `saliency_weight` is not 0",
     )
     with tempfile.TemporaryDirectory() as folder:
         steps: list[int] = []
         whole = run(config, data, Path(folder) / "whole", steps=steps)
-        torch.rand(3)  # whoever draws from the generator of the process, draws something else now
-        require_same(whole, run(config, data, Path(folder) / "again"), f"method {name}: the same run again is another")
+        torch.rand(3)  # code that draws from the global generator now gets other numbers
+        require_same(whole, run(config, data, Path(folder) / "again"), f"method {name}: a second run differs")
         for kill_at in sorted({2, len(steps) // 2 + 1, len(steps) - 1}):
             place = Path(folder) / str(kill_at)
             with contextlib.suppress(Stopped):
                 run(config, data, place, kill_at)
             resumed = run(config, data, place, resume=True)
-            said = f"killed after step {kill_at} and resumed, it is another run"
+            said = f"killed after step {kill_at} and resumed, the run differs"
             require_same(whole, resumed, f"method {name}: {said}; is all of its state in `state_dict`?")
 
 
 def short_run(method: str, settings: Mapping[str, object] | None) -> TrainConfig:
-    """Return the settings of a run of a few steps; the shortest stage of a method with stages is a tenth of it."""
+    """Return the settings of a run of a few steps; the shortest stage of a method with stages is a tenth of the run."""
     epochs = 6 if "stages" in entry_of(method).needs else 3
     return make_config({"meta": Path("random.h5"), "method": method, "epochs": epochs, **SHORT, **(settings or {})})
 
@@ -126,7 +127,7 @@ def run(
     resume: bool = False,
     steps: list[int] | None = None,
 ) -> Trained:
-    """Train, or be stopped after a step. place: where the state is kept; steps: those done are put there."""
+    """Train, or stop after a step. place: folder of the state; steps: the finished steps are appended to it."""
 
     def on_step(done: Done) -> None:
         if steps is not None:
@@ -146,17 +147,20 @@ def require_same(one: Trained, other: Trained, message: str) -> None:
 
 
 def check_model(name: str, classes: int = 3, size: int = 32, head: str | None = None) -> None:
-    """Check a classifier: its logits are those of its last layer on its features, it starts the same from the same
-    generator, takes gradients with respect to pixels, is the same when it is judged twice, and learns by a method.
+    """Check a classifier.
 
-    head: the place of its last layer, None to find it.
+    Its logits are those of its last layer on its features; the same generator gives the same initial weights; pixels
+    get gradients; two passes give the same output; it learns by a method. head: the name of its last layer, None to
+    find it.
     """
     images = torch.rand(4, 3, size, size, generator=generator_of(0))
     network = model_of(name, classes, size, head).eval()
     torch.rand(3)
     other = model_of(name, classes, size, head).eval()
     for key, value in network.state_dict().items():
-        require(torch.equal(value, other.state_dict()[key]), f"model {name}: two starts differ in {key}")
+        require(
+            torch.equal(value, other.state_dict()[key]), f"model {name}: two new networks from one seed differ in {key}"
+        )
     images.requires_grad_(True)
     out = network(images)
     require(
@@ -168,7 +172,7 @@ def check_model(name: str, classes: int = 3, size: int = 32, head: str | None = 
     )
     (gradient,) = torch.autograd.grad(out.logits.sum(), images)
     require(bool(gradient.abs().sum() > 0), f"model {name}: no gradient with respect to the pixels")
-    require(torch.equal(network(images).logits, out.logits), f"model {name}: judged twice, it says something else")
+    require(torch.equal(network(images).logits, out.logits), f"model {name}: two passes on the same pictures differ")
     other.load_state_dict(network.state_dict())
     given = {"model": name, "model_head": head, "transform": "none"} if head else {"model": name, "transform": "none"}
     config = short_run("erm", {**given, "epochs": 1})
@@ -177,12 +181,12 @@ def check_model(name: str, classes: int = 3, size: int = 32, head: str | None = 
 
 
 def model_of(name: str, classes: int, size: int, head: str | None) -> Classifier:
-    """Return a classifier at its start."""
+    """Return a new classifier."""
     return build_model(name, classes, *STATISTICS, generator_of(1), head, size)
 
 
 def resized(data: RunData, size: int) -> RunData:
-    """Return the data of a run with pictures of another side: the same ones, each pixel repeated, and cut."""
+    """Return the data of a run with pictures of another size: the same ones, with repeated pixels, and cropped."""
 
     def large(pictures: Any) -> Any:
         times = -(-size // pictures.images.shape[-1])
@@ -195,8 +199,9 @@ def resized(data: RunData, size: int) -> RunData:
 
 
 def check_transform(name: str) -> None:
-    """Check a transform on bytes and on numbers in [0, 1]: shapes and types stay, what it is given is not written into,
-    and its generator alone decides.
+    """Check a transform on uint8 and on floats in [0, 1].
+
+    Shapes and types do not change, inputs are not written to, and only its generator decides the result.
     """
     transform, pictures = load_transform(name), random_pictures(6, 1, size=20)
     inside = torch.zeros(6, 20, 20, dtype=torch.bool)
@@ -207,10 +212,13 @@ def check_transform(name: str) -> None:
         torch.rand(3)
         again = transform(images, inside, generator_of(7))
         where = f"transform {name}, {images.dtype}"
-        require(equal((images, inside), before), f"{where}: it wrote into what it was given; work on a copy")
-        require(equal(first, again), f"{where}: the same generator gave two results; draw from it alone")
+        require(equal((images, inside), before), f"{where}: it wrote to its input; expected work on a copy")
+        require(equal(first, again), f"{where}: the same seed gave two results; draw only from the generator")
         require(first[0].shape == images.shape and first[0].dtype == images.dtype, f"{where}: shape or type changed")
-        require(first[1].shape == inside.shape and first[1].dtype == inside.dtype, f"{where}: the mask is none now")
+        require(
+            first[1].shape == inside.shape and first[1].dtype == inside.dtype,
+            f"{where}: the mask has another shape or type",
+        )
         require(bool((first[0].float() >= 0).all()), f"{where}: it made values below 0")
 
 

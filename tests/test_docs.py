@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 HEAVY = {"torch", "numpy", "h5py", "cv2", "sklearn", "matplotlib"}
 
 
-@pytest.mark.parametrize("page", ["library.md", "own_loop.md"])
+@pytest.mark.parametrize("page", ["how-to/library.md", "tutorials/own-loop.md"])
 def test_the_examples_of_a_page_run(page):
     tested = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert tested.attempted > 12
@@ -34,9 +34,9 @@ def test_public_names_of_the_trainer():
 
     assert clp_train.__all__ == [
         "Bilevel", "Hooks", "MetaLoader", "Method", "Omega", "Terms", "assemble", "gradcam", "hypergradient", "load",
-        "load_classifier", "make_config", "meta_losses", "saliency", "train", "virtual_pass",
+        "load_classifier", "make_config", "meta_losses", "open_run", "saliency", "train", "virtual_pass",
     ]  # fmt: skip
-    page = (DOCS / "library.md").read_text()
+    page = (DOCS / "how-to/library.md").read_text()
     assert not [name for name in clp_train.__all__ if name not in page]
 
 

@@ -1,1 +1,3 @@
-"""The shard of an audit: each picture whole, its object alone, its background alone, before other backgrounds."""
+"""The shard of an audit: each picture whole, its object alone, its background alone, its object on other
+backgrounds.
+"""

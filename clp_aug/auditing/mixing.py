@@ -1,4 +1,4 @@
-"""INFILL of an audit: the object before backgrounds of other pictures, whose own objects are removed first."""
+"""INFILL of an audit: the object on backgrounds of other pictures. The objects of those pictures are removed first."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from clp_aug.fills.options import FillOptions
 from clp_aug.fills.scene import Materials, Scene, compose, crop
 from clp_aug.sharding import Copy
 
-MOST_OBJECT = 0.75  # of a picture that gives its background: of more nearly all would be made up
-KEPT, AT_ONCE = 256, 64  # pictures without their objects that a process keeps, of the pool and of audited ones
+MOST_OBJECT = 0.75  # of a picture that gives its background; above it, most of the background would be invented
+KEPT, AT_ONCE = 256, 64  # pictures without their objects that a process keeps: from the pool, and audited ones
 VISIBLE = 0.5  # a matte that never reaches this in its box cuts nothing out
 
 
@@ -36,10 +36,11 @@ class Pool:
     scene: Callable[[int], Scene]
 
     def choose(self, sample_id: int, label: int, fill: str, draw: int, seed: int) -> int | None:
-        """Return the row that gives a picture its background, None where no picture of the pool can.
+        """Return the row of the pool that gives a picture its background, None if no picture of the pool can.
 
-        fill: mix-same, of its class, or mix-other, of another; never the picture itself. Other classes are equally
-        likely, whatever their number of pictures. Draws of one picture are without repetition while there are enough.
+        fill: mix-same (background of the same class) or mix-other (of another class); never the picture itself. Other
+        classes are equally likely, whatever their number of pictures. The draws of one picture repeat no row while
+        there are enough.
         """
         usable = (self.sample_id != sample_id) & (boxes.area(self.box) <= MOST_OBJECT * self.size**2)
         usable &= (self.label == label) if fill == MIX_SAME else (self.label != label)
@@ -53,7 +54,7 @@ class Pool:
 
 
 class Recent:
-    """The last few values by key, made where they are not there."""
+    """A small cache: the last few values by key. A missing value is made."""
 
     def __init__(self, most: int) -> None:
         self.most, self.values = most, dict[int, Any]()
@@ -69,8 +70,8 @@ class Recent:
 
 @dataclass(frozen=True)
 class Made:
-    """One row of a shard. image: uint8 (H, W, 3); fill: the one really used; background_id: whose background it
-    has, -1 for none.
+    """One row of a shard. image: uint8 (H, W, 3); fill: the fill that was used; background_id: sample id of the picture
+    that gave the background, -1 for none.
     """
 
     image: np.ndarray
@@ -79,8 +80,8 @@ class Made:
 
 
 class Mixer:
-    """What makes those views of an audit that have a picture without its object. remove: the fill that removes it;
-    options: its settings; seed: of the run.
+    """Makes the views of an audit that need a picture without its object. remove: the fill that removes the object;
+    options: settings of this fill; seed: of the run.
     """
 
     def __init__(self, pool: Pool, remove: str, options: FillOptions | None, seed: int, materials: Materials) -> None:
@@ -88,11 +89,11 @@ class Mixer:
         self.of_pool, self.own = Recent(KEPT), Recent(AT_ONCE)
 
     def makes(self, copy: Copy) -> bool:
-        """Tell whether a copy is one of these views."""
+        """Return whether a copy is one of these views."""
         return copy.fill in MIXES or (copy.kind == COUNTERFACTUAL and copy.fill == self.remove)
 
     def view(self, sample_id: int, scene: Scene, copy: Copy) -> Made:
-        """Return a view of a picture; its object before grey where there is no background for it."""
+        """Return a view of a picture; its object on grey if there is no background for it."""
         if copy.kind == COUNTERFACTUAL:
             return Made(*self.own.get(sample_id, lambda: self.removed(sample_id, scene)))
         if copy.fill == MIX_OWN:
@@ -107,18 +108,18 @@ class Mixer:
         return Made(compose(scene, FACTUAL, np.full_like(scene.image, GREY)), "grey")
 
     def background(self, row: int) -> tuple[np.ndarray, str]:
-        """Return the background that a row of the pool gives, uint8 (H, W, 3), and the fill really used."""
+        """Return the background that a row of the pool gives, uint8 (H, W, 3), and the fill that was used."""
         return self.removed(int(self.pool.sample_id[row]), self.pool.scene(row))
 
     def removed(self, sample_id: int, scene: Scene) -> tuple[np.ndarray, str]:
-        """Return a picture without its object, uint8 (H, W, 3), and the fill really used."""
+        """Return a picture without its object, uint8 (H, W, 3), and the fill that was used."""
         rng = rng_for(self.seed, sample_id, f"{self.remove}/0")
         return infill(self.remove, COUNTERFACTUAL, scene, rng, self.materials, self.options)
 
 
 def alpha_of(matte: np.ndarray, box: Box) -> np.ndarray | None:
-    """Return what an object is cut out by, float32 (H, W) in [0, 1], 0 outside the box; None where its matte shows
-    nothing in the box: then all of the box is the object. matte: uint8 (H, W).
+    """Return the alpha that cuts an object out, float32 (H, W) in [0, 1], 0 outside the box. None if the matte shows
+    nothing in the box: then the whole box is the object. matte: uint8 (H, W).
     """
     alpha = np.zeros(matte.shape, np.float32)
     crop(alpha, box)[...] = crop(matte, box) / np.float32(255)

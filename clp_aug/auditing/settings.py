@@ -13,19 +13,19 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class AuditSettings(Settings):
-    """What `--audit` makes. Raises SettingError for a setting of audits without one.
+    """What `--audit` makes. Raises SettingError for a setting of audits if there is no audit.
 
     audit: a split by name, "auto" for the first test split that has pictures, else val, else train; None for no audit.
     """
 
     audit: str | None = setting(
-        None, "Make a shard for clp-audit of a split, by default of the first test split.", metavar="SPLIT"
+        None, "Make a shard for clp-audit from a split, by default from the first test split.", metavar="SPLIT"
     )
-    backgrounds: str | None = setting(None, "Split that gives an audit its backgrounds.", shown="train")
-    draws: int = setting(3, "Other backgrounds of each kind that a picture of an audit gets.", low=1, high=MOST_DRAWS)
-    pool: int = setting(50, "Pictures a class, at most, that give an audit their backgrounds.", low=1, high=10_000)
-    paste: str = setting(MATTE, "What an audit pastes: the object by its matte, or all of its box.", choices=PASTES)
-    remove: str = setting("cagan", "Fill that removes the objects of backgrounds.", choices=REMOVERS)
+    backgrounds: str | None = setting(None, "Split that gives backgrounds to an audit.", shown="train")
+    draws: int = setting(3, "Other backgrounds of each kind for every picture of an audit.", low=1, high=MOST_DRAWS)
+    pool: int = setting(50, "Most pictures per class that give backgrounds to an audit.", low=1, high=10_000)
+    paste: str = setting(MATTE, "What an audit pastes: the object by its matte, or its whole box.", choices=PASTES)
+    remove: str = setting("cagan", "Fill that removes the objects from backgrounds.", choices=REMOVERS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,5 +36,5 @@ class AuditSettings(Settings):
                 raise SettingError(name, value, reason, {"audit": AUTO})
 
     def header(self, audited: str, backgrounds: str) -> AuditHeader:
-        """Return what the shard keeps of it. audited, backgrounds: names of the splits."""
+        """Return the part of the settings that the shard keeps. audited, backgrounds: names of the splits."""
         return AuditHeader(audited, backgrounds, self.draws, self.pool, self.paste, self.remove)

@@ -18,8 +18,8 @@ from clp_aug.sharding import Copy
 
 @dataclass(frozen=True)
 class Audited:
-    """What an audit is of. split: whose `meta` are the pictures, and whose `train` those that give backgrounds;
-    header: how it is made.
+    """The pictures of an audit. split: its `meta` are the audited pictures, its `train` the pictures that give
+    backgrounds; header: how the audit is made.
     """
 
     split: Split
@@ -31,11 +31,11 @@ class Audited:
 
 
 def audit_split(dataset: Dataset, settings: AuditSettings, limit: int | None, seed: int) -> Audited:
-    """Choose the pictures of an audit and those that give backgrounds, at most so many a class; equal settings give
-    equal rows on any machine.
+    """Choose the pictures of an audit, and the pictures that give backgrounds, at most `settings.pool` per class. Equal
+    settings give equal rows on any machine.
 
-    limit: audited pictures at most, spread over groups, or classes. Raises UsageError for a split that there is not,
-    InputError for one without pictures, or backgrounds of a single class. Source: ours.
+    limit: most audited pictures, spread over groups, or over classes. Raises UsageError for a split that does not
+    exist, InputError for a split without pictures, or if all backgrounds are of one class. Source: ours.
     """
     samples = dataset.samples
     audited = split_number(dataset, None if settings.audit == AUTO else settings.audit, "--audit")
@@ -48,8 +48,8 @@ def audit_split(dataset: Dataset, settings: AuditSettings, limit: int | None, se
     pool = samples.ascending(some_a_class(samples.label, samples.sample_id, pool, settings.pool, seed))
     if len(np.unique(samples.label[pool])) < 2:
         raise InputError(
-            f"data set {dataset.name}: split {dataset.splits[behind]} has pictures of one class, so no background of"
-            " another; choose another with --backgrounds"
+            f"data set {dataset.name}: split {dataset.splits[behind]} has pictures of one class only, expected two"
+            " or more, for backgrounds of another class; choose another split with --backgrounds"
         )
     report: dict[str, int | list[int]] = {"train": len(pool), "meta": len(rows), "val": 0, "test": 0}
     none = np.zeros(0, np.int64)
@@ -58,7 +58,7 @@ def audit_split(dataset: Dataset, settings: AuditSettings, limit: int | None, se
 
 
 def some_a_class(label: np.ndarray, ids: np.ndarray, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return at most so many rows of each class, drawn by key, so that one more class changes no other."""
+    """Return at most `count` rows of each class. Draws are by key, so a further class does not change the others."""
     chosen = []
     for c in np.unique(label[rows]).tolist():
         have = rows[label[rows] == c]

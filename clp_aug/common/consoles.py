@@ -1,4 +1,4 @@
-"""Rich consoles that show names as they are, whatever stands in them. Import this late: rich takes long to load."""
+"""Rich consoles that show names as they are, whatever characters they have. Import this late: rich loads slowly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clp_aug.common.text import printable
 
 
 class PlainConsole(Console):
-    """A console that reads no markup and no emoji out of a text, and leaves a broken pipe to the command."""
+    """A console that takes no markup and no emoji from a text, and leaves a broken pipe to the command."""
 
     def __init__(self, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
@@ -22,7 +22,7 @@ class PlainConsole(Console):
 
 
 class Description(progress.TextColumn):
-    """What a stage is called; a name in it is not read as markup."""
+    """The description of a stage; names in it are not read as markup."""
 
     def __init__(self) -> None:
         super().__init__("{task.description:<18}", markup=False)
@@ -33,7 +33,7 @@ class Description(progress.TextColumn):
 
 
 class Rate(progress.ProgressColumn):
-    """Pictures or steps a second."""
+    """Pictures or steps per second."""
 
     def render(self, task: progress.Task) -> str:
         """Return nothing before anything is known."""

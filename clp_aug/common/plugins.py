@@ -1,7 +1,7 @@
-"""Plug-ins: what a registry does not have itself, named as module:name, as file.py:name, or by an entry point.
+"""Plug-ins: code that is not in a registry, named as module:name, as file.py:name, or by an entry point.
 
-A plug-in is the user's own code, so it is imported as Python imports it: nothing of it is checked before. Names come
-from the user alone, never from a file that somebody else may have written.
+A plug-in is the user's own code. It is imported as Python imports it, without any check before. Its name always comes
+from the user, never from a file that somebody else may have written.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def find(registry: Mapping[str, Any], name: str, what: str) -> Plugin | None:
     if not (colon and module and attribute):
         known = [*registry, *points]
         raise UsageError(
-            f"unknown {what} {name!r}: {suggestion(known, name)}choose one of {listed(known)}, or give an own one as"
+            f"unknown {what} {name!r}: {suggestion(known, name)}choose one of {listed(known)}, or give your own as"
             f" {FORM}"
         )
     loaded = load_module(module, f"{what} {name!r}", suggestion(registry, module))
@@ -131,7 +131,7 @@ def find(registry: Mapping[str, Any], name: str, what: str) -> Plugin | None:
 
 
 def has_argument(name: str, what: str) -> bool:
-    """Whether a name is one whose colon is followed by an argument, whether there is one or not."""
+    """Return whether a registered name takes an argument after a colon, given or not."""
     return name.partition(":")[0] in WITH_ARGUMENT.get(what, ())
 
 

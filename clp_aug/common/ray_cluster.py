@@ -113,7 +113,7 @@ def check_answers(ray: Any, address: str) -> None:
         ) from None
     command = [sys.executable, "-c", TRIAL, address]
     try:
-        trial = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LONGEST)
+        trial = subprocess.run(command, capture_output=True, encoding="locale", errors="replace", timeout=LONGEST)
     except subprocess.TimeoutExpired as error:
         said = (error.stderr or b"").decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr or ""
         raise unusable(place, said if REFUSED in said else "no answer in the words of Ray") from None

@@ -1,4 +1,4 @@
-"""A setting is declared once, as the field of a frozen dataclass; checks, option texts and lists are made of that.
+"""A setting is declared once, as a field of a frozen dataclass; checks, help texts and lists are made from it.
 
     @dataclass(frozen=True)
     class Sgd(Settings):
@@ -29,13 +29,13 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 class About:
     """What is known of one setting beside its name, type and default.
 
-    help: one sentence in plain English, without its default; choices: valid values, the first the paper's or the
-    plainest, or a registry, whose names count as they are when a value is checked; low, above, high, below: its range,
-    the ends in it or not; source: equation or paper; part: the part of a run that it belongs to, where not every run
-    has it (see `parts` of `clp_train.methods.Entry`); works_with: another setting and its values without which this one
-    has no effect; option: whether it has a command line option of its own; shown: its default in words, where the value
-    does not tell; metavar: what stands for its value in a help text; own: what a plug-in may give besides the choices,
-    of `plugins.GROUPS`.
+    help: one sentence in plain English, without its default; choices: valid values, the paper's or the plainest first,
+    or a registry, whose names are read when a value is checked; low, above, high, below: its range, low and high
+    included, above and below excluded; source: equation or paper; part: the part of a run that it belongs to, if not
+    every run has it (see `parts` of `clp_train.methods.Entry`); works_with: another setting, and the values that it
+    must have for this one to have an effect; option: whether it has a command line option of its own; shown: its
+    default in words, if the value is not clear; metavar: the name of its value in a help text; own: the kind of plug-in
+    that may be given besides the choices, of `plugins.GROUPS`.
     """
 
     help: str
@@ -53,9 +53,9 @@ class About:
     own: str = ""
 
     def range(self, kind: type) -> str:
-        """Return in words what values are expected, for settings of a type."""
+        """Return in words which values are expected. kind: type of the setting."""
         if self.choices:
-            return f"one of {', '.join(self.choices)}" + (f", or an own one as {FORM}" if self.own else "")
+            return f"one of {', '.join(self.choices)}" + (f", or your own as {FORM}" if self.own else "")
         ends = (self.low, self.above, self.high, self.below)
         if self.low is not None and self.high is not None and math.isfinite(self.high):
             return f"{WORDS[kind]} from {self.low:g} to {self.high:g}"
@@ -63,7 +63,7 @@ class About:
         return " ".join([WORDS[kind], " and ".join(parts)]).strip()
 
     def holds(self, value: float) -> bool:
-        """Tell whether a number is in the range; NaN and infinity never are."""
+        """Return whether a number is in the range; NaN and infinity never are."""
         return (
             -math.inf < value < math.inf  # not math.isfinite, which whole numbers beyond floats overflow
             and (self.low is None or value >= self.low)
@@ -90,7 +90,7 @@ def setting(
     metavar: str = "",
     own: str = "",
 ) -> Any:
-    """Declare one setting: the field of a dataclass, with what `About` says. default: MISSING for one without."""
+    """Declare one setting, a field of a dataclass; arguments as in `About`. default: MISSING for a required setting."""
     about = About(help, choices, low, above, high, below, source, part, works_with, option, shown, metavar, own)
     return dataclasses.field(default=default, metadata={"about": about})
 

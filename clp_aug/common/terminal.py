@@ -1,4 +1,4 @@
-"""What the commands of both tools do at the terminal: one-line errors with honest exit codes, lines, and progress."""
+"""What all commands do at the terminal: errors in one line with their exit codes, lines, and progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_MEMORY = ("DefaultCPUAllocator", "out of memory", "Insufficient memory")
 """What torch and OpenCV say in errors of other kinds than MemoryError."""
 PARSERS = ("json", "tomllib", "tomli", "ast")
-"""Modules that go as deep as a file is nested: too deep is the file's fault there, and ours elsewhere."""
+"""Modules that recurse as deep as a file is nested: there, too deep is the file's fault; elsewhere, it is ours."""
 
 
 def as_option(name: str, value: object) -> str:
@@ -38,15 +38,15 @@ def as_option(name: str, value: object) -> str:
 def one_line_errors(interrupted: str, spell: Callable[[str, object], str] = as_option) -> Callable[[Command], Command]:
     """Wrap a command: what a user can mend ends as one line on stderr and the exit code that belongs to it.
 
-    interrupted: what to say after ctrl-C, e.g. what was kept and how to go on; spell: (name, value) -> how a setting
-    stands on this command line. Within it, text that a stream's encoding lacks is replaced.
+    interrupted: what to say after ctrl-C, e.g. what was kept and how to go on; spell: (name, value) -> the setting as
+    this command line takes it. Text that the encoding of a stream lacks is shown as \\uXXXX.
     """
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def wrapped(*args: Any, **options: Any) -> Any:
-            never_refuse(sys.stdout, "replace")
-            never_refuse(sys.stderr, "backslashreplace")
+            never_refuse(sys.stdout)
+            never_refuse(sys.stderr)
             try:
                 done = command(*args, **options)
                 if sys.stdout is not None:
@@ -71,14 +71,17 @@ def one_line_errors(interrupted: str, spell: Callable[[str, object], str] = as_o
     return decorate
 
 
-def never_refuse(stream: TextIO | None, errors: str) -> None:
-    """Let a stream replace what its encoding lacks, where it would raise UnicodeEncodeError."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-        stream.reconfigure(errors=errors)
+def never_refuse(stream: TextIO | None) -> None:
+    """Let a stream show the characters that its encoding lacks as \\uXXXX, where it would raise UnicodeEncodeError.
+
+    In the C locale streams have the error handler "surrogateescape", which raises as well.
+    """
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def line_of(error: Exception) -> str | None:
-    """Return one line for an error that files, disk or memory made; None for one of ours, which shows itself."""
+    """Return one line for an error of files, disk or memory; None for an error of ours, which shows its traceback."""
     if isinstance(error, OSError):
         return disk_line(error)
     text = str(error)
@@ -113,7 +116,7 @@ def raised_in(error: BaseException) -> str:
 
 
 def nobody_reads() -> bool:
-    """Whether what reads our output is gone, head for instance; what is printed from now on goes nowhere."""
+    """Return whether the reader of our output is gone, head for instance; what is printed from now on goes nowhere."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
     unread = [stream for stream in streams if is_unread(stream)]
     for stream in unread:
@@ -122,7 +125,7 @@ def nobody_reads() -> bool:
 
 
 def is_unread(stream: TextIO) -> bool:
-    """Whether the other end of a pipe is gone."""
+    """Return whether the other end of a pipe is gone."""
     try:
         ends = select.poll()
         ends.register(stream.fileno(), 0)  # no event is asked for: errors are told of in any case
@@ -132,13 +135,13 @@ def is_unread(stream: TextIO) -> bool:
 
 
 def silence(stream: TextIO) -> None:
-    """Send what is printed nowhere, where it is a file; Python would else try again as it ends, and complain."""
-    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+    """Send what is printed to a stream nowhere. Python would else try again as it ends, and complain."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def flush_or_silence(stream: TextIO | None) -> None:
-    """Bring out what was printed before; a stream that takes it no more is silenced."""
+    """Write out what was printed before; silence a stream that takes no more."""
     if stream is not None:
         try:
             stream.flush()
@@ -147,9 +150,9 @@ def flush_or_silence(stream: TextIO | None) -> None:
 
 
 def say(line: str, err: bool = False) -> None:
-    """Print one line, on stdout or stderr, with what does not print replaced: it may quote names that others wrote.
+    """Print one line on stdout or stderr. Characters that do not print are replaced: it may quote names of others.
 
-    A remark on stderr that nobody takes stops no run.
+    A remark on stderr that cannot be written stops no run.
     """
     with contextlib.suppress(*((OSError, ValueError) if err else ())):
         print(printable(line), file=sys.stderr if err else sys.stdout, flush=True)
@@ -164,7 +167,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def progress_bars(quiet: bool) -> Bars:
-    """Return what shows progress on stderr: bars on a terminal, a line now and then in a log; silent when quiet."""
+    """Return what shows progress on stderr: bars on a terminal, a line every half minute elsewhere; none if quiet."""
     if quiet or sys.stderr is None:
         return Lines(None)
     if sys.stderr.isatty():

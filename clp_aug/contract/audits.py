@@ -1,7 +1,7 @@
 """The contract of a shard for clp-audit: which views follow each picture, in which order, and how it was made.
 
-Each audited picture is an original; the views follow it, the same for all. A view that could not be made is stored as
-its object before grey, under the fill "grey".
+Each audited picture is an original; its views follow it, the same for all pictures. A view that could not be made is
+stored as the object on grey, with the fill "grey".
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from clp_aug.contract.schema import COUNTERFACTUAL, FACTUAL
 
 MIX_OWN, MIX_SAME, MIX_OTHER = "mix-own", "mix-same", "mix-other"
 MIXES = (MIX_OWN, MIX_SAME, MIX_OTHER)
-"""The object before another background: its own one, mirrored; of another picture of its class; of another class."""
+"""The object on another background: its own, mirrored; from another picture of its class; from another class."""
 OBJECT_ALONE, BACKGROUND_ALONE = ("grey", "random"), ("grey", "tile")
-"""Fills around the object, and in its place; the one that removes objects comes to the latter."""
+"""Fills around the object, and fills in its place. The fill that removes objects is added to the latter."""
 MATTE, BOX = "matte", "box"
 PASTES = (MATTE, BOX)
 REMOVERS = ("cagan", "telea", "tile", "grey")
@@ -34,8 +34,8 @@ class View(NamedTuple):
 @dataclass(frozen=True)
 class AuditHeader:
     """How an audit was made, as the setting "audit" of its shard has it. split: of the audited pictures; backgrounds:
-    the split that gives backgrounds; draws: views of each kind before backgrounds of others; pool: pictures a class at
-    most that give backgrounds; paste: what is pasted, matte or box; remove: the fill that removes objects.
+    the split that gives backgrounds; draws: views of each kind on backgrounds of other pictures; pool: most pictures
+    per class that give backgrounds; paste: what is pasted, matte or box; remove: the fill that removes objects.
     """
 
     split: str
@@ -54,7 +54,7 @@ class AuditHeader:
 
 
 def header_of(stored: object) -> AuditHeader:
-    """Return how an audit was made, from the setting of its shard. Raises ValueError for what is none."""
+    """Return how an audit was made, from the setting of its shard. Raises ValueError for a malformed setting."""
     if not isinstance(stored, Mapping):
         raise ValueError(f"audit is {type(stored).__name__}, expected an object")
     known: dict[str, Any] = {"split": str, "backgrounds": str, "draws": int, "pool": int, "paste": str, "remove": str}

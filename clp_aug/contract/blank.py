@@ -24,14 +24,15 @@ import numpy as np
 from clp_aug.contract import schema
 from clp_aug.contract.checksums import fletcher32s
 from clp_aug.contract.digests import picture_digest, seal_of
+from clp_aug.contract.handles import open_handle, read_at, write_at
 from clp_aug.contract.schema import ALL_FIELDS, DIGESTS, SEAL, Header
 from clp_aug.contract.validate import check_links, check_shapes, read_header
 
 CHECKSUM_BYTES = 4
-TOGETHER = 1 << 18  # bytes of pictures that are summed and written at once: as many as a core keeps at hand
+TOGETHER = 1 << 18  # bytes of pictures that are summed and written at once: as many as fit into the cache of a core
 AT_ONCE = 1 << 20  # bytes
 NO_RESERVING = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV)
-"""What a disk says that cannot give room to a file ahead of its bytes."""
+"""Errors of a disk that cannot reserve room for a file before its bytes are written."""
 
 
 @lru_cache(maxsize=4)
@@ -42,7 +43,7 @@ def _zeros(size: int) -> bytes:
 class Disk(io.FileIO):
     """A file that keeps its first error for `check` and swallows later writes: HDF5 crashes when it cannot tidy up.
 
-    Zeros behind all that was written are left out; `reserve` has the disk give them room.
+    Zeros after the last written byte are left out; `reserve` makes the disk reserve their room.
     """
 
     def __init__(self, path: Path, mode: str) -> None:
@@ -73,7 +74,7 @@ class Disk(io.FileIO):
             return size or 0
 
     def skip(self, start: int, size: int) -> None:
-        """Leave out so many zeros. They stand there as soon as the file is as long."""
+        """Leave out `size` zeros. They are in the file as soon as the file is long enough."""
         stop = start + size
         if self.left_out and self.left_out[-1][1] == start:
             start, _ = self.left_out.pop()
@@ -81,7 +82,7 @@ class Disk(io.FileIO):
         self.seek(stop)
 
     def reserve(self) -> None:
-        """Have the disk give room to what was left out. Raises OSError where it has none."""
+        """Make the disk reserve room for the zeros that were left out. Raises OSError if it has none."""
         size = os.fstat(self.fileno()).st_size
         try:
             os.posix_fallocate(self.fileno(), 0, size)
@@ -90,7 +91,7 @@ class Disk(io.FileIO):
                 raise
             for start, stop in self.left_out:
                 for at in range(start, stop, AT_ONCE):  # it may have been written since, so what is there is written
-                    os.pwrite(self.fileno(), os.pread(self.fileno(), min(AT_ONCE, stop - at), at), at)
+                    write_at(self.fileno(), read_at(self.fileno(), min(AT_ONCE, stop - at), at), at)
 
     def check(self) -> None:
         if self.failure is not None:
@@ -100,8 +101,8 @@ class Disk(io.FileIO):
 def lay_out(path: Path, header: Header, names: Iterable[str], sizes: dict[str, int]) -> None:
     """Write a shard of zeros: attributes, and every named data set with all its room.
 
-    sizes: the letters of the contract's shapes, e.g. {"N": 120, "M": 1000, "K": 40, "H": 64, "W": 64}. A full disk
-    shows here, before any work. Raises OSError then.
+    sizes: the letters of the contract's shapes, e.g. {"N": 120, "M": 1000, "K": 40, "H": 64, "W": 64}. Raises OSError
+    if the disk is full: here, before any work.
     """
     with Disk(path, "w+") as disk:
         with h5py.File(disk, "w", libver=("v110", "v110")) as file:
@@ -131,9 +132,9 @@ def _write_attributes(file: h5py.File, header: Header) -> None:
 
 
 class Blank:
-    """A laid-out shard to fill. Each process makes its own; what it fills is there at once for every other.
+    """A laid-out shard to fill. Each process makes its own object; all other processes see at once what it fills.
 
-    Safe to pickle: the handle and the places of the data stay behind.
+    Safe to pickle: the handle and the places of the data are not pickled.
     """
 
     def __init__(self, path: Path) -> None:
@@ -145,9 +146,9 @@ class Blank:
         return {"path": self.path, "_handle": None, "_places": {}}
 
     def fill(self, name: str, start: int, values: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Put `values` (n, ...) at rows start to start + n of a data set; of pictures, their digests too.
+        """Put `values` (n, ...) at rows start to start + n of a data set; for pictures, write their digests too.
 
-        Raises ValueError when they do not fit, OSError when the disk refuses.
+        Raises ValueError if they do not fit, OSError if the disk refuses.
         """
         field, every = ALL_FIELDS[name], self._places_of(name)
         places = every[start : start + len(values)]
@@ -174,13 +175,13 @@ class Blank:
         return digests
 
     def _put_chunks(self, places: np.ndarray, chunks: np.ndarray) -> None:
-        """Write chunks, uint8 (n, bytes), to their places; those that stand behind one another at once."""
+        """Write chunks, uint8 (n, bytes), to their places; neighbours in the file are written at once."""
         breaks = np.flatnonzero(np.diff(places) != chunks.shape[1]) + 1
         for first, last in itertools.pairwise([0, *breaks.tolist(), len(chunks)]):
             self._put(int(places[first]), chunks[first:last].data)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows of a data set as they stand, all of them by default. Raises OSError for a file cut short."""
+        """Return rows of a data set as they are now, by default all. Raises OSError for a file that is cut short."""
         places = self._places_of(name)
         if isinstance(places, np.ndarray):
             with h5py.File(self.path, "r", locking=False) as file:
@@ -188,7 +189,7 @@ class Blank:
             return pictures
         field, wanted = ALL_FIELDS[name], places[start:stop]
         size = len(wanted) * wanted.step
-        data = os.pread(self._open(), size, wanted.start) if size else b""
+        data = read_at(self._open(), size, wanted.start) if size else b""
         if len(data) < size:
             raise OSError(f"{self.path}: {name} is cut short")
         return np.frombuffer(bytearray(data), np.dtype(field.dtype).newbyteorder("<")).reshape(-1, *field.shape[1:])
@@ -202,7 +203,7 @@ class Blank:
     def check(self) -> None:
         """Check the structure: links, shapes, storage, attributes.
 
-        Raises InputError, or what h5py raises of such files (`damage.UNCHECKED`), for what `lay_out` does not make.
+        Raises InputError, or an error of h5py (`damage.UNCHECKED`), for a file that `lay_out` cannot have made.
         """
         with h5py.File(self.path, "r", locking=False) as file:
             check_links(self.path, file)
@@ -210,12 +211,12 @@ class Blank:
             read_header(self.path, file)
 
     def tables(self) -> dict[str, np.ndarray]:
-        """Return every data set but the pictures, by name, as it stands."""
+        """Return every data set but the pictures, by name, as it is now."""
         with h5py.File(self.path, "r", locking=False) as file:
             return {name: file[name][...] for name in ALL_FIELDS if name in file and name not in DIGESTS}
 
     def pictures(self, name: str, start: int, stop: int) -> list[np.ndarray]:
-        """Return rows of pictures as they stand, uint8 each. Raises OSError for one whose checksum does not fit."""
+        """Return rows of pictures as they are now, uint8 each. Raises OSError for a picture with a wrong checksum."""
         with h5py.File(self.path, "r", locking=False, rdcc_nbytes=0) as file:
             return [file[name][i] for i in range(start, stop)]
 
@@ -232,13 +233,13 @@ class Blank:
         self._handle, self._places = None, {}
 
     def _places_of(self, name: str) -> np.ndarray | range:
-        """Return the place of every row in the file, found once a process."""
+        """Return the place of every row in the file, found once per process."""
         if name not in self._places:
             self._places[name] = self._find(name)
         return self._places[name]
 
     def _find(self, name: str) -> np.ndarray | range:
-        """Return the place of every row in the file: of pictures int64 (n,), of tables, one plain block, a range."""
+        """Return the place of every row in the file: int64 (n,) for pictures, a range for a table (one plain block)."""
         with h5py.File(self.path, "r", locking=False) as file:
             data = file[name]
             if data.chunks is None:
@@ -256,11 +257,11 @@ class Blank:
     def _put(self, place: int, data: bytes | memoryview) -> None:
         left = memoryview(data).cast("B")
         while left:
-            written = os.pwrite(self._open(), left, place)
+            written = write_at(self._open(), left, place)
             left, place = left[written:], place + written
 
     def _open(self) -> int:
-        """Return the handle, opened once a process."""
+        """Return the handle, opened once per process."""
         if self._handle is None:
-            self._handle = os.open(self.path, os.O_RDWR)
+            self._handle = open_handle(self.path)
         return self._handle

@@ -12,14 +12,14 @@ import numpy as np
 
 WORDS = 256  # of a piece
 BYTES = 2 * WORDS
-AT_ONCE = 128  # pieces: so small a product is done by the thread that asks for it
+AT_ONCE = 128  # pieces: a product this small runs in the calling thread
 MODULUS = 65_535
 PLACES = np.array([[256, 0], [1, 0], [0, 256], [0, 1]])  # high and low bytes together: the two sums
 
 
 @cache
 def _weights() -> np.ndarray:
-    """Return float32 (512, 4): what bytes count in a piece's sum, high and low bytes apart, and in its second sum."""
+    """Return float32 (512, 4): the weights of bytes in a piece's sum, for high and low bytes, and in its second sum."""
     weights, falling = np.zeros((WORDS, 2, 4), np.float32), np.arange(WORDS, 0, -1)
     weights[:, 0, 0] = weights[:, 1, 1] = 1
     weights[:, 0, 2] = weights[:, 1, 3] = falling
@@ -30,7 +30,7 @@ def fletcher32s(chunks: np.ndarray) -> np.ndarray:
     """Return the checksum of each row of uint8 (n, bytes): uint32 (n,)."""
     n, size = chunks.shape
     pieces = -(-size // BYTES)
-    if size % BYTES:  # zeros behind the end count nothing
+    if size % BYTES:  # zeros after the end add nothing
         chunks = np.concatenate([chunks, np.zeros((n, pieces * BYTES - size), np.uint8)], axis=1)
     plain, falling = np.moveaxis(_sums(chunks.reshape(n, pieces, BYTES)) @ PLACES, 2, 0)
     behind = -(-size // 2) - WORDS * np.arange(1, pieces + 1)  # words behind each piece; below 0 where it is padded

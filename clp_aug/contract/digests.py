@@ -1,4 +1,4 @@
-"""What a shard says of its own content: a digest of each picture, and a seal over the header and every table."""
+"""What a shard says about its own content: a digest of each picture, and a seal over the header and every table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def picture_digest(picture: np.ndarray) -> int:
 
 
 def seal_of(header: Header, tables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return sha256, uint8 (32,), over the header and all tables, those of digests with them, in the contract's order.
+    """Return sha256, uint8 (32,), over the header and all tables, with those of digests, in the contract's order.
 
-    So two shards with one seal hold the same pictures: a shard of parts of two runs has none that fits.
+    So two shards with the same seal hold the same pictures. A shard with parts of two runs does not fit any seal.
     """
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(header), sort_keys=True).encode())
     for name in ALL_FIELDS:

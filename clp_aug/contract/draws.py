@@ -1,7 +1,7 @@
 """Many generators at once, or the first number of each: what `rng_for(seed, sample_id, stage)` gives.
 
-A million generators made one by one take ten times as long. Here numpy's own way from a key to a number is gone in
-arrays: `SeedSequence` mixes the key, PCG64 takes two steps. numpy keeps both streams stable (NEP 19).
+A million generators made one by one take ten times as long. Here arrays repeat numpy's own steps from a key to a
+number: `SeedSequence` mixes the key, PCG64 takes two steps. numpy keeps both streams stable (NEP 19).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Wide = tuple[np.ndarray, np.ndarray]
 
 
 def first_draws(seed: int, sample_ids: np.ndarray, stage: str) -> np.ndarray:
-    """Return the first uniform number of each id's generator: float64 (n,) in [0, 1), to the bit that of `rng_for`.
+    """Return the first uniform number of each id's generator: float64 (n,) in [0, 1), equal to `rng_for` bit by bit.
 
     seed: >= 0; sample_ids: integers >= 0 (n,); stage: what the numbers are for.
     """
@@ -40,13 +40,13 @@ def first_draws(seed: int, sample_ids: np.ndarray, stage: str) -> np.ndarray:
 
 
 class Known(ISpawnableSeedSequence):
-    """A SeedSequence whose words for PCG64 were found with those of many others. key: what it is made of otherwise."""
+    """A SeedSequence with known words for PCG64, computed for many at once. key: its entropy, for all other calls."""
 
     def __init__(self, key: list[int], words: np.ndarray) -> None:
         self.key, self.words = key, words
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        """Return what SeedSequence gives: of 4 words of 64 bits what is known."""
+        """Return what SeedSequence gives; 4 words of 64 bits are known already."""
         known = n_words == len(self.words) and np.dtype(dtype) == self.words.dtype
         state: np.ndarray = self.words if known else self._sequence.generate_state(n_words, dtype)
         return state
@@ -77,7 +77,7 @@ def _key(seed: int, ids: np.ndarray, stage: str) -> list[np.ndarray]:
 
 
 def _words_of(seed: int, ids: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """Return the words of the keys, uint32 (n,) each: of ids that all take one word, or all take two.
+    """Return the words of the keys, uint32 (n,) each. Either all ids take one word, or all take two.
 
     codes: of the stages, uint32 (n,).
     """

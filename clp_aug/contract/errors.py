@@ -1,4 +1,4 @@
-"""Errors that a user can act on: one line each, with the exit code of the command that meets them."""
+"""Errors that a user can act on: one line each, with the exit code of the command."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class UsageError(ClpError):
 
 
 class SettingError(UsageError):
-    """A setting whose value cannot be used. A library speaks of the value; the door spells the setting as an option.
+    """A setting whose value cannot be used. The library names the setting; a command spells it as an option.
 
-    name, value: of the setting; reason: what is expected, in one line; take: settings that would mend it, by name.
+    name, value: of the setting; reason: what is expected, in one line; take: settings that would fix it, by name.
     """
 
     def __init__(self, name: str, value: object, reason: str, take: Mapping[str, object] | None = None) -> None:
@@ -49,30 +49,30 @@ class InputError(ClpError):
 
 
 class TooManyFallbacks(ClpError):
-    """The chosen matte failed on so many pictures that the run would not be the asked one (exit code 4)."""
+    """The chosen matte failed on too many pictures: the run would not be what was asked for (exit code 4)."""
 
     exit_code = EXIT_FALLBACKS
 
 
 class GapTooLarge(ClpError):
-    """A model leans on backgrounds more than was allowed, or nobody can tell whether it does (exit code 5)."""
+    """A model depends on backgrounds more than allowed, or the data cannot decide whether it does (exit code 5)."""
 
     exit_code = EXIT_GAP
 
 
 def pick(registry: Mapping[str, Value], name: str, what: str) -> Value:
-    """Look `name` up in a registry; an unknown name raises UsageError that suggests the nearest and lists the valid."""
+    """Look `name` up in a registry; an unknown name raises UsageError with the nearest and all valid names."""
     if name not in registry:
         raise UsageError(f"unknown {what} {name!r}: {suggestion(registry, name)}choose one of {listed(registry)}")
     return registry[name]
 
 
 def suggestion(names: Iterable[str], name: object) -> str:
-    """Return "did you mean X? " for the nearest of some names; empty where none is near."""
+    """Return "did you mean X? " for the nearest of some names; empty if none is near."""
     nearest = difflib.get_close_matches(str(name), list(names), 1, 0.75)
     return f"did you mean {nearest[0]}? " if nearest else ""
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names as text, in the order of the alphabet."""
+    """Return names as text, in alphabetical order."""
     return ", ".join(sorted(names))

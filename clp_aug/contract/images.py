@@ -22,7 +22,7 @@ from clp_aug.contract.metadata import PNG, without_metadata
 from clp_aug.contract.plain_jpeg import decode_plain, plain_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM")
-"""What Pillow may decode. Files may come from anywhere, so it is not asked for rare formats."""
+"""The formats that Pillow may decode. Files may come from anywhere, so rare formats are not allowed."""
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".pnm",
@@ -39,7 +39,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 """Value of the EXIF tag -> what turns the picture upright."""
-PNG_TAGS = (b"eXIf", b"Raw profile type", b"adobe.xmp")  # what the orientation of a PNG may lie in
+PNG_TAGS = (b"eXIf", b"Raw profile type", b"adobe.xmp")  # parts of a PNG that may hold its orientation
 SIDEWAYS = [TURNS[value] for value in (5, 6, 7, 8)]
 TRANSPARENT = ("RGBA", "LA", "PA", "RGBa", "La")
 MODES = (*TRANSPARENT, "1", "L", "P", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "RGBX")
@@ -57,9 +57,9 @@ class Geometry:
 
     @classmethod
     def of(cls, width: int, height: int, size: int, fit: str = "crop") -> Geometry:
-        """crop: the largest centred square of the picture; stretch: all of it, whatever its shape; stretch-crop: all of
-        it, made square with 256 pixels where 224 are wanted, of which the middle counts. Source of the last, roundings
-        and all: how Sagawa et al. (2020) read Waterbirds.
+        """Return the window of a picture. crop: its largest centred square; stretch: all of it, whatever its shape;
+        stretch-crop: all of it is made a square of 256 pixels, and the middle 224 are kept; other sizes in the same
+        ratio. Source of stretch-crop and its rounding: how Sagawa et al. (2020) read Waterbirds.
         """
         if fit == "stretch":
             return cls(0, 0, width, height, size)
@@ -88,10 +88,10 @@ class Geometry:
 
 
 def open_picture(data: bytes, where: str) -> Image.Image:
-    """Decode the bytes of one picture file, upright by its EXIF tag, in its own mode; of several frames the first.
+    """Decode the bytes of one picture file, upright by its EXIF tag, in its own mode; the first of several frames.
 
-    where: the file's name, for messages. What a file says beside its pixels is passed over where it cannot be read.
-    Raises InputError for an empty, foreign, truncated, absurdly large or broken file.
+    where: the file's name, for messages. Metadata that cannot be read is ignored. Raises InputError for an empty,
+    foreign, truncated, absurdly large or broken file.
     """
     plain = decode_plain(data, MAX_PIXELS)
     if plain is not None:
@@ -121,14 +121,16 @@ def _decode(data: bytes) -> Image.Image:
         except Exception:  # tags hold whatever a camera wrote, or what a disk made of it
             turn = None
     if isinstance(alphas := picture.info.get("transparency"), bytes) and len(alphas) > 256:
-        del picture.info["transparency"]  # no palette is so long: other readers pass it over, too
+        del picture.info["transparency"]  # no palette is so long: other readers ignore it, too
     return picture if turn is None else picture.transpose(turn)
 
 
 def _turn(picture: Image.Image) -> Image.Transpose | None:
-    """Return what turns a picture upright, by its EXIF tag or its XMP; None where it is. Raises whatever tags lead to.
+    """Return what turns a picture upright, by its EXIF tag or its XMP; None if it is upright. Raises whatever broken
+    tags cause.
 
-    The other tags stay as they are: `ImageOps.exif_transpose` writes them all anew, which many cameras' do not survive.
+    The other tags stay as they are: `ImageOps.exif_transpose` writes all of them again and fails on those of many
+    cameras.
     """
     return TURNS.get(picture.getexif().get(ORIENTATION, 1))
 
@@ -140,17 +142,17 @@ def formats() -> tuple[str, ...]:
 
 
 def _check_pixels(picture: Image.Image) -> None:
-    """Raise DecompressionBombError for a picture of more than MAX_PIXELS; Pillow itself does from twice as many on."""
+    """Raise DecompressionBombError for a picture of more than MAX_PIXELS; Pillow itself does at twice as many."""
     if picture.width * picture.height > MAX_PIXELS:
         raise Image.DecompressionBombError
 
 
 class Silence:
-    """Within it no decoder warns, which would name no picture; what Pillow logs goes to the handlers that there are,
-    and not to stderr where there are none.
+    """A context in which no decoder warns, because its warnings name no picture. Logs of Pillow go to existing
+    handlers; if there are none, they do not go to stderr.
 
-    Warnings are filtered, and logs handled, for all threads at once: the first thread in silences, the last one out
-    gives back what there was.
+    The filter holds for all threads at once: the first thread that enters sets it, the last one that leaves restores
+    the old one.
     """
 
     def __init__(self) -> None:
@@ -176,11 +178,11 @@ SILENCE = Silence()
 
 
 def _refusal(error: Exception, where: str) -> InputError:
-    """Return one line of why a picture cannot be decoded, with the remedy."""
+    """Return the error that says in one line why a picture cannot be decoded, with the remedy."""
     if isinstance(error, Image.DecompressionBombError):
         return InputError(f"picture {where}: more than {MAX_PIXELS:,} pixels; shrink it or remove it")
     if isinstance(error, MemoryError):
-        return InputError(f"picture {where}: decoding it takes more memory than there is; shrink it or remove it")
+        return InputError(f"picture {where}: decoding it takes more memory than is free; shrink it or remove it")
     if isinstance(error, Image.UnidentifiedImageError):
         return InputError(f"picture {where}: not a {', '.join(formats())} file; convert it or remove it")
     reason = " ".join(str(error).split()) or type(error).__name__
@@ -190,7 +192,8 @@ def _refusal(error: Exception, where: str) -> InputError:
 def to_rgb(picture: Image.Image, where: str) -> Image.Image:
     """Return the picture as 8-bit RGB: grey is repeated, transparency lies on white, 16 bits become 8.
 
-    Raises InputError for a mode that is none of pictures, such as floating point, and for what cannot be converted.
+    Raises InputError for a mode that pictures do not have, e.g. floating point, and for a picture that cannot be
+    converted.
     """
     mode = picture.mode
     if mode == "RGB":
@@ -205,7 +208,7 @@ def to_rgb(picture: Image.Image, where: str) -> Image.Image:
 
 
 def converted(picture: Image.Image, mode: str, where: str) -> Image.Image:
-    """Return the picture in another mode. Raises InputError for a mode of no picture and a palette that is none."""
+    """Return the picture in another mode. Raises InputError for an unsupported mode and for a broken palette."""
     if picture.mode not in MODES:
         raise InputError(f"picture {where}: colour mode {picture.mode} is not supported; save it as 8-bit RGB")
     try:
@@ -215,7 +218,7 @@ def converted(picture: Image.Image, mode: str, where: str) -> Image.Image:
 
 
 def _sixteen_bits(picture: Image.Image, where: str) -> np.ndarray:
-    """Return integer grey levels in 0..65535. Raises InputError for others, whose white nobody knows."""
+    """Return integer grey levels in 0..65535. Raises InputError for other levels: their white is unknown."""
     levels = np.asarray(picture)
     if levels.min(initial=0) < 0 or levels.max(initial=0) > 65535:
         raise InputError(
@@ -235,8 +238,8 @@ def read_rgb(data: bytes, where: str, size: int | None = None, fit: str = "crop"
 def read_alpha(data: bytes, where: str, size: int | None = None, fit: str = "crop") -> np.ndarray:
     """Decode a mask or soft alpha to float32 (H, W) in [0, 1], resized as alpha, never as a binary mask.
 
-    The alpha channel counts where there is one that says something, otherwise brightness: many programs save a mask
-    with an opaque one. A mask of {0, 1} values reads as {0, 1}.
+    The alpha channel counts if it is not opaque everywhere, otherwise brightness: many programs save masks with an
+    opaque alpha channel. A mask of {0, 1} values reads as {0, 1}.
     """
     picture = open_picture(data, where)
     if picture.mode.startswith("I"):
@@ -249,7 +252,9 @@ def read_alpha(data: bytes, where: str, size: int | None = None, fit: str = "cro
 
 
 def _grey(picture: Image.Image, where: str) -> Image.Image:
-    """Return a mask's opacity where it says something, else its brightness, 8 bits. Raises InputError as `to_rgb`."""
+    """Return a mask's alpha channel if it is not opaque everywhere, else its brightness, 8 bits. Raises like
+    `to_rgb`.
+    """
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         whole = converted(picture, "RGBA", where)
         opacity = whole.getchannel("A")
@@ -266,22 +271,22 @@ def resize_alpha(alpha: np.ndarray, size: int, fit: str = "crop") -> np.ndarray:
 
 
 def read_size(data: bytes, where: str) -> tuple[int, int]:
-    """Return (width, height) of an upright picture, from its header where that tells, without decoding its pixels."""
+    """Return (width, height) of an upright picture, from its header where possible, without decoding its pixels."""
     plain = plain_size(data)
     if plain is not None and plain[0] * plain[1] <= MAX_PIXELS:
         return plain
     with suppress(Exception), SILENCE:
         picture = Image.open(io.BytesIO(data), formats=formats())
-        # a TIFF is turned by Pillow itself, when depends on its version; of a PNG's tags the last count
+        # Pillow itself turns a TIFF, at a time that depends on its version; of a PNG's tags the last one counts
         if picture.format != "TIFF" and data.count(b"eXIf") < 2:
             return picture.size[::-1] if _turn(picture) in SIDEWAYS else picture.size
     return open_picture(data, where).size
 
 
 def read_untagged_size(data: bytes) -> tuple[int, int] | None:
-    """Return (width, height) of a PNG that holds nothing which could turn it, from its header; None for all else.
+    """Return (width, height) of a PNG without tags that could turn it, from its header; None for all other files.
 
-    `read_size` would decode its pixels, for tags may lie behind them; this one does not see whether they are whole.
+    `read_size` would decode its pixels, because tags may follow them; this function does not check the pixels.
     """
     if data.startswith(PNG) and not any(tag in data for tag in PNG_TAGS):
         with suppress(Exception), SILENCE:
@@ -290,7 +295,7 @@ def read_untagged_size(data: bytes) -> tuple[int, int] | None:
 
 
 def read_turn(data: bytes) -> Image.Transpose | None:
-    """Return what turns the stored pixels of a picture upright, by its EXIF tag; None where nothing has to."""
+    """Return what turns the stored pixels of a picture upright, by its EXIF tag; None if it is upright."""
     if plain_size(data) is not None:
         return None
     with suppress(Exception), SILENCE:
@@ -301,7 +306,7 @@ def read_turn(data: bytes) -> Image.Transpose | None:
 def data_uri(picture: np.ndarray, compact: bool = False) -> str:
     """Encode uint8 (H, W[, 3]) as a data URI: lossless when small, JPEG at full colour resolution when large.
 
-    compact: that JPEG has a lower quality and half the colour resolution, and takes half as many bytes.
+    compact: the JPEG has a lower quality and half the colour resolution, and takes half as many bytes.
     """
     buffer = io.BytesIO()
     if max(picture.shape[:2]) <= PNG_SIDE:

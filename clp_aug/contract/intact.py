@@ -1,7 +1,7 @@
-"""Whether a picture file can be read: as `images.read_rgb` finds it, without decoding what the bytes vouch for.
+"""Check whether `images.read_rgb` can read a picture file, with as little decoding as possible.
 
-A JPEG whose parts lead to the marker of its end is decoded to its last row whatever its scans hold, and a PNG says the
-checksum of each of its parts: of these only the first rows are decoded, of all others everything.
+If the parts of a JPEG lead to its end marker, decoders reach its last row, whatever its scans hold. A PNG has a
+checksum for each of its parts. Of these two only the first rows are decoded; all other files are decoded completely.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from clp_aug.contract.metadata import PNG, png_chunks
 from clp_aug.contract.plain_jpeg import decode_plain, plain_size
 
 FIRST_ROWS = 16  # as many as the blocks of most JPEGs have
-SMALL = 64 * 64  # pixels of a picture that is decoded whole in less time than it is cut
-FIRST_BYTES = 1 << 13  # of a scan of a JPEG; rows that lack are filled in
+SMALL = 64 * 64  # pixels; to decode such a small picture completely takes less time than to cut it
+FIRST_BYTES = 1 << 13  # of a scan of a JPEG; missing rows are filled in
 TALLEST_JPEG = 65_500  # what libjpeg takes
 FRAMES = (0xC0, 0xC1, 0xC2)  # of a JPEG that is sequential or progressive
-TABLES = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # and applications' segments and remarks
+TABLES = {0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE}  # and segments of applications and comments
 START_OF_SCAN, END = 0xDA, 0xD9
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan: neither a value nor a restart
 
@@ -28,8 +28,8 @@ MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan: neither a value 
 def check_picture(data: bytes, where: str) -> None:
     """Raise InputError, as `images.read_rgb` does, for a picture file that cannot be read.
 
-    where: the file's name, for messages. One file passes that cannot be read: a PNG whose checksums fit and whose
-    pixels were wrong before they were made.
+    where: the file's name, for messages. One kind of broken file passes: a PNG whose pixels were wrong before its
+    checksums were made.
     """
     width, height = plain_size(data) or (0, 0)
     if 0 < width * height <= SMALL and decode_plain(data, SMALL) is not None:
@@ -39,9 +39,9 @@ def check_picture(data: bytes, where: str) -> None:
 
 
 def first_rows_of_jpeg(data: bytes) -> bytes | None:
-    """Return a JPEG cut to its first rows where its parts lead to its end; None for all others, and for small ones.
+    """Return a JPEG cut to its first rows if its parts lead to its end; None for all others, and for small ones.
 
-    A scan can lack or hold anything: a decoder fills in what it does not find, and skips what it does not need.
+    The content of a scan does not matter: a decoder fills in what is missing, and skips what it does not need.
     """
     parts, height, width = [b"\xff\xd8"], 0, 0
     for marker, start, end in jpeg_parts(data):
@@ -62,7 +62,7 @@ def first_rows_of_jpeg(data: bytes) -> bytes | None:
 
 
 def jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the parts of a JPEG file: marker, start and end; a scan with its values; to its end or to what is none."""
+    """Yield the parts of a JPEG: marker, start and end; a scan with its values. Stops at the end, or at no part."""
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
     while at + 2 <= len(data) and data[at] == 0xFF:
         start, marker, at = at, data[at + 1], at + 2
@@ -77,12 +77,12 @@ def jpeg_parts(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _is_cut(height: int, width: int, tallest: int = MAX_PIXELS) -> bool:
-    """Whether a picture has more than the first rows, and not more pixels than are read."""
+    """Return whether a picture has more than the first rows, and not more pixels than allowed."""
     return FIRST_ROWS < height <= min(MAX_PIXELS // max(width, 1), tallest)
 
 
 def first_rows_of_png(data: bytes) -> bytes | None:
-    """Return a PNG cut to its first rows where every checksum fits; None for all others, and for small ones."""
+    """Return a PNG cut to its first rows if every checksum fits; None for all others, and for small ones."""
     if not data.startswith(PNG):
         return None
     kinds, view = [], memoryview(data)

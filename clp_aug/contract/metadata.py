@@ -1,4 +1,4 @@
-"""A picture file without what it says about itself: what is left are its pixels and which way up they are."""
+"""A picture file without its metadata: only its pixels and their orientation are left."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 PNG = b"\x89PNG\r\n\x1a\n"
 NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"eXIf")
 TRANSPARENCY = {0: (2, 2), 2: (6, 6), 3: (1, 256)}
-"""Colour type of a PNG -> fewest and most bytes of tRNS; others have none. Readers pass over what is not so."""
+"""Colour type of a PNG -> fewest and most bytes of tRNS; others have none. Readers ignore a tRNS of another size."""
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """Return a PNG file without its texts, its profiles and a transparency that is none; None for any other file.
+    """Return a PNG file without its texts, its profiles and an invalid transparency; None for any other file.
 
-    What a PNG says beside its pixels may be larger than a decoder takes, or damaged, while its pixels are whole.
+    The metadata of a PNG may be damaged, or larger than a decoder accepts, while its pixels are whole.
     """
     if not data.startswith(PNG):
         return None

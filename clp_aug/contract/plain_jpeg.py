@@ -1,7 +1,7 @@
-"""The most usual picture file, read with less work: a JPEG of three colours, 8 bits deep, sequential, which nothing
-in it turns. Its header is a few bytes; Pillow's own decoder does the rest, so the pixels are those of `Image.open`.
+"""The most usual picture file, read with less work: a JPEG of three colours, 8 bits deep, sequential, without a tag
+that turns it. Its header is a few bytes; Pillow's own decoder does the rest, so the pixels are those of `Image.open`.
 
-Whatever is unusual, or could be refused, is left to the way that every other picture goes.
+Files that are unusual, or that could be refused, are read in the normal way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from PIL import Image
 
 START, SCAN, TABLES = b"\xff\xd8\xff", 0xDA, 0xDB
-FRAMES = (0xC0, 0xC1)  # sequential; of a progressive one the order in which its bytes come could matter
+FRAMES = (0xC0, 0xC1)  # sequential; in a progressive JPEG the order of its bytes could matter
 SKIPPED = (0xC4, 0xDD, 0xFE)  # Huffman tables, restarts, remarks
 NAMED = {0xE0: 16, 0xEE: 14}  # JFIF's and Adobe's own segments -> the shortest that Pillow reads without complaint
 FRAME_BYTES, TABLE_BYTES, MOST_TABLES = 17, 65, 4
@@ -45,5 +45,5 @@ def decode_plain(data: bytes, most: int) -> Image.Image | None:
         return None
     try:
         return Image.frombytes("RGB", size, data, "jpeg", "RGB", "")
-    except Exception:  # whoever reads it the long way says what is wrong with it
+    except Exception:  # the normal way says what is wrong with it
         return None

@@ -1,4 +1,4 @@
-"""A shard is read again in parts, by one process or by many, to see that it is what was written."""
+"""A shard is read again in parts, by one process or by many, to check that it holds what was written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reread:
     stop: int
 
     def at(self, reader: ShardReader) -> int:
-        """Return how many pictures were read. Raises InputError for one that is not what was written."""
+        """Return how many pictures were read. Raises InputError for a picture that differs from what was written."""
         return reader.verify_rows(self.name, self.start, self.stop)
 
 
@@ -30,7 +30,7 @@ Map = Callable[[Iterable[Reread]], Iterator[int]]
 
 
 def rereads(path: Path) -> list[Reread]:
-    """Return what is read again of a shard, all of its pictures. Raises InputError for one that is damaged."""
+    """Return the parts of a shard to read again: all of its pictures. Raises InputError for a damaged shard."""
     reader = ShardReader(path)
     most = max(1, min(MOST, MOST_BYTES // math.prod(reader.shape[1:])))
     return [

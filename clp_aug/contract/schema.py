@@ -1,9 +1,9 @@
 """The contract: what one shard holds. Read this file first.
 
-A shard is one HDF5 file. `META` rows are the meta pictures: originals, and beside each its counterfactuals and
-factuals. `TRAIN` rows give every training picture its box (eq. 8 needs it) and the label it is trained with.
-`LOOK` is for people only: the matte behind each original's box; training never reads it.
-All boxes are pixels of the picture as READ delivers it at the shard's size.
+A shard is one HDF5 file. `META` rows are the meta pictures: originals, each with its counterfactuals and factuals.
+`TRAIN` rows give every training picture its box (eq. 8 needs it) and the label it is trained with. `LOOK` is for people
+only: the matte behind each original's box; training never reads it. All boxes are pixels of the picture as READ
+delivers it at the shard's size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SCHEMA_VERSION = "1.1"
-AUDIT_VERSION = "1.2"  # of shards for clp-audit alone: whose background each picture has
+AUDIT_VERSION = "1.2"  # of shards for clp-audit only: they say which picture gave each background
 READABLE = ("1.0", SCHEMA_VERSION, AUDIT_VERSION)  # 1.0 had neither digests nor seal
 IMAGE_LAYOUT = "NHWC-uint8-RGB"
 
@@ -20,12 +20,13 @@ ORIGINAL, COUNTERFACTUAL, FACTUAL = 0, 1, 2
 KINDS = ("original", "counterfactual", "factual")
 
 OUTCOMES = ("ok", "empty", "full", "tiny", "fallback")
-"""What became of the chosen matte's box: used; refused as empty; full, so cut to the gate (never what the user gave);
-refused as too small; or the matte gave none."""
+"""What happened to the box of the chosen matte: used; refused as empty; full, so one side was moved in (never for a box
+of the user); refused as too small; or the matte gave none.
+"""
 OK, EMPTY, FULL, TINY, FALLBACK = range(5)
 
 NO_FILL = "none"  # fills[0]: what an original has
-GREY = 128  # what hides a region: 0.5 in [0, 1] is 127.5, which uint8 does not have
+GREY = 128  # the value that hides a region: 0.5 in [0, 1] is 127.5, which uint8 does not have
 UNKNOWN_GROUP = -1
 FITS = ("crop", "stretch", "stretch-crop")
 """How READ makes a picture square: its largest centred square; all of it; or, of all of it, the middle 224 of 256."""
@@ -67,9 +68,9 @@ FIELDS: dict[str, Field] = {
 AUDIT_FIELDS: dict[str, Field] = {
     "meta/background_id": Field("i8", ("N",), "id of the training row whose background it has, or -1", optional=True),
 }
-"""What a shard for clp-audit has besides. Its training rows are the pictures that give backgrounds."""
+"""What a shard for clp-audit has in addition. Its training rows are the pictures that give backgrounds."""
 ALL_FIELDS = {**FIELDS, **AUDIT_FIELDS}
-AUDIT = "audit"  # the setting that such a shard has, and no other
+AUDIT = "audit"  # the setting that only such a shard has
 NO_BACKGROUND = -1
 SEAL = "seal"
 DIGESTS = {"meta/images": "meta/digest", "look/matte": "look/digest"}

@@ -10,7 +10,7 @@ import numpy as np
 def rng_for(seed: int, sample_id: int, stage: str) -> np.random.Generator:
     """Return the generator of one picture in one stage.
 
-    seed: the run's seed (>= 0); sample_id: the data set's id (>= 0), or the index of whatever is drawn once;
-    stage: what the numbers are for, e.g. "shuffle/0". Equal keys give equal streams. Source: ours.
+    seed: the run's seed (>= 0); sample_id: the data set's id (>= 0), or an index for things that are drawn once; stage:
+    what the numbers are for, e.g. "shuffle/0". Equal keys give equal streams. Source: ours.
     """
     return np.random.default_rng([seed, sample_id, zlib.crc32(stage.encode())])

@@ -1,4 +1,4 @@
-"""Read a shard lazily: one HDF5 file, one picture a chunk."""
+"""Read a shard lazily: one HDF5 file, one picture per chunk."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, SEAL
 from clp_aug.contract.validate import check_shard, open_shard
 
-MOST_AT_ONCE, BYTES_AT_ONCE = 64, 4 << 20  # pictures of a block that is read at once, and what they take at most
+MOST_AT_ONCE, BYTES_AT_ONCE = 64, 4 << 20  # largest block that is read at once: in pictures, in bytes
 
 
 def untold(done: int) -> None:
-    """Tell nobody how many pictures were read."""
+    """Report no progress."""
 
 
 class ShardReader:
-    """One checked shard: small tables in memory, pictures read one by one when asked for.
+    """One checked shard: small tables in memory, pictures read one by one on request.
 
     header: Header; tables: the small data sets by name, e.g. tables["meta/label"]; digests: of the pictures, by the
-    name of the pictures' data set, none in a shard of version 1.0; shape: (N, H, W, 3).
-    Safe to pickle and to fork: a handle belongs to the process that opened it.
+    name of the pictures' data set, empty for a shard of version 1.0; shape: (N, H, W, 3). Safe to pickle and to fork: a
+    handle belongs to the process that opened it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -45,6 +45,12 @@ class ShardReader:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handle": None}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the shard."""
+        from clp_aug.contract.notebook import shard_html
+
+        return shard_html(self)
 
     def _pictures(self, name: str) -> h5py.Dataset:
         if self._handle is None or self._handle[0] != os.getpid():
@@ -65,7 +71,7 @@ class ShardReader:
         return InputError(f"shard {self.path}: /{name}[{i}] is damaged; make the shard again")
 
     def image(self, i: int) -> np.ndarray:
-        """Return meta picture i: uint8 (H, W, 3) RGB. Raises InputError when checksum or digest do not fit."""
+        """Return meta picture i: uint8 (H, W, 3) RGB. Raises InputError if checksum or digest do not fit."""
         return self._read("meta/images", i)
 
     def matte(self, i: int) -> np.ndarray | None:
@@ -80,27 +86,27 @@ class ShardReader:
         return out
 
     def verify(self, advance: Callable[[int], None] = untold) -> None:
-        """Read every picture once and compare every digest. Raises InputError at the first that does not fit.
+        """Read every picture once and compare every digest. Raises InputError for the first that does not fit.
 
-        advance: is told how many pictures and mattes were read since the last call, of `stored` in all.
+        advance: called with the number of pictures and mattes read since the last call; `stored` is their total.
         """
         for name, rows in self.pictures().items():
             for _, pictures in self._blocks(name, 0, rows):
                 advance(len(pictures))
 
     def verify_rows(self, name: str, start: int, stop: int) -> int:
-        """Do for some rows of one data set of pictures what `verify` does for all; return how many they are."""
+        """Verify some rows of one data set of pictures, as `verify` does all; return their number."""
         for _ in self._blocks(name, start, stop):
             pass
         self.close()
         return stop - start
 
     def pictures(self) -> dict[str, int]:
-        """Return how many rows each data set of pictures has, by name; 0 for one that is not there."""
+        """Return how many rows each data set of pictures has, by name; 0 for a missing one."""
         return {"meta/images": len(self), "look/matte": self.mattes}
 
     def close(self) -> None:
-        """Let go of the file until the next picture is read."""
+        """Close the file; the next read opens it again."""
         if self._handle is not None and self._handle[0] == os.getpid():
             self._handle[1].close()
         self._handle = None
@@ -112,11 +118,11 @@ class ShardReader:
 
     @property
     def stored(self) -> int:
-        """How many pictures it holds, mattes among them."""
+        """How many pictures it holds, including mattes."""
         return len(self) + self.mattes
 
     def _blocks(self, name: str, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the first row and the pictures, uint8 (n, ...), of one block after the other: memory stays flat."""
+        """Yield the first row and the pictures, uint8 (n, ...), of each block in turn: memory stays constant."""
         most = max(1, min(MOST_AT_ONCE, BYTES_AT_ONCE // math.prod(self.shape[1:])))
         for start in range(first, last, most):
             yield start, self._block(name, start, min(start + most, last))

@@ -1,7 +1,7 @@
-"""The ten checks that a shard passes before its first picture is touched: files come from strangers too.
+"""The ten checks that a shard must pass before a picture is read: shards may come from strangers.
 
-HDF5 can name other files, promise 150 GB in a kilobyte, or inflate one chunk to gigabytes. Nothing here reads
-pixels; `ShardReader.verify` does, afterwards and on request.
+An HDF5 file can refer to other files, claim 150 GB in a kilobyte, or inflate one chunk to gigabytes. Nothing here reads
+pixels; `ShardReader.verify` does that later, on request.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ REMEDY = "use only shards that clp-augment wrote"
 
 
 def refuse(path: Path, problem: str) -> InputError:
-    """Return the one-line error of a shard that is not what it should be."""
+    """Return the one-line error of a shard that breaks the contract."""
     return InputError(f"shard {path}: {problem}; {REMEDY}")
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type's name when it says nothing."""
+    """Return the first line of an error's text, or the name of its type if the text is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
@@ -50,7 +50,7 @@ def open_shard(path: Path) -> h5py.File:
 
 
 def check_links(path: Path, file: h5py.File) -> None:
-    """Check 1: only hard links, and groups of one name; soft and external links could lead into other files."""
+    """Check 1: only hard links, and one name per group. Soft and external links could lead into other files."""
     _check_group(path, file)  # first: even `in` follows a link
     for name in ("meta", "train", "look"):
         if name in file:
@@ -68,7 +68,7 @@ def _check_group(path: Path, group: h5py.Group) -> None:
 
 
 def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
-    """Checks 2, 4, 5, 6: data lie in this file and are all there; tables plain, pictures one a chunk, checksummed."""
+    """Checks 2, 4, 5, 6: all data are in this file; tables in plain blocks, one picture per chunk, with checksums."""
     if data.external is not None or data.is_virtual:
         raise refuse(path, f"/{name} takes its data from other files")
     plist = data.id.get_create_plist()
@@ -88,7 +88,7 @@ def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
     if data.nbytes > MAX_INFLATION * room:
         raise refuse(path, f"/{name} declares {data.nbytes:,} bytes in a file of {room:,}")
     if data.chunks != (1, *data.shape[1:]):
-        raise refuse(path, f"/{name} has chunks of {data.chunks}, expected one picture a chunk")
+        raise refuse(path, f"/{name} has chunks of {data.chunks}, expected one picture per chunk")
     if FLETCHER32 not in filters:
         raise refuse(path, f"/{name} has no checksums, expected the filter {FILTERS[FLETCHER32]}")
     stored = data.id.get_num_chunks()
@@ -102,7 +102,7 @@ def check_storage(path: Path, name: str, data: h5py.Dataset) -> None:
 
 
 def check_shapes(path: Path, file: h5py.File) -> None:
-    """Check 3: every data set of the contract, with its type and rank, and equal lengths; others are ignored."""
+    """Check 3: every data set of the contract exists, with its type, rank and equal lengths; others are ignored."""
     sizes: dict[str, int] = {}
     for name, field in ALL_FIELDS.items():
         if name not in file:
@@ -169,14 +169,14 @@ def read_header(path: Path, file: h5py.File) -> Header:
 
 
 def check_seal(path: Path, header: Header, tables: dict[str, np.ndarray]) -> None:
-    """Check 8: header and tables are those of one whole run; a shard of version 1.0 has no seal."""
+    """Check 8: header and tables are those of one whole run; shards of version 1.0 have no seal."""
     if header.clp_schema == "1.0":
         return
     missing = [name for name in (*DIGESTS.values(), SEAL) if name not in tables]
     if missing and not (missing == ["look/digest"] and "look/sample_id" not in tables):
         raise refuse(path, f"/{missing[0]} is missing")
     if not np.array_equal(tables[SEAL], seal_of(header, tables)):
-        raise refuse(path, "its tables are not those that it was sealed with: it is damaged, or of two runs")
+        raise refuse(path, "its tables do not fit its seal: it is damaged, or mixed from two runs")
 
 
 def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dict[str, np.ndarray]) -> None:
@@ -219,7 +219,7 @@ def check_values(path: Path, header: Header, shape: tuple[int, int], tables: dic
 
 
 def check_audit(path: Path, header: Header, tables: dict[str, np.ndarray]) -> None:
-    """Check 3 of shards for clp-audit: each background is of a training row, and no other shard has any."""
+    """Check 3 of shards for clp-audit: each background is from a training row. Other shards have no backgrounds."""
     if (schema.AUDIT in header.settings) != ("meta/background_id" in tables):
         raise refuse(path, f"the setting {schema.AUDIT} and /meta/background_id belong together, and one is missing")
     ids = tables.get("meta/background_id", np.zeros(0, np.int64))

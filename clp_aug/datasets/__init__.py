@@ -1,4 +1,4 @@
-"""READ: the registry of data sets. One file a source; a new one is one file and one line here."""
+"""READ: the registry of data sets. One file per source; a new one needs one file and one line here."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ DATASETS = {
     "generated-glt": "clp_aug.datasets.glt:generated-glt",
     "generated-cbl": "clp_aug.datasets.glt:generated-cbl",
 }
-"""Name -> module with `load(root) -> Dataset`, or "module:what" with `load(root, what)`; modules load only when asked
-for, so --help stays quick."""
+"""Name -> module with `load(root) -> Dataset`, or "module:what" with `load(root, what)`; modules load only when needed,
+so --help stays quick.
+"""
 
 DEFAULT_META = {
     "demo": "10/group",
@@ -52,31 +53,32 @@ DEFAULT_META = {
     "generated-glt": "10/cluster",
     "generated-cbl": "10/cluster",
 }
-"""Name -> the meta set taken when none is asked for: ten a group where the set knows groups, else ten a class; of the
-generalised long tail ten a cluster of a class; of iNaturalist, whose rarest class has two pictures, one a class. What
-is not listed here takes ten a group or ten a class by what it knows: see `usual_meta`."""
+"""Name -> the default meta set: ten per group if the set has groups, else ten per class; for the generalised long tail
+ten per cluster of a class; for iNaturalist one per class, because its rarest class has two pictures. Data sets that are
+not listed take ten per group or per class: see `usual_meta`.
+"""
 
 META_FROM_VAL = (
     "imagenet-lt", "places-lt", "imagenet-glt", "imagenet-cbl", "mscoco-glt", "mscoco-cbl", "generated-glt",
     "generated-cbl",
 )  # fmt: skip
-"""Names whose meta set comes from val when nothing else is asked for: their tails are too short to give some away."""
+"""Names of data sets that take their meta set from val by default: their tails are too short to give pictures away."""
 
 SHARED_ROOTS = {"imagenet-cbl": "imagenet-glt", "mscoco-cbl": "mscoco-glt", "generated-cbl": "generated-glt"}
-"""Name -> the data set that it shares its pictures, and so its default place, with."""
+"""Name -> the data set with the same pictures, and so with the same default folder."""
 
 WITH_ATTRIBUTES = ("table", "wds")
-"""Names whose pictures have attributes to choose groups by: their `load` takes them as `attributes`."""
+"""Names of data sets with attributes that can form groups: their `load` takes `attributes`."""
 
 WITH_PATTERN = "wds"
-"""The name that may have a pattern of tar files behind a colon: its `load` takes the whole name as `name`."""
+"""The name that may have a pattern of tar files after a colon: its `load` takes the whole name as `name`."""
 
 
 def find_root(name: str, root: Path | str | None) -> Path | None:
-    """Return where a data set lies: `root`, else $CLP_DATA/<name>, else ./data/<name>; None for the built-in one.
+    """Return the folder of a data set: `root`, else $CLP_DATA/<name>, else ./data/<name>; None for the built-in one.
 
-    Names of SHARED_ROOTS have another one's place; what a pattern names may lie in the current folder, too. Raises
-    InputError that lists the places looked at.
+    Names of SHARED_ROOTS use the folder of another set; files of a pattern may also be in the current folder. Raises
+    InputError that lists the folders that were tried.
     """
     if name == "demo":
         return None
@@ -97,18 +99,18 @@ def find_root(name: str, root: Path | str | None) -> Path | None:
 
 
 def usual_meta(dataset: Dataset) -> str:
-    """Return the meta set that a data set has when none is asked for."""
+    """Return the default meta set of a data set."""
     return DEFAULT_META.get(dataset.name) or ("10/group" if dataset.group_names else "10/class")
 
 
 def registered(name: str) -> str:
-    """Return the name of a data set as DATASETS has it, without its pattern; others are returned as they are."""
+    """Return the name of a data set as in DATASETS, without its pattern; other names are returned as they are."""
     return name.partition(":")[0] if has_argument(name, "data set") else name
 
 
 def short_of(name: str) -> str:
-    """Return the name of a data set as a part of a file's name: of a plug-in what stands behind the colon, of a pattern
-    what is the same in all files.
+    """Return the name of a data set as a part of a file's name: for a plug-in the part after the colon, for a pattern
+    the part that is the same in all files.
     """
     if registered(name) == WITH_PATTERN:
         from clp_aug.datasets.tar_patterns import short_of as short_of_pattern
@@ -118,7 +120,7 @@ def short_of(name: str) -> str:
 
 
 def check_attributes(name: str, attributes: Sequence[str]) -> None:
-    """Raise SettingError for attributes of a data set that has none to choose."""
+    """Raise SettingError for attributes of a data set without any."""
     if attributes and registered(name) not in WITH_ATTRIBUTES:
         raise SettingError(
             "attributes", ",".join(attributes), f"data set {name} has no columns to choose groups by;"
@@ -129,8 +131,8 @@ def check_attributes(name: str, attributes: Sequence[str]) -> None:
 def load_dataset(name: str, root: Path | str | None = None, attributes: Sequence[str] = ()) -> Dataset:
     """Return the data set of that name, or of a plug-in.
 
-    attributes: of those of WITH_ATTRIBUTES, the columns whose values make groups with the labels. Raises UsageError for
-    an unknown name and for attributes that it does not have, InputError for missing files.
+    attributes: for those of WITH_ATTRIBUTES, the columns whose values form groups with the labels. Raises UsageError
+    for an unknown name and for attributes that the set does not have, InputError for missing files.
     """
     check_attributes(name, attributes)
     plugin = plugin_of(name)
@@ -147,9 +149,9 @@ def load_dataset(name: str, root: Path | str | None = None, attributes: Sequence
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one.
+    """Return the plug-in of a name, None for a registered name.
 
-    Raises UsageError for an unknown name, and for a pattern that is none.
+    Raises UsageError for an unknown name and for a malformed pattern.
     """
     if registered(name) == WITH_PATTERN:
         from clp_aug.datasets.tar_patterns import parse
@@ -160,10 +162,10 @@ def plugin_of(name: str) -> Plugin | None:
 
 def load_plugin(plugin: Plugin, root: Path | str | None) -> Dataset:
     """Return the data set of a plug-in: a function or class, called with `root` if it has such a parameter, or an
-    object; of ours, or a torch Dataset with labels. Its name is the plug-in's.
+    object. The result is a Dataset of clp_aug, or a torch Dataset with labels; it gets the plug-in's name.
 
-    Raises SettingError for a root that it does not take, InputError for one that is no folder, UsageError for an object
-    of another kind and for what its code raises.
+    Raises SettingError for a root that the plug-in does not take, InputError for a root that is no folder, UsageError
+    for an object of another kind and if its code raises.
     """
     from clp_aug.datasets.base import Dataset
 
@@ -185,17 +187,17 @@ def load_plugin(plugin: Plugin, root: Path | str | None) -> Dataset:
 
 
 def named_dataset(recorded: str, given: str | None) -> str:
-    """Return the name to load the data set of a shard by: the recorded one, or that of a plug-in which the user gives.
+    """Return the name for loading the data set of a shard: the recorded name, or a plug-in that the user gives.
 
-    A shard may come from somebody else, so no code is run that it alone names. Raises SettingError where the user has
-    to name it, and for the name of another one.
+    A shard may come from somebody else, so code runs only if the user names it, too. Raises SettingError if the user
+    has to name it, and if the user names another data set.
     """
     if not is_code(recorded, "data set"):
         if given is not None and given != recorded:
             raise SettingError("dataset", given, f"the shard is of data set {recorded}; leave the setting out")
         return recorded
     if given is None:
-        reason = "the shard's data set is a plug-in, whose code is run only if you name it, too"
+        reason = "the shard's data set is a plug-in, and its code runs only if you name it, too"
         raise SettingError("dataset", None, reason, {"dataset": recorded})
     if label(given) != recorded:
         raise SettingError("dataset", given, f"the shard is of data set {recorded}; give the path of its file")

@@ -1,4 +1,4 @@
-"""The settings of masks and boxes that a user brings along: where they lie, and how they are meant."""
+"""The settings of the user's own masks and boxes: their files, and how to read them."""
 
 from __future__ import annotations
 
@@ -26,37 +26,38 @@ NUMBER_OF_DIGITS = 5  # of the largest number in a mask of 16 bits
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationSettings(Settings):
-    """What --masks and --boxes name and how it is read; docs/how-to/boxes.md has the forms. What lies below the root of a data
-    set is read as by default. Raises SettingError for a value that is none and for a setting without effect.
+    """The files of --masks and --boxes, and how they are read; docs/how-to/boxes.md has the forms. Masks and boxes
+    below the root of a data set are read with the defaults. Raises SettingError for an invalid value and for a setting
+    without effect.
     """
 
-    masks: Path | None = setting(None, "Folder of masks named as the pictures, for --matte given.")
+    masks: Path | None = setting(None, "Folder of masks with the names of their pictures, for --matte given.")
     boxes: Path | None = setting(
         None, "Boxes, for --matte given: CSV (file,x0,y0,x1,y1; half-open pixels), COCO JSON, folder of YOLO or VOC."
     )
     boxes_form: str = setting(
-        AUTO, f"Form of --boxes: {', '.join(FORM_NAMES)}; auto goes by suffix and header.", choices=FORM_NAMES
+        AUTO, f"Form of --boxes: {', '.join(FORM_NAMES)}; auto decides by suffix and header.", choices=FORM_NAMES
     )
     boxes_units: str | None = setting(
-        None, "pixels, or relative: shares of the picture's sides.", choices=(PIXELS, RELATIVE), shown="pixels; of YOLO"
-        " relative"
+        None, "pixels, or relative: fractions of the picture's sides.", choices=(PIXELS, RELATIVE),
+        shown="pixels; for YOLO relative",
     )  # fmt: skip
     boxes_several: str | None = setting(
-        None, "Of several boxes of a picture: their union, the largest, or refuse them.",
+        None, "If a picture has several boxes: use their union, the largest, or refuse.",
         choices=(UNION, LARGEST, REFUSE), shown="union; in a CSV refuse"
     )  # fmt: skip
     boxes_frame: str = setting(
-        SHOWN, "Boxes are of pictures as shown (upright by EXIF) or as stored.", choices=(SHOWN, STORED)
+        SHOWN, "Boxes fit pictures as shown (upright by EXIF) or as stored.", choices=(SHOWN, STORED)
     )
     masks_form: str = setting(
         AUTO, "Form of --masks: soft (brightness or opacity), index (class numbers), trimap (1 object, 2 background, 3"
-        " border); auto: soft, of VOC's palette index.", choices=MASK_FORMS
+        " border); auto: soft, or index for VOC's palette.", choices=MASK_FORMS
     )  # fmt: skip
     masks_object: str | None = setting(
         None, "Numbers of the object in index masks, e.g. 1 or 12,15.", shown="any but 0, and 255 of 8 bits"
     )
     masks_frame: str = setting(
-        SHOWN, "Masks are of pictures as shown (upright by EXIF) or as stored.", choices=(SHOWN, STORED)
+        SHOWN, "Masks fit pictures as shown (upright by EXIF) or as stored.", choices=(SHOWN, STORED)
     )
 
     def __post_init__(self) -> None:
@@ -64,7 +65,7 @@ class AnnotationSettings(Settings):
         for name, field in fields_of(AnnotationSettings).items():
             what, value = name.partition("_")[0], getattr(self, name)
             if name != what and value != field.default and getattr(self, what) is None:
-                reason = f"it says how --{what} is read, and there is none; give it or drop this"
+                reason = f"it says how to read --{what}, which is not given; give it, or leave this out"
                 raise SettingError(name, value, reason)
         if self.masks_object is not None and self.masks_form != INDEX:
             reason = "it names numbers of index masks"
@@ -73,10 +74,10 @@ class AnnotationSettings(Settings):
 
 
 def numbers_of(text: str | None) -> tuple[int, ...]:
-    """Return the numbers that a comma list names, none for None. Raises SettingError for other text."""
+    """Return the numbers of a list with commas, none for None. Raises SettingError for other text."""
     parts = [] if text is None else [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdecimal() and len(part) <= NUMBER_OF_DIGITS for part in parts):
-        raise SettingError("masks_object", text, "expected whole numbers with commas between them, 12,15 for instance")
+        raise SettingError("masks_object", text, "expected whole numbers separated by commas, for example 12,15")
     return tuple(sorted(set(map(int, parts))))
 
 

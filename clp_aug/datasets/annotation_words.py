@@ -1,11 +1,11 @@
-"""READ: the words that settings of masks and boxes take. No numpy here: every --help reads them."""
+"""READ: the values of the settings of masks and boxes. No numpy here: every --help imports them."""
 
 UNION, LARGEST, REFUSE = "union", "largest", "refuse"
-"""Of several boxes of a picture: the box around them, the largest, or none."""
+"""If a picture has several boxes: the box around them, the largest, or an error."""
 PIXELS, RELATIVE = "pixels", "relative"
-"""What the numbers of a box are."""
+"""Units of a box."""
 SHOWN, STORED = "shown", "stored"
-"""The picture that boxes and masks are of: upright by its EXIF tag, or as it lies in the file."""
+"""Boxes and masks fit the picture that is upright by its EXIF tag, or the picture as it is in the file."""
 AUTO, SOFT, INDEX, TRIMAP = "auto", "soft", "index", "trimap"
 MASK_FORMS = (AUTO, SOFT, INDEX, TRIMAP)
 """What the pixels of a mask mean."""

@@ -1,4 +1,4 @@
-"""READ: masks and boxes that lie beside the pictures of a file data set."""
+"""READ: masks and boxes that come with the pictures of a file data set."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def with_annotations(
     of_more: bool = False,
     settings: AnnotationSettings = AS_BY_DEFAULT,
 ) -> AnyDataset:
-    """Return the data set with masks from a folder and boxes from a file; what is given replaces what it had.
+    """Return the data set with masks from a folder and boxes from a file; they replace the old ones.
 
     masks_dir: files matched as `masks.match_masks` says; boxes_csv: a file or folder in one of the forms of
-    `box_forms`; of_more: they are of a larger set, and pictures that this one does not have are passed over; settings:
-    how both are read, whose own paths do not count. Partial coverage is fine: `annotations.masks` and
-    `annotations.boxes` of the result hold what was matched, by row, and its remarks say what was not. Raises UsageError
-    for a data set without picture files, InputError when nothing matches or a file is wrong. Source: ours.
+    `box_forms`; of_more: they belong to a larger set, and entries of pictures that this set does not have are ignored;
+    settings: how to read both; the paths in it are ignored. Partial coverage is fine: `annotations.masks` and
+    `annotations.boxes` of the result hold the matches by row, and its remarks say what did not match. Raises UsageError
+    for a data set without picture files, InputError if nothing matches or a file is wrong. Source: ours.
     """
     if masks_dir is None and boxes_csv is None:
         return dataset
@@ -51,9 +51,9 @@ def with_annotations(
 
 
 def with_given(dataset: AnyDataset, settings: AnnotationSettings) -> AnyDataset:
-    """Return the data set with the masks and boxes that settings name, read as they say; see `with_annotations`.
+    """Return the data set with the masks and boxes of the settings; see `with_annotations`.
 
-    Raises InputError where masks below its root are in doubt and none are given in their place.
+    Raises InputError if the masks below its root are doubtful and no others are given.
     """
     if isinstance(dataset, FileDataset) and dataset.annotations.doubt and settings.masks is None:
         raise InputError(dataset.annotations.doubt)
@@ -63,10 +63,10 @@ def with_given(dataset: AnyDataset, settings: AnnotationSettings) -> AnyDataset:
 def with_own(
     dataset: AnyFileDataset, masks: Path | None = None, boxes: Path | None = None, of_more: bool = False
 ) -> AnyFileDataset:
-    """Return the data set with masks and boxes that lie below its own root; see `with_annotations`.
+    """Return the data set with masks and boxes from below its own root; see `with_annotations`.
 
-    Masks that look like none are left in doubt: training does without them, and clp-augment may be told how they are
-    meant.
+    Files that do not look like masks are marked as doubtful: training ignores them, and the settings of clp-augment can
+    say how to read them.
     """
     try:
         return with_annotations(dataset, masks, boxes, of_more)
@@ -77,7 +77,7 @@ def with_own(
 
 
 def attach_masks(dataset: FileDataset, folder: Path, of_more: bool, settings: AnnotationSettings) -> None:
-    """Put the masks of a folder in the place of those that the data set has."""
+    """Replace the masks of the data set by those of a folder."""
     form, files = MaskForm(settings.masks_form, numbers_of(settings.masks_object)), mask_files(folder)
     masks, said = match(dataset.samples.name, files, form, any_format=settings.masks is not None)
     remark = None if of_more else unused(files, masks)
@@ -87,7 +87,7 @@ def attach_masks(dataset: FileDataset, folder: Path, of_more: bool, settings: An
 
 
 def attach_boxes(dataset: FileDataset, path: Path, of_more: bool, settings: AnnotationSettings) -> None:
-    """Put the boxes of a file or folder in the place of those that the data set has."""
+    """Replace the boxes of the data set by those of a file or folder."""
     form = form_of(path, settings.boxes_form)
     units = units_of(form, settings)
     chosen = choose(
@@ -110,18 +110,18 @@ def attach_boxes(dataset: FileDataset, path: Path, of_more: bool, settings: Anno
 
 
 def units_of(form: Form, settings: AnnotationSettings) -> str | None:
-    """Return the units of a form, None where nobody says them. Raises SettingError for pixels where it has shares."""
+    """Return the units of a form, None if unknown. Raises SettingError for pixels if the form has relative values."""
     if form.relative and settings.boxes_units == PIXELS:
-        raise SettingError("boxes_units", PIXELS, "values of yolo are shares of the picture's sides; drop it")
+        raise SettingError("boxes_units", PIXELS, "values of yolo are fractions of the picture's sides; leave it out")
     return settings.boxes_units or (RELATIVE if form.relative else None)
 
 
 def read_boxes(names: Sequence[str], path: Path, of_more: bool = False) -> dict[int, Corners]:
     """Read boxes in source pixels, half open, from a table with the columns file, x0, y0, x1, y1: row -> box.
 
-    The table may call them otherwise, see docs/how-to/boxes.md. A box without area says that the picture has none, as
-    published tables do: the picture is left out; with of_more, so is one that is not among the names. Raises
-    InputError, naming file and line, for an unknown or repeated picture and for values that are no box, and when no box
-    is left.
+    The table may use other names of columns, see docs/how-to/boxes.md. A box without area says that the picture has
+    none, as in published tables: the row is left out; with of_more, so is a picture that is not among the names. Raises
+    InputError, with file and line, for an unknown or repeated picture and for values that are no box, and if no box is
+    left.
     """
     return choose(TABLE.load()(path, AUTO), Pictures(names), path, strangers=PASS if of_more else "").boxes

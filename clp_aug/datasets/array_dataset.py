@@ -1,4 +1,4 @@
-"""READ: a data set whose pictures, boxes and masks are arrays, or entries of an object that gives them by number."""
+"""READ: a data set with pictures, boxes and masks in arrays, or in an object that returns them by number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from clp_aug.datasets.base import Dataset, Samples
 from clp_aug.datasets.names import shortened
 
 SAMPLED = 256  # pictures, spread over all, that the fingerprint reads
-SAID = 200  # letters of what somebody else's code says
+SAID = 200  # letters of a message from a user's code
 
 
 class ArrayDataset(Dataset):
-    """Pictures by row from anything that `[row]` gives one of. pictures: row -> picture, see the module; boxes: (N, 4)
-    in source pixels, half open, NaN where there is none; masks: row -> (H, W) in [0, 1] or uint8, or None.
+    """Pictures from any object that returns one for `[row]`. pictures: row -> picture, see the module `arrays`; boxes:
+    (N, 4) in source pixels, half open, NaN without a box; masks: row -> (H, W) in [0, 1] or uint8, or None.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class ArrayDataset(Dataset):
         super().__init__(name, class_names, samples, group_names)
 
     def picture(self, row: int) -> np.ndarray:
-        """Return the picture of a row as stored: uint8 (H, W, 3). Raises InputError for what is none."""
+        """Return the picture of a row as stored: uint8 (H, W, 3). Raises InputError for anything that is no picture."""
         where = f"data set {self.name}: picture {row}"
         try:
             found = self.pictures[row]
         except InputError:
             raise
-        except Exception as error:  # somebody else's code raises whatever it likes
+        except Exception as error:  # the user's code may raise anything
             said = shortened(" ".join(f"{type(error).__name__}: {error}".split()), SAID)
-            raise InputError(f"{where} cannot be read ({said}); mend the data set") from None
+            raise InputError(f"{where} cannot be read ({said}); repair the data set") from None
         return as_rgb(found, where)
 
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""READ: pictures and masks as people have them in Python, made arrays; entries of torch data sets."""
+"""READ: turn the pictures and masks that people have in Python, and entries of torch data sets, into arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMEDY = "expected uint8, or floats in [0, 1]: leave normalisation out of the da
 
 
 class ByRow(Protocol):
-    """What gives an entry by number, an array or a list for instance."""
+    """An object that returns an entry by number, for example an array or a list."""
 
     def __len__(self) -> int: ...
 
@@ -52,7 +52,7 @@ def label_of(data: Any, row: int, name: str) -> Any:
             return entry[next((key for key in LABEL if key in entry), LABEL[0])]
         if isinstance(entry, (tuple, list)):
             return entry[1]
-    except Exception as error:  # somebody else's code raises whatever it likes
+    except Exception as error:  # the user's code may raise anything
         said = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 200)
         raise InputError(f"data set {name}: no label of entry {row} ({said}); expected (picture, label)") from None
     raise InputError(f"data set {name}: entry {row} is a {type(entry).__name__}; expected (picture, label)")
@@ -68,20 +68,20 @@ def as_array(values: Any) -> np.ndarray:
 
 
 def as_rgb(found: Any, where: str) -> np.ndarray:
-    """Return a picture as uint8 (H, W, 3) RGB; see the module `arrays`. Raises InputError for what is none."""
+    """Return a picture as uint8 (H, W, 3) RGB; see the module `arrays`. Raises InputError for anything else."""
     if isinstance(found, Image.Image):
         return np.asarray(to_rgb(found, where))
     values = as_array(found)
     if values.ndim not in (2, 3) or not values.size:
         kind = f"of shape {values.shape}" if values.ndim else f"a {type(found).__name__}"
-        raise InputError(f"{where} is {kind}; expected height x width x 3, or 3 x height x width of a tensor")
+        raise InputError(f"{where} is {kind}; expected height x width x 3, or 3 x height x width for a tensor")
     deep = values[..., None] if values.ndim == 2 else channels_last(values, hasattr(found, "detach"), where)
     pixels = as_levels(deep, where)
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def channels_last(values: np.ndarray, is_tensor: bool, where: str) -> np.ndarray:
-    """Return a picture of three axes as (H, W, 1 or 3): a tensor's channels are the first axis where they can be."""
+    """Return a picture of three axes as (H, W, 1 or 3): in a tensor the first axis is the channels if possible."""
     is_first, is_last = values.shape[0] in CHANNELS, values.shape[2] in CHANNELS
     if not is_first and not is_last:
         raise InputError(f"{where} is of shape {values.shape}; expected 1 or 3 channels")
@@ -89,13 +89,13 @@ def channels_last(values: np.ndarray, is_tensor: bool, where: str) -> np.ndarray
 
 
 def as_levels(values: np.ndarray, where: str) -> np.ndarray:
-    """Return pixels as uint8. Raises InputError for values that are neither uint8's nor in [0, 1]."""
+    """Return pixels as uint8. Raises InputError for integers outside 0..255 and floats outside [0, 1]."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == bool:
         return values * np.uint8(255)
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise InputError(f"{where} holds {values.dtype} values, or some that are no numbers; {REMEDY}")
+        raise InputError(f"{where} holds {values.dtype} values, or values that are not finite; {REMEDY}")
     low, high = values.min(), values.max()
     if values.dtype.kind in "iu" and low >= 0 and high <= 255:
         return values.astype(np.uint8)
@@ -105,7 +105,7 @@ def as_levels(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def as_alpha(mask: Any, where: str) -> np.ndarray:
-    """Return a mask as float32 (H, W) in [0, 1]. Raises InputError for what is none."""
+    """Return a mask as float32 (H, W) in [0, 1]. Raises InputError for anything that is no mask."""
     values = as_array(mask)
     if values.ndim != 2:
         raise InputError(f"{where} is of shape {values.shape}; expected height x width")

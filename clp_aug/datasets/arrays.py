@@ -1,7 +1,7 @@
-"""READ data sets that are made in Python: arrays of pictures, torch data sets, and what is beside them as arrays.
+"""READ data sets that are made in Python: arrays of pictures, torch data sets, and further arrays of labels and boxes.
 
-A picture is a PIL image, or an array or tensor: uint8, or floats in [0, 1]; height x width, with channels last, or, of
-a tensor, first. Pictures stay where they are: each is asked for when it is read, by several threads and processes.
+A picture is a PIL image, or an array or tensor: uint8, or floats in [0, 1]; height x width, with channels last, or
+first for a tensor. Pictures are not copied: each is requested when it is read, by several threads and processes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from clp_aug.datasets.names import check_names, shown
 LABELS = ("targets", "labels")
 """Attributes of a torch data set that hold the labels."""
 BESIDE = ("groups", "splits", "boxes", "masks", "class_names", "group_names", "sample_ids")
-"""Attributes that an object may have beside its pictures, as `from_torch` takes them."""
-READ_TWICE = 2  # pictures that are read twice, to see whether they stay the same
+"""Attributes that an object may have besides its pictures; parameters of `from_torch`."""
+READ_TWICE = 2  # pictures that are read twice, to check that they stay the same
 EXPECTED = "a clp_aug Dataset, or a torch Dataset with a length and (picture, label) entries"
 
 
@@ -43,11 +43,11 @@ def from_arrays(
 ) -> Dataset:
     """Return the data set of N pictures; ids are positions unless given.
 
-    pictures: `[row]` gives one, see the module, an array uint8 (N, H, W, 3) for instance; labels: whole numbers (N,) in
-    [0, C); groups: the same in [0, G), (N,), label * places + place for methods that ask for places; splits: "train",
-    "val", "test" or 0, 1, 2, (N,), else a fifth of each class is test and a tenth val; boxes: (N, 4) x0, y0, x1, y1 in
-    pixels, half open, NaN where there is none; masks: `[row]` gives (H, W), or None; class_names, group_names: their
-    numbers unless given. Raises InputError, naming the array, for what does not fit. Source: ours.
+    pictures: `[row]` returns one, see the module, for example an array uint8 (N, H, W, 3); labels: whole numbers (N,)
+    in [0, C); groups: whole numbers (N,) in [0, G), label * places + place for methods that need places; splits: (N,)
+    "train", "val", "test" or 0, 1, 2, by default a fifth of each class is test and a tenth val; boxes: (N, 4) x0, y0,
+    x1, y1 in pixels, half open, NaN without a box; masks: `[row]` returns (H, W), or None; class_names, group_names: by
+    default numbers. Raises InputError, with the name of the array, for values that do not fit. Source: ours.
     """
     count = length_of(pictures, name)
     label = whole_numbers(labels, count, "labels", name)
@@ -86,10 +86,10 @@ def from_torch(
 ) -> Dataset:
     """Return the data set of a map-style torch Dataset, whose `[i]` is (picture, label, ...), or of several by split.
 
-    data: one, or {"train": one, "val": another, "test": a third}, whose splits these are and whose pictures come in
-    this order; labels: else its `targets` or `labels`, else those of its entries, all of which are read; class_names:
-    else its `classes`. Random augmentation must be left out of it: the tools augment themselves. The rest is as in
-    `from_arrays`. Raises InputError for entries that are none.
+    data: one Dataset, or {"train": ..., "val": ..., "test": ...}: the splits, in this order; labels: by default its
+    `targets` or `labels`, else the labels of its entries (then all entries are read); class_names: by default its
+    `classes`. The Dataset must not augment at random: the tools augment themselves. The rest is as in `from_arrays`.
+    Raises InputError for malformed entries.
     """
     by_split = isinstance(data, Mapping)
     parts = parts_of(data, name) if by_split else [data]
@@ -110,10 +110,10 @@ def from_torch(
 
 
 def as_dataset(value: object, name: str) -> Dataset:
-    """Return what somebody's code made as a data set: one of ours as it is, a torch one as `from_torch` reads it.
+    """Return the result of a user's code as a data set: ours as it is, a torch Dataset through `from_torch`.
 
     A torch Dataset may have attributes groups, splits, boxes, masks, class_names, group_names and sample_ids; value may
-    be several by split, too. Raises UsageError for anything else.
+    also be a mapping of splits. Raises UsageError for anything else.
     """
     if isinstance(value, Dataset):
         return value
@@ -125,7 +125,7 @@ def as_dataset(value: object, name: str) -> Dataset:
 
 
 def is_map_style(value: object) -> bool:
-    """Whether an object has entries by number and a length."""
+    """Return whether an object has a length and entries by number."""
     return hasattr(value, "__getitem__") and hasattr(value, "__len__")
 
 
@@ -138,8 +138,8 @@ def parts_of(data: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def labels_of(data: Any, name: str) -> np.ndarray:
-    """Return the labels of a torch Dataset, int64 (n,): those it holds, those of the whole of a Subset, else its
-    entries'.
+    """Return the labels of a torch Dataset, int64 (n,): its attribute, for a Subset that of the whole set, else the
+    labels of its entries.
     """
     for attribute in LABELS:
         held = getattr(data, attribute, None)
@@ -151,19 +151,19 @@ def labels_of(data: Any, name: str) -> np.ndarray:
 
 
 def length_of(pictures: Any, name: str) -> int:
-    """Return how many pictures there are. Raises InputError for none, and for what has no entries."""
+    """Return how many pictures there are. Raises InputError for none, and for an object without entries."""
     if not is_map_style(pictures):
         raise InputError(f"data set {name}: pictures are a {type(pictures).__name__}; expected entries and a length")
     if not len(pictures):
-        raise InputError(f"data set {name}: no picture in it; expected one at least")
+        raise InputError(f"data set {name}: no picture in it; expected at least one")
     return len(pictures)
 
 
 def whole_numbers(values: Any, count: int, what: str, name: str) -> np.ndarray:
-    """Return numbers of pictures, int64 (count,). Raises InputError for others than whole numbers >= 0, one each."""
+    """Return numbers of pictures, int64 (count,). Raises InputError unless they are whole numbers >= 0, one each."""
     numbers = as_array(values)
     if numbers.shape != (count,):
-        raise InputError(f"data set {name}: {what} of shape {numbers.shape}; expected ({count},), one a picture")
+        raise InputError(f"data set {name}: {what} of shape {numbers.shape}; expected ({count},), one per picture")
     if numbers.dtype.kind not in "iufb" or (numbers.dtype.kind == "f" and not np.array_equal(numbers, numbers.round())):
         raise InputError(f"data set {name}: {what} are {numbers.dtype}, {shown(str(numbers[0]))} first; expected whole"
                          " numbers from 0")  # fmt: skip
@@ -173,7 +173,7 @@ def whole_numbers(values: Any, count: int, what: str, name: str) -> np.ndarray:
 
 
 def names_for(names: Sequence[str] | None, numbers: np.ndarray, what: str, name: str) -> list[str]:
-    """Return the names of classes or groups, their numbers where none are given. Raises InputError for too few."""
+    """Return the names of classes or groups, by default their numbers. Raises InputError for too few."""
     count = int(numbers.max()) + 1
     if names is None:
         return [str(number) for number in range(count)]
@@ -185,7 +185,7 @@ def names_for(names: Sequence[str] | None, numbers: np.ndarray, what: str, name:
 
 
 def split_numbers(splits: Any, count: int, name: str) -> np.ndarray:
-    """Return the numbers of splits, int64 (count,). Raises InputError for what is no split."""
+    """Return the numbers of splits, int64 (count,). Raises InputError for anything that is no split."""
     values = as_array(splits)
     if values.dtype.kind not in "UO":
         numbers = whole_numbers(values, count, "splits", name)
@@ -195,12 +195,12 @@ def split_numbers(splits: Any, count: int, name: str) -> np.ndarray:
         numbers = np.array([SPLITS.index(value) for value in values.tolist() if value in SPLITS], np.int64)
     if wrong or numbers.shape != (count,):
         found = f"a split {shown(wrong[0])}" if wrong else f"splits of shape {values.shape}"
-        raise InputError(f"data set {name}: {found}; expected {', '.join(SPLITS)} or 0, 1, 2, one a picture")
+        raise InputError(f"data set {name}: {found}; expected {', '.join(SPLITS)} or 0, 1, 2, one per picture")
     return numbers
 
 
 def box_rows(boxes: Any, count: int, name: str) -> np.ndarray | None:
-    """Return boxes as float64 (count, 4), NaN where there is none or one without area.
+    """Return boxes as float64 (count, 4), NaN for no box and for a box without area.
 
     Raises InputError for another shape, and for numbers that are no box.
     """
@@ -212,21 +212,21 @@ def box_rows(boxes: Any, count: int, name: str) -> np.ndarray | None:
     except (TypeError, ValueError):
         values = np.zeros(0)
     if values.shape != (count, 4):
-        raise InputError(f"data set {name}: boxes are not of shape ({count}, 4); expected x0, y0, x1, y1 a picture")
+        raise InputError(f"data set {name}: boxes are not of shape ({count}, 4); expected x0, y0, x1, y1 per picture")
     none = np.isnan(values).any(1)
     x0, y0, x1, y1 = values[~none].T
     if not (np.isfinite(values[~none]).all() and (x0 >= 0).all() and (y0 >= 0).all() and (x0 <= x1).all()
             and (y0 <= y1).all()):  # fmt: skip
-        raise InputError(f"data set {name}: a box that is none; expected 0 <= x0 < x1 and 0 <= y0 < y1")
+        raise InputError(f"data set {name}: a box has invalid corners; expected 0 <= x0 < x1 and 0 <= y0 < y1")
     values[none | (values[:, 0] == values[:, 2]) | (values[:, 1] == values[:, 3])] = np.nan
     return values
 
 
 def check_steady(dataset: ArrayDataset) -> None:
-    """Raise InputError where the first pictures are others when they are read again."""
+    """Raise InputError if the first pictures differ when they are read again."""
     for row in range(min(READ_TWICE, len(dataset.samples.name))):
         if not np.array_equal(dataset.picture(row), dataset.picture(row)):
             raise InputError(
-                f"data set {dataset.name}: picture {row} is another one when it is read again; leave out random"
+                f"data set {dataset.name}: picture {row} differs when it is read again; leave out random"
                 " augmentation, the tools augment themselves"
             )

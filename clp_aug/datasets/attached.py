@@ -1,4 +1,4 @@
-"""READ: masks and boxes that lie beside the pictures of a file data set, and how they are meant."""
+"""READ: masks and boxes that come with the pictures of a file data set, and how to read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clp_aug.datasets.mask_forms import BY_ITSELF, MaskForm
 
 
 class Stored(Protocol):
-    """Where a picture or a mask lies: the path of a file, or a part of a larger one. str() of it is for messages."""
+    """The place of a picture or a mask: the path of a file, or a part of a larger file. str() of it is for messages."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Stored(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """How masks and boxes are meant. relative: boxes are shares of the picture's sides; boxes_frame, masks_frame: of
+    """How to read masks and boxes. relative: boxes are fractions of the picture's sides; boxes_frame, masks_frame: of
     the picture as `shown`, upright by its EXIF tag, or as `stored`; mask_form: what the pixels of masks mean.
     """
 
@@ -43,7 +43,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Placed:
-    """The box of a picture, in pixels as shown, half open. frame: of its picture; clipped: whether it reached over."""
+    """The box of a picture, in pixels as shown, half open; frame: of its picture; clipped: if the border cut it."""
 
     box: Corners
     frame: Frame
@@ -52,10 +52,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Masks and boxes that lie beside pictures. masks: row -> file; boxes: row -> x0, y0, x1, y1, half open, as their
-    file has them; reading: how these are meant; source: the file of the boxes, for messages; places: row -> where in it
-    a box stands; sizes: row -> (width, height) of the picture as that file says it; doubt: why what lies where masks do
-    is not read as masks.
+    """Masks and boxes that come with pictures. masks: row -> file; boxes: row -> x0, y0, x1, y1, half open, as in their
+    file; reading: how to read these; source: the file of the boxes, for messages; places: row -> place of a box in that
+    file; sizes: row -> (width, height) of the picture, as that file says; doubt: why the files found in place of masks
+    are not read as masks.
     """
 
     masks: Mapping[int, Stored] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Annotations:
     doubt: str = ""
 
     def of_rows(self, new_row: Mapping[int, int]) -> Annotations:
-        """Return the masks and boxes of some rows alone. new_row: old row -> new row."""
+        """Return the masks and boxes of some rows only. new_row: old row -> new row."""
 
         def kept(values: Mapping[int, object]) -> dict[int, object]:
             return {new_row[row]: value for row, value in values.items() if row in new_row}
@@ -76,10 +76,10 @@ class Annotations:
         return replace(self, **columns)  # type: ignore[arg-type]
 
     def box(self, row: int, name: str, data: bytes, where: str) -> Placed | None:
-        """Return the box of a row, None where there is none.
+        """Return the box of a row, None without one.
 
-        name: of the picture; data: its file's bytes; where: its path, both for messages. Raises InputError for a box
-        more than a pixel outside its picture, and for one of a picture of another size.
+        name: of the picture, where: its path, both for messages; data: the bytes of its file. Raises InputError for a
+        box more than a pixel outside its picture, and for a box of a picture of another size.
         """
         box = self.boxes.get(row)
         if box is None:
@@ -96,20 +96,20 @@ class Annotations:
         return Placed(placed[0], frame, placed[1])
 
     def check_size(self, row: int, name: str, data: bytes, frame: Frame) -> None:
-        """Raise InputError where the file of the boxes says another size of the picture: they are of other pixels."""
+        """Raise InputError if the file of the boxes says another size of the picture: then the boxes do not fit."""
         size = self.sizes.get(row)
         if size in (None, frame.size) or self.reading.relative:
             return
         turned = size == frame.size[::-1] and images.read_turn(data) in images.SIDEWAYS
         other = SHOWN if self.reading.boxes_frame == STORED else STORED
-        remedy = f"give --boxes-frame {other}" if turned else "give the boxes of these pictures, or mend the size"
+        remedy = f"give --boxes-frame {other}" if turned else "give the boxes of these pictures, or correct the size"
         raise InputError(
             f"picture {name}: {size[0]} x {size[1]} pixels by its boxes' file{self.stands_in(row)}, but"
             f" {frame.size[0]} x {frame.size[1]} here; {remedy}"
         )
 
     def other_frame(self, box: Corners, data: bytes, frame: Frame) -> str:
-        """Return a remedy for a box that would be inside the picture in the other frame, "" where it would not."""
+        """Return a remedy for a box that would be inside the picture in the other frame, else ""."""
         turn = images.read_turn(data)
         if turn not in images.SIDEWAYS:
             return ""
@@ -120,14 +120,14 @@ class Annotations:
         return f"; it fits the picture as {SHOWN if stored else STORED}: --boxes-frame {SHOWN if stored else STORED}"
 
     def stands_in(self, row: int) -> str:
-        """Return in brackets where the box of a row stands, "" where nobody knows."""
+        """Return in brackets the place of a row's box in its file, "" if unknown."""
         return f" ({self.source} {self.places[row]})" if row in self.places else ""
 
     def alpha(self, row: int, name: str, mask: bytes, picture: bytes) -> np.ndarray:
         """Return the mask of a row: float32 (H, W) in [0, 1], upright, at its own size.
 
         name: of the picture, for messages; mask, picture: the bytes of the two files. Raises InputError for a mask that
-        cannot be read and one of another shape.
+        cannot be read or has another shape.
         """
         path = self.masks[row]
         alpha = self.reading.mask_form.read(mask, str(path))
@@ -141,13 +141,13 @@ class Annotations:
         return alpha
 
     def digest(self) -> str:
-        """Return sha256 over boxes, and names and sizes of mask files, and how they are meant, or "" without any."""
+        """Return sha256 over boxes, and names and sizes of mask files, and how they are read, or "" without any."""
         if not (self.masks or self.boxes):
             return ""
         try:
             masks = sorted((row, path.name, path.stat().st_size) for row, path in self.masks.items())
         except OSError as error:
-            raise InputError(f"mask {error.filename}: {error.strerror}; restore it or take it away for good") from None
+            raise InputError(f"mask {error.filename}: {error.strerror}; restore it or delete it") from None
         values: tuple[object, ...] = (masks, sorted(self.boxes.items()))
         if self.reading != Reading():
             values += (self.reading,)

@@ -24,16 +24,16 @@ from clp_aug.datasets.attached import Annotations, Placed, Stored
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = ("train", "val", "test")
 NONE: Mapping[str, Any] = {}
-MAX_BYTES = 1 << 30  # of a picture's file: more than the largest picture has, uncompressed
+MAX_BYTES = 1 << 30  # of a picture's file; the largest picture is smaller even if uncompressed
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The table of a data set, one entry a row.
+    """The table of a data set, one entry per row.
 
-    sample_id: int64, unique, >= 0; label: int64 in [0, C); group: int32, -1 when unknown; split: uint8, 0 train,
-    1 val, 2 test, and above it what other test splits the set has; name: text for messages and fingerprints, a
-    relative path where there is a file.
+    sample_id: int64, unique, >= 0; label: int64 in [0, C); group: int32, -1 when unknown; split: uint8, 0 train, 1 val,
+    2 test, higher numbers for further test splits; name: text for messages and fingerprints, the relative path if there
+    is a file.
     """
 
     sample_id: np.ndarray
@@ -62,7 +62,7 @@ class Samples:
         )
 
     def ascending(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows ordered by sample id, int64: the one order that no file system or caller can change."""
+        """Return the rows ordered by sample id, int64: an order that no file system or caller can change."""
         rows = np.asarray(rows, np.int64)
         return rows[np.argsort(self.sample_id[rows], kind="stable")]
 
@@ -70,11 +70,11 @@ class Samples:
 class Dataset:
     """A table of samples with pictures. Sub-classes say where a picture, its mask and its box come from.
 
-    Attributes: name; class_names; group_names (empty without groups); samples (the table); splits, by their numbers;
-    protocols: test split -> what measuring on it is called; a set that has some is reported with its precision;
-    strata: kind -> (names, index of each row), for reports alone; remarks: what a user should know of how the set was
-    read, a line each; left_out: names of pictures that the whole set has and this one does without. Objects are cheap
-    to pickle: pictures stay on disk, or are made when asked for, by several threads at once if need be.
+    Attributes: name; class_names; group_names (empty without groups); samples (the table); splits (names, by number);
+    protocols: test split -> the name of a measurement on it; a set with protocols is reported with its precision;
+    strata: kind -> (names, index of each row), for reports only; remarks: what a user should know about how the set was
+    read, a line each; left_out: names of pictures of the whole set that this one leaves out. Objects are cheap to
+    pickle: pictures stay on disk, or are made on request. Several threads may read at once.
     """
 
     splits: tuple[str, ...] = SPLITS
@@ -89,13 +89,13 @@ class Dataset:
         self.check()
 
     def check(self) -> None:
-        """Raise InputError for a table without pictures, and for ids, labels, groups and splits that are none."""
+        """Raise InputError for a table without pictures, and for invalid ids, labels, groups and splits."""
         ids, label, group = self.samples.sample_id, self.samples.label, self.samples.group
         if not len(ids):
             raise InputError(f"data set {self.name}: no picture found; look at the layout in the README")
         unique, counts = np.unique(ids, return_counts=True)
         if len(unique) != len(ids):
-            raise InputError(f"data set {self.name}: id {unique[counts > 1][0]} stands there twice; ids must differ")
+            raise InputError(f"data set {self.name}: id {unique[counts > 1][0]} occurs twice; ids must differ")
         if not (ids.min() >= 0 and label.min() >= 0 and label.max() < len(self.class_names)):
             raise InputError(
                 f"data set {self.name}: ids from {ids.min()}, labels {label.min()}..{label.max()};"
@@ -107,11 +107,11 @@ class Dataset:
             raise InputError(f"data set {self.name}: a group is outside 0..{len(self.group_names) - 1}")
 
     def image(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray:
-        """Return the picture of a row: uint8 (H, W, 3) RGB, through the fixed resize and crop when size is given."""
+        """Return the picture of a row: uint8 (H, W, 3) RGB, through the fixed resize and crop if size is given."""
         raise NotImplementedError
 
     def check_picture(self, row: int) -> None:
-        """Raise InputError for a picture that cannot be read; here none: it is made, or lies in a file read already."""
+        """Raise InputError for a picture that cannot be read. Here none: it is generated, or was read before."""
 
     def alpha(self, row: int, size: int | None = None, fit: str = "crop") -> np.ndarray | None:
         """Return the mask that comes with the picture: float32 (H, W) in [0, 1], or None without one."""
@@ -127,7 +127,7 @@ class Dataset:
         return False
 
     def annotations_digest(self) -> str:
-        """Return sha256 over what masks and boxes lie beside the pictures, or "" without any."""
+        """Return sha256 over the masks and boxes that come with the pictures, or "" without any."""
         return ""
 
     def source_size(self, row: int) -> tuple[int, int]:
@@ -137,8 +137,8 @@ class Dataset:
     def digest(self, rows: np.ndarray) -> str:
         """Return sha256, in hexadecimal, over the content of the pictures of some rows, int64 (n,), in their order.
 
-        Masks and boxes that belong to them count, the table does not: that is the fingerprint. Here: the pixels.
-        Raises InputError for a picture or mask that is gone.
+        Their masks and boxes are included, the table is not (it has the fingerprint). Here the content is the pixels.
+        Raises InputError for a missing picture or mask.
         """
         digest = hashlib.sha256()
         for row in rows:
@@ -155,7 +155,7 @@ class Dataset:
         rows = order[at]
         missing = np.asarray(sample_ids)[self.samples.sample_id[rows] != sample_ids]
         if missing.size:
-            raise InputError(f"data set {self.name}: it has no picture with id {missing[0]}; is this the right root?")
+            raise InputError(f"data set {self.name}: no picture has id {missing[0]}; give the right folder with --root")
         return rows
 
     def fingerprint(self) -> str:
@@ -172,7 +172,7 @@ class Dataset:
 class FileDataset(Dataset):
     """A data set of picture files under one root; `samples.name` holds their paths relative to it.
 
-    loose: whether each picture is a file of its own, which can be copied and named in a table.
+    loose: whether each picture is a separate file, which can be copied and named in a table.
     """
 
     loose: bool = True
@@ -190,11 +190,11 @@ class FileDataset(Dataset):
         self.root, self.annotations = Path(root), annotations or Annotations()
 
     def path_of(self, row: int) -> Stored:
-        """Return where the picture of a row lies."""
+        """Return the place of a row's picture."""
         return self.root / self.samples.name[row]
 
     def _place(self, row: int) -> Stored | str:
-        """Return `path_of` a row, as text where that is the same: a Path costs as much as reading a small file."""
+        """Return `path_of` a row, as text if that is the same: a Path costs as much as reading a small file."""
         name, root = self.samples.name[row], str(self.root)
         if (
             type(self).path_of is not FileDataset.path_of
@@ -209,14 +209,14 @@ class FileDataset(Dataset):
         return f"{root}/{name}"
 
     def _bytes(self, path: Stored | str, row: int) -> bytes:
-        """Return what a file of a row holds. Raises InputError for what the disk refuses and for what is no picture."""
+        """Return the bytes of a row's file. Raises InputError if the disk refuses, and for no picture file."""
         reason = ""
         try:
             status = os.stat(path) if isinstance(path, str) else path.stat()
-            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
                 reason = "it is no file"
             elif status.st_size > MAX_BYTES:
-                reason = f"{status.st_size:,} bytes, more than a picture takes"
+                reason = f"{status.st_size:,} bytes, more than any picture needs"
             elif isinstance(path, str):
                 with open(path, "rb", buffering=0) as file:
                     return file.read()

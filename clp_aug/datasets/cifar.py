@@ -28,7 +28,7 @@ PIXELS = 3 * SIDE * SIDE
 
 @dataclass(frozen=True)
 class Layout:
-    """How one published set is laid out: files by split, the file of names, and the keys in them."""
+    """The layout of one published set: files by split, the file of names, and the keys in them."""
 
     name: str
     folder: str
@@ -43,7 +43,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Batch:
-    """Where the pixels of one batch lie: file, byte offset, number of pictures, and "C" or "F" order in the file."""
+    """The place of the pixels of one batch: file, byte offset, number of pictures, and "C" or "F" order in the file."""
 
     path: Path
     offset: int
@@ -51,7 +51,7 @@ class Batch:
     order: Literal["C", "F"]
 
     def pixels(self, indices: np.ndarray) -> np.ndarray:
-        """Read some pictures, int64 (n,): uint8 (n, 3072). Raises InputError when the file is gone or was cut."""
+        """Read some pictures, int64 (n,): uint8 (n, 3072). Raises InputError if the file is missing or cut short."""
         try:
             shape = (self.count, PIXELS)
             rows = np.memmap(self.path, np.uint8, "r", self.offset, shape, self.order)[indices]
@@ -60,7 +60,7 @@ class Batch:
         return np.ascontiguousarray(rows).view(np.ndarray)
 
     def picture(self, index: int) -> np.ndarray:
-        """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError when the file is gone or was cut."""
+        """Read one picture: uint8 (32, 32, 3) RGB. Raises InputError if the file is missing or cut short."""
         return np.ascontiguousarray(self.pixels(np.array([index])).reshape(3, SIDE, SIDE).transpose(1, 2, 0))
 
 
@@ -92,9 +92,9 @@ class CifarBatches(Dataset):
 
 
 def load(layout: Layout, root: Path) -> Dataset:
-    """Return the set under `root`: the batch files, there or in their published folder, or train/ and test/ folders.
+    """Return the set under `root`: batch files in it or in their published folder, or folders train/ and test/.
 
-    There is no val split. Raises InputError that says what is missing or does not fit.
+    There is no val split. Raises InputError that says what is missing or wrong.
     """
     root = Path(root)
     place = root / layout.folder if is_folder(root / layout.folder) else root
@@ -161,7 +161,7 @@ def _batch(content: object, count: int, path: Path) -> Batch:
             raise InputError(f"{path}: no array 'data'; expected a published batch file")
     if count == 0 or span.length != count * PIXELS:
         raise InputError(
-            f"{path}: {span.length:,} bytes of pixels for {count:,} labels; expected {PIXELS:,} a label"
+            f"{path}: {span.length:,} bytes of pixels for {count:,} labels; expected {PIXELS:,} per label"
             " (32 x 32 x 3); download it again"
         )
     return Batch(path, span.offset, count, order)

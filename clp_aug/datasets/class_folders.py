@@ -1,7 +1,7 @@
-"""READ: what class folders are there, told from names and from where pictures lie; nothing is passed over unsaid.
+"""READ: find the class folders, by names and by the places of pictures; everything that is ignored is reported.
 
-A folder is a class where pictures lie in it. `train`, `val` and `test` are splits where class folders lie in them, else
-classes like any other; `masks` in the root holds masks, in a split it is a class.
+A folder with pictures in it is a class. `train`, `val` and `test` are splits if they hold class folders, else classes
+like any other; `masks` in the root holds masks, in a split it is a class.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ OTHER_SPELLINGS = {
     **dict.fromkeys(("valid", "validation", "validate", "dev"), "val"),
     **dict.fromkeys(("testing", "tests", "evaluation", "eval"), "test"),
 }
-DEPTH, LOOKED_AT = 5, 5  # folders down and beside that are looked into, for a remedy
+DEPTH, LOOKED_AT = 5, 5  # folders below and beside that are searched, for a remedy
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What one folder holds, names in their order. hidden: folders; others: files that are hidden or no pictures."""
+    """The content of one folder, names in alphabetical order. hidden: folders; others: hidden files, and files that are
+    no pictures.
+    """
 
     folders: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
@@ -36,8 +38,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Layout:
-    """splits: split -> (its folder below the root, "" for the root; its class folders); passed_over: files and hidden
-    folders that are neither; read_as_classes: folders named as splits that are classes; masks: the root has masks/.
+    """The folders of a root. splits: split -> (its folder below the root, "" for the root; its class folders);
+    passed_over: ignored files and hidden folders; read_as_classes: folders with the name of a split that are classes;
+    masks: the root has masks/.
     """
 
     splits: dict[int, tuple[str, list[str]]]
@@ -47,7 +50,7 @@ class Layout:
 
 
 def list_folder(folder: Path) -> Listing:
-    """List one folder. Raises InputError for one that cannot be read, and for names that are not UTF-8."""
+    """List one folder. Raises InputError for a folder that cannot be read, and for names that are not UTF-8."""
     listing = Listing()
     try:
         with os.scandir(folder) as entries:
@@ -68,12 +71,12 @@ def list_folder(folder: Path) -> Listing:
 
 
 def is_readable(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a file, or a link, which may lead to one later; pipes would be waited for without an end."""
+    """Return whether an entry is a file, or a link, which may lead to a file later; reading a pipe would never end."""
     return entry.is_symlink() or entry.is_file()
 
 
 def layout_of(root: Path) -> Layout:
-    """Tell what the folders in the root are. Raises InputError, with the remedy, for what fits no layout."""
+    """Return what the folders in the root are. Raises InputError, with the remedy, if they fit no layout."""
     top = list_folder(root)
     if top.pictures:
         raise InputError(f"{root / top.pictures[0]}: a picture outside a class folder; {where_else(root, top)}")
@@ -92,7 +95,7 @@ def layout_of(root: Path) -> Layout:
 
 
 def where_else(root: Path, top: Listing) -> str:
-    """Return the remedy for pictures that lie directly in the root."""
+    """Return the remedy for pictures directly in the root."""
     here = root.resolve()
     siblings = [name for name in peek(here.parent).folders if name != here.name]
     if not top.folders and any(peek(here.parent / name).pictures for name in siblings[:LOOKED_AT]):
@@ -101,7 +104,7 @@ def where_else(root: Path, top: Listing) -> str:
 
 
 def peek(folder: Path) -> Listing:
-    """List a folder that a remedy may name; nothing where that cannot be."""
+    """List a folder that a remedy may name; empty if it cannot be listed."""
     try:
         return list_folder(folder)
     except InputError:
@@ -111,18 +114,19 @@ def peek(folder: Path) -> Listing:
 def check_splits(root: Path, named: dict[str, Listing], flat: list[str], others: list[str]) -> None:
     """Raise InputError unless the folders are train/, maybe val/ and test/, with class folders in them.
 
-    named: those with such names; flat: those of them that hold pictures and no folders; others: all other folders.
+    named: the folders with such names; flat: those of `named` with pictures and without folders; others: all other
+    folders.
     """
     for name in flat:
         raise InputError(
-            f"{root / name / named[name].pictures[0]}: a picture outside a class folder; {name}/ is named as a split,"
-            f" so expected {name}/<class>/: sort its pictures, take it away, or rename it if it is a class"
+            f"{root / name / named[name].pictures[0]}: a picture outside a class folder; {name}/ is a split by name,"
+            f" so expected {name}/<class>/: sort its pictures, remove it, or rename it if it is a class"
         )
     if "train" not in named:
         raise InputError(f"{root}: there is {next(iter(named))}/ but no train/; expected train/<class>/ with pictures")
     for name in others:
         spelling = OTHER_SPELLINGS.get(name.lower())
-        remedy = f"call it {spelling}/" if spelling else "move it elsewhere, or rename train/ if it is a class"
+        remedy = f"rename it to {spelling}/" if spelling else "move it elsewhere, or rename train/ if it is a class"
         raise InputError(
             f"{root}: beside train/ there is {name}/; expected only train, val, test and {MASKS}; {remedy}"
         )
@@ -132,7 +136,7 @@ def check_splits(root: Path, named: dict[str, Listing], flat: list[str], others:
 
 
 def list_class(root: Path, part: str, name: str, layout: Layout) -> Listing:
-    """List one class folder. Raises InputError for one without pictures, or with folders in it."""
+    """List one class folder. Raises InputError for a folder without pictures, or with folders in it."""
     where = root / part / name
     inside = list_folder(where)
     if inside.folders:
@@ -148,31 +152,31 @@ def list_class(root: Path, part: str, name: str, layout: Layout) -> Listing:
 def beside_pictures(where: Path) -> str:
     """Return the remedy for a folder in a class folder that holds pictures, too."""
     return (
-        f"if it is a class of its own, move it beside {where.name}/; pictures of class {where.name} lie directly in"
+        f"if it is a class of its own, move it beside {where.name}/; pictures of class {where.name} belong directly in"
         f" {where}"
     )
 
 
 def instead_of_pictures(root: Path, part: str, name: str, inside: Listing, layout: Layout) -> str:
-    """Return the remedy for a folder that holds folders and no pictures: never one that merges classes unasked."""
+    """Return the remedy for a folder with folders and no pictures. It never merges classes unless the user says so."""
     where, there = root / part / name, some(f"{folder}/" for folder in inside.folders)
     _, classes = layout.splits[TRAIN]
     spelling = name.lower() if name.lower() in SPLITS else OTHER_SPELLINGS.get(name.lower())
     if part and name == MASKS:
-        return f"if these are masks, they belong into {root / MASKS / part}"
+        return f"if these are masks, move them to {root / MASKS / part}"
     if spelling and not part:
-        return f"if {name}/ is a split, call it {spelling}/"
+        return f"if {name}/ is a split, rename it to {spelling}/"
     if classes == [name] and not part:
         return f"{name}/ holds {there}: are these the classes? give {options_for(root, classes_below(where))}"
     if set(inside.folders) & set(classes):
-        return f"{name}/ holds folders named as classes, {there}: if these are masks, call it {root / MASKS}"
+        return f"{name}/ holds folders with names of classes, {there}: if these are masks, rename it to {root / MASKS}"
     up = f"move them beside {name}/" + ("" if part else f", or give --root {where}")
     same = f"if all are of class {name}, put their pictures into {name}/"
     return f"{name}/ holds {there}: if these are classes, {up}; {same}"
 
 
 def options_for(root: Path, below: Path) -> str:
-    """Return the options for the folder of the classes, with what annotates them beside the root that was too high."""
+    """Return the options for the folder of the classes, with the masks and boxes of the root, which was too high."""
     options, mirrored = [f"--root {below}"], root / MASKS / below.relative_to(root)
     if is_folder(root / MASKS):
         options.append(f"--masks {mirrored if is_folder(mirrored) else root / MASKS}")
@@ -182,7 +186,7 @@ def options_for(root: Path, below: Path) -> str:
 
 
 def classes_below(folder: Path) -> Path:
-    """Return the first folder, going down where there is one way only, whose folders are classes or splits."""
+    """Return the first folder that holds classes or splits; go down while there is only one folder."""
     for _ in range(DEPTH):
         only = [name for name in peek(folder).folders if name != MASKS]
         if len(only) != 1 or only[0] in SPLITS or peek(folder / only[0]).pictures:

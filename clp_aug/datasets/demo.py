@@ -1,9 +1,9 @@
-"""The built-in data set: rings and crosses before two real photographs, with a strong spurious background.
+"""The built-in data set: rings and crosses in front of two real photographs, with a strong spurious background.
 
-In training 95 % of the rings stand before the temple and 95 % of the crosses before the garden, so a classifier
-that looks at the background is nearly always right; validation and test are balanced. Textures are cut from
-the two photographs that scikit-learn ships (china.jpg and flower.jpg, CC BY, see docs/how-to/data.md); shapes carry the
-texture of either photograph, so that only their outline tells the class.
+In training 95 % of the rings have the temple as background and 95 % of the crosses the garden, so a classifier that
+looks at the background is nearly always right; validation and test are balanced. Textures are cut from the two
+photographs that scikit-learn ships (china.jpg and flower.jpg, CC BY, see docs/how-to/data.md). Shapes have the texture
+of either photograph, so only their outline shows the class.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset, Samples
 SIZE = 64
 CLASSES, PLACES = ("ring", "cross"), ("temple", "garden")
 SPURIOUS = 0.95
-COUNTS = {TRAIN: 1500, VAL: 100, TEST: 200}  # pictures a class
+COUNTS = {TRAIN: 1500, VAL: 100, TEST: 200}  # pictures per class
 
 
 @lru_cache(maxsize=2)
@@ -49,7 +49,7 @@ def photographs_digest() -> bytes:
 
 
 def texture(place: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random window of one photograph, maybe mirrored: uint8 (SIZE, SIZE, 3)."""
+    """Cut a random window from one photograph, mirrored with probability 0.5: uint8 (SIZE, SIZE, 3)."""
     photo = photograph(place)
     side = int(rng.integers(SIZE, 3 * SIZE))
     y, x = rng.integers(photo.shape[0] - side), rng.integers(photo.shape[1] - side)
@@ -75,7 +75,7 @@ def outline(label: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class Demo(Dataset):
-    """Rings and crosses, made picture by picture from the set's seed. group = 2 * label + place."""
+    """Rings and crosses; each picture is made from the set's seed on request. group = 2 * label + place."""
 
     def __init__(self, seed: int = 0) -> None:
         label, place, split = [], [], []
@@ -111,7 +111,7 @@ class Demo(Dataset):
         return alpha if size is None or size == SIZE else resize_alpha(alpha, size, fit)
 
     def digest(self, rows: np.ndarray) -> str:
-        """Return sha256 over what the pictures are made of: the generator's parameters and the two photographs."""
+        """Return sha256 over the sources of the pictures: the generator's parameters and the two photographs."""
         made_of = (self.seed, SIZE, SPURIOUS, sorted(COUNTS.items()), [int(row) for row in rows])
         return hashlib.sha256(repr(made_of).encode() + photographs_digest()).hexdigest()
 

@@ -1,6 +1,6 @@
 """READ class folders: ROOT/<class>/a.jpg, or ROOT/train/<class>/a.jpg with val/ and test/ beside it.
 
-ROOT/masks/ mirrors the pictures' paths (PNG), ROOT/boxes.csv lists boxes (file, x0, y0, x1, y1); both may lack.
+ROOT/masks/ mirrors the pictures' paths (PNG), ROOT/boxes.csv lists boxes (file, x0, y0, x1, y1); both are optional.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from clp_aug.datasets.base import TEST, TRAIN, VAL, FileDataset, Samples
 from clp_aug.datasets.class_folders import BOXES, MASKS, Layout, layout_of, list_class, list_folder
 from clp_aug.datasets.names import is_file, some
 
-HELD_OUT = {TEST: 5, VAL: 10}  # split -> one of how many pictures of a class
+HELD_OUT = {TEST: 5, VAL: 10}  # split -> one picture of this number, per class
 AS_CLASS = f"if {MASKS} is a class, rename its folder, or put all classes under train/"
 
 
 class FolderDataset(FileDataset):
-    """Class folders. ignored: how many hidden files and files that are no pictures were passed over."""
+    """Class folders. ignored: number of hidden files, and files that are no pictures, that were ignored."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class FolderDataset(FileDataset):
 
 
 def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDataset:
-    """Return the class folders under `root`, with its masks and boxes where there are some.
+    """Return the class folders under `root`, with its masks and boxes if there are some.
 
-    Classes and files are in the order of their names, splits in the order train, val, test; ids are positions.
-    Without val and test pictures a fifth of each class is test and a tenth val data, by the digests of the files'
-    names; hold_out: unless all of it is to be training data. Raises InputError for an empty class folder, a picture
-    outside a class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
+    Classes and files are in alphabetical order, splits in the order train, val, test; ids are positions. hold_out:
+    without val and test pictures, use a fifth of each class as test and a tenth as val data, by the digests of the
+    files' names; False keeps all as training data. Raises InputError for an empty class folder, a picture outside a
+    class folder, a class that training does not have, and folders that fit neither layout. Source: ours.
     """
     root = Path(root)
     layout = layout_of(root)
@@ -73,7 +73,7 @@ def load(root: Path, name: str = "folder", hold_out: bool = True) -> FolderDatas
 
 
 def with_masks(dataset: FolderDataset, root: Path, layout: Layout) -> FolderDataset:
-    """Return the data set with the masks of ROOT/masks/, which may be meant as a class where pictures lie in it."""
+    """Return the data set with the masks of ROOT/masks/. If pictures are directly in that folder, it may be a class."""
     if not layout.masks:
         return dataset
     inside, in_splits = list_folder(root / MASKS), bool(layout.splits[TRAIN][0])
@@ -91,33 +91,34 @@ def with_masks(dataset: FolderDataset, root: Path, layout: Layout) -> FolderData
 
 
 def remarks_on(layout: Layout, passed_over: Sequence[str]) -> list[str]:
-    """Return what a user should know of how folders were read; nothing where there was no choice."""
+    """Return what a user should know about how folders were read; empty if there was no choice."""
     remarks = [f"{name}/ holds pictures, no class folders: it is read as a class, not as a split"
                for name in layout.read_as_classes]  # fmt: skip
     if passed_over:
-        seen_first = sorted(passed_over, key=lambda name: "/." in f"/{name}")  # hidden ones say least
+        seen_first = sorted(passed_over, key=lambda name: "/." in f"/{name}")  # hidden ones matter least
         count = len(passed_over)
-        remarks.append(f"files passed over, hidden or no pictures by their names: {count} ({some(seen_first)})")
+        remarks.append(f"files ignored, hidden or without the suffix of a picture: {count} ({some(seen_first)})")
     return remarks
 
 
 def remarks_on_held_out(label: list[int], split: list[int], class_names: Sequence[str], train: bool) -> list[str]:
-    """Return what a user should know of pictures that were held out. train: whether there is a train folder."""
+    """Return what a user should know about pictures that were held out. train: whether there is a train folder."""
     tested = {c for c, which in zip(label, split, strict=True) if which == TEST}
     whole = [name for c, name in enumerate(class_names) if c not in tested]
     few = f"fewer than {HELD_OUT[TEST]} pictures"
     if len(whole) == len(class_names):
-        return [f"every class has {few}, so none were held out as val and test"]
+        return [f"every class has {few}, so no pictures were held out as val and test"]
     there, where = ("train/ alone", "val/ and test/") if train else ("no train/ folder", "train/, val/ and test/")
     remarks = [f"{there}: val and test were held out of each class by file name; to choose them, put"
                f" pictures under {where}"]  # fmt: skip
-    return remarks + ([f"classes with {few}, of which no test picture was held out: {some(whole)}"] if whole else [])
+    return remarks + ([f"classes with {few}, so without a test picture: {some(whole)}"] if whole else [])
 
 
 def hold_out_rows(label: list[int], names: list[str]) -> list[int]:
-    """Return the split of each picture: of every class the shares of HELD_OUT, rounded down, train for the rest.
+    """Return the split of each picture: for every class the fractions of HELD_OUT, rounded down, and train for the
+    rest.
 
-    The same files are held out on any machine, and the order of their names does not tell which.
+    The same files are held out on any machine; the choice does not depend on the order of their names.
     """
     order = sorted(range(len(names)), key=lambda row: hashlib.sha256(names[row].encode()).digest())
     split = [TRAIN] * len(names)

@@ -1,4 +1,4 @@
-"""READ: boxes in the frame of a picture: pixels or shares, as shown (upright by its EXIF tag) or as stored."""
+"""READ: boxes in the frame of a picture: pixels or fractions, as shown (upright by its EXIF tag) or as stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from PIL import Image
 from clp_aug.contract import images
 from clp_aug.datasets.annotation_words import STORED
 
-BORDER = 1.0  # pixels that a box may reach over the border of its picture, as a rounding or a count from 1 does
-ROUNDING = 1e-6  # pixels over the border that are not worth a word
-SNAP = 0.01  # pixels from a whole one within which a share is one: files have six digits
+BORDER = 1.0  # pixels that a box may reach over the border of its picture, by rounding or by counting from 1
+ROUNDING = 1e-6  # pixels over the border that are not reported
+SNAP = 0.01  # pixels: a fraction this close to a whole pixel counts as whole, because files have six digits
 Corners = tuple[float, float, float, float]
 Turn = Callable[[Corners, float, float], Corners]
 
@@ -25,13 +25,13 @@ TURNED: dict[Image.Transpose, Turn] = {
     Image.Transpose.ROTATE_90: lambda b, w, h: (b[1], w - b[2], b[3], w - b[0]),
     Image.Transpose.ROTATE_270: lambda b, w, h: (h - b[3], b[0], h - b[1], b[2]),
 }
-"""How Pillow turns a picture -> where a box of it, of w x h pixels before, is then."""
+"""How Pillow turns a picture of w x h pixels -> the place of a box after the turn."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """The frame that the boxes of one picture are in. width, height: of the picture as shown, upright, in pixels; turn:
-    what turns the frame upright, None where it is.
+    the turn that makes the frame upright, None if it is upright.
     """
 
     width: int
@@ -44,10 +44,10 @@ class Frame:
         return (self.height, self.width) if self.turn in images.SIDEWAYS else (self.width, self.height)
 
     def place(self, box: Corners, relative: bool = False) -> tuple[Corners, bool] | None:
-        """Return a box in pixels of the picture as shown, and whether it was clipped; None for one outside.
+        """Return a box in pixels of the picture as shown, and whether it was clipped; None for a box outside.
 
-        box: x0, y0, x1, y1, half open, in this frame; relative: as shares of its sides. Up to one pixel over the border
-        is clipped. Source: ours.
+        box: x0, y0, x1, y1, half open, in this frame; relative: as fractions of its sides. A box up to one pixel over
+        the border is clipped. Source: ours.
         """
         width, height = self.size
         if relative:

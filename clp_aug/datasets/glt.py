@@ -1,11 +1,11 @@
-"""READ the benchmarks of the generalised long tail: ImageNet-GLT, MSCOCO-GLT (Tang et al. 2022), and our own like them.
+"""READ the benchmarks of the generalised long tail: ImageNet-GLT, MSCOCO-GLT (Tang et al. 2022), and ours.
 
-A JSON file a training set. Train-GLT is long-tailed in classes and, within them, in attributes; Train-CBL has balanced
-classes. Beside "cat2id" and "id2cat" the file has the splits train, val, test_lt (drawn as train), test_bl (balanced
-classes) and test_bbl (balanced attributes too), each with "label", "frequency" and "attribute" (0 many .. 2 few) of its
-pictures by name; where names are keys, "path" says where the pictures are. Protocols: CLT is Train-GLT measured on
-test_bl, GLT is Train-GLT on test_bbl, ALT is Train-CBL on test_bbl. Attributes are never shown to training: they are
-neither groups nor labels here, only strata of the reports.
+One JSON file per training set. Train-GLT is long-tailed in classes and, within them, in attributes; Train-CBL has
+balanced classes. Besides "cat2id" and "id2cat" the file has the splits train, val, test_lt (drawn like train), test_bl
+(balanced classes) and test_bbl (balanced attributes, too), each with "label", "frequency" and "attribute" (0 many .. 2
+few) of its pictures by name. If names are only keys, "path" has the paths of the pictures. Protocols: CLT is Train-GLT
+measured on test_bl, GLT is Train-GLT on test_bbl, ALT is Train-CBL on test_bbl. Training never sees attributes: here
+they are neither groups nor labels, only strata of the reports.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SPLITS = {
     LONG_TAILED: ("train", "val", "test_bl", "test_bbl", "test_lt"),
     BALANCED: ("train", "val", "test_bbl", "test_bl", "test_lt"),
 }
-"""The test split that counts most comes first."""
+"""The most important test split comes first."""
 PROTOCOLS = {LONG_TAILED: {"test_bl": "CLT", "test_bbl": "GLT"}, BALANCED: {"test_bbl": "ALT"}}
 STRATA = {
     "frequency": ("many shots", "medium shots", "few shots"),
@@ -40,7 +40,7 @@ Strata = Mapping[str, tuple[tuple[str, ...], np.ndarray]]
 
 @dataclass(frozen=True)
 class Layout:
-    """One published file: name of the data set, which training set, where the file may lie below the root."""
+    """One published file: name of the data set, training set, possible places of the file below the root."""
 
     name: str
     training: str
@@ -48,7 +48,7 @@ class Layout:
 
 
 def places(written: str, configured: str) -> tuple[str, ...]:
-    """Return where a file of MSCOCO may lie, by the folder that the authors' scripts write, and their configuration."""
+    """Return the possible places of a file of MSCOCO: by the authors' scripts, and by their configuration."""
     return tuple(
         f"{folder}/{file}" for file in ("annotation.json", "annotations/annotation.json")
         for folder in (written, configured)
@@ -82,10 +82,10 @@ class GltDataset(FileDataset):
 def load(root: Path, name: str) -> GltDataset:
     """Return the data set of that name, one of LAYOUTS; ids are positions in the order of its splits.
 
-    Paths in the file are those of the machine that made it: the longest end of them that leads to a picture below
-    `root`, or below the folder in it that holds the file, counts. ROOT/masks/ and ROOT/boxes.csv may lie beside the
-    pictures and may be of more pictures. Raises InputError for a missing or wrong file, for the file of the other
-    training set, and counts missing pictures.
+    Paths in the file are from the machine that made it: the longest end of a path that leads to a picture below `root`,
+    or below the folder of the file, is used. ROOT/masks/ and ROOT/boxes.csv are optional and may have more pictures.
+    Raises InputError for a missing or wrong file, for the file of the other training set, and for missing pictures,
+    with their number.
     """
     layout, root = LAYOUTS[name], Path(root)
     found = next((file for file in layout.files if is_file(root / file)), None)
@@ -130,7 +130,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_classes(content: dict[str, Any], path: Path) -> list[str]:
-    """Return the class names by label, which "id2cat" gives under "0", "1" and so on."""
+    """Return the class names by label: "id2cat" has them under "0", "1" and so on."""
     names = content.get("id2cat")
     if not isinstance(names, dict) or set(names) != {str(c) for c in range(len(names))} or not names:
         raise InputError(f'{path}: no "id2cat" with a name for each of "0", "1", ...; download it again')
@@ -143,7 +143,7 @@ def read_classes(content: dict[str, Any], path: Path) -> list[str]:
 
 
 def read_split(content: dict[str, Any], which: str, classes: int, path: Path) -> tuple[list[str], dict[str, list[int]]]:
-    """Return the pictures' paths as they stand there, and label, frequency and attribute of each.
+    """Return the pictures' paths as in the file, and label, frequency and attribute of each.
 
     Raises InputError for a split that is missing, a picture that lacks one of the three, and values out of range.
     """
@@ -167,7 +167,7 @@ def read_split(content: dict[str, Any], which: str, classes: int, path: Path) ->
 
 
 def _whole(value: object, column: str, top: int, key: str, which: str, path: Path) -> int:
-    """Return a whole number in [0, top), which published files hold as a number or as text."""
+    """Return a whole number in [0, top); published files hold it as a number or as text."""
     number = value if type(value) is int else -1
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
         number = int(value)
@@ -177,7 +177,7 @@ def _whole(value: object, column: str, top: int, key: str, which: str, path: Pat
 
 
 def check_training_set(layout: Layout, split: list[int], path: Path) -> None:
-    """Raise InputError unless the file is of the training set that the layout names: only Train-GLT has a test_lt."""
+    """Raise InputError unless the file is of the training set of the layout: only Train-GLT has a test_lt."""
     has = {SPLITS[layout.training][number] for number in set(split)}
     if "train" not in has:
         raise InputError(f'{path}: split "train" has no picture; download it again')
@@ -185,5 +185,5 @@ def check_training_set(layout: Layout, split: list[int], path: Path) -> None:
         other = BALANCED if layout.training == LONG_TAILED else LONG_TAILED
         raise InputError(
             f"{path}: {'a' if 'test_lt' in has else 'no'} test_lt, so this is {other}; expected {layout.training}:"
-            " put the other file there, or take the other data set"
+            " put the other file there, or choose the other data set"
         )

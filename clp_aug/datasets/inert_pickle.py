@@ -1,8 +1,8 @@
-"""Look into a pickle file without executing it: the published CIFAR files are pickles, and pickles are programs.
+"""Read a pickle file without executing it: the published CIFAR files are pickles, and pickles are programs.
 
-`pickletools.genops` only splits the stream into opcodes. `parse` rebuilds plain containers, numbers and text from
-them; whatever the stream asks to import or call becomes an inert note of the request. Long byte strings stay in the
-file: `Span` says where, so that one picture can be read without the others.
+`pickletools.genops` only splits the stream into opcodes. `parse` rebuilds plain containers, numbers and text from them.
+If the stream asks to import or call something, only a note of the request is kept. Long byte strings stay in the file:
+`Span` has their place, so one picture can be read without the others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Span:
 
 @dataclass
 class Inert:
-    """What the stream asked to import, call or restore: noted, never done."""
+    """A request of the stream to import, call or restore something: noted, never done."""
 
     args: object = None
     state: object = None
@@ -115,7 +115,7 @@ def _run(stream: mmap.mmap) -> object:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    """Return keys and values in turn as a dict. Keys are plain: to hash tuples within tuples can crash Python."""
+    """Return keys and values in turn as a dict. Keys must be plain: hashing deeply nested tuples can crash Python."""
     for key in items[::2]:
         if not isinstance(key, (str, int, type(None))):
             raise ValueError(f"a {type(key).__name__} as a key")
@@ -123,7 +123,7 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 
 
 def _value(name: str, argument: Any, position: int) -> object:
-    """Return the value that an opcode puts on the stack. Raises ValueError for an opcode that puts none there."""
+    """Return the value that an opcode puts on the stack. Raises ValueError for an opcode without a value."""
     match name:
         case "SHORT_BINBYTES":
             return argument.decode("latin-1")

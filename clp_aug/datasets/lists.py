@@ -1,8 +1,8 @@
 """READ the long-tailed sets that are published as lists: ImageNet-LT, Places-LT (Liu et al. 2019), iNaturalist 2018.
 
-A text file a split, one picture a line: its path and its label, a number, with a blank between them. Classes have the
-names of a file `names.txt` or `classnames.txt` beside the lists, one a line in the order of the labels, else their
-numbers. Accuracy is reported for classes with many, a medium number and few pictures in the training list, too.
+One text file per split, one picture per line: its path, a blank and its label, a number. The names of classes are in
+`names.txt` or `classnames.txt` beside the lists, one per line in the order of the labels; without such a file they are
+numbers. Accuracy is also reported for classes with many, a medium number and few training pictures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_CLASSES = 100_000
 
 @dataclass(frozen=True)
 class Layout:
-    """One published set: its name, its lists by split, and the folders below the root that they may lie in."""
+    """One published set: its name, its lists by split, and their possible folders below the root."""
 
     name: str
     lists: dict[int, str]
@@ -34,7 +34,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list. where: file and line, for messages; path: as it stands there; split: of the list."""
+    """One line of a list. where: file and line, for messages; path: as in the list; split: of the list."""
 
     where: str
     path: str
@@ -75,9 +75,9 @@ class ListDataset(FileDataset):
 def load(root: Path, name: str) -> ListDataset:
     """Return the data set of that name, one of LAYOUTS; ids are positions, training pictures first.
 
-    Paths in a list may be those of another machine: the longest end of them that leads to a picture below the root
-    counts, for each list by itself. ROOT/masks/ and ROOT/boxes.csv may lie beside the pictures and may be of more.
-    Raises InputError for a list that is missing or wrong, with its line, and counts missing pictures.
+    Paths in a list may be from another machine: for each list, the longest end of a path that leads to a picture below
+    the root is used. ROOT/masks/ and ROOT/boxes.csv are optional and may have more pictures. Raises InputError for a
+    list that is missing or wrong, with its line, and for missing pictures, with their number.
     """
     layout, root = LAYOUTS[name], Path(root)
     folder = folder_of(layout, root)
@@ -96,7 +96,7 @@ def load(root: Path, name: str) -> ListDataset:
 
 
 def folder_of(layout: Layout, root: Path) -> Path:
-    """Return the folder of the lists. Raises InputError that names the list which is missing."""
+    """Return the folder of the lists. Raises InputError with the name of a missing list."""
     places = [root / folder for folder in layout.folders]
     files = list(layout.lists.values())
     found = [place for place in places if is_file(place / files[0])]
@@ -112,7 +112,7 @@ def folder_of(layout: Layout, root: Path) -> Path:
 
 
 def read_list(path: Path, split: int) -> list[Entry]:
-    """Return the entries of a list. Raises InputError, with the line, for one of another form."""
+    """Return the entries of a list. Raises InputError, with the line, for a malformed entry."""
     entries = []
     for line, text in enumerate(text_of(path, "a list of paths and labels").splitlines(), 1):
         parts = text.strip().rsplit(maxsplit=1)
@@ -125,13 +125,13 @@ def read_list(path: Path, split: int) -> list[Entry]:
             raise InputError(f"{path} line {line}: label {number}; expected less than {MOST_CLASSES:,}")
         entries.append(Entry(f"{path} line {line}", parts[0].rstrip(), int(number), split))
     if not entries:
-        raise InputError(f"{path}: the list is empty; expected a path, a blank and a label a line")
+        raise InputError(f"{path}: the list is empty; expected a path, a blank and a label per line")
     check_names((entry.path for entry in entries), "picture", path, LONGEST_PATH)
     return entries
 
 
 def check_labels(entries: Sequence[Entry], train: Path) -> int:
-    """Return how many classes there are. Raises InputError unless each has a training picture. train: their list."""
+    """Return the number of classes. Raises InputError unless each has a training picture. train: the training list."""
     trained = {entry.label for entry in entries if entry.split == TRAIN}
     for number in range(len(trained)):
         if number not in trained:
@@ -139,7 +139,7 @@ def check_labels(entries: Sequence[Entry], train: Path) -> int:
     for entry in entries:
         if entry.label not in trained:
             raise InputError(
-                f"{entry.where}: label {entry.label} is of no training picture; expected 0..{len(trained) - 1}"
+                f"{entry.where}: no training picture has label {entry.label}; expected 0..{len(trained) - 1}"
             )
     return len(trained)
 
@@ -156,13 +156,13 @@ def check_once(names: Sequence[str], entries: Sequence[Entry]) -> None:
 
 
 def class_names_of(folder: Path, root: Path, count: int) -> list[str]:
-    """Return the names of the classes, their numbers where no file has names. Raises InputError for too many or few."""
+    """Return the names of the classes, or numbers if no file has names. Raises InputError for too many or too few."""
     places = (place / name for place in (folder, root) for name in NAMES)
     path = next((place for place in places if is_file(place)), None)
     if path is None:
         return [str(number) for number in range(count)]
-    names = [line.strip() for line in text_of(path, "a class name a line").splitlines() if line.strip()]
+    names = [line.strip() for line in text_of(path, "a class name per line").splitlines() if line.strip()]
     if len(names) != count:
-        raise InputError(f"{path}: {len(names):,} names of {count:,} classes; expected one a line, in order of labels")
+        raise InputError(f"{path}: {len(names):,} names of {count:,} classes; expected one per line, by label")
     check_names(names, "class", path)
     return names

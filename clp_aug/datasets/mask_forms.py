@@ -1,4 +1,4 @@
-"""READ: what the pixels of a mask mean: brightness or opacity, class numbers, trimaps; and what files tell of that."""
+"""READ: what the pixels of a mask mean: brightness or opacity, class numbers, trimaps; how to find that out."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from clp_aug.contract import images
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.annotation_words import AUTO, INDEX, TRIMAP
 
-OBJECT, BACKGROUND, BORDER = 1, 2, 3  # numbers of a trimap, as of Oxford-IIIT Pet
-HALF = 0.5  # where JPEG masks are cut
-EDGE = 128 / 255  # alpha of a border: no rounding takes it out of the box
+OBJECT, BACKGROUND, BORDER = 1, 2, 3  # numbers of a trimap, as in Oxford-IIIT Pet
+HALF = 0.5  # threshold of JPEG masks
+EDGE = 128 / 255  # alpha of a border: rounding never drops it from the box
 FAINT = 0.2  # a mask that never reaches this shows nothing
-VOID = 255  # of 8 bits: no class, as VOC has it around objects
+VOID = 255  # in 8 bits: no class, as VOC has it around objects
 VOID_COLOUR = (224, 224, 192)
-VOC_PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0]  # how the palettes of VOC and DAVIS begin
+VOC_PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0]  # the first entries of the palettes of VOC and DAVIS
 GREYS = ("1", "L", "P")
 
 
 @dataclass(frozen=True)
 class MaskForm:
-    """How masks are read. name: one of MASK_FORMS; objects: numbers of the object in index masks, none for any but 0
-    and 255 of 8 bits.
+    """How to read masks. name: one of MASK_FORMS; objects: numbers of the object in index masks; empty for all numbers
+    but 0, and 255 in 8 bits.
     """
 
     name: str = AUTO
@@ -35,14 +35,14 @@ class MaskForm:
     def read(self, data: bytes, where: str) -> np.ndarray:
         """Decode a mask to float32 (H, W) in [0, 1], as stored, at its own size. where: the file, for messages.
 
-        Raises InputError for what is no picture, and for values that the form does not have.
+        Raises InputError for a file that is no picture, and for values that the form does not have.
         """
         name = self.name
         if name == AUTO and has_class_palette(data):
             name = INDEX
         if name in (INDEX, TRIMAP):
             if is_jpeg(data):
-                raise InputError(f"mask {where}: a JPEG, which smears numbers into others; expected a PNG")
+                raise InputError(f"mask {where}: a JPEG, which blurs numbers into others; expected a PNG")
             picture = images.open_picture(data, where)
             return self.of_index(picture, where) if name == INDEX else of_trimap(picture, where)
         alpha = images.read_alpha(data, where)
@@ -61,7 +61,7 @@ class MaskForm:
 
 
 BY_ITSELF = MaskForm()
-"""As the files tell by themselves."""
+"""The form is found out from each file."""
 
 
 def of_trimap(picture: Image.Image, where: str) -> np.ndarray:
@@ -72,14 +72,14 @@ def of_trimap(picture: Image.Image, where: str) -> np.ndarray:
     numbers = numbers_of(picture, where)
     if not np.isin(numbers, (OBJECT, BACKGROUND, BORDER)).all():
         there = ", ".join(map(str, np.unique(numbers)[:5]))
-        raise InputError(f"mask {where}: values {there}; expected of a trimap 1 object, 2 background, 3 border")
+        raise InputError(f"mask {where}: values {there}; expected in a trimap 1 object, 2 background, 3 border")
     values = np.array([0, 1, 0, EDGE], np.float32)
     alpha: np.ndarray = values[numbers]
     return alpha
 
 
 def numbers_of(picture: Image.Image, where: str) -> np.ndarray:
-    """Return the numbers of a mask: of its palette, its grey levels of 8 or 16 bits, or of equal channels: (H, W).
+    """Return the numbers of a mask, int64 (H, W): from its palette, its grey levels of 8 or 16 bits, or equal channels.
 
     Raises InputError for colours, which are no numbers.
     """
@@ -91,25 +91,25 @@ def numbers_of(picture: Image.Image, where: str) -> np.ndarray:
 
 
 def is_grey(picture: Image.Image) -> bool:
-    """Whether the colours of an RGB picture are greys."""
+    """Return whether all colours of an RGB picture are greys."""
     pixels = np.asarray(picture)[:, :, :3]
     return bool((pixels == pixels[:, :, :1]).all())
 
 
 def cut(alpha: np.ndarray) -> np.ndarray:
-    """Return a mask without the artefacts of JPEG: 1 from half on, or from half of a faint maximum; float32 (H, W)."""
+    """Return a mask without the artefacts of JPEG: 1 from 0.5 on, or from half of a faint maximum; float32 (H, W)."""
     top = float(alpha.max(initial=0))
     level = HALF if top >= HALF else HALF * top if top >= FAINT else np.inf
     return (alpha >= level).astype(np.float32)
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Whether a file is a JPEG, whatever it is called."""
+    """Return whether a file is a JPEG, whatever its name."""
     return data.startswith(b"\xff\xd8\xff")
 
 
 def has_class_palette(data: bytes) -> bool:
-    """Whether a file has the palette that VOC and DAVIS colour class numbers with, and no opacity beside."""
+    """Return whether a file has the palette of class numbers of VOC and DAVIS, and no transparency."""
     with suppress(Exception), images.SILENCE:
         picture = Image.open(io.BytesIO(data), formats=images.formats())
         if picture.mode == "P" and "transparency" not in picture.info:

@@ -1,4 +1,4 @@
-"""READ: masks that lie beside pictures - which mask is whose, and whether they are masks at all."""
+"""READ: masks that come with pictures: which mask belongs to which picture, and whether the files are masks."""
 
 from __future__ import annotations
 
@@ -18,29 +18,27 @@ from clp_aug.datasets.attached import Stored
 from clp_aug.datasets.mask_forms import BY_ITSELF, FAINT, VOID, MaskForm, has_class_palette, is_jpeg
 from clp_aug.datasets.names import files_below, is_folder, some
 
-LOOKED_AT = 8  # files that are opened, spread over all, to see whether they are masks
-SIDE = 64  # pixels that a mask is shrunk to for a look
+LOOKED_AT = 8  # files that are opened, spread over all, to check whether they are masks
+SIDE = 64  # side in pixels of the shrunk mask for this check
 SPREAD, COLOURED, DIFFERENT = 16, 0.2, 0.3
-"""A photograph: so much between its channels in this share of pixels, and this share of them have own colours."""
+"""A photograph: this difference between channels in this share of its pixels, and this share of different colours."""
 NUMBERS, WITH_VOID, PHOTOGRAPH, MASK = "numbers", "numbers with void", "photograph", "mask"
-BY_NUMBER = (
-    "; if these are numbers, say so: --masks {} --masks-form index, or trimap for 1 object, 2 background, 3 border"
-)
+BY_NUMBER = "; if these are numbers, give --masks {} --masks-form index, or trimap for 1 object, 2 background, 3 border"
 REASONS = {
-    NUMBERS: ("is nearly black, as class numbers 1, 2, 3 are, or dark colours of a palette", BY_NUMBER),
-    WITH_VOID: ("has class numbers, it seems, and 255 where nobody says", f"{BY_NUMBER}; if not, soft"),
+    NUMBERS: ("is nearly black, like class numbers 1, 2, 3 or dark colours of a palette", BY_NUMBER),
+    WITH_VOID: ("seems to have class numbers, and 255 where the class is unknown", f"{BY_NUMBER}; if not, soft"),
     PHOTOGRAPH: ("is a colour photograph", ""),
 }
-"""What a file looks like that is no mask -> in words, and the remedy."""
+"""What a file looks like if it is no mask -> the reason in words, and the remedy."""
 
 
 class NotMasks(InputError):
-    """Files that lie where masks do and look like none."""
+    """Raised for files in the place of masks that do not look like masks."""
 
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """What lies below a folder of masks, in the order of the paths, not hidden: PNG files, and files of other kinds."""
+    """The files below a folder of masks, not hidden, in the order of their paths: PNG files, and other files."""
 
     folder: Path
     masks: list[Path]
@@ -50,18 +48,18 @@ class MaskFiles:
 def match_masks(names: Sequence[str], masks_dir: Path) -> dict[int, Path]:
     """Find the mask of each picture: the PNG at the same relative path, or, directly in the folder, of the same stem.
 
-    names: relative paths of the pictures, one a row. Returns row -> file. Where no PNG fits, files of other kinds of
-    pictures may. A mask in a sub-folder is never matched by
-    its stem: `dog/1.png` must not become the mask of `cat/1.jpg`. Raises InputError for a missing folder, for a mask
-    that fits several pictures or a picture with several masks, when nothing matches, and for files that are no masks.
+    names: relative paths of the pictures, one per row. Returns row -> file. If no PNG fits, other picture files are
+    tried. A mask in a sub-folder is never matched by its stem: `dog/1.png` must not become the mask of `cat/1.jpg`.
+    Raises InputError for a missing folder, for a mask that fits several pictures or a picture with several masks, if
+    nothing matches, and for files that are no masks.
     """
     return match(names, mask_files(masks_dir), any_format=True)[0]
 
 
 def mask_files(masks_dir: Path) -> MaskFiles:
-    """List a folder of masks. Raises InputError for a folder that is not there or cannot be read."""
+    """List a folder of masks. Raises InputError for a folder that does not exist or cannot be read."""
     if not is_folder(masks_dir):
-        raise InputError(f"masks: no folder {masks_dir}; expected PNG files named as the pictures")
+        raise InputError(f"masks: no folder {masks_dir}; expected PNG files with the names of the pictures")
     kinds: dict[bool, list[Path]] = {True: [], False: []}
     for path in files_below(masks_dir):
         if not path.name.startswith("."):
@@ -74,8 +72,8 @@ def match(
 ) -> tuple[dict[int, Path], tuple[str, ...]]:
     """Return row -> mask, as `match_masks` does, and remarks on how they are read.
 
-    form: what their pixels mean; any_format: whether files of other kinds count where no PNG fits, as they do where
-    somebody says that these are masks.
+    form: what their pixels mean; any_format: whether other picture files count if no PNG fits, because the user says
+    that these are masks.
     """
     matches = pair(names, files.folder, files.masks)
     if not matches and any_format:
@@ -90,7 +88,7 @@ def match(
 
 
 def pair(names: Sequence[str], folder: Path, masks: Sequence[Path]) -> dict[int, Path]:
-    """Return row -> mask of files below a folder; none where nothing fits."""
+    """Return row -> mask for files below a folder; empty if nothing fits."""
     by_path, by_stem = defaultdict(list), defaultdict(list)
     for row, name in enumerate(names):
         key = os.path.splitext(name)[0]
@@ -113,7 +111,7 @@ def pair(names: Sequence[str], folder: Path, masks: Sequence[Path]) -> dict[int,
 
 
 def nothing_fits(files: MaskFiles) -> str:
-    """Return in words what lies in a folder of masks of which none fits a picture."""
+    """Return in words what is in a folder of masks if none fits a picture."""
     others = [path.relative_to(files.folder).as_posix() for path in files.others]
     if files.masks:
         return f"none of {len(files.masks)} PNG files fits a picture"
@@ -123,7 +121,7 @@ def nothing_fits(files: MaskFiles) -> str:
 
 
 def unused(files: MaskFiles, matches: dict[int, Path]) -> str | None:
-    """Return a remark on masks that fit no picture and on files that are no PNG, None where there are none."""
+    """Return a remark on masks that fit no picture and on files that are no PNG, None if there are none."""
     taken = set(matches.values())
     strays = [path for path in (*files.masks, *files.others) if path not in taken]
     if not strays:
@@ -133,10 +131,10 @@ def unused(files: MaskFiles, matches: dict[int, Path]) -> str | None:
 
 
 def check_masks(folder: Path, masks: Sequence[Stored], form: MaskForm = BY_ITSELF) -> None:
-    """Raise NotMasks where all of some files are no masks: class numbers, too dark to be seen, or photographs.
+    """Raise NotMasks if all of some files are no masks: class numbers, nearly black, or photographs.
 
-    form: what their pixels mean; where it is named, some are read in it, and what is not of that form raises
-    InputError. Files that cannot be read or are black do not count: whoever needs them will say so.
+    form: what their pixels mean; if it is named, some files are read in that form, and a file of another form raises
+    InputError. Unreadable and black files do not count here: reading them later raises an error.
     """
     looks: dict[str, str] = {}  # look -> the first such file
     for path in sample(masks):
@@ -155,12 +153,12 @@ def check_masks(folder: Path, masks: Sequence[Stored], form: MaskForm = BY_ITSEL
 
 
 def sample(masks: Sequence[Stored]) -> Sequence[Stored]:
-    """Return LOOKED_AT of some files, or a few more, spread over all."""
+    """Return LOOKED_AT files or a few more, spread over all."""
     return masks[:: max(1, len(masks) // LOOKED_AT)]
 
 
 def bytes_of(path: Stored) -> bytes:
-    """Return what a mask file holds. Raises InputError where it cannot be read."""
+    """Return the bytes of a mask file. Raises InputError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -168,24 +166,24 @@ def bytes_of(path: Stored) -> bytes:
 
 
 def remarks_on(folder: Path, masks: Sequence[Stored], form: MaskForm) -> tuple[str, ...]:
-    """Return remarks on files that are read in a way of their own, by what they are."""
+    """Return remarks on files that are read in a special way."""
     if form.name != AUTO:
         return ()
     remarks, beginnings = [], []
     for path in sample(masks):
         try:
             beginnings.append(path.read_bytes())
-        except OSError:  # whoever needs it will say so
+        except OSError:  # reading it later raises an error
             continue
     if any(map(has_class_palette, beginnings)):
         remarks.append("files with the palette of VOC hold class numbers: any but 0 and 255 is the object")
     if any(map(is_jpeg, beginnings)):
-        remarks.append("JPEG files are cut at half their brightness, for JPEG smears edges")
+        remarks.append("JPEG files are cut at half their brightness, because JPEG blurs edges")
     return tuple(f"masks {folder}: {remark}" for remark in remarks)
 
 
 def look_at(path: Stored) -> str | None:
-    """Return what a file looks like: MASK, or one of REASONS; None for one that is broken, or black everywhere."""
+    """Return what a file looks like: MASK, or one of REASONS; None for a file that is broken, or black everywhere."""
     try:
         data = path.read_bytes()
         if has_class_palette(data):
@@ -209,7 +207,7 @@ def look_at(path: Stored) -> str | None:
 
 
 def has_void(picture: Image.Image) -> bool:
-    """Whether grey levels are 0, low numbers and 255, and low ones cover more than 255: classes with a void border."""
+    """Return whether a mask has classes with a void border: levels 0, low, 255, and more low ones than 255."""
     if picture.mode != "L":
         return False
     counts = np.bincount(np.asarray(picture).ravel(), minlength=VOID + 1)

@@ -1,4 +1,4 @@
-"""READ: paths that lists name, as they were on another machine or as people write them, made names below a root."""
+"""READ: turn the paths in lists, from another machine or as people write them, into names below a root."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from pathlib import Path, PurePosixPath
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.names import is_file, leads_out, short_path
 
-TRIED = 50  # pictures looked for before a root is called wrong
+TRIED = 50  # pictures to try before a root is refused
 
 
 def below(root: Path, paths: Sequence[str], path: Path, bases: Sequence[str] = ("",)) -> list[str]:
     """Return the names of pictures relative to the root, in the order of their paths.
 
-    paths: as a list has them, of any machine; path: of the list, for messages; bases: folders below the root that the
-    paths may start from. The first picture that is found tells the base, and how many first parts of all paths do not
-    count. Raises InputError when none of the first is found, when pictures are missing or would lie outside the root,
-    and for a picture that stands there twice.
+    paths: as in a list, from any machine; path: of the list, for messages; bases: folders below the root that the paths
+    may start from. The first picture that is found decides the base, and how many first parts of all paths are dropped.
+    Raises InputError if none of the first pictures is found, for pictures that are missing or outside the root, and for
+    a picture that occurs twice.
     """
     parts = [PurePosixPath(text.replace("\\", "/")).parts for text in paths]
     starts = ((base, n) for own in parts[:TRIED] for base in bases if (n := dropped(root / base, own)) is not None)
     base, count = next(starts, ("", None))
     if count is None:
         raise InputError(
-            f"{path}: no picture of it below {root}, looked for {short_path(paths[0])} and every end"
-            " of it; give the folder that holds the pictures with --root"
+            f"{path}: none of its pictures is below {root}, looked for {short_path(paths[0])} and every"
+            " end of it; give the folder that holds the pictures with --root"
         )
     names = [PurePosixPath(base, *own[count:]).as_posix() for own in parts]
     check_there(root, names, path)
     taken: set[str] = set()
     for name in names:
         if name in taken:
-            raise InputError(f"{path}: picture {short_path(name)} stands there twice; no picture may be in two splits")
+            raise InputError(f"{path}: picture {short_path(name)} occurs twice; no picture may be in two splits")
         taken.add(name)
     return names
 
 
 def dropped(root: Path, parts: tuple[str, ...]) -> int | None:
-    """Return how many first parts of a path to leave out, the fewest, to find it below the root; None if it is not."""
+    """Return the smallest number of first parts to drop so that a path is found below the root; None if never."""
     ends = ((n, PurePosixPath(*parts[n:]).as_posix()) for n in range(len(parts)))
     return next((n for n, name in ends if not leads_out(name) and is_file(root / name)), None)
 
 
 def check_there(root: Path, names: Sequence[str], path: Path) -> None:
-    """Raise InputError that counts the pictures which are missing below the root, or would lie outside it.
+    """Raise InputError with the number of pictures that are missing below the root, or would be outside it.
 
     path: of the list that names them.
     """
@@ -57,9 +57,9 @@ def check_there(root: Path, names: Sequence[str], path: Path) -> None:
 
 
 def relative(text: str, root: Path) -> str | None:
-    """Return a path of a table as a name below the root, spelt in one way; None for one that leads elsewhere.
+    """Return a path of a table as a name below the root, in one spelling; None for a path that leads elsewhere.
 
-    Backslashes are slashes, ./ does not count, and an absolute path may name the root itself.
+    Backslashes count as slashes, ./ is dropped, and an absolute path may start with the root.
     """
     name = text.strip()
     if "\\" in name and not is_file(root / name):

@@ -1,4 +1,4 @@
-"""READ: the splits of a data set by name, as a user asks for one."""
+"""READ: find a split of a data set by its name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from clp_aug.datasets.base import TEST, TRAIN, VAL, Dataset
 
 
 def split_number(dataset: Dataset, name: str | None, option: str) -> int:
-    """Return the number of a split that has pictures; of None the first test split that has some, else val, else train.
+    """Return the number of a split with pictures; for None the first test split with pictures, else val, else train.
 
-    option: of the command line, for messages. Raises UsageError for a split that there is not, InputError for one
+    option: of the command line, for messages. Raises UsageError for a split that does not exist, InputError for a split
     without pictures.
     """
     there = np.unique(dataset.samples.split).tolist()

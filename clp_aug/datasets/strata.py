@@ -10,7 +10,7 @@ import numpy.typing as npt
 from clp_aug.datasets.base import TRAIN
 
 SHOTS = ("many shots", "medium shots", "few shots")
-MANY, FEW = 100, 20  # many are more, few are less
+MANY, FEW = 100, 20  # many: more than 100; few: fewer than 20
 
 
 def shots_of(counts: npt.ArrayLike) -> np.ndarray:

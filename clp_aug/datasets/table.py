@@ -1,7 +1,7 @@
-"""READ a table of labelled pictures: file, label, and maybe split, group, attributes, a box and a mask of each.
+"""READ a table of labelled pictures: file and label; optional split, group, attributes, box and mask of each.
 
 ROOT/table.csv, else ROOT/metadata.csv or ROOT/metadata.jsonl, else the only table in ROOT, else tables of these names
-in ROOT/train, ROOT/val and ROOT/test, as the image folders of Hugging Face have them. docs/how-to/data.md has the columns.
+in ROOT/train, ROOT/val and ROOT/test, as in the image folders of Hugging Face. docs/how-to/data.md has the columns.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from clp_aug.datasets.table_columns import Columns, Row, column, columns_of, num
 from clp_aug.datasets.table_groups import groups_of, rare_groups
 
 TABLES = ("table.csv", "metadata.csv", "metadata.jsonl")
-FOLDERS = {**{name: name for name in SPLITS}, **OTHER_SPELLINGS}  # of splits, in small letters -> split
+FOLDERS = {**{name: name for name in SPLITS}, **OTHER_SPELLINGS}  # of splits, in lower case -> split
 SPELLINGS = {**FOLDERS, **{str(number): name for number, name in enumerate(SPLITS)}}
-LARGEST_SHARE = 1.01  # that a box in shares of the picture's sides reaches
+LARGEST_SHARE = 1.01  # largest value of a box in fractions of the picture's sides
 OTHER_TEST = re.compile(r"test[_-][A-Za-z0-9_-]{1,40}")
 
 
 class TableDataset(FileDataset):
-    """Pictures of a table. splits: train, val, test, then other test splits that it names."""
+    """Pictures of a table. splits: train, val, test, then its other test splits."""
 
     def __init__(
         self, root: Path, class_names: Sequence[str], samples: Samples, splits: tuple[str, ...],
@@ -48,9 +48,9 @@ class TableDataset(FileDataset):
 def load(root: Path, attributes: Sequence[str] = ()) -> TableDataset:
     """Return the data set of the table in ROOT; ids are positions of rows.
 
-    attributes: columns whose values make groups with the label, ("none",) for no groups; by default the column group as
-    it is, else all columns without another meaning, crossed. Raises InputError, with file and line, for what cannot be
-    read, and counts missing pictures; SettingError for attributes that the table does not have.
+    attributes: columns whose values form groups with the label, ("none",) for no groups; by default the column group as
+    it is, else all columns without another meaning, crossed. Raises InputError, with file and line, for malformed
+    values, and for missing pictures, with their number; SettingError for attributes that the table does not have.
     """
     root = Path(root)
     paths = find_tables(root)
@@ -74,9 +74,9 @@ def load(root: Path, attributes: Sequence[str] = ()) -> TableDataset:
 
 
 def find_tables(root: Path) -> list[Path]:
-    """Return the table of a root, or those of its folders train, val and test.
+    """Return the table of a root, or the tables of its folders train, val and test.
 
-    Raises InputError for a root without one, and for one with several of other names than TABLES.
+    Raises InputError for a root without a table, and for several tables if none has a name of TABLES.
     """
     there = list_folder(root)
     tables = [name for name in there.others
@@ -85,7 +85,7 @@ def find_tables(root: Path) -> list[Path]:
     if first or len(tables) == 1:
         return [root / (first or tables[0])]
     if tables:
-        raise InputError(f"{root}: several tables, {some(tables)}; call the one that counts {TABLES[0]}")
+        raise InputError(f"{root}: several tables, {some(tables)}; rename the right one to {TABLES[0]}")
     inside = [root / folder / name for folder in there.folders for name in TABLES[1:]
               if folder.lower() in FOLDERS and is_file(root / folder / name)]  # fmt: skip
     if not inside:
@@ -113,7 +113,7 @@ def read_rows(root: Path, paths: Sequence[Path]) -> tuple[Columns, list[Row]]:
 def picture_names(rows: Sequence[Row], columns: Columns, root: Path, path: Path) -> list[str]:
     """Return the names of the pictures below the root.
 
-    Raises InputError for one that leads out, stands there twice or is missing.
+    Raises InputError for a picture that is outside the root, occurs twice or is missing.
     """
     names = []
     rows_of: dict[str, str] = {}  # name -> where
@@ -129,7 +129,7 @@ def picture_names(rows: Sequence[Row], columns: Columns, root: Path, path: Path)
 
 
 def name_below(row: Row, column: str, root: Path) -> str:
-    """Return the file that a row names in a column, relative to the root. Raises InputError for one that leads out."""
+    """Return the file of a row in a column, relative to the root. Raises InputError for a path that leads out."""
     text = row.values[column]
     name = relative(text, root / row.folder) if text else None
     if name is None:
@@ -142,7 +142,7 @@ def labels_of(
 ) -> tuple[list[str], list[str], tuple[str, ...]]:
     """Return the label of each row, the class names in their order, and remarks.
 
-    Without a label column a picture's class is the folder that it lies in. Raises InputError where it lies in none.
+    Without a label column a picture's class is its folder. Raises InputError for a picture without a folder.
     """
     if columns.label:
         return (*column(rows, columns.label, "label", path), ())
@@ -150,7 +150,7 @@ def labels_of(
     for row, name in zip(rows, names, strict=True):
         folder = PurePosixPath(name).parent.name
         if not folder or folder.lower() in FOLDERS:
-            raise InputError(f"{row.where}: no column label, and {short_path(name)} lies in no class folder; add one")
+            raise InputError(f"{row.where}: no column label, and {short_path(name)} is in no class folder; add one")
         labels.append(folder)
     return labels, sorted(set(labels)), ("no column label: classes are the folders of the pictures",)
 
@@ -160,8 +160,8 @@ def splits_of(
 ) -> tuple[list[int], tuple[str, ...], tuple[str, ...]]:
     """Return the number of each row's split, the splits, and remarks.
 
-    By the column split, else by the folder of the table or of the pictures, train/, val/ and test/; where that leaves
-    training pictures alone, or nothing says, some of each class are held out as the data set `folder` does.
+    Splits come from the column split, else from the folder of the table or of the pictures, train/, val/ and test/. If
+    there are only training pictures, or no splits, some of each class are held out, as in the data set `folder`.
     """
     tops = [PurePosixPath(name).parts[0].lower() for name in names]
     if columns.split:
@@ -182,36 +182,36 @@ def splits_of(
 
 
 def spelling_of(row: Row, column: str) -> str:
-    """Return the split of a row. Raises InputError for one that is none."""
+    """Return the split of a row. Raises InputError for an unknown split."""
     text = row.values[column]
     whole = text[:-2] if text.endswith(".0") else text
     found = SPELLINGS.get(whole.lower()) or (text if OTHER_TEST.fullmatch(text) else None)
     if found is None:
         raise InputError(
-            f"{row.where}: {column} is {shown(text)}; expected train, val, test or 0, 1, 2; other test splits are"
-            " called test_NAME"
+            f"{row.where}: {column} is {shown(text)}; expected train, val, test or 0, 1, 2; other test splits have"
+            " names like test_NAME"
         )
     return found
 
 
 def remarks_on_held_out(label: Sequence[int], split: Sequence[int], class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return what a user should know of pictures that were held out."""
+    """Return what a user should know about pictures that were held out."""
     tested = {c for c, which in zip(label, split, strict=True) if which == TEST}
     small = [name for c, name in enumerate(class_names) if c not in tested]
     few = f"fewer than {HELD_OUT[TEST]} pictures"
     if len(small) == len(class_names):
-        return (f"no column split, and every class has {few}, so none were held out as val and test",)
+        return (f"no column split, and every class has {few}, so no pictures were held out as val and test",)
     remarks = ("no column split: val and test were held out of each class by file name; to choose them, add one",)
-    return (*remarks, f"classes with {few}, of which none was held out: {some(small)}") if small else remarks
+    return (*remarks, f"classes with {few}, so without a test picture: {some(small)}") if small else remarks
 
 
 def passed_over(columns: Columns) -> tuple[str, ...]:
-    """Return a remark on the columns that mean nothing here."""
-    return (f"columns passed over: {some(columns.passed_over)}",) if columns.passed_over else ()
+    """Return a remark on the columns that are ignored."""
+    return (f"columns ignored: {some(columns.passed_over)}",) if columns.passed_over else ()
 
 
 def masks_of(rows: Sequence[Row], columns: Columns, root: Path, path: Path) -> dict[int, Path]:
-    """Return row -> mask by the column mask, where it is not empty. Raises InputError for files that are no masks."""
+    """Return row -> mask from the column mask, without empty values. Raises InputError for files that are no masks."""
     if not columns.mask:
         return {}
     named = {k: name_below(row, columns.mask, root) for k, row in enumerate(rows) if row.values[columns.mask]}
@@ -223,9 +223,9 @@ def masks_of(rows: Sequence[Row], columns: Columns, root: Path, path: Path) -> d
 
 
 def boxes_of(rows: Sequence[Row], columns: Columns, names: Sequence[str], path: Path) -> Chosen:
-    """Return the box of each row in source pixels, half open; empty values say that there is none.
+    """Return the box of each row in source pixels, half open; empty values mean no box.
 
-    path: of the table, for messages. Raises InputError for what is no box, and for shares of the picture's sides.
+    path: of the table, for messages. Raises InputError for an invalid box, and for fractions of the picture's sides.
     """
     found, pictures = [], Pictures(names)
     for row, name in zip(rows, names, strict=True):
@@ -237,7 +237,7 @@ def boxes_of(rows: Sequence[Row], columns: Columns, names: Sequence[str], path: 
         return Chosen()
     if all(max(each.box) <= LARGEST_SHARE for each in found):
         raise InputError(
-            f"{path} {found[0].place}: box {found[0].box}, and all are as small; expected pixels, not shares of the"
-            " picture's sides"
+            f"{path} {found[0].place}: box {found[0].box}, and all others are as small; expected pixels, not"
+            " fractions of the picture's sides"
         )
     return choose(found, pictures, path, units=PIXELS)

@@ -1,4 +1,4 @@
-"""READ: what the columns of a table of pictures mean, told by their names, and values that are the same thing."""
+"""READ: what the columns of a table of pictures mean, by their names, and values with the same meaning."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clp_aug.datasets.names import check_names, shortened, shown
 LABEL = ("label", "y", "class", "class_name", "category")
 SPLIT, GROUP, MASK = "split", "group", "mask"
 PASSED_OVER = ("id", "img_id", "index", "unnamed: 0", "width", "height")
-"""Columns that number the rows, for ids are positions here, or say the size of a picture."""
+"""Columns that are ignored: numbers of rows (ids are positions here), and sizes of pictures."""
 WHOLE = re.compile(r"(-?\d{1,15})(\.0*)?")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. values: column -> text; folder: below the root, which its paths start from, "" for the root;
-    split: of its table, "" where that does not say.
+    """One line of a table. values: column -> text; folder: the folder below the root that its paths start from, "" for
+    the root; split: of its table, "" if unknown.
     """
 
     path: Path
@@ -39,10 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns by what they mean, as the header spells them, "" for those that are not there.
+    """Columns by meaning, spelt as in the header, "" for missing ones.
 
-    box: the four of a box, in small letters, None without; attributes: all that have no other meaning; passed_over:
-    those of PASSED_OVER.
+    box: the four columns of a box, in lower case, None without; attributes: all columns without another meaning;
+    passed_over: ignored columns, those of PASSED_OVER.
     """
 
     file: str
@@ -56,15 +56,15 @@ class Columns:
 
 
 def columns_of(table: FreeTable) -> Columns:
-    """Return what the columns of a table mean; capitals do not count.
+    """Return what the columns of a table mean; upper and lower case are equal.
 
     Raises InputError for a header without a file column, and for boxes in two spellings.
     """
-    spelt: dict[str, str] = {}  # in small letters -> as in the header
+    spelt: dict[str, str] = {}  # in lower case -> as in the header
     for name in table.columns:
         if name.lower() in spelt:
             twice = f"{spelt[name.lower()]} and {name}"
-            raise InputError(f"{table.path}: columns {shortened(twice)} differ by capitals alone; keep one")
+            raise InputError(f"{table.path}: columns {shortened(twice)} differ only in upper and lower case; keep one")
         spelt[name.lower()] = name
 
     def first(*names: str) -> str:
@@ -75,7 +75,7 @@ def columns_of(table: FreeTable) -> Columns:
         header = shortened(", ".join(table.columns)) or "(empty)"
         raise InputError(
             f"{table.path}: no column file in the header {header}; expected a first line with the names of the columns,"
-            " file,label for instance"
+            " for example file,label"
         )
     box = box_columns(list(spelt), str(table.path))
     of_box = box.names if box else ()
@@ -87,13 +87,13 @@ def columns_of(table: FreeTable) -> Columns:
 
 
 def one_spelling(values: Sequence[str]) -> list[str]:
-    """Return values as they are, or, where all are whole numbers, without the fractions that programs add: 1.0 is 1."""
+    """Return values as they are; if all are whole numbers, without the fractions that programs add: 1.0 becomes 1."""
     numbers = [WHOLE.fullmatch(value) for value in values]
     return [str(int(number[1])) for number in numbers if number] if all(numbers) else list(values)
 
 
 def in_order(values: Iterable[str]) -> list[str]:
-    """Return the different values: by size where all are whole numbers, else by text."""
+    """Return the different values, sorted: by size if all are whole numbers, else as text."""
     different = set(values)
     return sorted(different, key=int) if all(map(WHOLE.fullmatch, different)) else sorted(different)
 
@@ -101,8 +101,8 @@ def in_order(values: Iterable[str]) -> list[str]:
 def column(rows: Sequence[Row], name: str, what: str, path: Path) -> tuple[list[str], list[str]]:
     """Return the value of each row in a column, and the different ones in their order.
 
-    what: the column holds, for messages; path: of the table. Raises InputError for an empty value and for one that no
-    shard can hold.
+    what: the meaning of the column, for messages; path: of the table. Raises InputError for an empty value and for a
+    value that no shard can hold.
     """
     values = one_spelling([row.values[name] for row in rows])
     for row, value in zip(rows, values, strict=True):

@@ -1,4 +1,4 @@
-"""READ: the groups of a table of pictures: those that it names, or its labels crossed with columns of attributes."""
+"""READ: the groups of a table of pictures: from its column group, or its labels crossed with columns of attributes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MOST_GROUPS = 1000
 
 @dataclass(frozen=True)
 class Groups:
-    """number: group of each picture; names: of the groups, label by label, none where there are no groups; remarks: a
-    line each.
+    """The groups of a table. number: group of each picture; names: of the groups, label by label, empty without groups;
+    remarks: a line each.
     """
 
     number: list[int]
@@ -38,10 +38,10 @@ def groups_of(
     attributes: Sequence[str],
     path: Path,
 ) -> Groups:
-    """Return the groups of a table. label: of each row; attributes: columns to cross with it, as a user gives them.
+    """Return the groups of a table. label: of each row; attributes: columns to cross with it, from the user.
 
-    Group = label x attributes, in that order, all combinations: what groups share across labels is then their number
-    modulo the attributes. Raises SettingError for columns that are not there, InputError for too many groups.
+    Group = label x attributes, in that order, all combinations: the group number modulo the number of combinations of
+    attributes is the same for all labels. Raises SettingError for missing columns, InputError for too many groups.
     """
     if tuple(attributes) == NO_GROUPS:
         return Groups([])
@@ -57,7 +57,7 @@ def groups_of(
         remedy = "choose columns with --attributes NAME,NAME, or --attributes none"
         raise InputError(
             f"{path}: {len(class_names):,} labels and the values of {shortened(counts)} make {math.prod(sizes):,}"
-            f" groups, at most {MOST_GROUPS:,} are read; {remedy}"
+            f" groups, expected at most {MOST_GROUPS:,}; {remedy}"
         )
     number, names = np.asarray(label, np.int64), list(class_names)
     for name, (of_rows, different) in values.items():
@@ -69,7 +69,7 @@ def groups_of(
 
 
 def chosen_of(columns: Columns, attributes: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of attributes to cross, all of them where none are chosen."""
+    """Return the columns of attributes to cross, by default all of them."""
     there = {name.lower(): name for name in (*columns.attributes, *filter(None, (columns.group,)))}
     for name in attributes:
         if name.lower() not in there:
@@ -78,16 +78,16 @@ def chosen_of(columns: Columns, attributes: Sequence[str]) -> tuple[str, ...]:
             raise SettingError("attributes", ",".join(attributes), f"no column {name} of attributes; {has}")
     chosen = tuple(there[name.lower()] for name in attributes)
     if len(set(chosen)) < len(chosen):
-        raise SettingError("attributes", ",".join(attributes), "a column stands there twice; name each once")
+        raise SettingError("attributes", ",".join(attributes), "a column is named twice; name each once")
     return chosen or columns.attributes
 
 
 def named_groups(rows: Sequence[Row], name: str, label: Sequence[int], path: Path) -> Groups:
-    """Return the groups that a column names, as they are."""
+    """Return the groups of a column, as they are."""
     values, different = column(rows, name, "group", path)
     if len(different) > MOST_GROUPS:
         raise InputError(
-            f"{path}: {len(different):,} different values of {name}, at most {MOST_GROUPS:,} groups are read; choose"
+            f"{path}: {len(different):,} different values of {name}, expected at most {MOST_GROUPS:,} groups; choose"
             " columns with --attributes NAME,NAME, or --attributes none"
         )
     number = numbered(values, different)
@@ -95,7 +95,7 @@ def named_groups(rows: Sequence[Row], name: str, label: Sequence[int], path: Pat
     mixed = sum(count > 1 for count in labels_of_group.values())
     remark = f"groups are those of column {name}"
     if mixed:
-        remark += f", {mixed} of {len(different)} of several labels; --attributes {name} crosses them with the label"
+        remark += f", {mixed} of {len(different)} have several labels; --attributes {name} crosses them with the label"
     return Groups(number, tuple(different), (remark,))
 
 

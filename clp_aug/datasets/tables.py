@@ -1,4 +1,4 @@
-"""READ: tables as CSV files, as spreadsheets of any country write them."""
+"""READ: tables in CSV files, as spreadsheets in any country write them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from clp_aug.datasets.names import shortened
 PLAIN: dict[str, Any] = {"delimiter": ","}
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # first bytes, of either order
 LOOSE: tuple[dict[str, Any], ...] = tuple({"delimiter": sign, "skipinitialspace": True} for sign in ",;\t")
-"""How a table is read whose header is not that of a plain one: blanks around values, semicolons, tabs."""
+"""How to read a table without a plain header: blanks around values, semicolons, tabs."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose columns may be called in many ways. header: in small letters, without blanks around; rows: (line
-    number, {column: text}).
+    """A table with columns under any names. header: in lower case, without blanks around; rows: (line number, {column:
+    text}).
     """
 
     header: list[str]
@@ -29,11 +29,11 @@ class Table:
 
 
 def open_table(path: Path, knows: Callable[[list[str]], bool], expected: str) -> Table:
-    """Read a CSV file whose header may be spelt in many ways, as `read_table` does but for capitals.
+    """Read a CSV file with any spelling of the header, like `read_table` but without upper and lower case.
 
-    knows: whether a header in small letters is understood, which tells the sign between values; expected: in words,
-    for messages. A header that is not understood comes with the sign that cuts it most, for the caller to refuse.
-    Raises InputError for a missing, empty or undecodable file and a row of the wrong length.
+    knows: whether a header in lower case is understood, which decides the separator; expected: in words, for messages.
+    A header that is not understood is split by the separator with most names; the caller refuses it. Raises InputError
+    for a missing, empty or undecodable file and a row of the wrong length.
     """
     text = text_of(path, expected)
     try:
@@ -52,11 +52,11 @@ def open_table(path: Path, knows: Callable[[list[str]], bool], expected: str) ->
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header: [(line number, {column: text})]; other columns may be there.
+    """Read a CSV file with a header: [(line number, {column: text})]; other columns are allowed.
 
-    Values may lie between commas, semicolons or tabs. Blanks around values count where the header has none; lines of
-    empty values alone are passed over. Raises InputError for a missing, empty or undecodable file, a column that is
-    missing or there twice, and a row of the wrong length.
+    The separator is comma, semicolon or tab. Blanks around values are kept if the header has none; lines with only
+    empty values are ignored. Raises InputError for a missing, empty or undecodable file, a column that is missing or
+    occurs twice, and a row of the wrong length.
     """
     text = text_of(path, f"columns {', '.join(columns)}")
     try:
@@ -70,13 +70,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
 
 
 def text_of(path: Path, expected: str) -> str:
-    """Return a text file's content: UTF-8, or UTF-16 where its first bytes say so.
+    """Return a text file's content: UTF-8, or UTF-16 if its first bytes say so.
 
     expected: in words. Raises InputError for a file that cannot be read or decoded.
     """
     try:
         data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # a ValueError is of a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read {path} ({reason}); expected {expected}") from None
     try:
@@ -86,12 +86,12 @@ def text_of(path: Path, expected: str) -> str:
 
 
 def not_a_table(path: Path, error: Exception) -> InputError:
-    """Return what is said of a file that is no CSV file."""
+    """Return the error for a file that is no CSV file."""
     return InputError(f"{path}: not a CSV file in UTF-8 ({error}); save it again")
 
 
 def rows_of(text: str, form: dict[str, Any]) -> list[tuple[int, list[str]]]:
-    """Return (line number, values) of a table's rows below the header; lines of empty values alone are left out."""
+    """Return (line number, values) of a table's rows below the header; lines with only empty values are left out."""
     reader = csv.reader(io.StringIO(text, newline=""), **form)
     next(reader, None)
     return [(reader.line_num, row if form is PLAIN else stripped(row)) for row in reader if any(stripped(row))]
@@ -100,14 +100,14 @@ def rows_of(text: str, form: dict[str, Any]) -> list[tuple[int, list[str]]]:
 def check_rows(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
     """Raise InputError for a table without rows and for a row that is not as long as the header."""
     if not rows:
-        raise InputError(f"{path}: the table is empty; expected one line a picture below the header")
+        raise InputError(f"{path}: the table is empty; expected one line per picture below the header")
     for line, row in rows:
         if len(row) != len(header):
-            raise InputError(f"{path} line {line}: not the {len(header)} columns of the header; mend the line")
+            raise InputError(f"{path} line {line}: not the {len(header)} columns of the header; correct the line")
 
 
 def header_of(text: str, form: dict[str, Any]) -> list[str]:
-    """Return the names of a table's columns, none of an empty one."""
+    """Return the names of a table's columns; empty for an empty table."""
     header = next(csv.reader(io.StringIO(text, newline=""), **form), [])
     return header if form is PLAIN else stripped(header)
 
@@ -118,13 +118,13 @@ def stripped(row: list[str]) -> list[str]:
 
 
 def check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise InputError for a header that lacks a column, or has it twice, so that nobody knows which one counts."""
+    """Raise InputError for a header that lacks a column, or has it twice."""
     missing = [column for column in columns if column not in header]
     if missing:
         spelt = [name for name in header if name.strip().lower() in missing]
-        remedy = f"write {shortened(', '.join(spelt))} in small letters" if spelt else "add it"
+        remedy = f"write {shortened(', '.join(spelt))} in lower case" if spelt else "add it"
         columns_there = shortened(", ".join(header)) or "(empty)"
         raise InputError(f"{path}: no column {', '.join(missing)} in the header {columns_there}; {remedy}")
     for column in columns:
         if list(header).count(column) > 1:
-            raise InputError(f"{path}: column {column} stands in the header twice; keep one")
+            raise InputError(f"{path}: column {column} is in the header twice; keep one")

@@ -1,4 +1,4 @@
-"""READ: what a JSON file of a sample in a tar says: plain values by key, and a box."""
+"""READ: the content of a JSON file of a sample in a tar: plain values by key, and a box."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ FORM = "expected box: [x0, y0, x1, y1] in pixels, half open"
 
 
 def facts_of(content: Any, where: str) -> tuple[Corners | None, dict[str, str]]:
-    """Return the box of a sample, and its other values by key, in small letters: texts, whole numbers, true and false.
+    """Return the box of a sample, and its other values by key in lower case: texts, whole numbers, true and false.
 
-    content: of a JSON file; where: its place, for messages. What is longer than a name may be, a list or an object is
-    left out, and so are numbers with a fraction. Raises InputError for what is no object, and for no box where one
-    should be.
+    content: of a JSON file; where: its place, for messages. Lists, objects, numbers with a fraction, and values longer
+    than a name may be are left out. Raises InputError for anything but an object, and for a malformed box.
     """
     if not isinstance(content, dict):
-        raise InputError(f"{where}: a {type(content).__name__}; expected an object with a key label, say")
+        raise InputError(f"{where}: a {type(content).__name__}; expected an object, e.g. with a key label")
     if len(content) > MOST_KEYS:
         raise InputError(f"{where}: {len(content):,} keys, expected at most {MOST_KEYS:,}; take some out")
     given = {key.lower(): value for key, value in content.items()}
@@ -35,7 +34,7 @@ def facts_of(content: Any, where: str) -> tuple[Corners | None, dict[str, str]]:
 
 
 def as_text(value: Any) -> str | None:
-    """Return a plain value as a table would have it, None for any other."""
+    """Return a plain value as text, as in a table; None for any other value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -48,7 +47,7 @@ def as_text(value: Any) -> str | None:
 def corners_of(content: Any, where: str) -> Corners | None:
     """Return a box as x0, y0, x1, y1, half open; None for one without area, and for null.
 
-    content: four numbers, or an object with these keys. Raises InputError for what is no box.
+    content: four numbers, or an object with these keys. Raises InputError for a malformed box.
     """
     if content is None:
         return None

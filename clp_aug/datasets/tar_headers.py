@@ -1,7 +1,7 @@
-"""READ: what lies where in a tar file, by one pass over its headers: ustar, GNU and pax, nothing compressed or sparse.
+"""READ: the places of files in a tar, by one pass over its headers: ustar, GNU and pax, nothing compressed or sparse.
 
-Headers may come from anywhere: every size is checked against the file before anything is read, and nothing is unpacked.
-Source of the forms: POSIX.1-2008, pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar
+Headers may be hostile: every size is checked against the file before anything is read, and nothing is unpacked. Source
+of the forms: POSIX.1-2008, pax, "ustar Interchange Format" and "pax Extended Header"; GNU tar manual, "Basic Tar
 Format".
 """
 
@@ -21,17 +21,17 @@ PASSED_OVER = (b"V", b"D")  # GNU: the label of a volume, the list of a folder
 LINKS = {b"1": "a hard link", b"2": "a link"}
 OTHERS = {b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "a sparse file", b"M": "a part of another volume"}
 MOST_EXTENDED = 1 << 20  # bytes of an extended header
-LOOKED_AT = 1 << 16  # bytes behind the end of the members
+LOOKED_AT = 1 << 16  # bytes after the end of the members
 PACKED = {
     b"\x1f\x8b": ("gzip", "gunzip"), b"BZh": ("bzip2", "bunzip2"), b"\xfd7zXZ\0": ("xz", "unxz"),
     b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"), b"PK\x03\x04": ("zip", "unzip, then tar"),
 }  # fmt: skip
-"""First bytes of a compressed file -> what made it, and what unpacks it."""
+"""First bytes of a compressed file -> the program that made it, and the one that unpacks it."""
 CUT_OFF = "the file was cut off; fetch it or make it again"
 
 
 class Entry(NamedTuple):
-    """One file in a tar. name: as it stands there; start: of its bytes, and size, how many there are."""
+    """One file in a tar. name: as in the tar; start: offset of its bytes; size: number of its bytes."""
 
     name: str
     start: int
@@ -39,10 +39,10 @@ class Entry(NamedTuple):
 
 
 def entries_of(file: BinaryIO, size: int, where: str) -> Iterator[Entry]:
-    """Yield the files of a tar in their order; folders are passed over.
+    """Yield the files of a tar in their order; folders are ignored.
 
-    file: open for reading, which may be read elsewhere between two entries; size: of it, in bytes; where: its path, for
-    messages. Raises InputError for what is no tar, for one that is cut off, and for links, devices and sparse files.
+    file: open for reading; the caller may seek in it between two entries; size: of it, in bytes; where: its path, for
+    messages. Raises InputError for a file that is no tar or is cut off, and for links, devices and sparse files.
     """
     at, long_name, records = 0, b"", dict[bytes, bytes]()
     while True:
@@ -57,7 +57,7 @@ def entries_of(file: BinaryIO, size: int, where: str) -> Iterator[Entry]:
         start, at = at + BLOCK, at + BLOCK + -(-length // BLOCK) * BLOCK
         if start + length > size:
             what = short_path(name_of(head, long_name, records, where))
-            raise InputError(f"{where}: {what} has {length:,} bytes, and {size - start:,} are left; {CUT_OFF}")
+            raise InputError(f"{where}: {what} has {length:,} bytes, but only {size - start:,} are left; {CUT_OFF}")
         if kind in (LONG_NAME, LONG_LINK, PAX, SOLARIS_PAX, GLOBAL_PAX):
             if length > MOST_EXTENDED:
                 raise InputError(f"{where}: a name of {length:,} bytes, expected at most {MOST_EXTENDED:,}; make the"
@@ -82,17 +82,17 @@ def entries_of(file: BinaryIO, size: int, where: str) -> Iterator[Entry]:
 
 
 def check_end(file: BinaryIO, head: bytes, at: int, size: int, where: str) -> None:
-    """Raise InputError unless a tar ends here as it should: with a block of zeros, and nothing but zeros behind it."""
+    """Raise InputError unless a tar ends here with a block of zeros, and only zeros follow."""
     if head != ZEROS:
         reason = f"no end after {at:,} bytes" if size else "the file is empty (0 bytes)"
         raise InputError(f"{where}: {reason}; {CUT_OFF}")
     if file.read(LOOKED_AT).strip(b"\0"):
-        raise InputError(f"{where}: there is more behind its end at {at:,} bytes, as in tar files put one behind the"
-                         " other; name each by itself, or join them with tar --concatenate")  # fmt: skip
+        raise InputError(f"{where}: there is data after its end at {at:,} bytes, as in joined tar files; name"
+                             " each of them, or join them with tar --concatenate")  # fmt: skip
 
 
 def checked_size(head: bytes, at: int, where: str) -> int:
-    """Return the size that a header says. Raises InputError for one that is none."""
+    """Return the size in a header. Raises InputError for a malformed header."""
     if octal(head[148:156]) != sum_of(head):
         raise no_header(head, at, where)
     length = number(head[124:136])
@@ -102,18 +102,18 @@ def checked_size(head: bytes, at: int, where: str) -> int:
 
 
 def sum_of(head: bytes) -> int:
-    """Return the checksum of a header: the sum of its bytes, with blanks in the place of the checksum itself."""
+    """Return the checksum of a header: the sum of its bytes, with blanks in place of the checksum itself."""
     return sum(head) - sum(head[148:156]) + 256
 
 
 def no_header(head: bytes, at: int, where: str) -> InputError:
-    """Return what is said of a block that is no header."""
+    """Return the error for a block that is no header."""
     packed = next((how for beginning, how in PACKED.items() if not at and head.startswith(beginning)), None)
     if packed:
-        return InputError(f"{where}: compressed with {packed[0]}, and pictures are read from anywhere in a file; unpack"
-                          f" it ({packed[1]})")  # fmt: skip
+        return InputError(f"{where}: compressed with {packed[0]}, but pictures are read at any place in it; unpack it"
+                          f" ({packed[1]})")  # fmt: skip
     if not at:
-        return InputError(f"{where}: not a tar file; expected one as tar, or webdataset's TarWriter, writes it")
+        return InputError(f"{where}: not a tar file; expected one from tar, or from webdataset's TarWriter")
     return InputError(f"{where}: no header at {at:,} bytes; the file is damaged, fetch it or make it again")
 
 
@@ -124,21 +124,21 @@ def octal(field: bytes) -> int | None:
 
 
 def number(field: bytes) -> int | None:
-    """Return a size, in octal digits or, as GNU tar writes large ones, in binary; None for anything else."""
+    """Return a size: octal digits, or binary as GNU tar writes large sizes; None for anything else."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     return octal(field)
 
 
 def size_of_record(text: bytes, at: int, where: str) -> int:
-    """Return the size that an extended header says. Raises InputError for what is no number."""
+    """Return the size in an extended header. Raises InputError if it is no number."""
     if not (text.isdigit() and len(text) < 20):
         raise InputError(f"{where}: the size of a member at {at:,} bytes is {shortened(text)}; make the tar file again")
     return int(text)
 
 
 def pax_records(content: bytes, at: int, where: str) -> dict[bytes, bytes]:
-    """Return what an extended header says: key -> value. Raises InputError for another form and for sparse files."""
+    """Return an extended header: key -> value. Raises InputError for another form and for sparse files."""
     records, start = dict[bytes, bytes](), 0
     while start < len(content) and content[start]:
         digits, blank, _ = content[start : start + 12].partition(b" ")
@@ -154,7 +154,7 @@ def pax_records(content: bytes, at: int, where: str) -> dict[bytes, bytes]:
 
 
 def no_file(kind: bytes, name: str, where: str) -> InputError:
-    """Return what is said of a member that is no file."""
+    """Return the error for a member that is no file."""
     if kind in LINKS:
         remedy = "make the tar file again with tar --dereference --hard-dereference"
         return InputError(f"{where}: {short_path(name)} is {LINKS[kind]}; {remedy}")
@@ -163,9 +163,9 @@ def no_file(kind: bytes, name: str, where: str) -> InputError:
 
 
 def name_of(head: bytes, long_name: bytes, records: dict[bytes, bytes], where: str) -> str:
-    """Return the name of a member, ./ taken off. long_name, records: what came before its header.
+    """Return the name of a member, without ./ at the start. long_name, records: from the headers before.
 
-    Raises InputError for one that is no UTF-8, no path or far too long, and for one that leads out of its folder.
+    Raises InputError for a name that is no UTF-8, no path or far too long, and for one that leads out of its folder.
     """
     raw = records.get(b"path") or long_name
     if not raw:
@@ -178,7 +178,7 @@ def name_of(head: bytes, long_name: bytes, records: dict[bytes, bytes], where: s
     while name.startswith("./"):
         name = name[2:].lstrip("/")
     if (not name and raw not in (b".", b"./")) or len(raw) > LONGEST_PATH or "\0" in name or "\n" in name:
-        raise InputError(f"{where}: a member is called {shortened(raw)}; expected a path in UTF-8, rename it")
+        raise InputError(f"{where}: a member has the name {shortened(raw)}; expected a path in UTF-8, rename it")
     if (name[:1] == "/" or ".." in name or "\\" in name or ":" in name) and leads_out(name):
         raise InputError(f"{where}: member {short_path(name)} leads out of the tar file; rename it")
     return name

@@ -2,7 +2,7 @@
 
 Files that share their path up to the first dot of its last part are one sample:
 
-    cat/1.jpg    its picture, of any suffix that is read; also cat/1.image.jpg
+    cat/1.jpg    its picture, with any suffix that can be read; also cat/1.image.jpg
     cat/1.cls    its label, a whole number; else the key label of cat/1.json, else cat/1.txt, if that is one short line
     cat/1.json   an object; keys label, split, group, box, x0, y0, x1, y1, and attributes
     cat/1.mask.png or .seg.png, cat/1.box.json
@@ -33,7 +33,7 @@ from clp_aug.datasets.tar_headers import Entry, entries_of
 PICTURE, MASK, CLS, JSON, TEXT, BOX, OTHER = range(7)
 MASK_WORDS = ("mask", "seg")
 KNOWN = {"cls": CLS, "class": CLS, "json": JSON, "txt": TEXT, "box.json": BOX}
-RANKS = {CLS: 3, JSON: 2, TEXT: 1}  # whose label counts
+RANKS = {CLS: 3, JSON: 2, TEXT: 1}  # the label of the file with the highest rank is used
 SPELT = {PICTURE: "pictures", MASK: "masks", CLS: "labels", JSON: "JSON files", TEXT: "texts", BOX: "boxes"}
 MOST_TEXT = 1 << 20  # bytes of a JSON file
 BUFFER = 1 << 14
@@ -41,12 +41,12 @@ BUFFER = 1 << 14
 
 @dataclass
 class TarIndex:
-    """The samples of one tar file, one entry a sample in every list, in the order in which they begin.
+    """The samples of one tar file; every list has one entry per sample, in the order of their first files.
 
-    name: of the picture in the tar; start, size: where its bytes lie; label: as text, "" where there is none; rank: of
-    RANKS, 0 without a label; masks: sample -> (name, start, size); boxes: sample -> x0, y0, x1, y1, half open; values:
-    key of the JSON files -> text, "" where a sample has none; others: suffix -> how many files were passed over;
-    tar_size: of the tar file, in bytes.
+    name: of the picture in the tar; start, size: place of its bytes; label: as text, "" without one; rank: of RANKS, 0
+    without a label; masks: sample -> (name, start, size); boxes: sample -> x0, y0, x1, y1, half open; values: key of
+    the JSON files -> text, "" without a value; others: suffix -> number of ignored files; tar_size: of the tar file, in
+    bytes.
     """
 
     tar_size: int = 0
@@ -72,7 +72,7 @@ def index_of(path: Path) -> TarIndex:
 
 
 def kind_of(suffix: str) -> int:
-    """Return what a file of a sample is, by all that stands behind the first dot of its name, in small letters."""
+    """Return the kind of a sample's file, by the part of its name after the first dot, in lower case."""
     if suffix in KNOWN:
         return KNOWN[suffix]
     words = suffix.split(".")
@@ -82,8 +82,8 @@ def kind_of(suffix: str) -> int:
 
 
 class Pass:
-    """One pass over a tar file. Raises InputError for a sample with two of a kind, without a picture, and with a label,
-    JSON or box that cannot be read.
+    """One pass over a tar file. Raises InputError for a sample with two files of a kind, without a picture, and with a
+    label, JSON or box that cannot be read.
     """
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
@@ -93,7 +93,7 @@ class Pass:
         self.kinds: dict[str, int] = {}  # suffix -> kind
 
     def run(self) -> TarIndex:
-        """Look at every file of the tar."""
+        """Read every file of the tar."""
         for entry in entries_of(self.file, self.index.tar_size, self.where):
             folder, slash, base = entry.name.rpartition("/")
             stem, dot, suffix = base.partition(".")
@@ -124,13 +124,13 @@ class Pass:
         if self.there[row] >> kind & 1:
             raise InputError(
                 f"{self.where}: sample {short_path(key)} has two {SPELT[kind]}, the second is {short_path(entry.name)};"
-                " give samples different names up to the first dot, or take one away"
+                " give samples different names up to the first dot, or remove one"
             )
         self.there[row] |= 1 << kind
         if kind == PICTURE:
             if entry.size > MAX_BYTES:
-                raise InputError(f"{self.where}: {short_path(entry.name)} has {entry.size:,} bytes, more than a picture"
-                                 " takes; take it out")  # fmt: skip
+                raise InputError(f"{self.where}: {short_path(entry.name)} has {entry.size:,} bytes, more than any"
+                                 " picture needs; remove it")  # fmt: skip
             index.name[row], index.start[row], index.size[row] = entry
         elif kind == MASK:
             index.masks[row] = (entry.name, entry.start, entry.size)
@@ -142,7 +142,7 @@ class Pass:
         most = MOST_TEXT if kind in (JSON, BOX) else LONGEST + 2  # a line, and its end
         if entry.size > most:
             if kind != TEXT:
-                raise InputError(f"{self.place(entry)}: {entry.size:,} bytes, expected at most {most:,}; take it out")
+                raise InputError(f"{self.place(entry)}: {entry.size:,} bytes, expected at most {most:,}; remove it")
             return
         self.file.seek(entry.start)
         data = self.file.read(entry.size)
@@ -155,7 +155,7 @@ class Pass:
             if text and "\n" not in text:
                 self.set_label(text, row, kind, entry)
             elif kind == CLS:
-                raise InputError(f"{self.place(entry)}: {shown(text)}; expected a label, 7 for instance")
+                raise InputError(f"{self.place(entry)}: {shown(text)}; expected a label, for example 7")
             return
         try:
             content = json.loads(text)
@@ -165,11 +165,11 @@ class Pass:
         self.take_json(content, row, kind, entry)
 
     def place(self, entry: Entry) -> str:
-        """Return where an entry is, for messages."""
+        """Return the place of an entry, for messages."""
         return f"{self.where}: {short_path(entry.name)}"
 
     def take_json(self, content: Any, row: int, kind: int, entry: Entry) -> None:
-        """Take what a JSON file says of its sample."""
+        """Take the content of a sample's JSON file."""
         where = self.place(entry)
         box, values = (corners_of(content, where), {}) if kind == BOX else facts_of(content, where)
         if box is not None and self.index.boxes.setdefault(row, box) != box:
@@ -186,16 +186,16 @@ class Pass:
             column[row] = sys.intern(value)
 
     def set_label(self, label: str, row: int, kind: int, entry: Entry) -> None:
-        """Take a label unless a file that counts more has given one. Raises InputError for two different numbers."""
+        """Take a label unless a file of a higher rank has given one. Raises InputError for two different numbers."""
         index, rank = self.index, RANKS[kind]
         old = index.label[row]
         if index.rank[row] > 1 and rank > 1 and old != label and WHOLE.fullmatch(old) and WHOLE.fullmatch(label):
-            raise InputError(f"{self.place(entry)}: label {label}, but {old} in another file of the sample; mend one")
+            raise InputError(f"{self.place(entry)}: label {label}, but {old} in another file of the sample; fix one")
         if rank > index.rank[row]:
             index.label[row], index.rank[row] = sys.intern(label), rank
 
     def finished(self) -> TarIndex:
-        """Return the index, without what has neither picture nor label. Raises InputError for a label alone."""
+        """Return the index, without samples with neither picture nor label. Raises InputError for a label alone."""
         keep = [row for row, there in enumerate(self.there) if there >> PICTURE & 1]
         if len(keep) < len(self.there):
             self.check_lone()
@@ -205,7 +205,7 @@ class Pass:
         return self.index
 
     def check_lone(self) -> None:
-        """Raise InputError for a sample of a label or mask without a picture."""
+        """Raise InputError for a sample with a label, mask or box but without a picture."""
         for key, row in self.row_of.items():
             if not self.there[row] >> PICTURE & 1 and self.there[row] & (1 << CLS | 1 << MASK | 1 << BOX):
                 raise InputError(

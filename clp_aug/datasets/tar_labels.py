@@ -1,4 +1,4 @@
-"""READ: the classes of samples in tar files: by label, or by folder where nothing else tells them apart."""
+"""READ: the classes of samples in tar files: by label, or by folder if there are no labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clp_aug.datasets.tables import text_of
 from clp_aug.datasets.tar_index import RANKS, TEXT, TarIndex
 from clp_aug.datasets.tar_patterns import FOLDERS, Tar
 
-CAPTIONS, FEW = 0.5, 20  # different texts a sample, and samples, from which on texts are captions
+CAPTIONS, FEW = 0.5, 20  # more different texts per sample than this, in more samples than this, are captions
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Labels:
 
 
 def labels_of(name: str, root: Path, tars: Sequence[Tar], indexes: Sequence[TarIndex]) -> Labels:
-    """Return the classes of all samples: those labels that are there, numbers by size, others by text.
+    """Return the classes of all samples: their labels, sorted by size if they are numbers, else as text.
 
-    Where labels are numbers and `names.txt` or `classnames.txt` lies in the root or beside the first tar, classes are
-    called by its lines. Where no sample has a label and each lies in a folder, that is its class. Raises InputError for
-    samples without a label, for captions in their place, and for a label that has no name in that file.
+    If labels are numbers and `names.txt` or `classnames.txt` is in the root or beside the first tar, its lines are the
+    names of the classes. If no sample has a label and each is in a folder, the folder is its class. Raises InputError
+    for samples without a label, for captions in place of labels, and for a label without a name in that file.
     """
     texts = [text for index in indexes for text in index.label]
     remarks: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def labels_of(name: str, root: Path, tars: Sequence[Tar], indexes: Sequence[TarI
 
 
 def folder_of(sample: str) -> str:
-    """Return the folder of a picture in a tar, which may be its class; "" for none, and for one named as a split."""
+    """Return the folder of a picture in a tar, which may be its class; "" for none, and for the name of a split."""
     folder = PurePosixPath(sample).parent.name
     return "" if folder.lower() in FOLDERS else sys.intern(folder)
 
@@ -64,7 +64,7 @@ def folder_of(sample: str) -> str:
 def lacking(
     name: str, root: Path, tars: Sequence[Tar], indexes: Sequence[TarIndex], texts: Sequence[str]
 ) -> InputError:
-    """Return one line that counts the samples without a label and names the first."""
+    """Return the error with the number of samples without a label and the name of the first."""
     row = first = next(row for row, text in enumerate(texts) if not text)
     for tar, index in zip(tars, indexes, strict=True):  # noqa: B007
         if row < len(index.name):
@@ -81,28 +81,28 @@ def lacking(
 
 
 def check_captions(name: str, indexes: Sequence[TarIndex], different: Sequence[str]) -> None:
-    """Raise InputError for labels out of .txt files that are nearly all different."""
+    """Raise InputError for labels from .txt files that are nearly all different."""
     samples = sum(len(index.name) for index in indexes)
     texts = sum(index.rank.count(RANKS[TEXT]) for index in indexes)
     if texts and samples > FEW and len(different) > CAPTIONS * samples:
         raise InputError(
-            f"data set {name}: {len(different):,} different labels of {samples:,} samples, {texts:,} out of .txt files;"
-            " these are captions, it seems: write labels as .cls, or as .json with a key label"
+            f"data set {name}: {len(different):,} different labels in {samples:,} samples, {texts:,} from .txt files;"
+            " these seem to be captions: write labels as .cls, or as .json with a key label"
         )
 
 
 def names_for(root: Path, tars: Sequence[Tar], different: Sequence[str], texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the classes. Raises InputError for a number that has no line in the file of names."""
+    """Return the names of the classes. Raises InputError for a number without a line in the file of names."""
     places = dict.fromkeys((root, (root / tars[0].name).parent))
     path = next((place / name for place in places for name in NAMES if is_file(place / name)), None)
     if path is None or not all(map(WHOLE.fullmatch, different)):
         return tuple(different)
-    lines = text_of(path, "a class name a line").splitlines()
+    lines = text_of(path, "a class name per line").splitlines()
     lines = [line.strip() for line in lines[: max((k + 1 for k, line in enumerate(lines) if line.strip()), default=0)]]
     for text in different:
         if not (0 <= int(text) < len(lines) and lines[int(text)]):
             count = texts.count(text)
-            raise InputError(f"{path}: no name for label {text} of {count:,} samples; expected 0..{len(lines) - 1}")
+            raise InputError(f"{path}: no name for label {text} ({count:,} samples); expected 0..{len(lines) - 1}")
     names = tuple(lines[int(text)] for text in different)
     check_names(names, "class", path)
     return names

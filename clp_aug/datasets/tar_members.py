@@ -13,13 +13,13 @@ from typing import BinaryIO
 from clp_aug.contract.errors import InputError
 from clp_aug.datasets.tar_headers import BLOCK, number, octal, sum_of
 
-KEPT_OPEN = 8  # tar files a thread
+KEPT_OPEN = 8  # tar files per thread
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in a tar, which is read as a path is. tar: its tar file; tar_size: of that, in bytes, as it was listed;
-    inside: the member's name; start, size: where its bytes lie.
+    """One file in a tar, with the methods of a path. tar: its tar file; tar_size: size of the tar in bytes, from the
+    listing; inside: the member's name; start, size: place of its bytes.
     """
 
     tar: Path
@@ -41,11 +41,11 @@ class Member:
         return self.tar.relative_to(folder) / self.inside
 
     def stat(self) -> os.stat_result:
-        """Return what a file of the member's bytes would have: its kind and size."""
+        """Return the status of a file with the member's bytes: its kind and size."""
         return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, self.size, 0, 0, 0))
 
     def read_bytes(self) -> bytes:
-        """Return the member's bytes. Raises InputError where the tar file has changed, OSError for a broken disk."""
+        """Return the member's bytes. Raises InputError if the tar file has changed, OSError for a broken disk."""
         data = OPEN.read(self.tar, self.tar_size, self.start - BLOCK, BLOCK + self.size)
         head = data[:BLOCK]
         whole = len(data) == BLOCK + self.size and octal(head[148:156]) == sum_of(head)
@@ -55,12 +55,12 @@ class Member:
 
 
 def changed(tar: Path) -> InputError:
-    """Return what is said of a tar file that is not as it was listed."""
-    return InputError(f"{tar}: the tar file has changed since it was listed; start again, and let nobody write to it")
+    """Return the error for a tar file that has changed since it was listed."""
+    return InputError(f"{tar}: the tar file has changed since it was listed; start again, and do not write to it")
 
 
 def identity_of(status: os.stat_result) -> tuple[int, int, int, int]:
-    """Return what tells a file from one that took its place."""
+    """Return the values that differ if another file takes the place of this one."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -78,13 +78,13 @@ class Handle:
 
 
 class OpenTars(threading.local):
-    """The tar files that a thread has open, those used last; a forked process opens its own, for place is shared."""
+    """The open tar files of a thread: the last used ones. A forked process opens its own: a position is shared."""
 
     def __init__(self) -> None:
         self.handles: OrderedDict[Path, Handle] = OrderedDict()
 
     def read(self, tar: Path, size: int, start: int, count: int) -> bytes:
-        """Return up to `count` bytes of a tar file of `size` bytes. Raises InputError for one of another size."""
+        """Return up to `count` bytes of a tar file of `size` bytes. Raises InputError for another size."""
         status, handle = os.stat(tar), self.handles.get(tar)
         if status.st_size != size:
             raise changed(tar)

@@ -1,4 +1,4 @@
-"""READ: which tar files `wds:train-{0000..0099}.tar,val=more/val-*.tar` means, and which split each is of.
+"""READ: the tar files of `wds:train-{0000..0099}.tar,val=more/val-*.tar`, and the split of each.
 
     wds                      wds:*.tar,*/*.tar
     wds:[SPLIT=]PATTERN,...  {0000..0099} and {a,b} as in bash, * ? [abc] as in a shell
@@ -23,7 +23,7 @@ from clp_aug.datasets.names import check_names, is_file, is_folder, leads_out, s
 NAME = "wds"
 EVERYTHING = ("*.tar", "*/*.tar")
 EXAMPLE = "wds:train-{0000..0099}.tar,val=more/val-*.tar"
-FOLDERS = {**{name: name for name in SPLITS}, **OTHER_SPELLINGS}  # words in small letters -> split
+FOLDERS = {**{name: name for name in SPLITS}, **OTHER_SPELLINGS}  # words in lower case -> split
 OTHER_TEST = re.compile(r"test[_-][A-Za-z0-9_-]{1,40}")
 MOST_TARS = 100_000
 RANGE = re.compile(r"(-?\d{1,9})\.\.(-?\d{1,9})(?:\.\.(-?\d{1,9}))?")
@@ -37,8 +37,8 @@ LONGEST, MOST_SIGNS = 4096, 30
 
 @dataclass(frozen=True)
 class Pattern:
-    """One pattern of a name. split: that the user gave it, "" for none; text: as it stands there; paths: what its
-    braces mean, in their order, relative to the root.
+    """One pattern of a name. split: given by the user, or ""; text: as in the name; paths: the expanded braces, in
+    their order, relative to the root.
     """
 
     split: str
@@ -48,14 +48,14 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Tar:
-    """One tar file. name: below the root; split: by the user, else by its name or folder, "" where nothing says it."""
+    """One tar file. name: below the root; split: from the user, else from its name or folder, "" if unknown."""
 
     name: str
     split: str
 
 
 def parse(name: str) -> list[Pattern]:
-    """Return the patterns of a data set's name. Raises UsageError, with an example, for what is none."""
+    """Return the patterns of a data set's name. Raises UsageError, with an example, for a malformed name."""
     if name == NAME:
         return [Pattern("", text, (text,)) for text in EVERYTHING]
     signs = sum(map(name.count, "{" + SPECIAL))
@@ -70,26 +70,26 @@ def parse(name: str) -> list[Pattern]:
 
 
 def refused(name: str, reason: str) -> UsageError:
-    """Return the error of a name that is none."""
+    """Return the error for a malformed name."""
     return UsageError(f"data set {shown(name)}: {reason}")
 
 
 def pattern_of(name: str, part: str) -> Pattern:
-    """Return one pattern of a name. Raises UsageError for what is none."""
+    """Return one pattern of a name. Raises UsageError for a malformed pattern."""
     found = NAMED.fullmatch(part)
     split, text = (split_of(name, found[1]), found[2].strip()) if found else ("", part)
     if not text:
-        raise refused(name, f"a pattern is empty; expected tar files, {EXAMPLE} for instance")
+        raise refused(name, f"a pattern is empty; expected tar files, for example {EXAMPLE}")
     elsewhere = ELSEWHERE.match(text)
     if elsewhere and len(elsewhere[1]) > 1:
         raise refused(name, f"{shown(text)} is no file; copy the tar files to a disk and give their folder with --root")
     if text.lower().endswith(PACKED):
-        raise refused(name, f"{shown(text)} is compressed, and pictures are read from anywhere in a file; unpack it to"
+        raise refused(name, f"{shown(text)} is compressed, but pictures are read at any place in a file; unpack it to"
                             " plain tar files (gunzip, unxz, zstd -d)")  # fmt: skip
     text = text.replace("\\", "/") if os.name == "nt" else text
     if leads_out(text):
         fixed = fixed_folder(text)
-        reason = "it leads out of its root, and shards keep no places of a machine"
+        reason = "it leads out of its root, and shards store no paths of a machine"
         take = {"root": fixed or "."} if Path(text).is_absolute() else {}
         raise SettingError("dataset", name, f"{reason}; expected a pattern below --root", take)
     paths = tuple(PurePosixPath(path).as_posix() for path in expanded(name, text))
@@ -97,23 +97,23 @@ def pattern_of(name: str, part: str) -> Pattern:
 
 
 def fixed_folder(text: str) -> str:
-    """Return the folder before the first sign of a pattern that stands for several."""
+    """Return the folder before the first special sign of a pattern."""
     plain = re.split(r"[{*?\[]", text, maxsplit=1)[0]
     return plain.rpartition("/")[0] or ("/" if plain.startswith("/") else "")
 
 
 def split_of(name: str, word: str) -> str:
-    """Return the split that a user names before a pattern. Raises UsageError for a word that is none."""
+    """Return the split that a user names before a pattern. Raises UsageError for an unknown word."""
     split = FOLDERS.get(word.lower()) or (word if OTHER_TEST.fullmatch(word) else None)
     if split is None:
         near = suggestion(SPLITS, word)
         raise refused(name, f"{word} is no split: {near}expected train=, val=, test= or test_NAME= before a pattern,"
-                            f" {EXAMPLE} for instance")  # fmt: skip
+                            f" for example {EXAMPLE}")  # fmt: skip
     return split
 
 
 def top_level(text: str) -> Iterator[str]:
-    """Yield the parts of a text between commas that are in no braces."""
+    """Yield the parts of a text between commas outside braces."""
     depth = start = 0
     for at, sign in enumerate(text):
         depth += (sign == "{") - (sign == "}")
@@ -124,7 +124,7 @@ def top_level(text: str) -> Iterator[str]:
 
 
 def expanded(name: str, text: str) -> list[str]:
-    """Return what the braces of a pattern mean, in the order of bash.
+    """Return the expanded braces of a pattern, in the order of bash.
 
     name: of the data set, for messages. Raises UsageError for braces without an end, with nothing to choose from, and
     for more than MOST_TARS texts.
@@ -132,7 +132,7 @@ def expanded(name: str, text: str) -> list[str]:
     start = text.find("{")
     if start < 0:
         if "}" in text:
-            raise refused(name, f"a brace of {shown(text)} has no beginning; {EXAMPLE} for instance")
+            raise refused(name, f"a brace of {shown(text)} has no beginning; expected e.g. {EXAMPLE}")
         return [text]
     end, depth = start, 0
     for end in range(start, len(text)):
@@ -140,7 +140,7 @@ def expanded(name: str, text: str) -> list[str]:
         if not depth:
             break
     if depth:
-        raise refused(name, f"a brace of {shown(text)} has no end; {EXAMPLE} for instance")
+        raise refused(name, f"a brace of {shown(text)} has no end; expected e.g. {EXAMPLE}")
     endings, found = expanded(name, text[end + 1 :]), list[str]()
     for middle in choices(name, text[start + 1 : end]):
         found += [text[:start] + middle + ending for ending in endings]
@@ -150,7 +150,7 @@ def expanded(name: str, text: str) -> list[str]:
 
 
 def choices(name: str, body: str) -> Iterator[str]:
-    """Yield what stands for the body of a pair of braces: the numbers of a range, or each part of a list."""
+    """Yield the choices of a pair of braces: the numbers of a range, or each part of a list."""
     found = RANGE.fullmatch(body)
     if found is None:
         parts = list(top_level(body))
@@ -167,9 +167,9 @@ def choices(name: str, body: str) -> Iterator[str]:
 
 
 def short_of(name: str) -> str:
-    """Return a name as a part of a file's name: wds-train of wds:train-{0000..0099}.tar; "wds" where nothing is fixed.
+    """Return a name as a part of a file's name: wds-train of wds:train-{0000..0099}.tar; "wds" if nothing is fixed.
 
-    Letters, digits, dots, dashes and underlines alone, at most 44 of them.
+    Only letters, digits, dots, dashes and underlines, at most 44 of them.
     """
     pattern = next(top_level(name.partition(":")[2]), "").strip()
     text = NAMED.sub(r"\2", pattern).removesuffix(".tar")
@@ -199,7 +199,7 @@ def root_of(name: str, root: Path | str | None) -> Path:
 
 
 def found_by(root: Path, path: str) -> list[str]:
-    """Return the files that one path below a root means, in the order of their names; none where nothing is there."""
+    """Return the files of one path below a root, in the order of their names; empty if there are none."""
     if not any(sign in path for sign in SPECIAL):
         return [path] if is_file(root / path) else []
     try:
@@ -210,9 +210,9 @@ def found_by(root: Path, path: str) -> list[str]:
 
 
 def find_tars(name: str, root: Path) -> list[Tar]:
-    """Return the tar files of a name, those of train first, then val, test and other tests, each in the order given.
+    """Return the tar files of a name: train first, then val, test and other tests, each in the given order.
 
-    Raises InputError for a pattern that nothing fits, for a file that two patterns name, and counts missing ones.
+    Raises InputError for a pattern without files, for a file of two patterns, and for missing files, with their number.
     """
     tars: dict[str, Tar] = {}
     patterns = parse(name)
@@ -232,7 +232,7 @@ def find_tars(name: str, root: Path) -> list[Tar]:
 
 
 def found_for(name: str, root: Path, pattern: Pattern) -> list[str]:
-    """Return the files of one pattern. Raises InputError that counts those of a list of names which are missing."""
+    """Return the files of one pattern. Raises InputError with the number of missing files of a list."""
     found, missing = list[str](), list[str]()
     for path in pattern.paths:
         of_path = found_by(root, path)
@@ -241,30 +241,30 @@ def found_for(name: str, root: Path, pattern: Pattern) -> list[str]:
     if found and missing:
         raise InputError(
             f"data set {name}: {len(missing):,} of {len(pattern.paths):,} tar files of {pattern.text} are missing,"
-            f" first {root / missing[0]}; restore them or name those that are there"
+            f" first {root / missing[0]}; restore them, or name only existing ones"
         )
     return found
 
 
 def there(root: Path) -> str:
-    """Return in words which tar files lie in a root, as the end of a message."""
+    """Return in words the tar files in a root, as the end of a message."""
     names = [name for path in EVERYTHING for name in found_by(root, path)]
     if not names:
-        return ", and no other tar file; is this the right --root?"
+        return ", and there is no other tar file; check --root"
     return f"; there {'are' if len(names) > 1 else 'is'} {some(names)}"
 
 
 def split_by_name(name: str, path: str) -> str:
-    """Return the split that the name of a tar file says, or the nearest of its folders: imagenet-train-0001.tar.
+    """Return the split from the name of a tar file, or from the nearest of its folders: imagenet-train-0001.tar.
 
-    "" where none does. Raises InputError for a name with words of two splits.
+    "" if none has one. Raises InputError for a name with words of two splits.
     """
     for part in reversed(PurePosixPath(path).parts):
         splits = {FOLDERS[word] for word in re.split(r"[^a-z]+", part.lower()) if word in FOLDERS}
         if len(splits) > 1:
             both = " and ".join(sorted(splits))
-            raise InputError(f"data set {name}: {short_path(path)} names several splits, {both}; say which it is of,"
-                             " wds:train=PATTERN for instance")  # fmt: skip
+            raise InputError(f"data set {name}: {short_path(path)} names several splits, {both}; choose one,"
+                             " for example wds:train=PATTERN")  # fmt: skip
         if splits:
             return splits.pop()
     return ""

@@ -1,7 +1,7 @@
 """READ: indexes of tar files, made by several threads, and kept between runs in a folder that the user names.
 
-$CLP_CACHE/wds holds a file a tar, called by a digest of its path. It counts as long as the tar has the same size and
-time of change; one that is damaged or of another version is made again.
+$CLP_CACHE/wds holds one file per tar; its name is a digest of the tar's path. An index is valid as long as the tar has
+the same size and time of change. An index that is damaged or from another version is made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clp_aug.datasets.tar_index import TarIndex, index_of
 
 VERSION = 1
 FOLDER = "wds"
-THREADS = 4  # they wait for a slow disk together; on a quick one the lock of Python lets one work
+THREADS = 4  # they wait for a slow disk together; on a quick disk Python's lock allows only one to work
 
 
 def indexes_of(paths: Sequence[Path]) -> list[TarIndex]:
@@ -36,7 +36,7 @@ def indexes_of(paths: Sequence[Path]) -> list[TarIndex]:
 
 
 def kept_in() -> Path | None:
-    """Return where indexes are kept, None where nobody named a place."""
+    """Return the folder of kept indexes, None if $CLP_CACHE is not set."""
     place = os.environ.get("CLP_CACHE")
     return Path(place) / FOLDER if place else None
 
@@ -63,7 +63,7 @@ def plain(index: TarIndex) -> dict[str, Any]:
 
 
 def read(file: Path, key: list[int]) -> TarIndex | None:
-    """Return a kept index; None where there is none, and for one that is damaged or of another tar."""
+    """Return a kept index; None if there is none, and for one that is damaged or of another tar."""
     try:
         digest, _, text = file.read_bytes().partition(b"\n")
     except OSError:

@@ -16,7 +16,7 @@ from clp_aug.datasets.names import some
 LISTED = 10  # pictures that a message names
 MOST_BYTES = 1 << 20  # of the names that a shard keeps
 Unreadable = tuple[int, str]
-"""The row of a picture, and one line of why it cannot be read."""
+"""The row of a picture, and the reason in one line why it cannot be read."""
 
 
 def find_unreadable(dataset: Dataset, rows: Iterable[int]) -> list[Unreadable]:
@@ -31,9 +31,9 @@ def find_unreadable(dataset: Dataset, rows: Iterable[int]) -> list[Unreadable]:
 
 
 def refusal(dataset: Dataset, found: Sequence[Unreadable], looked_at: int, remedy: str) -> InputError:
-    """Return one line that counts the pictures that cannot be read and names the first of them.
+    """Return the error with the number of unreadable pictures and the names of the first.
 
-    looked_at: how many pictures were; remedy: what else would help, in the words of who asks, or "".
+    looked_at: number of pictures that were checked; remedy: a further remedy in the caller's words, or "".
     """
     remedy = f", or {remedy}" if remedy else ""
     if len(found) == 1:
@@ -48,7 +48,7 @@ def refusal(dataset: Dataset, found: Sequence[Unreadable], looked_at: int, remed
 
 @contextmanager
 def all_listed(dataset: Dataset, rows: np.ndarray, remedy: str) -> Iterator[None]:
-    """Where a picture of some rows, int64 (n,), cannot be read inside, raise InputError of all that cannot.
+    """If the body meets an unreadable picture, raise InputError with all unreadable pictures of some rows, int64 (n,).
 
     remedy: as in `refusal`.
     """
@@ -62,9 +62,9 @@ def all_listed(dataset: Dataset, rows: np.ndarray, remedy: str) -> Iterator[None
 
 
 def without_unreadable(dataset: Dataset, found: Sequence[Unreadable]) -> Dataset:
-    """Return the data set without the pictures found, and with a remark that counts them.
+    """Return the data set without the found pictures, and with a remark on their number.
 
-    Raises InputError when a class has no training picture left, or more were found than a shard can name.
+    Raises InputError if a class has no training picture left, or if a shard cannot store so many names.
     """
     names = [dataset.samples.name[row] for row, _ in found]
     if not names:
@@ -78,21 +78,24 @@ def without_unreadable(dataset: Dataset, found: Sequence[Unreadable]) -> Dataset
             f"data set {dataset.name}: no training picture of class {dataset.class_names[c]} can be read, e.g."
             f" {next(why for row, why in found if dataset.samples.label[row] == c)}"
         )
-    thinner.remarks = (*thinner.remarks, f"pictures left out, for they cannot be read: {len(names):,} ({some(names)})")
+    thinner.remarks = (
+        *thinner.remarks,
+        f"pictures left out because they cannot be read: {len(names):,} ({some(names)})",
+    )
     return thinner
 
 
 def leave_out(dataset: Dataset, names: Iterable[str]) -> Dataset:
     """Return a data set of files without the pictures of some names; ids, masks, boxes and strata stay with theirs.
 
-    Names that it does not have are passed over: the fingerprint tells whether the rest is the same. Raises InputError
-    for a data set without picture files.
+    Unknown names are ignored: the fingerprint shows whether the rest is the same. Raises InputError for a data set
+    without picture files.
     """
     gone = set(names)
     if not gone:
         return dataset
     if not isinstance(dataset, FileDataset):
-        raise InputError(f"data set {dataset.name}: it has no picture files, and so none that could be left out")
+        raise InputError(f"data set {dataset.name}: it has no picture files, so none can be left out")
     samples = dataset.samples
     keep = np.array([row for row, name in enumerate(samples.name) if name not in gone], np.int64)
     new_row = {int(old): new for new, old in enumerate(keep)}

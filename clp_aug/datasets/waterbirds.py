@@ -1,13 +1,12 @@
-"""READ Waterbirds in the layout of WILDS and group DRO: ROOT/metadata.csv, pictures, maybe ROOT/masks/ (PNG).
+"""READ Waterbirds in the layout of WILDS and group DRO: ROOT/metadata.csv, pictures, and optional ROOT/masks/ (PNG).
 
-Columns img_filename, y (1 = waterbird), split (0 train, 1 val, 2 test), place (1 = water), and img_id if there is
-one. group = 2 y + place (Sagawa et al. 2020), so 0 landbird on land ... 3 waterbird on water. Subpopulation benchmarks
-(Yang et al. 2023) write ROOT/metadata_waterbirds.csv with id, filename, split, y, a instead, beside the folder of the
-published set.
+Columns img_filename, y (1 = waterbird), split (0 train, 1 val, 2 test), place (1 = water), and optional img_id. group =
+2 y + place (Sagawa et al. 2020), so 0 landbird on land ... 3 waterbird on water. Subpopulation benchmarks (Yang et al.
+2023) write ROOT/metadata_waterbirds.csv with id, filename, split, y, a instead, beside the folder of the published set.
 
-A table that looks like the published set must have its counts. It looks like it when it has as many pictures, or when
-most of them lie in folders named as those of Caltech-UCSD Birds, 001.Black_footed_Albatross for instance; a set that
-was made otherwise says so with a file recipe.json beside the table, as `clp-data waterbirds` writes it.
+A table that looks like the published set must have its counts. It looks like that set if it has as many pictures, or if
+most of them are in folders with names from Caltech-UCSD Birds, for example 001.Black_footed_Albatross. A set of another
+origin needs a file recipe.json beside the table; `clp-data waterbirds` writes one.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ SPELLINGS = {"filename": "img_filename", "a": "place", "id": "img_id"}
 
 
 def load(root: Path) -> FileDataset:
-    """Return the data set of ROOT/metadata.csv; ids are img_id where there is one, else line positions from 0.
+    """Return the data set of ROOT/metadata.csv; ids are img_id if there is one, else positions of lines from 0.
 
-    Raises InputError that names file, line, value and expectation for a wrong table, counts missing pictures, and
-    says where the counts of what looks like the published set differ.
+    Raises InputError for a wrong table, with file, line, value and expectation; for missing pictures, with their
+    number; and for a table that looks like the published set but has other counts.
     """
     root = Path(root)
     path = table_of(root)
     ids: dict[int, int] = {}  # id -> line
     names: list[str] = []
-    lines: dict[str, int] = {}  # file, spelt in one way -> line
+    lines: dict[str, int] = {}  # file, in one spelling -> line
     columns: dict[str, list[int]] = {column: [] for column in ALLOWED}
     for position, (line, entry) in enumerate(read_entries(path)):
         for column, allowed in ALLOWED.items():
@@ -82,7 +81,7 @@ def load(root: Path) -> FileDataset:
 
 
 def table_of(root: Path) -> Path:
-    """Return the table of a root. Raises InputError, naming the folder, where a folder in the root holds it."""
+    """Return the table of a root. Raises InputError, with the name of the folder, if a folder in the root holds it."""
     path = next((root / name for name in TABLES if is_file(root / name)), None)
     if path is not None:
         return path
@@ -101,12 +100,12 @@ def read_entries(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def is_of_benchmarks(header: Sequence[str]) -> bool:
-    """Whether a header is that of subpopulation benchmarks."""
+    """Return whether a header is that of subpopulation benchmarks."""
     return {"filename", "y", "split", "a"} <= set(header) and not {"img_filename", "place"} & set(header)
 
 
 def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: np.ndarray) -> None:
-    """Raise InputError when a table looks like the published set but has other counts.
+    """Raise InputError if a table looks like the published set but has other counts.
 
     path: of the table, for the message; names: pictures; group, split: int64 (n,).
     """
@@ -117,8 +116,8 @@ def check_published(path: Path, names: Sequence[str], group: np.ndarray, split: 
         counts = tuple(np.bincount(group[split == which], minlength=len(GROUPS)).tolist())
         if counts != expected:
             raise InputError(
-                f"{path}: looks like the published Waterbirds, but {SPLITS[which]} has {_listed(counts)} pictures a"
-                f" group and not {_listed(expected)}; unpack the archive again, or, if you made this set otherwise,"
+                f"{path}: looks like the published Waterbirds, but {SPLITS[which]} has {_listed(counts)} pictures"
+                f" per group, expected {_listed(expected)}; unpack the archive again; if you made this set yourself,"
                 f" put a file {RECIPE} beside the table that says how"
             )
 
@@ -128,7 +127,7 @@ def _listed(counts: Sequence[int]) -> str:
 
 
 def _whole(text: str, column: str, allowed: tuple[int, ...] | None, path: Path, line: int) -> int:
-    """Read a whole number, also as programs write it that know no others, "1.0": one of `allowed`, or any id."""
+    """Read a whole number, also in the spelling "1.0": one of `allowed`, or any id."""
     text = text.strip()
     digits = text.removesuffix(".0")
     value = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 19 else -1

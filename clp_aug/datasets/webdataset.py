@@ -1,8 +1,8 @@
-"""READ pictures out of tar files in the layout of webdataset, where they lie; nothing is unpacked.
+"""READ pictures from tar files in the layout of webdataset; nothing is unpacked.
 
     --dataset wds:'train-{0000..0099}.tar' --root DIR
 
-`tar_patterns` has what such a name means, `tar_index` the layout of a tar, docs/how-to/data.md both in the words of a user.
+`tar_patterns` explains such names, `tar_index` the layout of a tar, docs/how-to/data.md both for users.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from clp_aug.datasets.tar_store import indexes_of
 SPLIT, GROUP = "split", "group"
 NO_ATTRIBUTES = ("filename", "file_name", "file", "path", "key", "__key__", "url", "id", "width", "height", "caption")
 SHOWN_ATTRIBUTES = 8
-NONE_HELD_OUT = "no tar of val or test, and every class has few pictures, so none were held out"
+NONE_HELD_OUT = "no tar of val or test, and every class has few pictures, so no pictures were held out"
 HELD_OUT_REMARK = (
     "no tar of val or test: both were held out of each class by the names of the pictures; to choose them, name tars,"
-    " wds:train=A.tar,val=B.tar,test=C.tar for instance"
+    " for example wds:train=A.tar,val=B.tar,test=C.tar"
 )
 
 
 @dataclass(frozen=True)
 class SampleRow(Row):
-    """One sample of a tar in place of the line of a table. sample: its name in there."""
+    """One sample of a tar in place of the line of a table. sample: its name in the tar."""
 
     sample: str = ""
 
@@ -53,9 +53,9 @@ class SampleRow(Row):
 
 
 class TarDataset(FileDataset):
-    """Pictures in tar files. Where a picture lies is told by its id, which is its position in all of the tars.
+    """Pictures in tar files. The id of a picture gives its place: its position in all of the tars.
 
-    splits: train, val, test, then other test splits that the user names.
+    splits: train, val, test, then other test splits from the user.
     """
 
     loose = False
@@ -66,14 +66,14 @@ class TarDataset(FileDataset):
     ) -> None:  # fmt: skip
         self.splits = splits
         self.tars = [(Path(root) / tar.name, index.tar_size) for tar, index in zip(tars, indexes, strict=True)]
-        self.inside = [len(tar.name) + 1 for tar in tars]  # where names in the tar begin in those of samples
+        self.inside = [len(tar.name) + 1 for tar in tars]  # start of the name in the tar, within the name of a sample
         self.tar_of = np.repeat(np.arange(len(tars), dtype=np.int32), [len(index.name) for index in indexes])
         self.start = np.concatenate([np.asarray(index.start, np.int64) for index in indexes])
         self.size = np.concatenate([np.asarray(index.size, np.int64) for index in indexes])
         super().__init__(name, root, class_names, samples, group_names)
 
     def path_of(self, row: int) -> Stored:
-        """Return where the picture of a row lies."""
+        """Return the place of a row's picture."""
         at = int(self.samples.sample_id[row])
         which = int(self.tar_of[at])
         tar, size = self.tars[which]
@@ -82,11 +82,11 @@ class TarDataset(FileDataset):
 
 
 def load(root: Path, name: str = "wds", attributes: Sequence[str] = ()) -> TarDataset:
-    """Return the data set of the tar files that a name means, in a root; ids are positions, training tars first.
+    """Return the data set of the tar files of a name, in a root; ids are positions, training tars first.
 
-    attributes: keys of the JSON files whose values make groups with the label, ("none",) for no groups; by default the
-    key group as it is. Raises UsageError for a name that means nothing, InputError for tars that cannot be read and
-    for samples without a label, SettingError for attributes that no JSON file has. Source: ours.
+    attributes: keys of the JSON files whose values form groups with the label, ("none",) for no groups; by default the
+    key group as it is. Raises UsageError for a malformed name, InputError for tars that cannot be read and for samples
+    without a label, SettingError for attributes that no JSON file has. Source: ours.
     """
     root = Path(root)
     tars = find_tars(name, root)
@@ -94,7 +94,7 @@ def load(root: Path, name: str = "wds", attributes: Sequence[str] = ()) -> TarDa
     filled = [(tar, index) for tar, index in zip(tars, indexes, strict=True) if index.name]
     if not filled:
         raise InputError(f"data set {name}: no sample in {some(tar.name for tar in tars)}; expected pictures with their"
-                         " labels, cat.jpg and cat.cls for instance")  # fmt: skip
+                         " labels, for example cat.jpg and cat.cls")  # fmt: skip
     tars, indexes = [tar for tar, _ in filled], [index for _, index in filled]
     names = [f"{tar.name}/{inside}" for tar, index in filled for inside in index.name]
     inside = [inside for index in indexes for inside in index.name]
@@ -114,8 +114,9 @@ def splits_of(
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Return the number of each sample's split, uint8 (n,), the splits by name, and remarks.
 
-    By the tar, else by the key split of the JSON files. Where all is training data, some of each class are held out, as
-    the data set `folder` does. Raises InputError where tar and JSON file differ, and where only some say a split.
+    Splits come from the tar, else from the key split of the JSON files. If all is training data, some of each class are
+    held out, as in the data set `folder`. Raises InputError if tar and JSON file differ, and if only some samples have
+    a split.
     """
     texts: list[str] = []
     for tar, index in zip(tars, indexes, strict=True):
@@ -127,15 +128,15 @@ def splits_of(
         for sample, text in zip(index.name, column, strict=True):
             if tar.split and text and meant[text] != tar.split:
                 raise InputError(f"{tar.name}: {short_path(sample)} is of {meant[text]} by its JSON file, its tar of"
-                                 f" {tar.split}; mend one")  # fmt: skip
+                                 f" {tar.split}; correct one")  # fmt: skip
             texts.append(meant[text] or tar.split)
     counts = Counter(texts)
     if 0 < counts[""] < len(texts):
         ends = np.cumsum([len(index.name) for index in indexes])
         first = tars[int(np.searchsorted(ends, texts.index(""), "right"))].name
         raise InputError(
-            f"data set {name}: nothing says which split {first} is of, and others are of"
-            f" {some(sorted(set(counts) - {''}))}; say it: wds:train={first},..."
+            f"data set {name}: {first} has no split, but others have"
+            f" {some(sorted(set(counts) - {''}))}; name its split, e.g. wds:train={first},..."
         )
     others = sorted(set(counts) - {*SPLITS, ""})
     splits = (*SPLITS[:TEST], *(SPLITS[TEST:] if counts[SPLITS[TEST]] or not others else ()), *others)
@@ -156,7 +157,7 @@ def split_named(name: str, tar: Tar, text: str) -> str:
 
 
 def check_trained(name: str, labels: Labels, split: np.ndarray, splits: Sequence[str]) -> None:
-    """Raise InputError for a class that has no training picture."""
+    """Raise InputError for a class without training pictures."""
     trained = np.zeros(len(labels.names), bool)
     trained[labels.number[split == TRAIN]] = True
     for c in np.flatnonzero(~trained):
@@ -169,13 +170,13 @@ def groups_of_samples(
     root: Path, tars: Sequence[Tar], indexes: Sequence[TarIndex], labels: Labels, attributes: Sequence[str],
     split: np.ndarray,
 ) -> tuple[tuple[list[int], tuple[str, ...]], list[str]]:  # fmt: skip
-    """Return the group of each sample and the names of the groups, none where there are no groups, and remarks."""
+    """Return the group of each sample, the names of the groups (both empty without groups), and remarks."""
     keys = {key for index in indexes for key in index.values} - {SPLIT}
     whole = sorted(key for key in keys - {GROUP} if all(all(index.values.get(key, [""])) for index in indexes))
     group = GROUP if GROUP in keys else ""
     if not (attributes or group):
         offered = [key for key in whole if key not in NO_ATTRIBUTES]
-        remark = f"keys of the JSON files that could make groups with --attributes: {some(offered, SHOWN_ATTRIBUTES)}"
+        remark = f"keys of the JSON files that could form groups with --attributes: {some(offered, SHOWN_ATTRIBUTES)}"
         return ([], ()), [remark] if offered else []
     columns = Columns("", "", "", group, "", None, tuple(whole), ())
     wanted = {name.lower() for name in attributes} & {*whole, group} or {group}
@@ -189,7 +190,7 @@ def groups_of_samples(
 
 
 def annotations_of(dataset: TarDataset, indexes: Sequence[TarIndex]) -> tuple[Annotations, tuple[str, ...]]:
-    """Return the masks and boxes that lie beside the pictures, and remarks on how masks are read."""
+    """Return the masks and boxes that come with the pictures, and remarks on how masks are read."""
     masks: dict[int, Stored] = {}
     boxes: dict[int, Corners] = {}
     first = 0
@@ -205,15 +206,15 @@ def annotations_of(dataset: TarDataset, indexes: Sequence[TarIndex]) -> tuple[An
         check_masks(dataset.root, found)
     except NotMasks as error:
         said = str(error).partition("; if these are numbers")[0]
-        doubt = f"{said}; write masks so, or give a folder of them with --masks DIR --masks-form index"
+        doubt = f"{said}; write masks like that, or give a folder of them with --masks DIR --masks-form index"
         return Annotations(boxes=boxes, source=source, doubt=doubt), ()
     return Annotations(masks, boxes, source=source), remarks_on(dataset.root, found, BY_ITSELF)
 
 
 def passed_over(indexes: Sequence[TarIndex]) -> tuple[str, ...]:
-    """Return a remark on the files of tars that are of no sample, or of no use here."""
+    """Return a remark on the files of tars that belong to no sample, or are not used."""
     counts = sum((index.others for index in indexes), Counter[str]())
     if not counts:
         return ()
     kinds = some(f"{count:,} {kind}" for kind, count in counts.most_common())
-    return (f"files in the tars passed over: {kinds}",)
+    return (f"files in the tars ignored: {kinds}",)

@@ -1,11 +1,11 @@
-"""Engines: where the blocks of the stages are worked on. Same bytes out of every engine and any worker count.
+"""Engines: they run the blocks of the stages. Every engine and any number of workers give the same bytes.
 
-An engine is a context manager made from (task, workers). Its value maps: items -> iterator of task(item), in order.
-A task is a picklable callable; it travels to each worker once, so one start of the workers serves every stage.
-Randomness is keyed by sample, so it does not matter who works on what. Workers of "ray" may be on other machines and
-see no folder of the run: `clp_aug.remote` gives them a task that hands back what it makes. One that is not here is a
-plug-in: module:name, file.py:name, or a name that an installed package has added; where it starts processes, they
-unpickle the task after `own_code.expect_files`, with what `own_code.loaded_files` gave here.
+An engine is a context manager made from (task, workers). Its value maps items -> iterator of task(item), in order. A
+task is a picklable callable. Each worker gets it once, so one start of the workers serves every stage. Randomness is
+keyed by sample, so results do not depend on the worker. Workers of "ray" may be on other machines and see no folder of
+the run: `clp_aug.remote` gives them a task that returns its results. An engine that is not registered here is a
+plug-in: module:name, file.py:name, or a name that an installed package has added. If it starts processes, they call
+`own_code.expect_files` with the value of `own_code.loaded_files` before they unpickle the task.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def serial(task: Task, workers: int = 1) -> Iterator[Map]:
     yield lambda items: map(task, items)
 
 
-_task: Task | None = None  # the task of a worker process, set once when it starts
+_task: Task | None = None  # the task of a worker process, set once at its start
 
 
 def _start(start: Start) -> None:
     global _task
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles ctrl-C
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     quiet_threads()
     try:
@@ -53,12 +53,12 @@ def _start(start: Start) -> None:
 
 
 def _refuse(error: ClpError, item: Any) -> Any:
-    """Say with the first item why a worker has no task."""
+    """Raise the reason why a worker has no task, at its first item."""
     raise error
 
 
 def _end_with_the_parent() -> None:
-    """Wait until the parent is gone, then go: a worker holds both ends of its queue and would wait forever."""
+    """Wait until the parent ends, then end: a worker holds both ends of its queue and would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -66,7 +66,7 @@ def _end_with_the_parent() -> None:
 
 
 def _begin() -> None:
-    """Do nothing: whoever is asked has started."""
+    """Do nothing: a worker that runs this has started."""
 
 
 def _work(item: Any) -> Any:
@@ -79,7 +79,7 @@ def _work(item: Any) -> Any:
 def processes(task: Task, workers: int = 2) -> Iterator[Map]:
     """Work in spawned processes, one thread each.
 
-    Raises ClpError when a worker dies, UsageError in a script that workers cannot run again or that has no main guard.
+    Raises ClpError if a worker dies, UsageError in a script that workers cannot run again or that has no main guard.
     """
     check_main()
     context = multiprocessing.get_context("spawn")
@@ -89,7 +89,7 @@ def processes(task: Task, workers: int = 2) -> Iterator[Map]:
             pool.submit(_begin)  # they start while this process goes on
             yield lambda items: pool.map(_work, items)
         except BrokenProcessPool:
-            made = list((pool._processes or {}).values())  # nothing public tells how a worker ended
+            made = list((pool._processes or {}).values())  # no public interface says how a worker ended
             pool.shutdown(wait=True, cancel_futures=True)
             raise why_none_started(start, [process.exitcode for process in made]) or ClpError(
                 "a worker process died (killed, or out of memory); run again with --resume, with fewer --workers"
@@ -104,14 +104,14 @@ ENGINES: dict[str, Callable[..., AbstractContextManager[Map]]] = {
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in of a name, None for a registered name. Raises UsageError for an unknown name."""
     return find(ENGINES, name, "engine")
 
 
 def engine_of(name: str, address: str | None = None) -> Callable[..., AbstractContextManager[Map]]:
-    """Return the engine of that name, registered or a plug-in. address: of the cluster that "ray" works on.
+    """Return the engine of that name, registered or a plug-in. address: of the cluster for "ray".
 
-    Raises UsageError for an unknown name, and for one whose packages are not installed.
+    Raises UsageError for an unknown name, and for missing packages.
     """
     plugin = plugin_of(name)
     if name == RAY:
@@ -126,10 +126,10 @@ def engine_of(name: str, address: str | None = None) -> Callable[..., AbstractCo
 
 
 def default_engine(workers: int) -> str:
-    """One worker needs no second process."""
+    """Return the default engine: serial for one worker, else processes."""
     return "serial" if workers == 1 else "processes"
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

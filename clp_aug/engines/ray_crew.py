@@ -1,7 +1,8 @@
 """The engine "ray": actors of a Ray cluster, which load their networks once.
 
-Ray starts an actor anew, on any node with room, when its process or its node dies. The item that it had goes to whoever
-is free, so that a cluster that has become smaller goes on. Answers come in order, few are under way: memory stays flat.
+If the process or the node of an actor dies, Ray starts the actor again, on any node with room. Its item goes to a free
+worker, so a cluster that has become smaller continues. Answers come in order, and few are in progress: memory stays
+constant.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from clp_aug.contract.errors import ClpError, SettingError
 from clp_aug.engines.ray_worker import Answer, Load, Worker
 from clp_aug.engines.tasks import Map, Task
 
-SLOTS = 1  # items a worker has: a slow one with more would be as many times as late
-AHEAD = 8  # items a worker whose answers may wait for an earlier one, of a slow worker
-TRIES = 4  # workers that may die with an item
+SLOTS = 1  # items per worker: with more, a slow worker would delay the end by more items
+AHEAD = 8  # items per worker in progress; their answers may wait for an earlier one of a slow worker
+TRIES = 4  # workers that may die with the same item
 PER_GPU = 4  # workers that share an accelerator: one decodes while another computes
-PATIENCE = 600  # seconds until Ray must have found room for a worker
+PATIENCE = 600  # seconds that Ray has to find room for a worker
 TICK = 5.0  # seconds between looks at the clock
 
 
 @contextmanager
 def on_ray(task: Task, workers: int = 2, address: str | None = None, gpus: bool = False) -> Iterator[Map]:
-    """Work in actors, one thread each, as many as the cluster has cores for, at most `workers`.
+    """Work in actors, one thread each: as many as the cluster has cores, at most `workers`.
 
     address: of a cluster, None to start one on this machine; gpus: whether the task needs an accelerator. Raises
-    UsageError without Ray, ClpError for an address that nobody answers, and for an item with which workers die.
+    UsageError without Ray, ClpError for an address without an answer, and for an item that kills its workers.
     """
     with connect(address, workers) as ray:
         share, count = room(ray.cluster_resources(), workers, gpus)
@@ -47,16 +48,16 @@ def on_ray(task: Task, workers: int = 2, address: str | None = None, gpus: bool 
         try:
             yield Crew(made, load).answers
         finally:
-            with contextlib.suppress(Exception):  # a cluster that is gone has no workers either
+            with contextlib.suppress(Exception):  # a cluster that has ended has no workers either
                 for worker in made:
                     ray.kill(worker)
 
 
 def room(has: dict[str, float], workers: int, gpus: bool) -> tuple[float, int]:
-    """Return the share of an accelerator that a worker takes, and how many workers there are.
+    """Return the share of an accelerator per worker, and the number of workers.
 
-    has: what a cluster has in all, by Ray's names. Raises ClpError for a cluster without a core, SettingError for one
-    without accelerators where they are needed.
+    has: the resources of a cluster, by Ray's names. Raises ClpError for a cluster without a core, SettingError if
+    accelerators are needed and it has none.
     """
     cores, accelerators = int(has.get("CPU", 0)), int(has.get("GPU", 0))
     if cores < 1:
@@ -70,7 +71,7 @@ def room(has: dict[str, float], workers: int, gpus: bool) -> tuple[float, int]:
 
 
 def cannot_start(said: str) -> ClpError:
-    """Return the one line for a node where no worker can be made. said: by Ray, with the node, in many lines."""
+    """Return the error for a node that cannot start a worker. said: Ray's message, with the node, in many lines."""
     node, lines = re.search(r"ip=([^,)\s]+)", said), said.strip().splitlines() or ["it died"]
     return ClpError(
         f"node {node[1] if node else 'of the cluster'} cannot start a worker ({lines[-1].strip()}); install this"
@@ -80,7 +81,7 @@ def cannot_start(said: str) -> ClpError:
 
 @dataclass
 class Job:
-    """An item under way. tries: workers that died with it."""
+    """An item in progress. tries: workers that died with it."""
 
     item: Any
     answer: Answer | None = None
@@ -88,18 +89,18 @@ class Job:
 
 
 class Crew:
-    """Actors, those that Ray has not found room for included, and what they are about."""
+    """The actors, including those that wait for room on the cluster, and their items."""
 
     def __init__(self, workers: Sequence[Any], load: Load) -> None:
         self.load, self.window = load, AHEAD * len(workers)
-        self.under_way: dict[Any, tuple[Any, Job | None]] = {}  # Ray's reference -> whose it is, None to be there
+        self.under_way: dict[Any, tuple[Any, Job | None]] = {}  # reference -> worker, its job or None
         self.todo, self.free = deque[Job](), deque[Any]()
         self.begun, self.give_up = False, time.monotonic() + PATIENCE
         for worker in [*workers] * SLOTS:
             self.await_(worker)
 
     def answers(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Yield what the task makes of each item, in order. Raises what the task raises, in order, too."""
+        """Yield the task's result for each item, in order. Raises the errors of the task, also in order."""
         left, mine = iter(items), deque[Job]()
         while True:
             for item in islice(left, self.window - len(mine)):
@@ -118,17 +119,17 @@ class Crew:
             yield answer.value
 
     def deal(self) -> None:
-        """Give what is to do to those who are free."""
+        """Give waiting items to free workers."""
         while self.todo and self.free:
             worker, job = self.free.popleft(), self.todo.popleft()
             self.under_way[worker.work.remote(self.load, job.item)] = worker, job
 
     def await_(self, worker: Any) -> None:
-        """Let a worker have a slot when it is there, now or when Ray has started it anew."""
+        """Mark a worker as free as soon as it has started, now or again after its death."""
         self.under_way[worker.alive.options(max_task_retries=-1).remote()] = worker, None
 
     def wait(self) -> None:
-        """Wait for one thing to happen: a worker is there, an item is done, or its worker has died."""
+        """Wait for one event: a worker has started, an item is done, or its worker has died."""
         import ray
         from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
@@ -145,7 +146,7 @@ class Crew:
         except RayTaskError as error:
             answer = Answer(error=error.cause)
         except RayError as error:
-            if job is None and isinstance(error, ActorDiedError):  # others are started anew
+            if job is None and isinstance(error, ActorDiedError):  # others are started again
                 raise cannot_start(str(error)) from None
             self.await_(worker)
             if job is not None:
@@ -157,7 +158,7 @@ class Crew:
             job.answer = answer
 
     def again(self, job: Job) -> None:
-        """Put an item whose worker has died before all others. Raises ClpError when too many have."""
+        """Put the item of a dead worker before all others. Raises ClpError if too many workers died with it."""
         job.tries += 1
         if job.tries == TRIES:
             raise ClpError(

@@ -1,4 +1,4 @@
-"""A worker on a Ray cluster: it takes its task once, then answers items, with its own networks in its own process."""
+"""A worker on a Ray cluster: it gets its task once, then works on items, with its own networks in its own process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SAME_PLACE = "every node needs the same files, under the same names"
 
 @dataclass(frozen=True)
 class Load:
-    """A task as it travels. parcel: the pickled task, or Ray's reference to it; node: where the run is; folder: its
-    working folder, to which relative paths belong; look_in: where it finds modules; plugins: as `loaded_files` gives
-    them; version: of this package.
+    """A task on its way to a worker. parcel: the pickled task, or Ray's reference to it; node: the node of the run;
+    folder: its working folder, the base of relative paths; look_in: its folders of modules; plugins: value of
+    `loaded_files`; version: of this package.
     """
 
     parcel: Any
@@ -34,29 +34,29 @@ class Load:
 
     @staticmethod
     def of(parcel: Any, node: str) -> Load:
-        """Return what travels beside a parcel from here."""
+        """Return the load of a parcel from this process."""
         return Load(parcel, node, os.getcwd(), tuple(sys.path), loaded_files(), __version__)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of an item: the task's value, or what it raised."""
+    """The result of an item: the task's value, or its error."""
 
     value: Any = None
     error: Exception | None = None
 
 
 class Worker:
-    """The class of the actors. An error that a user can act on is an answer: Ray would wrap it."""
+    """The class of the actors. An error that a user can act on is returned as an answer, because Ray would wrap it."""
 
     def __init__(self) -> None:
         self.task: Task | None = None
 
     def alive(self) -> None:
-        """Answer as soon as this process is there."""
+        """Return as soon as this process has started."""
 
     def work(self, load: Load, item: Any) -> Answer:
-        """Return what the task makes of an item; the first one waits until the task is taken out of its load."""
+        """Return the task's result for an item; the first call unpacks the task from its load."""
         try:
             if self.task is None:
                 self.task = taken(load)
@@ -69,7 +69,7 @@ class Worker:
 
 
 def taken(load: Load) -> Task:
-    """Return the task. Raises ClpError, which names the node, for one that cannot be made here."""
+    """Return the task. Raises ClpError, with the name of the node, if it cannot be made here."""
     import ray
 
     if load.version != __version__:

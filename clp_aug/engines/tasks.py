@@ -1,4 +1,4 @@
-"""What engines work on, and what every worker does before it works."""
+"""The types of engines, and the setup of every worker."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def quiet_threads() -> None:
     cv2.setNumThreads(0)
 
 
-place = ""  # of a worker on another machine than the run: which one it is, in words
+place = ""  # set in a worker on another machine than the run: the name of its node, in words
 
 
 def at_place(reason: str) -> str:
-    """Return a reason with the machine that it was found on, where that is another one than the run's."""
+    """Return a reason, with the name of the machine if it is not the machine of the run."""
     return f"{place}: {reason}" if place else reason

@@ -1,11 +1,11 @@
-"""INFILL: the registry of fills. One file a fill; a new one is one file, one line here and one row in its test.
+"""INFILL: the registry of fills. One file per fill; a new one needs one file, one line here and one row in its test.
 
-A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h, w, 3), for the window that holds
-the hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels. A fill
-with settings of its own declares them in its file, as the fields of `Options`, and takes them as a fifth argument.
-One that is a network has a second function, which fills many scenes at once on an accelerator: (scenes, windows, rngs,
-materials, options) -> what the first gives for each, None where it would raise NoBackground. A fill that is not here is
-a plug-in (`fills.own`): module:name, file.py:name, or a name that an installed package has added.
+A fill is a pure function (scene, window, rng, materials) -> infilling, uint8 (h, w, 3), for the window that holds the
+hole: the box of a counterfactual, the whole picture of a factual. `scene.compose` keeps all other pixels. A fill with
+its own settings declares them in its file, as the fields of `Options`, and takes them as a fifth argument. A fill with
+a network has a second function, which fills many scenes at once on an accelerator: (scenes, windows, rngs, materials,
+options) -> the results of the first function, None in place of NoBackground. A fill that is not registered here is a
+plug-in (`fills.own`): module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ KIND_OPTIONS = {CF: "--cf", F: "--f"}
 
 @dataclass(frozen=True)
 class Fill:
-    """One fill: where its function is, the kinds it serves, and what it is. A plug-in may have functions and classes
-    themselves where registered ones have places, "module:name".
+    """One fill. function: the place of its function, "module:name"; kinds: those that it serves; summary: what it is;
+    partner: it takes pixels from a picture of another class; everywhere: it changes the whole picture; options: the
+    place of its own settings, if it has some (that module imports nothing heavy at its top: every --help imports it);
+    many: for a network, the place of the function that fills many scenes at once.
 
-    partner: it takes from a picture of another class; everywhere: it changes the whole picture; options: where its
-    own settings are declared, if it has some; that module imports nothing heavy at its top: every --help reads it;
-    many: where the function is that fills many scenes at once, of a network.
+    A plug-in may have functions and classes in place of places.
     """
 
     function: str | Callable[..., np.ndarray]
@@ -55,18 +55,18 @@ class Fill:
         return function
 
     def options_class(self) -> type[FillOptions]:
-        """Import and return the class of its settings, the empty one for a fill that has none."""
+        """Import and return the class of its settings, an empty class for a fill without settings."""
         kind: type[FillOptions] = load_place(self.options) if self.options else FillOptions
         return kind
 
     def load_many(self) -> Callable[..., Any] | None:
-        """Import and return the function that fills many scenes at once, None for a fill that has none."""
+        """Import and return the function that fills many scenes at once, None for a fill without one."""
         function: Callable[..., Any] | None = load_place(self.many) if self.many else None
         return function
 
 
 def load_place(place: str | Any) -> Any:
-    """Import what "module:name" names; an object is returned as it is."""
+    """Import and return the object of "module:name"; any other object is returned as it is."""
     if not isinstance(place, str):
         return place
     module, name = place.split(":")
@@ -92,12 +92,12 @@ FILLS = {
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in of a name, None for a registered name. Raises UsageError for an unknown name."""
     return find(FILLS, name, "fill")
 
 
 def fill_of(name: str) -> Fill:
-    """Return the fill of that name, registered or a plug-in. Raises UsageError for one that cannot be loaded."""
+    """Return the fill of that name, registered or a plug-in. Raises UsageError if it cannot be loaded."""
     plugin = plugin_of(name)
     if plugin is None:
         return FILLS[name]
@@ -116,12 +116,14 @@ def check_fill(name: str, kind: int) -> None:
 
 @cache
 def option_classes() -> dict[str, type[FillOptions]]:
-    """Return the classes of the fills' own settings by fill, of those registered that have some."""
+    """Return the classes of the fills' own settings by fill, for registered fills with settings."""
     return {name: fill.options_class() for name, fill in FILLS.items() if fill.options}
 
 
 def classes_in_use(used: Collection[str]) -> dict[str, type[FillOptions]]:
-    """Return the same with those of plug-ins that are asked for. Raises UsageError where two have a setting's name."""
+    """Return `option_classes` with those of the plug-ins in `used`. Raises UsageError if two share a name of a
+    setting.
+    """
     classes = dict(option_classes())
     for name in used:
         plugin = plugin_of(name)
@@ -131,7 +133,7 @@ def classes_in_use(used: Collection[str]) -> dict[str, type[FillOptions]]:
         for other, theirs in classes.items():
             both = fields_of(kind).keys() & fields_of(theirs)
             if both and kind is not theirs:
-                raise plugin.refuse(f"its setting {min(both)} has the name of one of fill {other}; give it another")
+                raise plugin.refuse(f"its setting {min(both)} has the same name as one of fill {other}; rename it")
         classes[name] = kind
     return classes
 
@@ -139,9 +141,8 @@ def classes_in_use(used: Collection[str]) -> dict[str, type[FillOptions]]:
 def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str, FillOptions]:
     """Return the settings of every fill that has some, by fill.
 
-    given: values by the settings' names, which are unique among fills; used: the fills that are asked for. Raises
-    UsageError for an unknown name, a value that cannot be used, a value of a fill that is not asked for, and a fill
-    without a file that it needs.
+    given: values by the settings' names, which are unique among fills; used: the fills of the run. Raises UsageError
+    for an unknown name, an invalid value, a value for a fill that is not used, and a fill without a file that it needs.
     """
     classes = classes_in_use(used)
     owners = {name: fill for fill, kind in classes.items() for name in fields_of(kind)}
@@ -153,7 +154,7 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
     for name, value in given.items():
         fill = owners[name]
         if fill not in used and value != fields_of(classes[fill])[name].default:
-            raise SettingError(name, value, f"only fill {fill} has this setting; ask for that fill, or leave it out")
+            raise SettingError(name, value, f"only fill {fill} has this setting; add that fill, or leave the value out")
     for fill in used:
         if fill in options:
             options[fill].check_files(fill)
@@ -161,7 +162,7 @@ def read_options(given: Mapping[str, object], used: Collection[str]) -> dict[str
 
 
 def check_settings(names: Collection[str], known: Collection[str]) -> None:
-    """Raise UsageError for the name of a setting that no fill has."""
+    """Raise UsageError for a name of a setting that no fill has."""
     for name in names:
         if name not in known:
             hint = suggestion(known, name)
@@ -169,7 +170,7 @@ def check_settings(names: Collection[str], known: Collection[str]) -> None:
 
 
 def options_of_texts(texts: Sequence[str], used: Collection[str]) -> dict[str, object]:
-    """Return settings of fills that are given as "name=value", by name. used: the fills that are asked for.
+    """Return settings of fills from texts "name=value", by name. used: the fills of the run.
 
     Raises UsageError for a name that none of them has, SettingError for text that is no value.
     """
@@ -187,10 +188,10 @@ def infill(
     materials: Materials,
     options: FillOptions | None = None,
 ) -> tuple[np.ndarray, str]:
-    """Return a copy of the scene's picture with its hole filled, uint8 (H, W, 3), and the fill really used.
+    """Return a copy of the scene's picture with its hole filled, uint8 (H, W, 3), and the fill that was used.
 
-    options: the fill's own settings, by default those that its `Options` has. Where the box leaves no background to
-    take from, the hole is grey and the returned name is "grey".
+    options: the fill's own settings, by default those of its `Options`. If the box leaves no background to take pixels
+    from, the hole is grey and the returned name is "grey". Raises UsageError for an unknown fill.
     """
     fill, window = fill_of(name), scene.window(kind)
     own_options = (options or fill.options_class()(),) if fill.options else ()
@@ -210,9 +211,10 @@ def infill_all(
     materials: Materials,
     options: FillOptions | None = None,
 ) -> list[tuple[np.ndarray, str]]:
-    """Return what `infill` does for each of some scenes of one size; a network does them together on an accelerator.
+    """Return the result of `infill` for each of some scenes of one size; a network fills them together on an
+    accelerator.
 
-    rngs: a generator a scene; materials: which say where networks run.
+    rngs: one generator per scene; materials: they say on which device networks run.
     """
     fill = fill_of(name)
     many = fill.load_many()

@@ -22,49 +22,49 @@ if TYPE_CHECKING:
 
     from clp_aug.nets.contextual_attention import ContextualAttentionNet
 
-STRIDE = 8  # of the network: its sides are whole strides
-LEAST = 8  # pixels beyond a box that are seen with the smallest context
+STRIDE = 8  # of the network: the sides of its input are multiples of it
+LEAST = 8  # pixels beyond a box that it sees with the smallest context
 
 
 @dataclass(frozen=True)
 class Options(FillOptions):
-    """The inpainting network, by default the one that comes with the package."""
+    """The inpainting network, by default the one of the package."""
 
     cagan_weights: Path | None = network_file(
-        "Another network for --cf cagan: of clp-fit, or published.", stored="cagan"
+        "Another network for --cf cagan: from clp-fit, or published.", stored="cagan"
     )
     cagan_layout: str = setting(
-        "own", "Of published weights: own, or tf (converted from TensorFlow).", choices=("own", "tf")
+        "own", "Layout of published weights: own, or tf (converted from TensorFlow).", choices=("own", "tf")
     )
     cagan_context: float = setting(
         0.0, "How far beyond the box cagan sees, in sides of the box; 0: the whole picture.", low=0
     )
 
     def files(self) -> dict[str, Path | None]:
-        """As of the base; without a file of the user's, the shipped weights count."""
+        """As in the base class; without a file from the user, the shipped weights are used."""
         return {"cagan": weights_file(self.cagan_weights)}
 
     def stored(self) -> dict[str, object]:
-        """As of the base; a context of 0, which shards of earlier versions do not name, is left out."""
+        """As in the base class; a context of 0 is left out, because shards of earlier versions do not have it."""
         kept = super().stored()
         return kept if self.cagan_context else {name: kept[name] for name in kept if name != "cagan_context"}
 
     def prepare(self) -> None:
-        """Load the network. Raises what `load_inpainter` raises."""
+        """Load the network. Raises the errors of `load_inpainter`."""
         load_inpainter(self.cagan_weights, self.cagan_layout)
 
     def check(self, size: int, classes: int) -> None:
-        """Inpaint a scene of the run's size. Raises what `cagan` raises."""
+        """Inpaint a scene of the run's size. Raises the errors of `cagan`."""
         try_on_scene(cagan, size, self)
 
     def terms(self) -> str:
-        """Return in one line under which terms the weights may be used."""
+        """Return the terms of use of the weights in one line."""
         return terms_of(self.cagan_weights)
 
 
 def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
-    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
-    InputError for weights that give no numbers.
+    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground if it covers the picture,
+    InputError for weights that give NaN or infinity.
     """
     network = load_inpainter(options.cagan_weights, options.cagan_layout)
     near, inside = nearby(scene, window, options.cagan_context)
@@ -74,9 +74,9 @@ def cagan(scene: Scene, window: Box, rng: np.random.Generator, materials: Materi
 def cagan_all(
     scenes: Sequence[Scene], windows: Sequence[Box], rngs: object, materials: Materials, options: Options
 ) -> list[np.ndarray | None]:
-    """Return what `cagan` does for each scene, on the device of the materials; None where the box covers it.
+    """Return the result of `cagan` for each scene, on the device of the materials; None if the box covers the scene.
 
-    With a context, scenes whose neighbourhoods have the same sides go together.
+    With a context, scenes with neighbourhoods of the same size are filled together.
     """
     network = load_inpainter(options.cagan_weights, options.cagan_layout, materials.device)
     near = [nearby(*one, options.cagan_context) for one in zip(scenes, windows, strict=True)]
@@ -93,8 +93,8 @@ def cagan_all(
 def nearby(scene: Scene, window: Box, context: float) -> tuple[Scene, Box]:
     """Return the neighbourhood of a window as a scene of its own, and the window in it; with context 0 both as given.
 
-    context: how far it reaches beyond the window, in sides of the window; its ends are rounded outwards to whole
-    strides of the network, and there are no pixels beyond the picture's.
+    context: how far it reaches beyond the window, in sides of the window. Its ends are rounded outwards to multiples of
+    the network's stride, and cut at the picture's border.
     """
     if not context:
         return scene, window
@@ -110,22 +110,22 @@ def nearby(scene: Scene, window: Box, context: float) -> tuple[Scene, Box]:
 
 
 def reach(low: int, high: int, context: float, side: int) -> tuple[int, int]:
-    """Return the ends of a neighbourhood along an axis of so many pixels; low, high: of the window."""
+    """Return the ends of a neighbourhood along an axis of `side` pixels; low, high: of the window."""
     far = max(context * (high - low), LEAST)
     first = max(0, math.floor((low - far) / STRIDE)) * STRIDE
     return first, min(math.ceil((high + far) / STRIDE) * STRIDE, side)
 
 
 def name_of(options: Options) -> str:
-    """Return what the weights are called in errors."""
+    """Return the name of the weights in errors."""
     return f"cagan weights {options.cagan_weights or 'of the package'}"
 
 
 @lru_cache(maxsize=1)
 def load_inpainter(weights: Path | None, layout: str, device: str = CPU) -> ContextualAttentionNet:
-    """Return the network that comes with the package, or that of a file of `clp-fit inpainter` or of a published one.
+    """Return the network of the package, of a file from `clp-fit inpainter`, or of a published file.
 
-    It is loaded once a process. Raises InputError for a file that is neither, or shipped weights that changed.
+    It is loaded once per process. Raises InputError for any other file, or if the shipped weights have changed.
     """
     from clp_aug.nets.contextual_attention import load
     from clp_aug.nets.published_cagan import load_published
@@ -135,12 +135,12 @@ def load_inpainter(weights: Path | None, layout: str, device: str = CPU) -> Cont
 
 
 def weights_file(weights: Path | None) -> Path:
-    """Return the file of the weights, the shipped one when none is named. Raises InputError if that changed."""
+    """Return the file of the weights, by default the shipped one. Raises InputError if that has changed."""
     return shipped_path("cagan") if weights is None else weights
 
 
 def terms_of(weights: Path | None) -> str:
-    """Return in one line under which terms weights may be used: the shipped, the published, or the user's own."""
+    """Return the terms of use of weights in one line: of shipped, of published, or of the user's own weights."""
     if weights is None:
         return SHIPPED["cagan"].licence
     from clp_aug.nets.published_cagan import LICENCE
@@ -149,7 +149,7 @@ def terms_of(weights: Path | None) -> str:
 
 
 def is_published_file(weights: Path) -> bool:
-    """Whether a file has the names or the format of published weights; `clp-fit` writes safetensors alone."""
+    """Return whether a file has the names or the format of published weights; `clp-fit` writes only safetensors."""
     from safetensors import safe_open
 
     from clp_aug.nets.contextual_attention import is_published
@@ -159,5 +159,5 @@ def is_published_file(weights: Path) -> bool:
     try:
         with safe_open(weights, "np") as file:
             return is_published(file.keys())
-    except Exception:  # what a file that is none makes it raise is nowhere listed
+    except Exception:  # its errors for other files are not documented
         return False  # and `load` says what is wrong

@@ -25,7 +25,7 @@ REMEDY = "export one trained on this data set at this --size"
 
 @dataclass(frozen=True)
 class Options(FillOptions):
-    """What is attacked, how far and which way."""
+    """The classifier to attack, the radius and the direction."""
 
     classifier: Path | None = network_file(
         "Exported program (.pt2) that --f fgsm attacks.",
@@ -38,22 +38,22 @@ class Options(FillOptions):
     )
 
     def prepare(self) -> None:
-        """Load the classifier. Raises what `load_classifier` raises."""
+        """Load the classifier. Raises the errors of `load_classifier`."""
         from clp_aug.nets.exported import load_classifier
 
         load_classifier(self.classifier)
 
     def check(self, size: int, classes: int) -> None:
-        """Take the gradient of a scene of the run's size. Raises what `input_gradient` raises."""
+        """Compute the gradient for a scene of the run's size. Raises the errors of `input_gradient`."""
         input_gradient(self.classifier, trial_scene(size).image, 0, classes)
 
 
 def fgsm(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
     """Return uint8 (H, W, 3): the pixels moved by epsilon along the sign of the loss gradient.
 
-    targeted: down the cross entropy of a random other class; else up that of the own class. epsilon is in [0, 1]
-    pixel units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient
-    is taken at the untouched picture; the object never moves. Raises what `input_gradient` raises.
+    targeted: down the cross entropy of a random other class; else up that of the own class. epsilon is in [0, 1] pixel
+    units and rounded down to whole grey levels, so the l_inf bound holds in the stored picture. The gradient is
+    computed at the unchanged picture; the object never changes. Raises the errors of `input_gradient`.
     """
     return attacked(scene, rng, materials, options, CPU)
 
@@ -65,15 +65,15 @@ def fgsm_all(
     materials: Materials,
     options: Options,
 ) -> list[np.ndarray]:
-    """Return what `fgsm` does for each scene, on the device of the materials, one by one: an exported program may take
-    one picture only.
+    """Return the result of `fgsm` for each scene, on the device of the materials, one by one: an exported program may
+    accept only one picture.
     """
     with unrounded():
         return [attacked(*one, materials, options, materials.device) for one in zip(scenes, rngs, strict=True)]
 
 
 def attacked(scene: Scene, rng: np.random.Generator, materials: Materials, options: Options, device: str) -> np.ndarray:
-    """Return uint8 (H, W, 3) as `fgsm` does, with the classifier on a device."""
+    """Return uint8 (H, W, 3) like `fgsm`, with the classifier on a device."""
     import numpy as np
 
     targeted = options.fgsm == "targeted"
@@ -85,9 +85,10 @@ def attacked(scene: Scene, rng: np.random.Generator, materials: Materials, optio
 
 
 def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int, device: str = CPU) -> np.ndarray:
-    """Return the gradient of a classifier's cross entropy of a class, float32 (H, W, 3), at an image, uint8 (H, W, 3).
+    """Return the gradient of a classifier's cross entropy for class `goal`, float32 (H, W, 3), at an image, uint8 (H,
+    W, 3).
 
-    Raises InputError for a classifier that does not take such pictures, or gives anything but finite logits of so many
+    Raises InputError for a classifier that does not accept such pictures, or does not return finite logits of `classes`
     classes.
     """
     import torch
@@ -99,7 +100,7 @@ def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int
     misfit = f"{what}: it does not take pictures of {tuple(pixels.shape)} with {classes} classes"
     try:
         logits = classifier(pixels)
-    except Exception as error:  # a program fails in any way it likes
+    except Exception as error:  # a program may fail in any way
         raise InputError(f"{misfit} ({first_line(error)}); {REMEDY}") from None
     if getattr(logits, "shape", None) != (1, classes):
         given = tuple(logits.shape) if hasattr(logits, "shape") else f"a {type(logits).__name__}"
@@ -116,7 +117,7 @@ def input_gradient(file: Path | None, image: np.ndarray, goal: int, classes: int
 
 
 def require_finite(values: Tensor, what: str) -> None:
-    """Raise InputError where values are NaN or infinite."""
+    """Raise InputError if values are NaN or infinite."""
     if not values.isfinite().all():
         value = "nan" if values.isnan().any() else "infinite"
         raise InputError(f"{what} {value} for a picture; {REMEDY}")

@@ -1,4 +1,4 @@
-"""What the inpainting fills share: a hole needs something known beside it, and a network's picture becomes uint8."""
+"""Common parts of the inpainting fills: a hole needs known pixels beside it, and a network's picture becomes uint8."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-OUTSIDE = 0.5  # how far beyond [0, 1] a network without a last sigmoid may go before it is told to give something else
+OUTSIDE = 0.5  # how far a network without a last sigmoid may go beyond [0, 1]
 
 
 def hole(scene: Scene) -> np.ndarray:
-    """Return the box as bool (H, W). Raises NoBackground when it covers the picture: nothing is known."""
+    """Return the box as bool (H, W). Raises NoBackground if it covers the picture: then nothing is known."""
     hidden = scene.causal()
     if hidden.all():
         raise NoBackground
@@ -31,11 +31,11 @@ def hole(scene: Scene) -> np.ndarray:
 def fill_by(
     network: Callable[[Tensor, Tensor], Tensor], scene: Scene, window: Box, what: str, remedy: str
 ) -> np.ndarray:
-    """Return uint8 (h, w, 3): the window of what a network makes of the scene, on one thread.
+    """Return uint8 (h, w, 3): the window of a network's picture of the scene, on one thread.
 
-    network: picture, float32 (1, 3, H, W) in [0, 1], and hole, float32 (1, 1, H, W), 1 = hidden -> picture; what it is
-    and the remedy, in words. Raises NoBackground when the box covers the picture, InputError for NaN, infinity, and
-    numbers that go far beyond [0, 1].
+    network: picture, float32 (1, 3, H, W) in [0, 1], and hole, float32 (1, 1, H, W), 1 = hidden -> picture; what,
+    remedy: name and remedy in words, for errors. Raises NoBackground if the box covers the picture, InputError for NaN,
+    infinity, and numbers far beyond [0, 1].
     """
     (filled,) = fill_all_by(network, [scene], [window], what, remedy, CPU)
     if filled is None:
@@ -51,9 +51,9 @@ def fill_all_by(
     remedy: str,
     device: str,
 ) -> list[np.ndarray | None]:
-    """Return what `fill_by` does for each of some scenes of one size, in batches; None where the box covers one.
+    """Return the result of `fill_by` for each of some scenes of one size, in batches; None if the box covers a scene.
 
-    network: as there, for N pictures on the device. Raises InputError as `fill_by` does.
+    network: as there, for N pictures on the device. Raises InputError like `fill_by`.
     """
     import numpy as np
     import torch
@@ -72,7 +72,7 @@ def fill_all_by(
 
 
 def as_pixels(filled: np.ndarray, what: str, remedy: str) -> np.ndarray:
-    """Return what a network gave, float (h, w, 3), as uint8. Raises InputError as `check_range` does."""
+    """Return the output of a network, float (h, w, 3), as uint8. Raises InputError like `check_range`."""
     import numpy as np
 
     check_range(filled, what, remedy)
@@ -81,16 +81,16 @@ def as_pixels(filled: np.ndarray, what: str, remedy: str) -> np.ndarray:
 
 
 def try_on_scene(fill: Callable[..., np.ndarray], size: int, options: Any) -> None:
-    """Inpaint a square scene of so many pixels, as `fill` does with its options. Raises InputError as it does."""
+    """Inpaint a square scene of size x size pixels with `fill` and its options. Raises InputError like `fill`."""
     import numpy as np
 
     scene = trial_scene(size)
-    with suppress(NoBackground):  # a picture of one pixel, which no network will see
+    with suppress(NoBackground):  # a picture of one pixel; no network gets it
         fill(scene, scene.box, np.random.default_rng(0), Materials(), options)
 
 
 def check_range(filled: np.ndarray, what: str, remedy: str) -> None:
-    """Raise InputError, from `what` to `remedy`, unless a network's picture, float (h, w, 3), is about in [0, 1]."""
+    """Raise InputError unless a network's picture, float (h, w, 3), is about in [0, 1]. what, remedy: for its text."""
     import numpy as np
 
     if not np.isfinite(filled).all():

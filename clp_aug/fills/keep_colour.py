@@ -12,8 +12,8 @@ from clp_aug.fills.scene import Materials, NoBackground, Scene, crop
 def keep_colour(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
     """Return uint8 (h, w, 3): another class's object, stretched into the box, in the colours of the one it replaces.
 
-    Colours match by mean and standard deviation a channel: what remains of the old object is its colour alone.
-    Raises NoBackground when there is no partner of another class.
+    Colours match by mean and standard deviation per channel: only the colour of the old object remains. Raises
+    NoBackground if there is no partner of another class.
     """
     partner = next(materials.partners(scene.label, rng), None)
     if partner is None:

@@ -1,4 +1,4 @@
-"""LaMa: inpainting by Fourier convolutions (Suvorov et al., WACV 2022), by a network that the user brings."""
+"""LaMa: inpainting by Fourier convolutions (Suvorov et al., WACV 2022), with a network from the user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHER = "give another export of LaMa"
 
 @dataclass(frozen=True)
 class Options(FillOptions):
-    """The network, which the user brings."""
+    """The network, a file from the user."""
 
     lama_weights: Path | None = network_file(
         "LaMa's network as TorchScript, for --cf lama.",
@@ -38,17 +38,17 @@ class Options(FillOptions):
     )
 
     def prepare(self) -> None:
-        """Load the network. Raises what `load_lama` raises."""
+        """Load the network. Raises the errors of `load_lama`."""
         load_lama(self.lama_weights)
 
     def check(self, size: int, classes: int) -> None:
-        """Inpaint a scene of the run's size. Raises what `lama` raises."""
+        """Inpaint a scene of the run's size. Raises the errors of `lama`."""
         try_on_scene(lama, size, self)
 
 
 def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials, options: Options) -> np.ndarray:
-    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground when it covers the picture,
-    InputError for a network that does not take a picture and its hole, or gives no picture.
+    """Return uint8 (h, w, 3): the window with the box inpainted. Raises NoBackground if it covers the picture,
+    InputError for a network that does not accept a picture and its hole, or returns no picture.
     """
     what = f"lama weights {options.lama_weights}"
     return fill_by(padded(load_lama(options.lama_weights), what), scene, window, what, OTHER)
@@ -57,14 +57,14 @@ def lama(scene: Scene, window: Box, rng: np.random.Generator, materials: Materia
 def lama_all(
     scenes: Sequence[Scene], windows: Sequence[Box], rngs: object, materials: Materials, options: Options
 ) -> list[np.ndarray | None]:
-    """Return what `lama` does for each scene, on the device of the materials; None where the box covers it."""
+    """Return the result of `lama` for each scene, on the device of the materials; None if the box covers the scene."""
     what = f"lama weights {options.lama_weights}"
     network = padded(load_lama(options.lama_weights, materials.device), what)
     return fill_all_by(network, scenes, windows, what, OTHER, materials.device)
 
 
 def padded(network: Callable[[Tensor, Tensor], Tensor], what: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a network for pictures of any size, which raises InputError where it is not LaMa's. what: in words."""
+    """Return a network for pictures of any size; it raises InputError if it is not LaMa's. what: its name in errors."""
     import torch
     from torch.nn import functional as F
 
@@ -76,7 +76,7 @@ def padded(network: Callable[[Tensor, Tensor], Tensor], what: str) -> Callable[[
             if getattr(filled, "shape", None) != picture.shape:
                 given = tuple(filled.shape) if hasattr(filled, "shape") else f"a {type(filled).__name__}"
                 raise RuntimeError(f"it gives {given}")
-        except Exception as error:  # a program fails in any way it likes
+        except Exception as error:  # a program may fail in any way
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1][:LINE]
             raise InputError(f"{what}: not LaMa's network ({reason}); {REMEDY}") from None
         known_to_numpy = filled.dtype in (torch.float16, torch.float32, torch.float64)
@@ -87,9 +87,9 @@ def padded(network: Callable[[Tensor, Tensor], Tensor], what: str) -> Callable[[
 
 @lru_cache(maxsize=1)
 def load_lama(weights: Path, device: str = CPU) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the network of a TorchScript archive, as published ("big-lama.pt"), loaded once a process.
+    """Return the network of a TorchScript archive, as published ("big-lama.pt"), loaded once per process.
 
-    Raises InputError for a file that is none. Such an archive holds a program: take it from whom you trust.
+    Raises InputError for any other file. Such an archive holds a program: use only files from sources that you trust.
     """
     import zipfile
 
@@ -104,7 +104,7 @@ def load_lama(weights: Path, device: str = CPU) -> Callable[[Tensor, Tensor], Te
         with zipfile.ZipFile(weights) as archive:
             check_unpacked(archive.infolist(), allowance(size))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch would rather have another format than LaMa's
+            warnings.simplefilter("ignore", FutureWarning)  # torch recommends another format than LaMa's
             return torch.jit.load(str(weights), map_location="cpu").eval().to(device)
-    except Exception as error:  # a foreign archive fails in torch in any way it likes
+    except Exception as error:  # torch may raise anything for a foreign archive
         raise InputError(f"{what}: not a TorchScript archive ({first_line(error)}); {REMEDY}") from None

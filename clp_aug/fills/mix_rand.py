@@ -13,7 +13,7 @@ def mix_rand(scene: Scene, window: Box, rng: np.random.Generator, materials: Mat
     """Return uint8 (H, W, 3) from the first partner of another class whose box leaves background to tile.
 
     Partners come from the whole meta set in a keyed random order (the paper: from the same batch), and only their
-    background is used. Raises NoBackground when no partner has any.
+    background is used. Raises NoBackground if no partner has enough background.
     """
     for partner in materials.partners(scene.label, rng):
         try:

@@ -1,12 +1,12 @@
-"""What a fill owns beside its function: settings, files and networks, declared as the fields of its `Options`.
+"""The own settings, files and networks of a fill, declared as the fields of its `Options`.
 
     @dataclass(frozen=True)
     class Options(FillOptions):
         strength: float = setting(0.5, "How strongly smear pulls.", low=0, high=1)
         brush: Path | None = network_file("Network of the brush, for --cf smear.", stored="brush")
 
-Each field is an option of the command line under its own name. A number or a name is stored in the shard as it is, of
-a file its SHA-256. The fill's function takes the object as its last argument.
+Each field is an option of the command line with the same name. A number or a name is stored in the shard as it is, a
+file as its SHA-256. The fill's function takes the object as its last argument.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from clp_aug.contract.errors import UsageError
 
 
 def network_file(help: str, stored: str, missing: str = "") -> Any:
-    """Declare a file that a fill reads: a field of type `Path | None`, whose path is local to a machine.
+    """Declare a file that a fill reads: a field of type `Path | None`; the path is local to a machine.
 
-    stored: the name that its SHA-256 has in the settings of the shard; missing: what is said, behind the fill's name,
-    when the fill is asked for without the file; empty where it can do without.
+    stored: the name of its SHA-256 in the settings of the shard; missing: the error, after the fill's name, if the fill
+    is used without the file; empty if the file is optional.
     """
     metadata = {"about": About(help), "stored": stored, "missing": missing}
     return dataclasses.field(default=None, metadata=metadata)
@@ -50,20 +50,21 @@ class FillOptions(Settings):
         }
 
     def prepare(self) -> None:
-        """Load what the fill needs, so that a file that is no such network fails before a picture is decoded."""
+        """Load the networks of the fill, so that a wrong file fails before a picture is decoded."""
 
     def check(self, size: int, classes: int) -> None:
-        """Try what was loaded on a picture of the run's size, so that what does not fit fails before one is decoded.
+        """Try the loaded networks on a picture of the run's size, so that a wrong network fails before a picture is
+        decoded.
 
         size: in pixels; classes: of the data set.
         """
 
     def terms(self) -> str:
-        """Return in one line under which terms the fill's weights may be used; empty for one without weights."""
+        """Return the terms of use of the fill's weights in one line; empty for a fill without weights."""
         return ""
 
     def check_files(self, fill: str) -> None:
-        """Raise UsageError when a file is missing that the fill of that name cannot do without."""
+        """Raise UsageError if a file that the fill needs is not given. fill: its name, for the message."""
         for name, field in fields_of(type(self)).items():
             missing = field.metadata.get("missing")
             if missing and getattr(self, name) is None:
@@ -71,10 +72,10 @@ class FillOptions(Settings):
 
 
 def key_of(fill: str, name: str) -> str:
-    """Return what a shard calls a setting of a fill: the name alone, of a plug-in behind the plug-in's name."""
+    """Return the name of a fill's setting in a shard: for a plug-in the plug-in's name comes first."""
     return f"{label(fill)} {name}" if ":" in fill else name
 
 
 def digest_names(kind: type[FillOptions]) -> tuple[str, ...]:
-    """Return the names under which the digests of a fill's files are stored."""
+    """Return the names of the stored digests of a fill's files."""
     return tuple(field.metadata["stored"] for field in fields_of(kind).values() if "stored" in field.metadata)

@@ -1,4 +1,4 @@
-"""Fills that are plug-ins: a plain function, or a `Fill` for full control; what they return is checked."""
+"""Fills that are plug-ins: a plain function, or a `Fill` for full control. Their results are checked."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ARGUMENTS = ("scene", "window", "rng", "materials")
 
 
 def fill_of_plugin(plugin: Plugin) -> Fill:
-    """Return the fill that a plug-in is. Raises UsageError for an object that is none."""
+    """Return the fill of a plug-in. Raises UsageError for an object that is no fill."""
     if isinstance(plugin.value, Fill):
         return guarded(plugin, plugin.value)
     if not callable(plugin.value) or isinstance(plugin.value, type):
         raise plugin.refuse("expected a function (scene, window, rng, materials), or a Fill")
     names = list(parameters(plugin.value))
     if len(names) not in (len(ARGUMENTS), len(ARGUMENTS) + 1):
-        raise plugin.refuse(f"it takes {len(names)} arguments; expected {', '.join(ARGUMENTS)} and maybe options")
+        raise plugin.refuse(f"it takes {len(names)} arguments; expected {', '.join(ARGUMENTS)} and optionally options")
     options: type[FillOptions] | str = ""
     if len(names) > len(ARGUMENTS):
         options = options_class(plugin, annotated(plugin.value, names[-1]), names[-1])
@@ -34,14 +34,14 @@ def fill_of_plugin(plugin: Plugin) -> Fill:
 
 
 def options_class(plugin: Plugin, kind: object, parameter: str) -> type[FillOptions]:
-    """Return the class of a plug-in's settings. Raises UsageError for an annotation that is none."""
+    """Return the class of a plug-in's settings. Raises UsageError for any other annotation."""
     if isinstance(kind, type) and issubclass(kind, FillOptions) and dataclasses.is_dataclass(kind):
         return kind
     raise plugin.refuse(f"annotate its parameter {parameter} with a frozen dataclass, a subclass of FillOptions")
 
 
 def guarded(plugin: Plugin, fill: Fill) -> Fill:
-    """Return a fill whose functions say in one line what they raise, and whose infillings are checked."""
+    """Return a fill with functions that report errors in one line, and check every infilling."""
     one, many = fill.load(), fill.load_many()
 
     def fill_one(scene: Scene, window: Box, *others: Any) -> np.ndarray:
@@ -61,7 +61,7 @@ def guarded(plugin: Plugin, fill: Fill) -> Fill:
 
 
 def call(plugin: Plugin, function: Callable[..., Any] | None, *arguments: Any) -> Any:
-    """Call a function of a plug-in; where there is no background it may say so."""
+    """Call a function of a plug-in. It may raise NoBackground; other errors become one line."""
     assert function is not None
 
     def quiet(*arguments: Any) -> Any:
@@ -83,7 +83,7 @@ def whole(scene: Scene) -> Box:
 
 
 def checked(plugin: Plugin, infilling: object, scene: Scene, window: Box) -> np.ndarray:
-    """Return an infilling. Raises UsageError for one that is not uint8 of the window's size."""
+    """Return an infilling. Raises UsageError unless it is uint8 of the window's size."""
     expected = (window[3] - window[1], window[2] - window[0], 3)
     if not isinstance(infilling, np.ndarray) or infilling.dtype != np.uint8 or infilling.shape != expected:
         shape = (

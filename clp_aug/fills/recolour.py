@@ -12,9 +12,9 @@ SATURATION = (0.4, 1.6)
 
 
 def recolour(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
-    """Return uint8 (H, W, 3): all hues turned by one random angle, saturation scaled by one random factor.
+    """Return uint8 (H, W, 3): all hues rotated by one random angle, saturation scaled by one random factor.
 
-    Brightness (V of HSV) stays, so the outline of the object stays; it works on the whole picture, the object too.
+    Brightness (V of HSV) stays, so the outline of the object stays; the whole picture changes, including the object.
     """
     hsv = cv2.cvtColor(scene.image, cv2.COLOR_RGB2HSV)
     hue = (hsv[..., 0].astype(np.int64) + rng.integers(180)) % 180  # OpenCV counts hue in steps of 2 degrees

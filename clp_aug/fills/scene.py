@@ -1,4 +1,4 @@
-"""What a fill sees: one picture with its box, and what it may draw on beyond the picture."""
+"""The input of a fill: one picture with its box, and materials from other pictures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class NoBackground(Exception):
-    """The box leaves no background to take a fill from; the pipeline fills grey instead and counts it."""
+    """Raised if the box leaves no background to take a fill from. The pipeline then fills grey and counts it."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture of the meta set. image: uint8 (H, W, 3) RGB; box: half-open pixels; label: its class; alpha: what
-    its object is cut out by, float32 (H, W) in [0, 1], 0 outside the box, None for all of the box.
+    """One picture of the meta set. image: uint8 (H, W, 3) RGB; box: half-open pixels; label: its class; alpha: the
+    matte that cuts its object out, float32 (H, W) in [0, 1], 0 outside the box; None for the whole box.
     """
 
     image: np.ndarray
@@ -47,10 +47,10 @@ def no_partners(label: int, rng: np.random.Generator) -> Iterator[Scene]:
 
 @dataclass(frozen=True)
 class Materials:
-    """What the pipeline offers any fill beyond its picture.
+    """What the pipeline gives to any fill besides its picture.
 
-    partners: (label, generator) -> scenes of other classes in a random order; num_classes: C; device: where the
-    networks of fills run, by name.
+    partners: (label, generator) -> scenes of other classes in a random order; num_classes: C; device: name of the
+    device for the networks of fills.
     """
 
     partners: Callable[[int, np.random.Generator], Iterator[Scene]] = no_partners
@@ -65,7 +65,7 @@ def crop(image: np.ndarray, window: Box) -> np.ndarray:
 
 
 def trial_scene(size: int) -> Scene:
-    """Return a square scene that networks are tried on: black and white stripes, with a box in their middle."""
+    """Return a square scene for trying networks: black and white stripes, with a box in the middle."""
     import numpy as np
 
     stripes = 255 * (np.arange(size) * 4 // size % 2)
@@ -77,8 +77,8 @@ def trial_scene(size: int) -> Scene:
 def compose(scene: Scene, kind: int, infilling: np.ndarray) -> np.ndarray:
     """Eqs. (2) and (4) for a box: uint8 (H, W, 3) with the hole filled, every other pixel bit-identical.
 
-    infilling: uint8, as large as the scene's window; of a counterfactual it goes into the box, of a factual the
-    box's pixels go into it, or, of a scene with alpha, those of its object.
+    infilling: uint8, as large as the scene's window. For a counterfactual it goes into the box. For a factual the box's
+    pixels go into it, or those of the object if the scene has alpha.
     """
     import numpy as np
 

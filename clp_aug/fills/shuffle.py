@@ -23,7 +23,7 @@ def permute(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def shuffle(scene: Scene, window: Box, rng: np.random.Generator, materials: Materials) -> np.ndarray:
     """Return uint8 (h, w, 3): the hole's own pixels permuted, RGB kept together, so their multiset stays."""
-    packed = cv2.cvtColor(crop(scene.image, window), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]  # a number a pixel
+    packed = cv2.cvtColor(crop(scene.image, window), cv2.COLOR_RGB2RGBA).view("<u4")[..., 0]  # one number per pixel
     if window == scene.box:
         packed = permute(packed.ravel() & PIXEL, rng).astype("<u4").reshape(packed.shape)
     else:

@@ -9,7 +9,7 @@ from clp_aug.fills.scene import Materials, NoBackground, Scene, crop
 
 
 def background_rectangle(scene: Scene) -> Box:
-    """Return the largest rectangle beside the box. Raises NoBackground when none is wide enough."""
+    """Return the largest rectangle beside the box. Raises NoBackground if none is wide enough."""
     strip = usable_strip(scene.box, *scene.image.shape[:2])
     if strip is None:
         raise NoBackground

@@ -1,1 +1,1 @@
-"""How the shipped networks are fitted: pictures with known mattes made on the fly, losses, the users' own data."""
+"""How the shipped networks are fitted: generated pictures with known mattes, losses, the user's own data."""

@@ -1,7 +1,7 @@
-"""Training pairs made on the fly: pictures whose matte is known, since they were put together here.
+"""Training pairs made on the fly: the matte is known because the pictures are composed here.
 
-Item i is a pure function of the seed and i: no order, no state, any number of workers. Source: sizes and shares ours;
-a fresh background for each use of a foreground as in Qiao et al., CVPR 2020.
+Item i is a pure function of the seed and i: no order, no state, any number of workers. Source: sizes and shares are
+ours; a fresh background for each use of a foreground as in Qiao et al., CVPR 2020.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from clp_aug.fitting.shapes import EDGES, OUTLINES, Place, outline, place, softe
 NATURAL, MOVED, CUTOUT, SEVERAL, SHAPE = "natural", "moved", "cutout", "several", "shape"
 BOXED, EMPTY = "boxed", "empty"
 SHARES = {NATURAL: 0.20, MOVED: 0.18, CUTOUT: 0.22, SEVERAL: 0.06, SHAPE: 0.06, BOXED: 0.16, EMPTY: 0.12}
-SMALL = 0.20  # share of items shrunk to SIDES and back: thumbnails look like that
+SMALL = 0.20  # share of items that are shrunk to SIDES and enlarged again: they look like thumbnails
 SIDES = (32, 64)
-ONE, EACH = (0.05, 0.70), (0.05, 0.30)  # of the picture's area: one object's rectangle, each of several
+ONE, EACH = (
+    (0.05, 0.70),
+    (0.05, 0.30),
+)  # fraction of the picture's area: one object's rectangle, each of several
 WINDOW = (0.6, 1.0)  # of a natural picture's sides
-INSIDE = 0.25  # weight of the inside of a drawn box: most of it is the object, and nobody drew which part
+INSIDE = 0.25  # weight inside a drawn box: most of it is the object
 GREY = 0.05  # share of pictures without colour
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -35,10 +38,10 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 class Truth(NamedTuple):
-    """A picture and what is known of it: uint8 (H, W, 3) RGB, alpha and weight float32 (H, W) in [0, 1].
+    """A picture and its ground truth: uint8 (H, W, 3) RGB, alpha and weight float32 (H, W) in [0, 1].
 
-    weight is 0 where the truth is unknown (the grey band of a trimap), INSIDE in a drawn box, as items show it, 1
-    elsewhere; losses of pixels count by it.
+    weight is 0 where the truth is unknown (the grey band of a trimap), INSIDE in a drawn box of an item, 1 elsewhere.
+    It weights the losses of pixels.
     """
 
     picture: np.ndarray
@@ -47,7 +50,7 @@ class Truth(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What item i will be: a kind of SHARES, and the side it is shrunk to on the way, 0 for none."""
+    """The plan of item i: a kind of SHARES, and the side to which it is shrunk in between, 0 for none."""
 
     kind: str
     side: int
@@ -58,9 +61,9 @@ class Composites:
     """Endless training pairs, (size, size) pixels each.
 
     foregrounds: (picture, alpha) a cut-out, uint8 (h, w, 3) and float32 (h, w); backgrounds: uint8 (h, w, 3) pictures
-    without an object; naturals: Truth of pictures as they were taken; boxed: likewise, of pictures of whose object the
-    box alone is known: alpha 1 and weight 0 inside, which items show with weight INSIDE. Kinds that lack their material
-    are left out and the others take their share. Raises UsageError without backgrounds.
+    without an object; naturals: Truth of real pictures; boxed: Truth of real pictures with a known box but no matte:
+    alpha 1 and weight 0 inside the box; items have weight INSIDE there. Kinds without material are left out, and the
+    others take their share. Raises UsageError without backgrounds.
     """
 
     foregrounds: Sequence[Pair]
@@ -91,14 +94,14 @@ class Composites:
         return Plan(kind, int(rng.integers(SIDES[0], SIDES[1] + 1)) if rng.random() < SMALL else 0)
 
     def item(self, index: int) -> Truth:
-        """Return one training pair; weight is 1 wherever the picture was put together here."""
+        """Return one training pair; weight is 1 wherever the picture was composed here."""
         plan, rng = self.plan(index), rng_for(self.seed, index, "colour")
         truth = self.compose(index, plan.kind)
         picture = jitter(truth.picture, rng)
         return truth._replace(picture=through(picture, plan.side) if plan.side else picture)
 
     def compose(self, index: int, kind: str) -> Truth:
-        """Return the pair before its colours change and before it is shrunk."""
+        """Return the pair before changes of colours and size."""
         rng = rng_for(self.seed, index, "objects")
         if kind == NATURAL:
             return self.natural(self.naturals, 0, rng)
@@ -116,15 +119,15 @@ class Composites:
         return Truth(picture, alpha, np.ones_like(alpha))
 
     def background(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a square window, half to all of the shorter side, of any background, maybe mirrored."""
+        """Return a square window of a random background, 0.5 to 1 of its shorter side, half of them mirrored."""
         picture = pick(self.backgrounds, rng)
         side = max(1, round(min(picture.shape[:2]) * rng.uniform(0.5, 1)))
         return resized(maybe_mirror(window(picture.shape, side, side, rng), rng)(picture), self.size, self.size)
 
     def natural(self, pictures: Sequence[Truth], unknown: float, rng: np.random.Generator) -> Truth:
-        """Return a window of any of the pictures, maybe mirrored; what blends with the unknown is unknown.
+        """Return a window of a random picture, mirrored in half of all cases.
 
-        unknown: the weight that it gets.
+        Pixels that blend with unknown ones are unknown. unknown: their weight.
         """
         truth = pick(pictures, rng)
         height, width = (max(1, round(n * rng.uniform(*WINDOW))) for n in truth.alpha.shape)
@@ -133,7 +136,7 @@ class Composites:
         return Truth(picture, np.clip(alpha, 0, 1), np.where(weight > 0.999, 1, unknown).astype(np.float32))
 
     def moved(self, picture: np.ndarray, rng: np.random.Generator) -> Truth:
-        """Return the object of any natural picture over another background; what was unknown of it stays unknown."""
+        """Return the object of a random natural picture on another background; its unknown pixels stay unknown."""
         truth = pick(self.naturals, rng)
         x, y, width, height = cv2.boundingRect((truth.alpha > 0).view(np.uint8))
         nothing = np.zeros((self.size, self.size), np.float32)
@@ -156,7 +159,7 @@ class Composites:
         return paste(picture, alpha, jitter(flip(pixels), rng), flip(cover), where)
 
     def shape(self, picture: np.ndarray, rng: np.random.Generator) -> Pair:
-        """Return the picture under a procedural shape that shows another background, and its alpha."""
+        """Return the picture with a procedural shape in front, textured by another background, and its alpha."""
         where = place(rng.uniform(*ONE), float(np.exp(rng.uniform(-1, 1))), self.size, rng)
         cover = soften(outline(str(rng.choice(list(OUTLINES))), where, self.size, rng), str(rng.choice(EDGES)), rng)
         texture = jitter(self.background(rng), rng)
@@ -191,8 +194,8 @@ def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.
     """Return new picture and alpha: C = a F + (1 - a) B at one place, in numbers from 0 to 255.
 
     picture: uint8 (S, S, 3); alpha: float32 (S, S), of all objects so far; pixels, cover: uint8 (h, w, 3) and float32
-    (h, w) in [0, 1], resized to the place. Colours are resized multiplied with their cover, so that what a cut-out
-    hides does not bleed in. Where the cover is 0 the picture stays bit for bit.
+    (h, w) in [0, 1], resized to the place. Colours are multiplied by their cover before resizing, so that hidden
+    colours of a cut-out do not bleed in. Pixels with cover 0 stay bit-identical.
     """
     left, top, width, height = where
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, len(picture)), min(top + height, len(picture))
@@ -207,8 +210,8 @@ def paste(picture: np.ndarray, alpha: np.ndarray, pixels: np.ndarray, cover: np.
 
 
 def jitter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return uint8 (H, W, 3) in other colours: brightness, contrast, saturation and balance change at random."""
-    gain = np.exp(rng.uniform(-0.3, 0.3) + rng.uniform(-0.1, 0.1, 3))  # a channel
+    """Return uint8 (H, W, 3) with random brightness, contrast, saturation and colour balance."""
+    gain = np.exp(rng.uniform(-0.3, 0.3) + rng.uniform(-0.1, 0.1, 3))  # per channel
     saturation = 0.0 if rng.random() < GREY else rng.uniform(0.5, 1.4)
     contrast, middle = rng.uniform(0.7, 1.3), rng.uniform(96, 160)
     mixed = saturation * np.eye(3) + (1 - saturation) * LUMA
@@ -217,6 +220,6 @@ def jitter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def through(picture: np.ndarray, side: int) -> np.ndarray:
-    """Return uint8 (S, S, 3) as it looks after it was a thumbnail of (side, side)."""
+    """Return uint8 (S, S, 3), shrunk to a thumbnail of (side, side) and enlarged again."""
     size = len(picture)
     return cv2.resize(resized(picture, side, side), (size, size), interpolation=cv2.INTER_CUBIC)

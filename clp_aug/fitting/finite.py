@@ -1,4 +1,4 @@
-"""Numbers of a fit that must be finite. A loss is looked at as it comes or, where a look makes a device wait, later."""
+"""Numbers of a fit that must be finite. A loss is checked at once or, if the check makes a device wait, later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clp_aug.nets.devices import CPU
 
 
 class StepLoss(NamedTuple):
-    """A loss, a scalar, and the step that it is of."""
+    """A loss, a scalar, and its step."""
 
     loss: Tensor
     step: int
@@ -26,7 +26,8 @@ _unread: ContextVar[list[StepLoss] | None] = ContextVar("unread", default=None)
 
 @contextmanager
 def read_later(losses: list[StepLoss], device: str) -> Iterator[None]:
-    """Within it, `check_loss` only adds to a list, for `read`. On the CPU, where a look costs nothing, at once.
+    """Context in which `check_loss` only adds to a list, for `read`. On the CPU it checks at once, because that is
+    cheap.
 
     device: its kind.
     """
@@ -38,7 +39,7 @@ def read_later(losses: list[StepLoss], device: str) -> Iterator[None]:
 
 
 def check_loss(loss: Tensor, step: int) -> None:
-    """Raise InputError, saying what to do, when a step's loss, a scalar, is not finite. Within `read_later` not yet."""
+    """Raise InputError, with the remedy, if a step's loss, a scalar, is not finite. Within `read_later` it waits."""
     unread = _unread.get()
     if unread is None:
         check_finite([loss], f"step {step}: the loss", first=step == 0)
@@ -47,7 +48,7 @@ def check_loss(loss: Tensor, step: int) -> None:
 
 
 def read(losses: list[StepLoss]) -> None:
-    """Look at losses, all at once, and empty the list. Raises InputError for the first that is not finite."""
+    """Check all losses at once and empty the list. Raises InputError for the first that is not finite."""
     if losses and not torch.stack([loss for loss, _ in losses]).isfinite().all():
         for loss, step in losses:
             check_finite([loss], f"step {step}: the loss", first=step == 0)
@@ -55,7 +56,7 @@ def read(losses: list[StepLoss]) -> None:
 
 
 def check_finite(values: Iterable[Tensor], what: str, first: bool = False) -> None:
-    """Raise InputError, saying what to do, when there is NaN or infinity. first: nothing was learnt yet."""
+    """Raise InputError, with the remedy, for NaN or infinity. first: before the first update of the weights."""
     if not all(value.isfinite().all() for value in values):
-        remedy = "look at the pictures and the start weights" if first else "lower --lr and give another --out"
+        remedy = "check the pictures and the start weights" if first else "lower --lr and give another --out"
         raise InputError(f"{what}: NaN or infinity; {remedy}")

@@ -1,6 +1,6 @@
-"""Fit the inpainting network on windows of any pictures, each with one hole.
+"""Fit the inpainting network on windows of pictures, each with one hole.
 
-Source: Yu et al., CVPR 2018: the weights of the terms, the spatial discount, two critics. Ours: one hole a picture,
+Source: Yu et al., CVPR 2018: the weights of the terms, the spatial discount, two critics. Ours: one hole per picture,
 sizes that change from step to step, terms averaged over each picture's own hole.
 """
 
@@ -28,8 +28,8 @@ from clp_aug.nets.inpaint_critics import (
     spatial_discount,
 )
 
-PIXELS = 64 * 64  # of a picture that counts as one in a batch
-RECONSTRUCTION, COARSE = 1.2, 1.2  # weights of the l1 terms, and within them of the coarse picture
+PIXELS = 64 * 64  # a picture of this size counts as one in a batch
+RECONSTRUCTION, COARSE = 1.2, 1.2  # weight of the l1 terms, and weight of the coarse picture in them
 WINDOW = 7  # of SSIM, in pixels
 RANGE = 2.0  # the paper's pixels are in [-1, 1]
 PENALTY = 10.0  # weight of the critics' gradient penalty
@@ -44,7 +44,7 @@ Batch = tuple[Tensor, Tensor]
 def fit(
     config: InpainterFit, pictures: Pictures, on_step: loop.OnStep = loop.no_report, resume: bool = False
 ) -> ContextualAttentionNet:
-    """Fit the network and write its weights. Raises what `loop.prepared` and `loop.run` raise."""
+    """Fit the network and write its weights. Raises the errors of `loop.prepared` and `loop.run`."""
     with loop.prepared(config, resume):
         task = InpainterTask(config, pictures)
         loop.run(config, task, loop.fingerprint(pictures.paths), on_step, resume)
@@ -52,7 +52,7 @@ def fit(
 
 
 class InpainterTask:
-    """The network and where its windows come from."""
+    """The network and the source of its windows."""
 
     def __init__(self, config: InpainterFit, pictures: Pictures) -> None:
         self.config = config
@@ -71,15 +71,15 @@ class InpainterTask:
     def batch(self, step: int) -> Batch:
         """Return the windows of a step, all of one size."""
         size = int(rng_for(self.config.seed, step, "size").choice(self.config.sizes))
-        first = step * self.count(min(self.config.sizes))  # the most that a step can take
+        first = step * self.count(min(self.config.sizes))  # the largest number of a step
         return stack([self.windows.item(i, size) for i in range(first, first + self.count(size))])
 
     def count(self, size: int) -> int:
-        """Return how many pictures of a size a step has."""
+        """Return the number of pictures per step for a size."""
         return max(1, round(self.config.batch_size * PIXELS / size**2))
 
     def learn(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        """Do one step of the network, after some of the critics if there are any."""
+        """Do one step of the network, and before it some steps of the critics if there are any."""
         picture, hole = loop.moved(batch, self.network)
         loop.set_rates(self.optimiser, self.config, step)
         coarse, refined = self.network(picture, hole)
@@ -105,7 +105,7 @@ class InpainterTask:
 
 
 class Critics(nn.Module):
-    """The critic of the whole picture and that of the window about the hole, added up."""
+    """The sum of two critics: of the whole picture, and of the window around the hole."""
 
     def __init__(self, config: InpainterFit) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Critics(nn.Module):
         self.optimiser = torch.optim.Adam(groups, lr=CRITIC_LR, betas=(0.5, 0.9))
 
     def forward(self, pictures: Tensor, hole: Tensor) -> Tensor:
-        """Return a score a picture, (N,); higher is more real."""
+        """Return one score per picture, (N,); higher means more real."""
         return self.whole(pictures) + self.window(hole_windows(pictures, hole, pictures.shape[3] // 2))
 
     def learn(self, step: int, real: Tensor, fake: Tensor, hole: Tensor) -> None:
@@ -139,7 +139,7 @@ class Critics(nn.Module):
 
 
 def split(pictures: Pictures, seed: int) -> tuple[Pictures, Pictures]:
-    """Return what is learnt from, and a tenth, at least one and at most 500, that is only looked at."""
+    """Return the training pictures, and a tenth for validation, at least one and at most 500."""
     count = min(MOST_HELD, max(1, round(HELD_OUT * len(pictures))))
     order = rng_for(seed, 0, "held out").permutation(len(pictures))
     return pictures.part(np.sort(order[count:])), pictures.part(np.sort(order[:count]))
@@ -152,7 +152,7 @@ def stack(items: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
 
 
 def mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Return the mean over pictures of each one's mean over the pixels where a weight is, in proportion to it.
+    """Return the mean over pictures of each picture's weighted mean over pixels. where: the weights.
 
     values: (N, C, H, W); where: (N, 1, H, W), >= 0.
     """
@@ -161,16 +161,16 @@ def mean_where(values: Tensor, where: Tensor) -> Tensor:
 
 
 def structure_loss(refined: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
-    """Return 1 - SSIM in the hole, averaged as the l1 terms are; windows look across its border. Source: ours.
+    """Return 1 - SSIM in the hole, averaged like the l1 terms; windows reach across its border. Source: ours.
 
-    Arguments as of `reconstruction`.
+    Arguments: see `reconstruction`.
     """
     filled = torch.where(hole > 0.5, refined, truth)
     return mean_where(1 - ssim(filled, truth, WINDOW), hole)
 
 
 def reconstruction(coarse: Tensor, refined: Tensor, truth: Tensor, hole: Tensor, gamma: float) -> dict[str, Tensor]:
-    """Return the l1 terms of the paper, weighted: inside the hole, discounted with the distance to what is known, and
+    """Return the l1 terms of the paper, weighted: inside the hole, discounted by the distance to known pixels, and
     outside it. All pictures: float (N, 3, H, W) in [0, 1]; hole: (N, 1, H, W); gamma: see `spatial_discount`.
     """
     discount = spatial_discount(hole, gamma)

@@ -1,6 +1,6 @@
-"""The loop of a fit, whatever is fitted: batches made ahead, a full state on disk every so often, a curve on pictures
-that are not learnt from, the weights at the end. Killed and resumed it writes the same bytes, on a CPU with the same
-number of threads. On another device it goes on where it was, and what it learns from is the same.
+"""The loop of every fit: batches made in advance, a full state on disk at intervals, a curve on validation pictures,
+the weights at the end. A killed and resumed fit writes the same bytes, on a CPU with the same number of threads. On
+another device it continues at the same step, with the same batches.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ from clp_aug.nets.devices import CPU, find_device, require_precision
 from clp_aug.nets.state import DAMAGED, contents
 
 WARM_UP = 100  # steps
-READ_INTERVAL = 20  # steps between two looks at their losses, where a look makes a device wait
+READ_INTERVAL = 20  # steps between two checks of their losses, if a check makes a device wait
 Parts = dict[str, nn.Module | torch.optim.Optimizer]
-"""What has a state, by name."""
+"""The parts with a state, by name."""
 
 OnStep = Callable[[int, dict[str, float]], None]
-"""(steps done, losses of the last by name), after each step whose losses are read, on the CPU each one."""
+"""(finished steps, losses of the last step by name), called after each step whose losses are read; on the CPU after
+every step.
+"""
 
 
 class Task(Protocol):
-    """What is fitted. parts: everything that has a state, by name; network: what is written at the end."""
+    """A fit. parts: everything with a state, by name; network: written at the end."""
 
     @property
     def network(self) -> nn.Module: ...
@@ -54,7 +56,7 @@ class Task(Protocol):
         """Do one step and return its losses by name."""
 
     def validate(self) -> Mapping[str, float | None]:
-        """Return figures on pictures that are not learnt from."""
+        """Return measures on validation pictures."""
 
 
 def no_report(done: int, losses: dict[str, float]) -> None:
@@ -64,12 +66,12 @@ def no_report(done: int, losses: dict[str, float]) -> None:
 def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -> None:
     """Fit, from the start or from the state on disk, and write the weights.
 
-    pictures: fingerprint of what is learnt from. Raises InputError when there is no state to resume from or the numbers
-    are no longer finite, UsageError for the state of another fit.
+    pictures: fingerprint of the training pictures. Raises InputError if there is no state to resume from or if numbers
+    are not finite, UsageError for the state of another fit.
     """
     checkpoint = Checkpoint(state_file(config), config.key() | {"pictures": pictures}, task.parts)
     at: dict[str, Any] = checkpoint.load(config.steps) if resume else {"step": 0, "curve": []}
-    places = (*products(), *convolutions())  # some devices round in them unasked
+    places = (*products(), *convolutions())  # some devices round in them by default
     with rounded(places, config.precision == "tf32"):
         fit_from(at, config, task, checkpoint, on_step)
     write_weights(task.network, config)
@@ -77,7 +79,7 @@ def run(config: Fit, task: Task, pictures: str, on_step: OnStep, resume: bool) -
 
 
 def fit_from(at: dict[str, Any], config: Fit, task: Task, checkpoint: Checkpoint, on_step: OnStep) -> None:
-    """Do the steps that are left. at: steps done, and the curve so far. Raises InputError for what is not finite."""
+    """Do the remaining steps. at: finished steps, and the curve so far. Raises InputError for NaN and infinity."""
     device, unread = device_of(task.network), list[StepLoss]()
     interval = 1 if device == CPU else READ_INTERVAL
     for step, batch in enumerate(made_ahead(task.batch, at["step"], config.steps), at["step"]):
@@ -98,40 +100,40 @@ def fit_from(at: dict[str, Any], config: Fit, task: Task, checkpoint: Checkpoint
 
 
 def device_for(config: Fit) -> torch.device:
-    """Return the device of a fit. Raises SettingError for a device, or a precision of its, that is not there."""
+    """Return the device of a fit. Raises SettingError for a missing device, or a precision that it does not have."""
     device = find_device(config.device)
     require_precision(device, config.precision, PRECISIONS)
     return device
 
 
 def device_of(network: nn.Module) -> str:
-    """Return the kind of device on which a network is."""
+    """Return the kind of a network's device."""
     return next(network.parameters()).device.type
 
 
 def moved(batch: tuple[Tensor, ...], network: nn.Module) -> tuple[Tensor, ...]:
-    """Return the parts of a batch where a network is."""
+    """Return the parts of a batch on the network's device."""
     device = next(network.parameters()).device
     return tuple(part.to(device) for part in batch)
 
 
 def remark_on(config: Fit, device: str) -> str:
-    """Return what a user should know of going on with a fit that was begun on another kind of device; else "".
+    """Return a remark if a fit was begun on another kind of device, else "".
 
-    device: its kind, now.
+    device: its kind now.
     """
     with suppress(OSError, AttributeError, *DAMAGED):
         before = json.loads(contents(state_file(config))[0]["plain"]).get("device", CPU)
         if before != device:
-            return f"begun on {before}, goes on on {device}: bit by bit it is the same fit on one machine alone"
+            return f"begun on {before}, continues on {device}: a fit is bit-identical only on one machine"
     return ""
 
 
 @contextmanager
 def prepared(config: Fit, resume: bool) -> Iterator[None]:
-    """Hold the output of a fit, free of what killed ones left, for as long as the fit lasts.
+    """Lock the output of a fit while the fit runs, and remove leftovers of killed fits.
 
-    Raises what `check_free` raises, UsageError when another process holds it, InputError when the disk refuses.
+    Raises the errors of `check_free`, UsageError if another process holds it, InputError if the disk refuses.
     """
     state = state_file(config)
     with disk_errors(config.out), held_for(config.out, "fit", place=lock_of(state)):
@@ -144,7 +146,7 @@ def prepared(config: Fit, resume: bool) -> Iterator[None]:
 
 
 def check_free(config: Fit, resume: bool) -> None:
-    """Raise UsageError where weights, or an unfinished fit that is not to be resumed, would be lost."""
+    """Raise UsageError if weights, or an unfinished fit without --resume, would be lost."""
     with disk_errors(config.out):
         if config.out.is_dir():
             raise UsageError(f"{config.out} is a folder; give the name of a file, {config.out / 'mine.safetensors'}")
@@ -155,7 +157,7 @@ def check_free(config: Fit, resume: bool) -> None:
 
 
 def remove_finished_state(config: Fit) -> None:
-    """Remove the state of the fit that wrote the weights, where it was killed right after; another one stays."""
+    """Remove the state of the fit that wrote the weights, if it was killed right after that. Other states stay."""
     state = state_file(config)
     with suppress(OSError, AttributeError, *DAMAGED):
         of_weights, of_state = json.loads(contents(config.out)[0]["settings"]), json.loads(contents(state)[0]["key"])
@@ -164,7 +166,7 @@ def remove_finished_state(config: Fit) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise InputError, before the first step, when no file can be written beside `path` that would become it."""
+    """Raise InputError, before the first step, if no temporary file can be written beside `path`."""
     temporary = temporary_name(path)
     try:
         temporary.touch(exist_ok=False)
@@ -174,12 +176,12 @@ def check_place(path: Path) -> None:
 
 
 def state_file(config: Fit) -> Path:
-    """Return where the full state of a fit lies until its weights are written."""
+    """Return the path of a fit's full state; the file exists until the weights are written."""
     return config.out.with_suffix(STATE)
 
 
 def curve_file(config: Fit) -> Path:
-    """Return where the validation curve of a fit lies, a JSON line a point."""
+    """Return the path of a fit's validation curve: one JSON line per point."""
     return config.out.with_suffix(CURVE)
 
 
@@ -195,14 +197,16 @@ def made_ahead(batch: Callable[[int], Any], first: int, steps: int) -> Iterator[
 
 
 def set_rates(optimiser: torch.optim.Optimizer, config: Fit, step: int) -> None:
-    """Set the step sizes of a step (from 0): a linear warm-up to each group's `start`, then half a cosine down to 0."""
+    """Set the learning rates of a step (from 0): linear warm-up to each group's `start`, then half a cosine down to
+    0.
+    """
     factor = min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / config.steps)) / 2
     for group in optimiser.param_groups:
         group["lr"] = factor * group["start"]
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: Tensor, config: Fit, step: int) -> None:
-    """Do one step of the optimiser down the loss. Raises what `check_loss` raises."""
+    """Do one step of the optimiser on the loss. Raises the errors of `check_loss`."""
     check_loss(loss, step)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -210,7 +214,7 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor, config: Fit, step: i
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Return a SHA-256 over the names and the bytes of files. Raises InputError for one that cannot be read."""
+    """Return a SHA-256 over the names and the bytes of files. Raises InputError for a file that cannot be read."""
     whole = hashlib.sha256()
     for path in paths:
         whole.update(hashlib.sha256(os.fsencode(path.name)).digest() + hashlib.sha256(bytes_of(path)).digest())
@@ -218,13 +222,13 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def write_curve(config: Fit, curve: list[dict[str, Any]]) -> None:
-    """Write the validation curve so far, a JSON line a point, beside the weights."""
+    """Write the validation curve so far beside the weights, one JSON line per point."""
     with written_beside(curve_file(config)) as temporary:
-        temporary.write_text("".join(json.dumps(point) + "\n" for point in curve))
+        temporary.write_text("".join(json.dumps(point) + "\n" for point in curve), encoding="utf-8")
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors where files are written from."""
+    """Return the tensors on the CPU, for writing files."""
     return {name: value.cpu() for name, value in tensors.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a matte is fitted by. Every term is a mean over the pixels whose truth is known.
+"""The losses of a matte. Every term is a mean over the pixels with known truth.
 
 Alpha, truth and weight: float (N, 1, H, W); truth in [0, 1]; weight 0 where the truth is unknown, else 1. Source: Qiao
 et al., CVPR 2020, L = l1 L_adv + l2 L_MSE + l3 L_SSIM with (0.05, 1, 0.1) at its start; L1, BCE and the projections
@@ -17,14 +17,16 @@ from torch.nn import functional as F
 from clp_aug.contract.errors import UsageError
 
 WINDOW = 11  # of SSIM, in pixels (Wang et al. 2004)
-LOW, HIGH = 0.25, 0.75  # what a row's highest alpha says for sure
-UNSEEN = 30.0  # as a negative logit: of pixels that nobody knows
+LOW, HIGH = 0.25, 0.75  # a row's highest alpha is sure below LOW and above HIGH
+UNSEEN = 30.0  # negative logit of unknown pixels
 CRITIC = (32, 64, 128, 256)  # planes; half of the published width
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The weight of each term, >= 0 and not all 0. adversarial: 0.05 in the paper; off by default: needs a critic."""
+    """The weight of each term, >= 0 and not all 0. adversarial: 0.05 in the paper; off by default, because it needs a
+    critic. Raises UsageError for other values.
+    """
 
     mse: float = 1.0
     ssim: float = 0.1
@@ -43,12 +45,12 @@ class LossWeights:
 
 
 def mean_known(values: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean of values over the known pixels of the whole batch; 0 when there are none."""
+    """Return the mean of values over the known pixels of the whole batch; 0 if there are none."""
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
 
 def only_known(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Return alpha with the truth put in where it is unknown: windows that reach there see no difference."""
+    """Return alpha, replaced by the truth at unknown pixels: windows that reach there see no difference."""
     return torch.where(weight > 0, alpha, truth)
 
 
@@ -58,7 +60,7 @@ def mse_loss(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def l1_loss(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute difference. Source: ours; unlike the square it does not forgive a faint matte everywhere."""
+    """Mean absolute difference. Source: ours; unlike the square it also punishes a matte that is faint everywhere."""
     return mean_known((alpha - truth).abs(), weight)
 
 
@@ -68,19 +70,18 @@ def ssim_loss(alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def bce_loss(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross entropy of being inside, alpha > 0.5, which is what boxes are drawn around. Source: ours."""
+    """Binary cross entropy of being inside, alpha > 0.5: boxes are drawn around these pixels. Source: ours."""
     inside = (truth > 0.5).to(logits.dtype)
     return mean_known(F.binary_cross_entropy_with_logits(logits, inside, reduction="none"), weight)
 
 
 def projection_loss(logits: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Binary cross entropy of which rows and columns hold the object: those of its box, unless it has gaps.
+    """Binary cross entropy of the rows and columns that hold the object: those of its box, unless it has gaps.
 
-    A row holds it where its highest alpha is high; where that is neither high nor low nobody knows, and the row counts
-    for nothing. Truth 1 with a low weight is the inside of a drawn box: which pixels are the object's is unknown, not
-    that every row and column of the box holds some. A leg of one pixel weighs as much here as a body, as it does for a
-    box.
-    Source: ours, after the projection term of Tian et al., CVPR 2021, which is a Dice loss.
+    A row holds the object if its highest alpha is high. If that is neither high nor low, the row is unknown and has no
+    weight. Truth 1 with a low weight is the inside of a drawn box: the pixels of the object are unknown, but every row
+    and column of the box holds some. A leg of one pixel weighs as much here as a body, as it does for a box. Source:
+    ours, after the projection term of Tian et al., CVPR 2021, which is a Dice loss.
     """
     seen = logits.masked_fill((weight == 0) & (truth < HIGH), -UNSEEN)
     losses, sure = [], []
@@ -114,10 +115,10 @@ class PatchCritic(nn.Module):
 
 
 def adversarial_loss(critic: PatchCritic, picture: Tensor, alpha: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """L_adv of the paper for the matte's network: the critic should take its alpha for real.
+    """L_adv of the paper for the matte's network: the critic should rate its alpha as real.
 
-    picture: float (N, 3, H, W). No gradient reaches the critic's parameters. Source: Goodfellow et al. 2014, the form
-    that does not saturate.
+    picture: float (N, 3, H, W). No gradient reaches the critic's parameters. Source: Goodfellow et al. 2014, the
+    non-saturating form.
     """
     parameters = {name: parameter.detach() for name, parameter in critic.named_parameters()}
     pair = torch.cat([picture, only_known(alpha, truth, weight)], 1)
@@ -142,7 +143,7 @@ def matte_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the sum to minimise and, by name, each term that has a weight, unweighted and detached.
 
-    picture, critic: for the adversarial term alone.
+    picture, critic: only for the adversarial term. Raises ValueError if it has a weight and they are None.
     """
     alpha = torch.sigmoid(logits)
 

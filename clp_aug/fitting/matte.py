@@ -23,7 +23,7 @@ from clp_aug.nets.hatt_lite import HattLite, read, start, start_from_imagenet
 from clp_aug.nets.shipped import shipped_path
 
 CRITIC_LR = 2e-4  # Isola et al. 2017
-HELD_OUT = 0.1  # of each folder, for the curve
+HELD_OUT = 0.1  # share of each folder, for the curve
 VALIDATION = 96  # pairs
 MOST_HELD = 200  # files of a kind
 STARTS, SHIPPED_START = {"imagenet": start_from_imagenet, "nothing": start}, "shipped"
@@ -34,7 +34,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def fit(config: MatteFit, sources: Sources, on_step: loop.OnStep = loop.no_report, resume: bool = False) -> HattLite:
-    """Fit the network and write its weights. Raises what `loop.prepared` and `loop.run` raise."""
+    """Fit the network and write its weights. Raises the errors of `loop.prepared` and `loop.run`."""
     with loop.prepared(config, resume):
         task = MatteTask(config, sources)
         paths = [path for kind in KINDS for path in getattr(sources, kind).files()]
@@ -43,7 +43,7 @@ def fit(config: MatteFit, sources: Sources, on_step: loop.OnStep = loop.no_repor
 
 
 class MatteTask:
-    """The network, its critic if it has one, and where its pairs come from."""
+    """The network, its critic if it has one, and the source of its pairs."""
 
     def __init__(self, config: MatteFit, sources: Sources) -> None:
         self.config, self.weights = config, LossWeights(adversarial=config.adversarial)
@@ -80,7 +80,7 @@ class MatteTask:
         return terms
 
     def validate(self) -> dict[str, float | None]:
-        """Return `validate`'s figures on held-out pairs, the same ones every time."""
+        """Return the measures of `validate` on held-out pairs, the same ones every time."""
         return validate(self.network, [self.held.item(i) for i in range(VALIDATION)])
 
 
@@ -90,8 +90,8 @@ def composites(sources: Sources, seed: int, size: int) -> Composites:
 
 
 def build(config: MatteFit) -> HattLite:
-    """Return the network before its first step. Raises what `start_from_imagenet` and `read` raise, and UsageError for
-    a start with other attentions.
+    """Return the network before its first step. Raises the errors of `start_from_imagenet` and `read`, and UsageError
+    for a start with other attentions.
     """
     if config.start in STARTS:
         network = HattLite(config.distil, config.filter_cues)
@@ -105,7 +105,7 @@ def build(config: MatteFit) -> HattLite:
 
 
 def build_optimiser(network: HattLite, config: MatteFit) -> torch.optim.AdamW:
-    """Return AdamW over backbone and head, each with its step size."""
+    """Return AdamW over backbone and head, each with its own learning rate."""
     body = [*network.backbone.parameters()]
     head = [w for name, w in network.named_parameters() if not name.startswith("backbone.")]
     groups = [{"params": body, "start": config.backbone_lr}, {"params": head, "start": config.lr}]
@@ -113,7 +113,7 @@ def build_optimiser(network: HattLite, config: MatteFit) -> torch.optim.AdamW:
 
 
 def split(sources: Sources, seed: int) -> tuple[Sources, Sources]:
-    """Return what is learnt from, and a tenth of each kind, one to 200 files, that is only looked at."""
+    """Return the training files, and a tenth of each kind for validation, 1 to 200 files."""
     learnt, held = {}, {}
     for i, kind in enumerate(KINDS):
         files = getattr(sources, kind)
@@ -135,8 +135,8 @@ def stack(truths: Sequence[Truth]) -> Batch:
 
 @torch.no_grad()
 def validate(network: HattLite, truths: Sequence[Truth]) -> dict[str, float | None]:
-    """Return the mean absolute error where the truth is known, the mean box IoU of pairs with an object, and the
-    share of pairs without one that came out empty; None where there is no such pair. The network stays in training.
+    """Return the mean absolute error where the truth is known, the mean box IoU of pairs with an object, and the share
+    of pairs without an object that came out empty; None if there is no such pair. The network stays in training mode.
     """
     errors, overlaps, empties = [], [], []
     for truth in truths:

@@ -1,7 +1,7 @@
-"""Pictures to fit the inpainter on: square windows of everything under the user's folder, each with a hole.
+"""Pictures for fitting the inpainter: square windows of all pictures below the user's folder, each with a hole.
 
 Item i of a size is a pure function of the seed and i: no order, no state. Source: holes as in Yu et al., CVPR 2018, one
-rectangle a picture; their sizes and places ours, after the boxes of objects.
+rectangle per picture; their sizes and places are ours, like the boxes of objects.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from clp_aug.datasets.names import files_below, is_folder
 from clp_aug.fitting.composites import maybe_mirror, resized, window
 from clp_aug.fitting.sources import read_picture
 
-AREA = (0.05, 0.60)  # of the picture, of a hole
-ASPECT = 0.7  # log of width over height lies within this
-AT_BORDER = 0.25  # share of holes pushed against a border of the picture, as boxes of cut-off objects are
+AREA = (0.05, 0.60)  # fraction of the picture that a hole covers
+ASPECT = 0.7  # |log(width / height)| is at most this
+AT_BORDER = 0.25  # share of holes at a border of the picture, like boxes of cut-off objects
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Files, their shorter sides in pixels, and how many others were passed over."""
+    """Files, their shorter sides in pixels, and the number of ignored files."""
 
     paths: tuple[Path, ...]
     sides: np.ndarray
@@ -40,8 +40,8 @@ class Pictures:
 
 
 def read_pictures(root: Path) -> Pictures:
-    """Return every picture under `root`, in the order of their paths; each is decoded once, so that a broken one does
-    not wait until later. Raises InputError for a missing folder, one without pictures, a broken file.
+    """Return every picture under `root`, in the order of their paths; each is decoded once, so that a broken one is
+    found early. Raises InputError for a missing folder, a folder with fewer than two pictures, or a broken file.
     """
     if not is_folder(root):
         raise InputError(f"{root}: no such folder; expected one with pictures, at any depth")
@@ -55,13 +55,13 @@ def read_pictures(root: Path) -> Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Endless windows with holes, of pictures that are at least as large as they; of all where none is."""
+    """Endless windows with holes, from pictures that are at least as large; from all pictures if none is."""
 
     pictures: Pictures
     seed: int
 
     def item(self, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture, uint8 (size, size, 3) RGB, and hole, bool (size, size), True where it is to be filled."""
+        """Return picture, uint8 (size, size, 3) RGB, and hole, bool (size, size), True for pixels to fill."""
         rng = rng_for(self.seed, index, "window")
         large = np.flatnonzero(self.pictures.sides >= size)
         rows = large if len(large) else np.arange(len(self.pictures))
@@ -73,7 +73,7 @@ class Windows:
 
 
 def hole(size: int, rng: np.random.Generator) -> boxes.Box:
-    """Return a random box of 5 to 60 % of the area, at least a pixel away from covering a whole row or column."""
+    """Return a random box of 5 to 60 % of the area, at least one pixel smaller than the picture in width and height."""
     area, aspect = rng.uniform(*AREA), float(np.exp(rng.uniform(-ASPECT, ASPECT)))
     width, height = (
         int(np.clip(round(n * size), 1, size - 1)) for n in (np.sqrt(area * aspect), np.sqrt(area / aspect))

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 Place = tuple[int, int, int, int]
-"""Left, top, width, height in pixels of the picture; may reach over its borders."""
+"""Left, top, width, height in pixels of the picture; it may reach over its borders."""
 
-LONGEST = 1.25  # of the picture's side: thin things would otherwise reach far out of it
-OVERHANG = 0.3  # of its own side that a thing may stick out
-SUBPIXEL = 4  # bits behind the point in OpenCV's coordinates
+LONGEST = 1.25  # of the picture's side; without it thin things would reach far out
+OVERHANG = 0.3  # fraction of its own side that a thing may stick out
+SUBPIXEL = 4  # fractional bits of OpenCV's coordinates
 
 
 def place(share: float, aspect: float, size: int, rng: np.random.Generator) -> Place:
@@ -27,7 +27,7 @@ def place(share: float, aspect: float, size: int, rng: np.random.Generator) -> P
 
 
 def ellipse(rng: np.random.Generator) -> np.ndarray:
-    """Return 64 corners of a circle, float (64, 2) in [-1, 1]; the place stretches it, `outline` turns it."""
+    """Return 64 corners of a circle, float (64, 2) in [-1, 1]; the place stretches it, `outline` rotates it."""
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     return np.stack([np.cos(angle), rng.uniform(0.4, 1) * np.sin(angle)], 1)
 
@@ -56,7 +56,7 @@ EDGES = ("sharp", "blurred", "frayed")
 
 
 def outline(kind: str, where: Place, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw one shape that fills its place, turned at random: float32 (size, size) in [0, 1], smooth at its edge."""
+    """Draw one shape that fills its place, rotated at random: float32 (size, size) in [0, 1], smooth at its edge."""
     points = OUTLINES[kind](rng)
     turn = rng.uniform(0, 2 * np.pi)
     points = points @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])

@@ -1,12 +1,12 @@
-"""Pictures to fit a matte on, from the user's folders.
+"""Pictures for fitting a matte, from the user's folders.
 
     DIR/foregrounds/*.png          cut-outs with an alpha channel
     DIR/backgrounds/*              pictures without an object, at least one
     DIR/pictures/*, DIR/masks/*    pictures as taken, each with a PNG mask of the same stem and size
-    DIR/boxed/*, DIR/boxed.csv     pictures of which a box is known alone: file,x0,y0,x1,y1, half-open pixels
+    DIR/boxed/*, DIR/boxed.csv     pictures with only a box: file,x0,y0,x1,y1, half-open pixels
 
-Cut-outs or pictures may lack, and boxed ones. A mask is white on the object and may be soft; one that holds 0, 128 and
-255 alone is a trimap, whose grey means unknown.
+Cut-outs or pictures may be missing, boxed pictures too. A mask is white on the object and may be soft. A mask with only
+the values 0, 128 and 255 is a trimap; its grey means unknown.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Files(Sequence[Any]):
-    """Pictures that are decoded when somebody looks at them. beside: files that say more of them, such as masks."""
+    """Pictures that are decoded on request. beside: further files about them, such as masks."""
 
     paths: tuple[Path, ...]
     read: Callable[..., Any]
@@ -60,7 +60,7 @@ class Files(Sequence[Any]):
 
 @dataclass(frozen=True)
 class Sources:
-    """What `Composites` takes, and how many files in those folders are no pictures and were passed over."""
+    """The material of `Composites`, and the number of ignored files that are no pictures."""
 
     foregrounds: Files
     backgrounds: Files
@@ -70,7 +70,7 @@ class Sources:
 
 
 def read_sources(root: Path) -> Sources:
-    """Return the pictures under `root`; each file is decoded once, so that a broken one does not wait until later.
+    """Return the pictures under `root`; each file is decoded once, so that a broken one is found early.
 
     Raises InputError for a missing folder, too few pictures, a picture without its mask or a mask without its
     picture, sizes that differ, a cut-out without transparency, a mask of class numbers, a broken file.
@@ -100,14 +100,14 @@ def read_sources(root: Path) -> Sources:
 
 
 def picture_files(folder: Path) -> tuple[tuple[Path, ...], int]:
-    """Return the pictures of a folder in the order of their names, none if it lacks, and how many files are none."""
+    """Return the pictures of a folder by name (none if it is missing), and the number of other files."""
     files = sorted(path for path in folder.iterdir() if is_file(path)) if is_folder(folder) else []
     pictures = tuple(path for path in files if path.suffix.lower() in images.SUFFIXES and path.name[0] != ".")
     return pictures, len(files) - len(pictures)
 
 
 def bytes_of(path: Path) -> bytes:
-    """Return the bytes of a file. Raises InputError when it cannot be read."""
+    """Return the bytes of a file. Raises InputError if it cannot be read."""
     with disk_errors(path, "read"):
         return path.read_bytes()
 
@@ -117,7 +117,7 @@ def match_by_stem(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...
     by_stem: dict[str, Path] = {}
     for mask in masks:
         if mask.stem in by_stem:
-            raise InputError(f"{mask}: {by_stem[mask.stem].name} has the same stem; remove the one that is wrong")
+            raise InputError(f"{mask}: {by_stem[mask.stem].name} has the same stem; remove one of them")
         by_stem[mask.stem] = mask
     by_picture_stem: dict[str, Path] = {}
     for picture in pictures:
@@ -130,7 +130,7 @@ def match_by_stem(root: Path, pictures: tuple[Path, ...], masks: tuple[Path, ...
         by_picture_stem[picture.stem] = picture
     for mask in masks:
         if mask.suffix.lower() != ".png":
-            raise InputError(f"{mask}: masks are PNG files, which lose nothing; convert it")
+            raise InputError(f"{mask}: masks must be PNG files, because PNG is lossless; convert it")
         if mask.stem not in by_picture_stem:
             raise InputError(f"{mask}: no picture of this stem in {root / PICTURES}; add it or remove the mask")
     return {picture: by_stem[stem] for stem, picture in by_picture_stem.items()}
@@ -143,14 +143,15 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return colours, uint8 (h, w, 3), and alpha, float32 (h, w) in [0, 1], of the rectangle that is not transparent.
+    """Return colours, uint8 (h, w, 3), and alpha, float32 (h, w) in [0, 1], of the smallest rectangle around the opaque
+    part.
 
     Raises InputError for a picture without an alpha channel, and for one that is transparent everywhere.
     """
     picture = images.open_picture(bytes_of(path), str(path))
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         raise InputError(
-            f"{path}: no alpha channel; {FOREGROUNDS}/ holds cut-outs, put it into {PICTURES}/ with a mask"
+            f"{path}: no alpha channel; {FOREGROUNDS}/ holds cut-outs; move it to {PICTURES}/ and add a mask"
         )
     pixels = np.asarray(shrink(images.converted(picture, "RGBA", str(path))))
     x, y, w, h = cv2.boundingRect(np.ascontiguousarray(pixels[..., 3]))
@@ -163,14 +164,14 @@ def read_cutout(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
     """Return a picture with its mask, at most 512 pixels long; weight is 0 on the grey of a trimap.
 
-    Raises InputError when their sizes differ, and for a mask that stays darker than half: class numbers, not alpha.
+    Raises InputError if their sizes differ, and for a mask without values above half: class numbers, not alpha.
     """
     picture = images.to_rgb(images.open_picture(bytes_of(path), str(path)), str(path))
     mask = masks[path]
     alpha = images.read_alpha(bytes_of(mask), str(mask))
     if alpha.shape != picture.size[::-1]:
         size = " x ".join(map(str, alpha.shape[::-1]))
-        raise InputError(f"{mask}: {size} pixels, its picture has {picture.width} x {picture.height}; save it anew")
+        raise InputError(f"{mask}: {size} pixels, its picture has {picture.width} x {picture.height}; save it again")
     if 0 < alpha.max() < 0.5:
         raise InputError(f"{mask}: no value above {round(alpha.max() * 255)}; expected 0 to 255, and 128 where unknown")
     values = np.unique((alpha * 255).round())
@@ -181,7 +182,7 @@ def read_natural(masks: dict[Path, Path], path: Path) -> Truth:
 
 
 def boxes_of(root: Path, pictures: tuple[Path, ...]) -> dict[Path, Box]:
-    """Return the box of each boxed picture. Raises InputError for one without a box, and what `read_boxes` raises."""
+    """Return the box of each boxed picture. Raises InputError for a picture without one, and like `read_boxes`."""
     if not pictures:
         return {}
     names = [path.name for path in pictures]
@@ -193,16 +194,16 @@ def boxes_of(root: Path, pictures: tuple[Path, ...]) -> dict[Path, Box]:
 
 
 def read_boxed(boxes: dict[Path, Box], path: Path) -> Truth:
-    """Return a picture of which a box is known alone, at most 512 pixels long: alpha 1 and weight 0 inside.
+    """Return a picture with only a box, at most 512 pixels long: alpha 1 and weight 0 inside.
 
-    Raises InputError for a box that holds no whole pixel of the picture.
+    Raises InputError for a box that holds no pixel of the picture.
     """
     picture = images.to_rgb(images.open_picture(bytes_of(path), str(path)), str(path))
     x0, y0, x1, y1 = boxes[path]
     inside = np.zeros(picture.size[::-1], np.float32)
     inside[max(0, math.floor(y0)) : math.ceil(y1), max(0, math.floor(x0)) : math.ceil(x1)] = 1
     if not inside.any():
-        raise InputError(f"{path}: its box {boxes[path]} holds nothing of {picture.width} x {picture.height} pixels")
+        raise InputError(f"{path}: its box {boxes[path]} is outside its {picture.width} x {picture.height} pixels")
     alpha = np.asarray(shrink(Image.fromarray(inside)))
     return Truth(np.asarray(shrink(picture)), alpha, 1 - alpha)
 

@@ -1,4 +1,4 @@
-"""The full state of a fit in one file, written beside its name and renamed: a killed fit goes on bit by bit."""
+"""The state of a fit in one file, written under a temporary name and renamed: a killed fit resumes bit-identical."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from clp_aug.nets.state import read_state, write_state
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a fit's state is. key: the settings that a resumed fit must share, as plain JSON; parts: what has a
-    state, networks and optimisers, by name, on any device: the file is the same.
+    """The file of a fit's state. key: the settings that a resumed fit must share, as plain JSON; parts: networks and
+    optimisers by name, on any device: the file is the same.
     """
 
     path: Path
@@ -24,14 +24,14 @@ class Checkpoint:
     parts: dict[str, nn.Module | torch.optim.Optimizer]
 
     def save(self, plain: dict[str, Any]) -> None:
-        """Write the state and whatever plain JSON goes with it."""
+        """Write the state together with plain JSON."""
         tensors = {f"{name}/{key}": v for name, part in self.parts.items() for key, v in tensors_of(part).items()}
         write_state(self.path, self.key, plain, tensors)
 
     def load(self, steps: int) -> dict[str, Any]:
-        """Take up the state and return the plain JSON, whose "step" is one of 0 to steps and whose "curve" is a list.
+        """Load the state into the parts and return the plain JSON: its "step" is in [0, steps), its "curve" is a list.
 
-        Raises what `read_state` raises, and InputError for a state that does not fit the parts.
+        Raises the errors of `read_state`, and InputError for a state that does not fit the parts.
         """
         plain, tensors = read_state(self.path, self.key)
         try:
@@ -42,7 +42,7 @@ class Checkpoint:
                 take_up(part, state)
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{self.path}: the state of another fit ({reason}); remove it and start anew") from None
+            raise InputError(f"{self.path}: the state of another fit ({reason}); remove it and start again") from None
         return plain
 
 
@@ -55,7 +55,7 @@ def tensors_of(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def take_up(part: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Give a network or an optimiser a state that `tensors_of` gave. Raises errors of many kinds for another."""
+    """Load a state from `tensors_of` into a network or an optimiser. Raises many kinds of errors for another state."""
     if isinstance(part, nn.Module):
         part.load_state_dict(tensors)
         return

@@ -1,1 +1,1 @@
-"""What clp-inspect shows of a shard: a summary in numbers, and a page of pictures."""
+"""The output of clp-inspect for a shard: a summary in numbers, and a page of pictures."""

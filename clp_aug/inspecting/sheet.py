@@ -21,10 +21,10 @@ from clp_aug.inspecting.summary import group_name, lines, summarise
 
 
 def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> int:
-    """Write one HTML page without any outside resource: a row per original, at most `rows`; return how many.
+    """Write one HTML page without external resources: a row per original, at most `rows`; return the number of rows.
 
-    Rows are spread evenly over classes and groups; the same shard gives the same page. Only their pictures are read.
-    Raises InputError for a damaged picture or a disk that refuses.
+    Rows are spread evenly over classes and groups; the same shard gives the same page. Only pictures of these rows are
+    read. Raises InputError for a damaged picture or a disk that refuses.
     """
     import jinja2
 
@@ -55,8 +55,8 @@ def write_sheet(reader: ShardReader, path: Path, rows: int = 200) -> int:
 def choose(reader: ShardReader, rows: int) -> np.ndarray:
     """Return the meta rows of at most `rows` originals, int64, sorted by class, group and id.
 
-    Every class and group gives one original, then a second, and so on, in an order drawn by id; the last round, when it
-    does not fit, is spread evenly over those that still have one.
+    Every class and group gives one original, then a second, and so on, in an order drawn by id. A last round that does
+    not fit is spread evenly over the groups that still have originals.
     """
     tables = reader.tables
     originals = np.flatnonzero(tables["meta/kind"] == schema.ORIGINAL)
@@ -76,7 +76,7 @@ def choose(reader: ShardReader, rows: int) -> np.ndarray:
 
 
 def _rows(reader: ShardReader, originals: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Yield what the template shows of each original; pictures as data URIs, read one row at a time."""
+    """Yield the values of the template for each original; pictures as data URIs, read one row at a time."""
     tables = reader.tables
     looks = tables.get("look/sample_id", originals[:0])
     shown = np.flatnonzero(np.isin(looks, tables["meta/sample_id"][originals]))

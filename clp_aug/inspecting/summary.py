@@ -1,4 +1,4 @@
-"""The text summary of a shard: what is in it, in numbers."""
+"""The text summary of a shard: its content in numbers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 MIB = 1 << 20
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 INDENT = 16  # columns of the labels
-SETTING_SHOWN = 20  # values of a setting: more than there are fills
-SHOWN = 6  # names a line of the text summary, before "and 94 more"
+SETTING_SHOWN = 20  # shown values of a setting: more than the number of fills
+SHOWN = 6  # names per line of the text summary, before "and 94 more"
 
 
 def group_name(header: schema.Header, group: int) -> str:
-    """Return the name of a group index: "unknown" for -1, its number where the shard names no groups."""
+    """Return the name of a group index: "unknown" for -1, its number if the shard has no names of groups."""
     if group == schema.UNKNOWN_GROUP:
         return "unknown"
     return header.group_names[group] if header.group_names else f"group {group}"
@@ -39,10 +39,11 @@ def unshown(stage: str, total: int) -> AbstractContextManager[Callable[[int], No
 
 
 def summarise(reader: ShardReader, verify: bool = False, progress: Progress = unshown) -> dict[str, Any]:
-    """Return the summary of a shard as plain JSON; areas are shares of the picture, in [0, 1].
+    """Return the summary of a shard as plain JSON; areas are fractions of the picture, in [0, 1].
 
-    verify: read every picture once and add "sha256" of the file; raises InputError at the first damaged picture.
-    progress: (stage, pictures, or MiB of the file) -> context whose value is told what was done since the last call.
+    verify: read every picture once and add "sha256" of the file; raises InputError for the first damaged picture.
+    progress: (stage, pictures, or MiB of the file) -> context whose value is called with the amount done since the last
+    call.
     """
     header, tables = reader.header, reader.tables
     height, width = reader.shape[1:3]
@@ -95,7 +96,7 @@ def _sha256(path: Path, advance: Callable[[int], None]) -> str:
 
 
 def _counts(values: np.ndarray, names: Sequence[str]) -> dict[str, int]:
-    """Count each index by name; what does not occur is left out, names that stand there twice are added up."""
+    """Count each index by name. Names without a count are left out; counts of equal names are added."""
     counts: dict[str, int] = {}
     for index, n in zip(*np.unique(values, return_counts=True), strict=True):
         counts[names[index]] = counts.get(names[index], 0) + int(n)
@@ -103,7 +104,7 @@ def _counts(values: np.ndarray, names: Sequence[str]) -> dict[str, int]:
 
 
 def fallen_share(sources: np.ndarray) -> float:
-    """Return the share of boxes that another matte than the chosen one, the first, had to give. sources: uint8 (n,)."""
+    """Return the share of boxes from another matte than the chosen one (source 0). sources: uint8 (n,)."""
     return round(float(np.mean(sources != 0)), 6) if sources.size else 0.0
 
 
@@ -115,7 +116,7 @@ def _quantiles(table: np.ndarray, pixels: int) -> dict[str, float]:
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Print the summary in two aligned columns; plain when the console (default: standard output) is no terminal."""
+    """Print the summary in two aligned columns; plain if the console (default: standard output) is no terminal."""
     from rich.text import Text
 
     from clp_aug.common.consoles import PlainConsole

@@ -1,1 +1,1 @@
-"""How data sets are made out of others: one module a sub-command of clp-data."""
+"""How data sets are made from others: one module per sub-command of clp-data."""

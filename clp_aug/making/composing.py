@@ -1,4 +1,4 @@
-"""One composite: an object with its alpha before a background that covers the frame. Pixels only, no files."""
+"""One composite: an object with its alpha on a background that covers the frame. Pixels only, no files."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image
 from clp_aug import boxing
 
 CUTOUT_SHARE = (0.15, 0.45)  # of the frame's area, for the box of a cut-out
-MARGIN = 1.05  # a cut-out's frame is at least so many times its longer side
+MARGIN = 1.05  # a cut-out's frame is at least its longer side times this
 NEAR = 0.02  # of the picture's longer side
 
 
 def layer_of(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Return colours times alpha, and alpha: float32 (H, W, 4), colours in [0, 255], alpha in [0, 1].
 
-    image: uint8 (H, W, 3) RGB; alpha: float (H, W) in [0, 1]. Premultiplied, so that what is hidden under transparent
-    pixels never bleeds in when the layer is resized.
+    image: uint8 (H, W, 3) RGB; alpha: float (H, W) in [0, 1]. Premultiplied, so that hidden colours of transparent
+    pixels do not bleed in when the layer is resized.
     """
     alpha = alpha.astype(np.float32)[..., None]
     return np.concatenate([image * alpha, alpha], axis=2)
@@ -26,8 +26,8 @@ def layer_of(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def near_the_solid(alpha: np.ndarray) -> np.ndarray:
     """Return a matte without haze far from its object, which would show the old background: float32 (H, W).
 
-    alpha: float (H, W) in [0, 1]. It stays as it is up to NEAR of the longer side from the solid part, and has faded
-    to nothing at three times that.
+    alpha: float (H, W) in [0, 1]. It does not change up to NEAR of the longer side from the solid part, and is 0 beyond
+    three times that distance.
     """
     reach = max(1, round(NEAR * max(alpha.shape)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (4 * reach + 1, 4 * reach + 1))
@@ -36,10 +36,11 @@ def near_the_solid(alpha: np.ndarray) -> np.ndarray:
 
 
 def frame_cutout(layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put a cut-out, without the empty rows and columns about it, somewhere into a square frame.
+    """Put a cut-out, without the empty rows and columns around it, at a random place of a square frame.
 
-    layer: float32 (h, w, 4), with some alpha. Returns float32 (S, S, 4): the box of the cut-out takes a share of the
-    frame drawn from CUTOUT_SHARE, less where its longer side would not fit. Source: ours.
+    layer: float32 (h, w, 4), with some alpha. Returns float32 (S, S, 4): the box of the cut-out covers a share of the
+    frame drawn from CUTOUT_SHARE, less if its longer side would not fit. Raises ValueError for a layer without alpha.
+    Source: ours.
     """
     box = boxing.enclosing_box(layer[..., 3] > 0)
     if box is None:
@@ -55,7 +56,7 @@ def frame_cutout(layer: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def resized(layer: np.ndarray, longest: int | None) -> np.ndarray:
-    """Return the layer with its longer side at so many pixels, or as it is for None: float32 (h, w, 4)."""
+    """Return the layer with a longer side of `longest` pixels, unchanged for None: float32 (h, w, 4)."""
     height, width = layer.shape[:2]
     if longest is None or longest == max(height, width):
         return layer
@@ -77,9 +78,9 @@ def covering(background: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def composite(layer: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the layer before the background, uint8 (h, w, 3), and the mask that it has there, uint8 (h, w).
+    """Return the layer on the background, uint8 (h, w, 3), and its mask, uint8 (h, w).
 
-    layer: float32 (h, w, 4); background: uint8 (H, W, 3). Source: alpha blending, as Sagawa et al. (2020).
+    layer: float32 (h, w, 4); background: uint8 (H, W, 3). Source: alpha blending, as in Sagawa et al. (2020).
     """
     behind = covering(background, *layer.shape[:2])
     alpha = layer[..., 3:]

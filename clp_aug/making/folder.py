@@ -1,4 +1,4 @@
-"""A folder that appears under its name only when it is complete, and then is on the disk."""
+"""A folder that gets its name only when it is complete and on the disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from clp_aug.contract.errors import UsageError
 
 @contextmanager
 def folder_made_beside(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside `out`; on success it is brought to the disk and renamed to `out`, on failure removed
-    with all that is in it. What killed runs left is removed first.
+    """Yield a new folder beside `out`. On success it is synced to the disk and renamed to `out`; on failure it is
+    removed with its content. Leftovers of killed runs are removed first.
 
-    An empty folder may stand at `out`. Raises UsageError when something else does, or when another process makes it;
-    InputError when the disk refuses.
+    `out` may be an empty folder. Raises UsageError if anything else is there, or if another process makes it;
+    InputError if the disk refuses.
     """
     check_name(out)
     out = out.resolve() if out.name == ".." else out
@@ -38,20 +38,20 @@ def folder_made_beside(out: Path) -> Iterator[Path]:
 
 
 def check_free(out: Path) -> None:
-    """Raise UsageError when something stands at `out` that is no empty folder."""
+    """Raise UsageError if `out` exists and is no empty folder."""
     if os.path.lexists(out) and not (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
-        raise UsageError(f"{out}: exists already; give another --out or remove it")
+        raise UsageError(f"{out}: it exists already; give another --out or remove it")
 
 
 def remove_left_folders(out: Path) -> None:
-    """Remove the folders of killed runs beside `out`; only for who holds its lock."""
+    """Remove the folders of killed runs beside `out`; the caller must hold its lock."""
     for name in os.listdir(out.parent):
         if is_temporary(name, out):
             shutil.rmtree(out.parent / name, ignore_errors=True)
 
 
 def sync_below(folder: Path) -> None:
-    """Bring a folder and everything in it to the disk, files before the folders that name them."""
+    """Sync a folder and everything in it to the disk, files before their folders."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
             sync(Path(parent, name))

@@ -1,4 +1,4 @@
-"""Birds to put before other backgrounds: which pictures there are, their class, their split, and whence their mask."""
+"""Birds to put on other backgrounds: their pictures, class, split, and the source of their masks."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ LAYOUTS = "layouts: docs/how-to/make-waterbirds.md"
 
 @dataclass(frozen=True)
 class Bird:
-    """One picture of a bird. name: its path below the folder of birds; split: of the contract, None when it is to be
-    drawn; source: of its mask, one of GIVEN (the file `mask`), ALPHA (its own alpha channel), MATTE (to be found).
+    """One picture of a bird. name: its path below the folder of birds; split: of the contract, None if it is still to
+    be drawn; source: of its mask, one of GIVEN (the file `mask`), ALPHA (its own alpha channel), MATTE (computed
+    later).
     """
 
     path: Path
@@ -47,12 +48,12 @@ class Bird:
 
 
 def read_birds(folder: Path, classes: Path | None, masks: Path | None, matte: bool) -> tuple[list[Bird], int]:
-    """Return the birds in the order of their names, and how many pictures were copies of others, byte by byte.
+    """Return the birds in the order of their names, and the number of byte-identical copies that were left out.
 
     folder: of pictures at any depth, or CUB_200_2011 with its lists; classes: table with the columns file, class and
-    maybe split, else folders tell the class: landbird/, waterbird/, or CUB's species; masks: PNG files named as the
-    pictures; matte: whether a matte will be found for pictures that have no mask. Raises InputError for a bird without
-    class or mask. Source: ours, after the construction of Sagawa et al. (2020).
+    optionally split; by default folders give the class: landbird/, waterbird/, or CUB's species; masks: PNG files with
+    the names of the pictures; matte: whether a matte will be computed for pictures without a mask. Raises InputError
+    for a bird without class or mask. Source: ours, after the construction of Sagawa et al. (2020).
     """
     folder, lists = cub_layout(folder)
     if classes is None:
@@ -76,16 +77,16 @@ def read_birds(folder: Path, classes: Path | None, masks: Path | None, matte: bo
     if bare:
         raise InputError(
             f"{folder}: {len(bare):,} of {len(birds):,} birds have no mask, first {bare[0]}; give --masks DIR (PNG"
-            f" files named as the pictures; for CUB its segmentations), cut-outs with an alpha channel, or --matte"
-            f" hatt; {LAYOUTS}"
+            f" files with the names of the pictures; for CUB its segmentations), cut-outs with an alpha channel, or"
+            f" --matte hatt; {LAYOUTS}"
         )
     return birds, len(names) - len(kept)
 
 
 def pictures_under(folder: Path, option: str) -> list[Path]:
-    """Return the pictures below a folder, hidden ones left out, in the order of their paths.
+    """Return the pictures below a folder, without hidden ones, in the order of their paths.
 
-    Raises InputError for a missing folder or one without pictures.
+    Raises InputError for a missing folder or a folder without pictures.
     """
     if not is_folder(folder):
         raise InputError(f"{option} {folder}: no such folder; {LAYOUTS}")
@@ -101,7 +102,7 @@ def pictures_under(folder: Path, option: str) -> list[Path]:
 
 
 def cub_layout(folder: Path) -> tuple[Path, Path | None]:
-    """Return the folder of the pictures and that of CUB's lists, None for other sets of birds."""
+    """Return the folder of the pictures, and the folder of CUB's lists (None for other sets of birds)."""
     for lists, pictures in ((folder, folder / "images"), (folder.parent, folder)):
         if is_file(lists / CUB_LIST) and is_file(lists / CUB_SPLIT) and pictures == lists / "images":
             return pictures, lists
@@ -109,9 +110,9 @@ def cub_layout(folder: Path) -> tuple[Path, Path | None]:
 
 
 def cub_split(lists: Path) -> dict[str, int | None]:
-    """Return picture -> TEST, or None for CUB's training pictures, part of which becomes val.
+    """Return picture -> TEST, or None for CUB's training pictures: some of them become val.
 
-    Raises InputError for lists that do not fit each other.
+    Raises InputError for lists that contradict each other.
     """
     columns = {}
     for file in (CUB_LIST, CUB_SPLIT):
@@ -122,12 +123,12 @@ def cub_split(lists: Path) -> dict[str, int | None]:
             raise InputError(f"{lists / file} line {wrong[0]}: expected a number and a value; unpack CUB again")
         columns[file] = dict(entries)
     if columns[CUB_LIST].keys() != columns[CUB_SPLIT].keys():
-        raise InputError(f"{lists / CUB_SPLIT}: does not list the pictures of {CUB_LIST}; unpack CUB again")
+        raise InputError(f"{lists / CUB_SPLIT}: it does not list the pictures of {CUB_LIST}; unpack CUB again")
     return {name: None if columns[CUB_SPLIT][i] == "1" else TEST for i, name in columns[CUB_LIST].items()}
 
 
 def check_known(names: Sequence[str], split: dict[str, int | None], path: Path) -> None:
-    """Raise InputError when CUB's list and the pictures there are differ."""
+    """Raise InputError if CUB's list and the pictures differ."""
     lost, strange = sorted(split.keys() - set(names)), sorted(set(names) - split.keys())
     if lost or strange:
         raise InputError(
@@ -137,7 +138,7 @@ def check_known(names: Sequence[str], split: dict[str, int | None], path: Path) 
 
 
 def class_of_folders(name: str, folder: Path) -> int:
-    """Return the class that the folders of a picture tell. Raises InputError when they tell none."""
+    """Return the class of a picture by its folders. Raises InputError if they do not give one."""
     parts = name.split("/")[:-1]
     labels = [CLASSES.index(part.lower()) for part in parts if part.lower() in CLASSES]
     if len(labels) == 1:
@@ -146,15 +147,15 @@ def class_of_folders(name: str, folder: Path) -> int:
         words = re.split(r"[._]", parts[-1].lower())
         return int(not WATER_SPECIES.isdisjoint(words))
     raise InputError(
-        f"picture {folder / name}: its folders do not say whether it is a landbird or a waterbird; expected one called"
+        f"picture {folder / name}: its folders do not say whether it is a landbird or a waterbird; expected a folder"
         f" {' or '.join(CLASSES)}, a species of CUB (001.Black_footed_Albatross), or --classes FILE.csv; {LAYOUTS}"
     )
 
 
 def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, int | None]]:
-    """Read the table of birds: picture -> label, picture -> split where there is such a column.
+    """Read the table of birds: picture -> label, and picture -> split if there is such a column.
 
-    Raises InputError, naming file and line, for an unknown class or split, and a picture that is missing or there
+    Raises InputError, with file and line, for an unknown class or split, and for a picture that is missing or occurs
     twice.
     """
     label: dict[str, int] = {}
@@ -178,20 +179,20 @@ def read_classes(path: Path, folder: Path) -> tuple[dict[str, int], dict[str, in
 
 
 def bytes_of(path: Path) -> bytes:
-    """Return the bytes of a file. Raises InputError when it cannot be read."""
+    """Return the bytes of a file. Raises InputError if it cannot be read."""
     with disk_errors(path, "read"):
         return path.read_bytes()
 
 
 def size_of(path: Path) -> int:
-    """Return the size of a file in bytes. Raises InputError when it cannot be read."""
+    """Return the size of a file in bytes. Raises InputError if it cannot be read."""
     with disk_errors(path, "read"):
         return path.stat().st_size
 
 
 def has_alpha(path: Path) -> bool:
-    """Return whether a picture is a cut-out, from its header. Files that are broken are met when they are decoded."""
-    with suppress(Exception), warnings.catch_warnings():  # decoders raise whatever they meet
+    """Return whether a picture is a cut-out, from its header. Broken files are found later, when they are decoded."""
+    with suppress(Exception), warnings.catch_warnings():  # decoders may raise anything
         warnings.simplefilter("ignore")
         with Image.open(path, formats=images.formats()) as picture:
             return picture.mode in images.TRANSPARENT or "transparency" in picture.info
@@ -199,7 +200,7 @@ def has_alpha(path: Path) -> bool:
 
 
 def first_copies(paths: Sequence[Path]) -> list[int]:
-    """Return the rows without those whose file holds the bytes of an earlier one: copies could land on both sides."""
+    """Return the rows without copies (files with the bytes of an earlier one): a copy could be in train and in test."""
     sizes = [size_of(path) for path in paths]
     common = {size for size, count in Counter(sizes).items() if count > 1}
     digests: dict[int, set[bytes]] = defaultdict(set)

@@ -1,9 +1,8 @@
-"""clp-data glt: a benchmark of the generalised long tail out of any labelled set. It is "generated-GLT", no published
-split.
+"""clp-data glt: a benchmark of the generalised long tail from any labelled set, "generated-GLT": no published split.
 
-Within each class, k-means finds clusters; sorted by size and merged in pairs they are three attributes, which stand
-for what is not annotated. Then `glt_splits.divide` gives the pictures away. Two JSON files in the form of the published
-ones say which picture is where; the data sets generated-glt and generated-cbl read them. Source: Tang et al. 2022.
+Within each class, k-means finds clusters; sorted by size and merged in pairs they become three attributes, in place of
+annotations. Then `glt_splits.divide` assigns the pictures to splits. Two JSON files in the published format hold the
+splits; the data sets generated-glt and generated-cbl read them. Source: Tang et al. 2022.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ from clp_aug.protocol.features import default_features, features_of
 
 FILES = {"glt": LAYOUTS["generated-glt"].files[0], "cbl": LAYOUTS["generated-cbl"].files[0]}
 SPLITS = ("train", "val", "test_lt", "test_bl", "test_bbl")
-MANY, MEDIUM = 0.4, 0.85  # of the classes by rank: many-shot up to here, medium-shot up to there, few-shot
+MANY, MEDIUM = 0.4, 0.85  # share of the classes by rank: many-shot up to MANY, medium-shot up to MEDIUM, then few-shot
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was made. path: the root of the new data sets; counts: training set -> split -> pictures; smallest, largest:
-    class of Train-GLT; per_attribute: test_bbl pictures of each class and attribute; short: pictures that the long tail
-    asked for and attributes did not have; features: what was clustered by.
+    """The result. path: the root of the new data sets; counts: training set -> split -> pictures; smallest, largest:
+    class sizes of Train-GLT; per_attribute: test_bbl pictures of each class and attribute; short: pictures that the
+    long tail needed but attributes did not have; features: name of the clustered features.
     """
 
     path: Path
@@ -59,23 +58,23 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 def make(config: GltConfig, progress: Progress) -> Outcome:
     """Make the benchmark: features, clusters, splits, files; the same settings give the same files on one machine.
 
-    progress: (stage, total) -> context whose value is called with what was done. Raises UsageError for a source that
-    is too small or files that are there already, InputError for a source that cannot be read and a disk that refuses.
+    progress: (stage, total) -> context whose value is called with the amount done. Raises UsageError for a source that
+    is too small and for files that exist already, InputError for a source that cannot be read and a disk that refuses.
     """
     with disk_errors(Path(config.source), "read"):
         dataset = source_of(config)
     where = config.out or (dataset.root if isinstance(dataset, FileDataset) and dataset.loose else None)
     if where is None:
-        raise UsageError(f"--from {config.source}: its pictures are no files; give --out DIR to write them to")
+        raise UsageError(f"--from {config.source}: its pictures are no files; give a folder for them with --out DIR")
     with disk_errors(Path(where)), destination(config, Path(where)) as folder:
         return make_in(folder, Path(where), dataset, config, progress)
 
 
 @contextmanager
 def destination(config: GltConfig, where: Path) -> Iterator[Path]:
-    """Hold the place of a benchmark for this run alone; yield the folder to write to, a new one where one is asked for.
+    """Lock the place of a benchmark for this run; yield the folder to write to: with --out a new one.
 
-    Raises UsageError when a benchmark lies there already and is not to be replaced, or another run makes one.
+    Raises UsageError if a benchmark is there already and must not be replaced, or if another run makes one.
     """
     if config.out is not None:
         with folder_made_beside(config.out) as new:
@@ -85,13 +84,13 @@ def destination(config: GltConfig, where: Path) -> Iterator[Path]:
     with held_for(files[0]):
         for file in files:
             if file.exists() and not config.overwrite:
-                raise UsageError(f"{file}: exists already; give --overwrite, or --out DIR for a copy")
+                raise UsageError(f"{file}: it exists already; give --overwrite, or --out DIR for a copy")
             remove_leftovers(file)
         yield where
 
 
 def make_in(folder: Path, where: Path, dataset: Dataset, config: GltConfig, progress: Progress) -> Outcome:
-    """Make the benchmark in a folder that will be, or is, `where`. Raises UsageError for a source that is too small."""
+    """Make the benchmark in a folder that is `where` now or later. Raises UsageError for a source that is too small."""
     name = config.features or default_features()
     rows = dataset.samples.ascending(np.arange(len(dataset.samples.label)))
     with progress("FEATURES", len(rows)) as advance:
@@ -124,7 +123,7 @@ def make_in(folder: Path, where: Path, dataset: Dataset, config: GltConfig, prog
 
 
 def source_of(config: GltConfig) -> Dataset:
-    """Return the labelled set to make the benchmark of. Raises InputError that lists the places looked at."""
+    """Return the labelled set for the benchmark. Raises InputError that lists the folders that were tried."""
     if registered(config.source) in DATASETS and config.source != "folder":
         return load_dataset(config.source, config.root)
     place = config.root or Path(config.source)
@@ -136,8 +135,8 @@ def source_of(config: GltConfig) -> Dataset:
 def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Callable[[int], None]) -> np.ndarray:
     """Return the attribute of each picture, int64 (n,), 0 the largest of its class: six clusters merged in pairs.
 
-    features: float32 (n, A); label: int64 (n,); watch: called with the classes done. The largest two clusters are
-    attribute 0, the smallest two attribute 2; without so many clusters the last attributes are empty.
+    features: float32 (n, A); label: int64 (n,); watch: called with the number of classes done. The largest two clusters
+    are attribute 0, the smallest two attribute 2; with fewer clusters the last attributes are empty.
     """
     attribute = np.empty(len(label), np.int64)
     for c in np.unique(label):
@@ -147,9 +146,9 @@ def attributes_of(features: np.ndarray, label: np.ndarray, seed: int, watch: Cal
 
 
 def rank_classes(dataset: Dataset, seed: int) -> np.ndarray:
-    """Return the classes, int64 (C,), the one with most pictures first; equally large ones in an order of the seed.
+    """Return the classes, int64 (C,), by falling number of pictures; equally large classes in an order from the seed.
 
-    In label order the head of a set with equal classes would be what its names begin with: animals, say. Source: ours.
+    In label order, the head of a set with equal classes would depend on its names. Source: ours.
     """
     counts = np.bincount(dataset.samples.label, minlength=len(dataset.class_names))
     shuffled = rng_for(seed, 0, "glt classes").permutation(len(counts))
@@ -172,7 +171,7 @@ def used(made: Benchmark) -> np.ndarray:
 
 
 def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable[[int], None]) -> dict[int, str]:
-    """Write the pictures below `out`, files as they are, others as PNG, with masks and boxes; return row -> name."""
+    """Write the pictures below `out`, files unchanged, others as PNG, with masks and boxes; return row -> name."""
     names = {}
     boxes = ["file,x0,y0,x1,y1"]
     for row in rows.tolist():
@@ -196,16 +195,16 @@ def copy_pictures(dataset: Dataset, rows: np.ndarray, out: Path, watch: Callable
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy one file, making the folder. Raises InputError when the source cannot be read."""
+    """Copy one file and make its folder. Raises InputError if the source cannot be read."""
     content = bytes_of(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
 
 
 def write_files(where: Path, made: Benchmark, classes: list[str], about: dict[str, Any], names: dict[int, str]) -> None:
-    """Write the files of both training sets, in the published form plus "generator": how they were made.
+    """Write the files of both training sets, in the published format, plus "generator": how they were made.
 
-    classes: names by rank; names: row -> relative path of its picture. Both get their names when both are complete.
+    classes: names by rank; names: row -> relative path of its picture. Both files are renamed when both are complete.
     """
     with ExitStack() as renamed:
         for kind, splits in made.sets.items():
@@ -216,7 +215,7 @@ def write_files(where: Path, made: Benchmark, classes: list[str], about: dict[st
 def content_of(
     splits: dict[str, Rows], classes: list[str], about: dict[str, Any], names: dict[int, str]
 ) -> dict[str, Any]:
-    """Return what the file of one training set holds."""
+    """Return the content of the file of one training set."""
     content: dict[str, Any] = {
         "generator": about,
         "id2cat": {str(i): name for i, name in enumerate(classes)},
@@ -233,5 +232,5 @@ def content_of(
 
 
 def frequency(rank: int, classes: int) -> int:
-    """Return 0 for a many-shot class, 1 for a medium-shot and 2 for a few-shot one, by its rank among so many."""
+    """Return 0 for a many-shot class, 1 for a medium-shot and 2 for a few-shot class, by its rank among `classes`."""
     return int(rank >= MANY * classes) + int(rank >= MEDIUM * classes)

@@ -13,14 +13,14 @@ from clp_aug.contract.errors import UsageError, pick
 class GltConfig(Settings):
     """The settings of a benchmark.
 
-    source: name of a data set, or a folder of class folders, or the name of one where data sets lie; root: where the
-    data set of that name lies; out: folder to copy the pictures to, None to write beside them; imbalance and
-    per_attribute: as `glt_splits.divide` takes them; features: what to cluster by, the best at hand when None; seed: of
+    source: name of a data set, or a folder of class folders, or the name of such a folder among the data sets; root:
+    folder of the named data set; out: folder to copy the pictures to, None to write beside them; imbalance and
+    per_attribute: as in `glt_splits.divide`; features: to cluster by, None for the best that is available; seed: of
     clusters, of the order of equally large classes and of every draw.
     """
 
     source: str = setting(MISSING, "Name of a data set, or a folder of class folders.")
-    root: Path | None = setting(None, "Where it lies; else $CLP_DATA/<name>, else ./data/<name>.", option=True)
+    root: Path | None = setting(None, "Its folder; else $CLP_DATA/<name>, else ./data/<name>.", option=True)
     out: Path | None = setting(
         None, "Folder to copy the pictures to.", shown="two files beside the pictures", option=True
     )
@@ -29,7 +29,7 @@ class GltConfig(Settings):
     )
     per_attribute: int = setting(20, "Most test pictures of each class and attribute.", low=1, option=True)
     features: str | None = setting(
-        None, "efficientnet-lite0 or thumbnail, to cluster by.", shown="the best at hand", option=True
+        None, "Features to cluster by: efficientnet-lite0 or thumbnail.", shown="the best available", option=True
     )
     seed: int = setting(0, "Seed of clusters, class order and every draw.", low=0, option=True)
     overwrite: bool = setting(False, "Replace the files of a benchmark beside the pictures.", option=True)
@@ -42,4 +42,4 @@ class GltConfig(Settings):
         if self.features is not None:
             pick(FEATURES, self.features, "features")
         if self.source in LAYOUTS:
-            raise UsageError(f"--from {self.source}: has a generalised long tail already; give another data set")
+            raise UsageError(f"--from {self.source}: it has a generalised long tail already; give another data set")

@@ -1,6 +1,7 @@
-"""Which pictures of each class and attribute go into Train-GLT, Train-CBL, their val and their tests: index arithmetic.
+"""Divide the pictures of each class and attribute into Train-GLT, Train-CBL, their val and tests: index arithmetic.
 
-Source: the construction of ImageNet-GLT (Tang et al. 2022), with sizes from what there is; "ours" marks what differs.
+Source: the construction of ImageNet-GLT (Tang et al. 2022), with sizes from the available pictures; "ours" marks
+differences.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ import numpy as np
 from clp_aug.contract.errors import UsageError
 from clp_aug.protocol.long_tail import class_counts
 
-SHARES = (7, 2, 1)  # of the attributes within a class, in tenths: the tail that training and test_bl have
-RESERVE = 4  # a test with balanced attributes takes at most one picture in so many of an attribute
-VAL, TEST_LT = 0.15, 0.15  # of the long-tailed pool; the benchmark's own are 0.15 and 0.29
+SHARES = (7, 2, 1)  # of the attributes within a class, in tenths, in training and in test_bl
+RESERVE = 4  # a test with balanced attributes takes at most one of so many pictures of an attribute
+VAL, TEST_LT = 0.15, 0.15  # of the long-tailed pool; the published benchmark has 0.15 and 0.29
 
 Rows = dict[tuple[int, int], np.ndarray]
-"""(class, attribute) -> rows, int64, in the order in which they are given away."""
+"""(class, attribute) -> rows, int64, in the order in which they are assigned."""
 
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
     """Splits of both training sets, by name: "glt" and "cbl" -> split -> rows of each class and attribute.
 
-    per_attribute: test_bbl pictures of each class and attribute; short: of each class, how many pictures the long
-    tail asked for and an attribute did not have.
+    per_attribute: test_bbl pictures of each class and attribute; short: for each class, the number of pictures that the
+    long tail needed but an attribute did not have.
     """
 
     sets: dict[str, dict[str, Rows]]
@@ -35,9 +36,9 @@ class Benchmark:
 
 
 def apportion(total: int, shares: Sequence[int] = SHARES) -> np.ndarray:
-    """Return whole parts of `total`, int64, as near to the shares as they can be; of equal remainders the first wins.
+    """Return whole parts of `total`, int64, as near to the shares as possible; the first of equal remainders wins.
 
-    Source: largest remainders (ours; the benchmark rounds down and loses up to two pictures a class).
+    Source: largest remainders (ours; the benchmark rounds down and loses up to two pictures per class).
     """
     exact = total * np.asarray(shares) / sum(shares)
     parts = np.floor(exact + 1e-9).astype(np.int64)
@@ -51,10 +52,10 @@ def divide(
     """Divide the pictures of a labelled set; equal pools and generators give equal splits.
 
     pools: all pictures of each class and attribute, shuffled; class 0 is the head, attribute 0 the largest of its
-    class; class_names: by rank, for messages; imbalance: of the largest to the smallest class of Train-GLT;
-    per_attribute: at most so many test_bbl pictures of each class and attribute, fewer where the smallest does not have
-    four times as many. The tests with balanced classes, test_bbl and test_bl, are the same for both training sets and
-    of one size for every class (ours); the two training sets overlap. Raises UsageError when a class or attribute is
+    class; class_names: by rank, for messages; imbalance: ratio of the largest to the smallest class of Train-GLT;
+    per_attribute: most test_bbl pictures of each class and attribute, fewer if the smallest one does not have four
+    times as many. The tests with balanced classes, test_bbl and test_bl, are the same for both training sets and have
+    the same size for every class (ours); the two training sets overlap. Raises UsageError if a class or attribute is
     too small.
     """
     classes = len(class_names)
@@ -63,7 +64,7 @@ def divide(
     if each < 1:
         raise UsageError(
             f"attribute {smallest[1]} of class {class_names[smallest[0]]!r} has {len(pools[smallest])} pictures,"
-            f" {RESERVE} are needed; give more pictures a class, or leave the class out"
+            f" {RESERVE} are needed; give more pictures per class, or leave the class out"
         )
     bbl = {cell: rows[:each] for cell, rows in pools.items()}
     rest = {cell: rows[each:] for cell, rows in pools.items()}
@@ -82,19 +83,19 @@ def divide(
 def long_tailed(
     pools: Rows, classes: int, imbalance: float, rng: np.random.Generator
 ) -> tuple[dict[str, Rows], list[int]]:
-    """Return train, val and test_lt of Train-GLT, and what each class is short of.
+    """Return train, val and test_lt of Train-GLT, and the number of missing pictures of each class.
 
-    Class c has n_0 * imbalance^(-c / (C - 1)) pictures, attributes 7 : 2 : 1, where there are so many; n_0 is the most
-    that class 0 can give. val and test_lt are drawn from the pool as a whole, so they are distributed as train is, but
-    for one picture of each class that always stays (ours).
+    Class c has n_0 * imbalance^(-c / (C - 1)) pictures, attributes 7 : 2 : 1, if there are so many; n_0 is the largest
+    number that class 0 can give. val and test_lt are drawn from the whole pool, so they are distributed like train; one
+    picture of each class always stays in train (ours).
     """
     have = np.array([[len(pools[c, a]) for a in range(len(SHARES))] for c in range(classes)])
     counts = class_counts(most(have[0], 0), classes, imbalance)
     shares = np.stack([apportion(int(n)) for n in counts])
     if counts[-1] < 1:
         raise UsageError(
-            f"--imbalance {imbalance:g}: the last class would have no picture of the first one's {counts[0]}; use a"
-            " smaller one"
+            f"--imbalance {imbalance:g}: the last class would have no picture, the first one has {counts[0]}; give a"
+            " smaller imbalance"
         )
     taken = np.minimum(shares, have)
     pool = [(c, a, row) for (c, a), rows in sorted(pools.items()) for row in rows[: taken[c, a]].tolist()]
@@ -113,13 +114,13 @@ def long_tailed(
 def balanced(pools: Rows, classes: int, count: int, val: int) -> dict[str, Rows]:
     """Return train and val of Train-CBL: at most `count` and `val` pictures of every class, attributes 7 : 2 : 1.
 
-    Raises UsageError when not even one training picture a class is left.
+    Raises UsageError if not even one training picture per class is left.
     """
     have = np.array([[len(pools[c, a]) for a in range(len(SHARES))] for c in range(classes)])
     val = min(val, most(have.min(0), 1))
     count = min(count, most(have.min(0) - apportion(val), 0))
     if count < 1 or val < 1:
-        raise UsageError("no picture of every class is left to train on; give more pictures a class")
+        raise UsageError("not every class has a picture left for training; give more pictures per class")
     first, last = apportion(val), apportion(val) + apportion(count)
     return {
         "train": {(c, a): rows[first[a] : last[a]] for (c, a), rows in pools.items()},
@@ -128,7 +129,7 @@ def balanced(pools: Rows, classes: int, count: int, val: int) -> dict[str, Rows]
 
 
 def most(have: np.ndarray, leave: int) -> int:
-    """Return the largest total whose parts 7 : 2 : 1 are there, each and `leave` more, int64 (attributes,)."""
+    """Return the largest total with available parts 7 : 2 : 1, each with `leave` more. have: int64 (attributes,)."""
     total = int(have.sum())
     while total > 0 and (apportion(total) > have - leave).any():
         total -= 1
@@ -136,7 +137,7 @@ def most(have: np.ndarray, leave: int) -> int:
 
 
 def cells(pool: list[tuple[int, int, int]], like: Rows) -> Rows:
-    """Return rows by class and attribute of a list of (class, attribute, row)."""
+    """Return rows by class and attribute from a list of (class, attribute, row)."""
     found: dict[tuple[int, int], list[int]] = {cell: [] for cell in like}
     for c, a, row in pool:
         found[c, a].append(row)

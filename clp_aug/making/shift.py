@@ -1,4 +1,4 @@
-"""Who stands before what: splits, places and backgrounds of a set with a spurious background. No pixels."""
+"""Which bird gets which background: splits, places and backgrounds of a set with a spurious background. No pixels."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Composition:
 
 
 def draw_splits(label: np.ndarray, given: Sequence[int | None], shares: Sequence[float], seed: int) -> np.ndarray:
-    """Return the split of every bird, int64 (n,), the shares held within each class.
+    """Return the split of every bird, int64 (n,), with the shares in each class.
 
-    label: int64 (n,); given: splits that are fixed, None for those to be drawn; shares: relative sizes of train, val
-    and test. Where test is fixed for some, the others are divided into train and val.
+    label: int64 (n,); given: fixed splits, None for splits to draw; shares: relative sizes of train, val and test. If
+    test is fixed for some birds, the others are divided into train and val.
     """
     split = np.array([-1 if s is None else s for s in given], np.int64)
     parts = (TRAIN, VAL) if (split == TEST).any() else (TRAIN, VAL, TEST)
@@ -42,16 +42,16 @@ def draw_splits(label: np.ndarray, given: Sequence[int | None], shares: Sequence
 
 
 def other_place(count: int, split: int, share: float) -> int:
-    """Return how many of `count` birds of one class and split stand before the place of the other class.
+    """Return how many of `count` birds of one class and split get the place of the other class.
 
-    share: of the training birds before the place of their own; in val and test it is half of them, and of an odd number
-    the place of their own takes one more.
+    share: fraction of training birds with the place of their own class; in val and test it is half, and one more for an
+    odd number.
     """
     return round(count * (1 - share)) if split == TRAIN else count // 2
 
 
 def apportion(total: int, needs: Sequence[int]) -> list[int]:
-    """Return how many of `total` backgrounds each split gets: in proportion to its need, at least one for each need.
+    """Return the number of backgrounds of each split, `total` in all: in proportion to its need, at least one per need.
 
     Largest remainders; total must be at least the number of needs > 0.
     """
@@ -71,9 +71,9 @@ def compose(
 ) -> list[Composition]:
     """Return the pictures of the set, numbered in the order of the birds.
 
-    label, split: int64 (n,), of the birds; backgrounds: how many there are of each place; share: as in `other_place`;
-    per_bird: pictures a bird. No background serves two splits; within one they are used in turn. Raises InputError
-    when a group would be empty or a split without backgrounds. Source: ours, after Sagawa et al. (2020).
+    label, split: int64 (n,), of the birds; backgrounds: their number for each place; share: as in `other_place`;
+    per_bird: pictures per bird. No background is in two splits; within a split they are used in turn. Raises InputError
+    if a group would be empty or a split would have no backgrounds. Source: ours, after Sagawa et al. (2020).
     """
     bird = np.repeat(np.arange(len(label)), per_bird)
     y, s = label[bird], split[bird]
@@ -93,7 +93,7 @@ def compose(
     for p, total in enumerate(backgrounds):
         needs = [int(((place == p) & (s == which)).sum()) for which in (TRAIN, VAL, TEST)]
         if total < sum(n > 0 for n in needs):
-            raise InputError(f"{total} {PLACES[p]} pictures for three splits that share none; give more --{PLACES[p]}")
+            raise InputError(f"{total} {PLACES[p]} pictures, but three splits share none; give more --{PLACES[p]}")
         order = rng_for(seed, p, "waterbirds backgrounds").permutation(total)
         for which, own in enumerate(np.split(order, np.cumsum(apportion(total, needs))[:-1])):
             rows = np.flatnonzero((place == p) & (s == which))

@@ -1,8 +1,8 @@
-"""clp-data waterbirds: birds before land and water, with a spurious background in training. MATTE -> PLAN -> COMPOSE.
+"""clp-data waterbirds: birds on land and water, with a spurious background in training. MATTE -> PLAN -> COMPOSE.
 
-The published set is Caltech-UCSD Birds before Places, 95 % of the training birds before the place of their own, val
-and test balanced within each class (Sagawa et al. 2020). This makes the same of any birds and any backgrounds, in the
-layout that `datasets.waterbirds` reads. No bird and no background serves two splits.
+The published set puts Caltech-UCSD Birds on Places: 95 % of the training birds on the place of their class, val and
+test balanced within each class (Sagawa et al. 2020). This command makes such a set from any birds and any backgrounds,
+in the layout that `datasets.waterbirds` reads. No bird and no background is in two splits.
 """
 
 from __future__ import annotations
@@ -40,17 +40,19 @@ from clp_aug.making.waterbirds_config import WaterbirdsConfig
 from clp_aug.mattes import Matte, make_matte
 from clp_aug.mattes.chain import read_finding
 
-SQUARE = 224  # side at which a matte sees a bird, whatever its shape
+SQUARE = 224  # side of the square picture of a bird that a matte gets
 QUALITY = 95  # JPEG
 COLUMNS = ("img_id", "img_filename", "y", "split", "place", "place_filename", "bird_filename", "seed")
-"""The published columns, and behind them the bird and the seed that a row was made of."""
+"""The published columns, then the bird and the seed of a row."""
 PICTURES, FOUND = "images", ".mattes"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was made. groups: pictures a group in train, val and test; outcomes: birds by what became of their mask;
-    copies: birds and backgrounds left out because their file is that of another."""
+    """The result. groups: pictures per group in train, val and test; outcomes: number of birds by the outcome of their
+    mask; sources: number of birds by the source of their mask; copies: birds and backgrounds that were left out as
+    copies of another file.
+    """
 
     path: Path
     groups: tuple[tuple[int, ...], ...]
@@ -69,7 +71,7 @@ class Background:
 
 @dataclass(frozen=True)
 class SquarePicture:
-    """A bird as a matte sees it, stretched to a square."""
+    """The picture of a bird that a matte gets, stretched to a square."""
 
     image: np.ndarray
     sample_id: int
@@ -80,7 +82,7 @@ class SquarePicture:
 
 @dataclass
 class Maker:
-    """The work on one picture: `int` asks for the mask of that bird, a Composition for its files."""
+    """The work on one picture: for an int, the mask of that bird; for a Composition, its files."""
 
     config: WaterbirdsConfig
     birds: list[Bird]
@@ -96,17 +98,17 @@ class Maker:
 
     @cached_property
     def matte(self) -> Matte:
-        """The matte, loaded once a process; `read_birds` lets no bird without a mask pass when there is none."""
+        """The matte, loaded once per process; without a matte `read_birds` refuses birds without a mask."""
         if self.config.matte is None:
             raise ValueError("no matte; give one for birds without a mask")
         return make_matte(self.config.matte)
 
     def matte_file(self, row: int) -> Path:
-        """Return where the matte of a bird lies while the set is made."""
+        """Return the path of a bird's matte while the set is made."""
         return self.folder / FOUND / f"{row:06d}.png"
 
     def look_at(self, row: int) -> int:
-        """Return what became of a bird's mask; what a matte found is kept for `write`."""
+        """Return the outcome of a bird's mask; a computed matte is saved for `write`."""
         bird = self.birds[row]
         if bird.source != MATTE:
             alpha = self.alpha_of(row, self.picture_of(bird))
@@ -123,7 +125,7 @@ class Maker:
         return outcome
 
     def picture_of(self, bird: Bird) -> np.ndarray:
-        """Return the picture of a bird, uint8 (H, W, 3); of a cut-out, with its colours under what is transparent."""
+        """Return the picture of a bird, uint8 (H, W, 3); for a cut-out, with the colours of its transparent pixels."""
         data = bytes_of(bird.path)
         if bird.source == ALPHA:
             picture = images.open_picture(data, str(bird.path))
@@ -166,9 +168,9 @@ def picture_name(number: int) -> str:
 
 
 def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
-    """Make the set in `config.out`, which appears when it is complete. The same bytes for any number of workers.
+    """Make the set in `config.out`, which exists only when complete. The bytes are the same for any number of workers.
 
-    Raises InputError, UsageError and TooManyFallbacks, each with what is missing and what to do.
+    Raises InputError, UsageError and TooManyFallbacks, each with the reason and the remedy.
     """
     refuse_in_a_worker()
     with folder_made_beside(config.out) as folder:
@@ -199,7 +201,7 @@ def make(config: WaterbirdsConfig, progress: Progress = no_progress) -> Outcome:
 
 
 def report_each(results: Iterator[int], stage: str, total: int, progress: Progress) -> Iterator[int]:
-    """Yield results, telling the progress of each."""
+    """Yield results and report the progress of each."""
     with progress(stage, total) as advance:
         for result in results:
             advance(1)
@@ -207,7 +209,7 @@ def report_each(results: Iterator[int], stage: str, total: int, progress: Progre
 
 
 def read_backgrounds(config: WaterbirdsConfig) -> tuple[tuple[list[Background], ...], int]:
-    """Return the backgrounds of each place, and how many were left out as copies.
+    """Return the backgrounds of each place, and the number of those left out as copies.
 
     Raises InputError for a picture that is given for both places.
     """
@@ -219,7 +221,7 @@ def read_backgrounds(config: WaterbirdsConfig) -> tuple[tuple[list[Background], 
     ]
     both = {b.path.resolve() for p, b in listed if p == 0} & {b.path.resolve() for p, b in listed if p == 1}
     if both:
-        raise InputError(f"{min(both)}: given as --land and as --water; give each picture for one place")
+        raise InputError(f"{min(both)}: it is given as --land and as --water; give each picture for one place only")
     kept = [listed[row] for row in first_copies([background.path for _, background in listed])]
     return tuple([b for p, b in kept if p == place] for place in range(len(PLACES))), len(listed) - len(kept)
 
@@ -227,7 +229,7 @@ def read_backgrounds(config: WaterbirdsConfig) -> tuple[tuple[list[Background], 
 def usable_birds(birds: list[Bird], outcomes: np.ndarray, config: WaterbirdsConfig) -> list[int]:
     """Return the rows of the birds that have a usable mask.
 
-    outcomes: codes of the contract. Raises TooManyFallbacks when the set would be made of too few.
+    outcomes: codes of the contract. Raises TooManyFallbacks if too few are left for a set.
     """
     left_out = np.flatnonzero(outcomes != OK)
     if len(left_out) > config.max_left_out * len(birds) or len(left_out) == len(birds):
@@ -242,7 +244,7 @@ def usable_birds(birds: list[Bird], outcomes: np.ndarray, config: WaterbirdsConf
 def plan_of(
     birds: list[Bird], usable: list[int], backgrounds: tuple[list[Background], ...], config: WaterbirdsConfig
 ) -> list[Composition]:
-    """Return the pictures to make of the usable birds; `bird` of each is a row of all birds."""
+    """Return the pictures to make of the usable birds; their `bird` is a row of all birds."""
     label = np.array([birds[row].label for row in usable])
     split = draw_splits(label, [birds[row].split for row in usable], config.shares, config.seed)
     plan = compose(label, split, [*map(len, backgrounds)], config.confounding, config.per_bird, config.seed)
@@ -258,7 +260,7 @@ def group_counts(plan: list[Composition]) -> tuple[tuple[int, ...], ...]:
 def write_tables(
     folder: Path, maker: Maker, plan: list[Composition], outcome: Outcome, matte: dict[str, Any] | None
 ) -> None:
-    """Write metadata.csv, a row a picture, and recipe.json: settings, counts, the matte's hash, the tool's version."""
+    """Write metadata.csv, one row per picture, and recipe.json: settings, counts, hash of the matte, version."""
     config = maker.config
     with open(folder / TABLES[0], "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -278,4 +280,4 @@ def write_tables(
         "outcomes": outcome.outcomes,
         "copies left out": outcome.copies,
     }  # fmt: skip
-    (folder / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n")
+    (folder / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")

@@ -1,10 +1,10 @@
-"""MATTE: the registry of back ends. One file a back end; a new one is one file, one line here, one test row.
+"""MATTE: the registry of back ends. One file per back end; a new one needs one file, one line here, one test row.
 
 A back end is an object with `about` (name, sha256 of its weights, licence) and `find(picture)` that returns a matte,
-float (h, w) in [0, 1] of any resolution, or a box in read pixels, or None when it has nothing to say. A matte is
-never stretched to the full range: a picture without an object must be able to come out empty. One that is a network
-takes a device, too, and has `find_all(pictures)`, which returns what `find` does for each, in batches. One that is not
-here is a plug-in (`mattes.own`): module:name, file.py:name, or a name that an installed package has added.
+float (h, w) in [0, 1] of any resolution, or a box in pixels of the read picture, or None if it finds nothing. A matte
+is never stretched to the full range: a picture without an object must be able to come out empty. A network also takes a
+device and has `find_all(pictures)`, which returns the result of `find` for each, in batches. A back end that is not
+registered here is a plug-in (`mattes.own`): module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ MATTES = {
 }
 MAY_HAVE_FILE, NEEDS_FILE = ("hatt", "onnx"), ("onnx",)
 NETWORKS = ("hatt", "onnx")
-"""Those that run on the device that was asked for."""
+"""Back ends that run on the chosen device."""
 FALLBACKS = ("hatt", "grabcut", "centre")
 
 
 @dataclass(frozen=True)
 class About:
-    """What a shard records of the chosen back end; sha256 and licence are empty without weights."""
+    """The facts about the chosen back end in a shard; sha256 and licence are empty without weights."""
 
     name: str
     sha256: str = ""
@@ -48,7 +48,7 @@ class About:
 
 
 class PictureLike(Protocol):
-    """What a back end looks at. image: uint8 (size, size, 3) RGB; alpha, box: what comes with the picture, if any."""
+    """The input of a back end. image: uint8 (size, size, 3) RGB; alpha, box: its mask and box, if any."""
 
     @property
     def image(self) -> np.ndarray: ...
@@ -71,12 +71,12 @@ class Matte(Protocol):
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in of a name, None for a registered name. Raises UsageError for an unknown name."""
     return None if name.partition(":")[0] in MATTES else find(MATTES, name, "matte")
 
 
 def is_network(name: str) -> bool:
-    """Whether the back end of that name runs on the device that was asked for."""
+    """Return whether the back end of that name runs on the chosen device."""
     plugin = plugin_of(name)
     if plugin is None:
         return name.partition(":")[0] in NETWORKS
@@ -86,7 +86,7 @@ def is_network(name: str) -> bool:
 
 
 def check_matte(name: str) -> None:
-    """Raise UsageError unless the name is a back end, registered or a plug-in, with a file where it needs one."""
+    """Raise UsageError unless the name is a back end, registered or a plug-in, with a file if it needs one."""
     if plugin_of(name) is not None:
         return
     kind, _, file = name.partition(":")
@@ -104,17 +104,17 @@ def check_refine() -> None:
 
 
 def spelling(kind: str) -> str:
-    """Return how a back end is asked for: with a file, maybe with one, or without."""
+    """Return the spelling of a back end: with a file, with an optional file, or without."""
     return f"{kind}:FILE" if kind in NEEDS_FILE else f"{kind}[:FILE]" if kind in MAY_HAVE_FILE else kind
 
 
 def name_with_file(kind: str, path: Path) -> str:
-    """Return what shards call a back end with a file: its stem, in which bytes that are no text are replaced."""
+    """Return the name in shards of a back end with a file: the file's stem; bytes that are no text are replaced."""
     return f"{kind}:{os.fsencode(path.stem).decode('utf-8', 'replace')}"
 
 
 def make_matte(name: str, device: str = CPU) -> Matte:
-    """Return the back end of that name, with its weights loaded. device: where it runs if it is a network."""
+    """Return the back end of that name, with its weights loaded. device: for a network."""
     plugin = plugin_of(name)
     if plugin is not None:
         from clp_aug.mattes.own import matte_of_plugin
@@ -128,6 +128,6 @@ def make_matte(name: str, device: str = CPU) -> Matte:
 
 
 def make_chain(name: str, device: str = CPU) -> list[Matte]:
-    """Return the chosen back end and, behind it, those that step in when it finds no usable box."""
+    """Return the chosen back end, followed by the fallbacks that are tried if it finds no usable box."""
     kind = name.partition(":")[0]
     return [make_matte(name, device), *(make_matte(other, device) for other in FALLBACKS if other != kind)]

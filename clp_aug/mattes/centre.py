@@ -8,7 +8,7 @@ from clp_aug.mattes import About, PictureLike
 
 
 class Centre:
-    """A box about the centre with 60 % of each side; it never looks at the picture."""
+    """A box around the centre with 60 % of each side; it does not use the picture."""
 
     about = About("centre")
 

@@ -1,4 +1,4 @@
-"""The fallback chain: it ends with one box for every picture, and says where the box came from."""
+"""The fallback chain: it gives one box for every picture, and the source of the box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import FALLBACK, FULL, OK
 from clp_aug.mattes import Matte, PictureLike
 
-TRUSTED = ("given", "centre")  # what the user gave wins over the gates, and the last resort has to
+TRUSTED = ("given", "centre")  # these boxes pass the gates: the user's, and the last resort
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Located:
 
 
 def locate(picture: PictureLike, chain: Sequence[Matte], pad: int = 0) -> Located:
-    """Return the box of one picture, as `locate_all` finds it."""
+    """Return the box of one picture, like `locate_all`."""
     return locate_all([picture], chain, pad)[0]
 
 
 def locate_all(pictures: Sequence[PictureLike], chain: Sequence[Matte], pad: int = 0) -> list[Located]:
-    """Return the box of each picture: from the first back end in the chain whose box is usable.
+    """Return the box of each picture: from the first back end in the chain with a usable box.
 
-    What the user gave wins over the gates unless it is empty: a mask of the whole picture stays one. A matte's box that
-    is full is cut to the gate: cut, it is far better than that of the next matte. `outcome` is that of the chosen back
-    end: ok, full and cut or kept, else why it was passed over. Raises InputError when no back end has a box, which
-    the centred one always has.
+    A mask or box of the user passes the gates unless it is empty: a mask of the whole picture is kept. A full box of a
+    matte is cut to the gate: it is far better than the box of the next matte. `outcome` is that of the chosen back end:
+    ok, full (cut or kept), else the reason why it was not used. Raises InputError if no back end has a box; the centred
+    one always has.
     """
     verdicts, located, waiting = [OK] * len(pictures), dict[int, Located](), list(range(len(pictures)))
     for source, back_end in enumerate(chain):
@@ -60,13 +60,13 @@ def locate_all(pictures: Sequence[PictureLike], chain: Sequence[Matte], pad: int
 
 
 def findings_of(back_end: Matte, pictures: Sequence[PictureLike]) -> Sequence[np.ndarray | Box | None]:
-    """Return what a back end finds in each picture, all at once where it can."""
+    """Return the findings of a back end for each picture, all at once if it can."""
     all_at_once = getattr(back_end, "find_all", None)
     return [back_end.find(picture) for picture in pictures] if all_at_once is None else all_at_once(pictures)
 
 
 def usable_box(box: Box, outcome: int, matte: np.ndarray, pad: int) -> Box | None:
-    """Return a box of that outcome as a run takes it, padded, and cut where it is full; None where it is refused."""
+    """Return a box of that outcome as a run uses it: padded, and cut if it is full; None if it is refused."""
     if outcome not in (OK, FULL):
         return None
     padded = boxing.pad(box, pad, *matte.shape)
@@ -74,7 +74,7 @@ def usable_box(box: Box, outcome: int, matte: np.ndarray, pad: int) -> Box | Non
 
 
 def read_finding(finding: np.ndarray | Box, size: int) -> tuple[Box | None, np.ndarray]:
-    """Return box and uint8 (size, size) matte of what a back end found; a box alone has an empty matte.
+    """Return box and uint8 (size, size) matte of a finding; a box without matte has an empty one.
 
     A matte of another resolution is resized as alpha (area when shrinking, bilinear when growing), then boxed.
     """

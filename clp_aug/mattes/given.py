@@ -9,7 +9,7 @@ from clp_aug.mattes import About, PictureLike
 
 
 class Given:
-    """A box wins over a mask of the same picture; None when the picture has neither."""
+    """A box is preferred to a mask of the same picture; None if the picture has neither."""
 
     about = About("given")
 

@@ -13,8 +13,8 @@ from clp_aug.mattes import About, PictureLike
 
 SIDE = 64  # working resolution: enough pixels for the colour models, few enough to be quick
 RING, PROBABLE, CORE = 0.04, 0.90, 0.40  # shares of the side: border ring, probable and sure foreground
-NO_RECTANGLE = (0, 0, 0, 0)  # which GrabCut does not look at when it starts from a mask
-ITERATIONS = 1  # more change no box for the better and cost as much again
+NO_RECTANGLE = (0, 0, 0, 0)  # GrabCut ignores it when it starts from a mask
+ITERATIONS = 1  # further ones improve no box, and each costs as much as the first
 
 
 def centred_guess(side: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def centred_guess(side: int) -> np.ndarray:
 
 
 class GrabCut:
-    """Foreground by colour, assuming that the object lies about the centre."""
+    """Foreground by colour, assuming that the object is near the centre."""
 
     about = About("grabcut")
 
@@ -37,7 +37,7 @@ class GrabCut:
         small = cv2.resize(picture.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
         guess = centred_guess(SIDE)
         models = np.zeros((2, 1, 65))
-        cv2.setRNGSeed(picture.sample_id % (1 << 31))  # its k-means draws from a generator of the process
+        cv2.setRNGSeed(picture.sample_id % (1 << 31))  # its k-means uses a generator of the process
         bgr = small[..., ::-1].copy()
         cv2.grabCut(bgr, guess, NO_RECTANGLE, models[0], models[1], ITERATIONS, cv2.GC_INIT_WITH_MASK)
         return np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.float32)

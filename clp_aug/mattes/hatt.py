@@ -1,4 +1,4 @@
-"""hatt: our HAttMatting-style network, with the weights that come with the package or the user's own."""
+"""hatt: our HAttMatting-style network, with the weights of the package or the user's own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from clp_aug.nets.threads import batches, each_on_one_thread, inference_on, most
 if TYPE_CHECKING:
     from clp_aug.nets.hatt_lite import HattLite
 
-SIDE = 224  # what it was fitted at
+SIDE = 224  # side at which it was fitted
 
 
 class HattMatte:
-    """One file of weights. Pictures are resized to 224 pixels a side for it, small ones too.
+    """One file of weights. All pictures are resized to 224 pixels a side for it, small ones too.
 
-    file: weights that `clp-fit matte` wrote, looked through at once; without it the shipped ones, whose hash is
-    compared at once and which are loaded with the first picture, since a fallback may never see one. device: by name.
+    file: weights from `clp-fit matte`, loaded at once. Without a file the shipped weights are used: their hash is
+    checked at once, but they are loaded with the first picture, because a fallback may never get one. device: by name.
+    Raises InputError for a wrong file.
     """
 
     def __init__(self, file: str = "", device: str = CPU) -> None:
@@ -51,20 +52,20 @@ class HattMatte:
         return self.find_all([picture])[0]
 
     def find_all(self, pictures: Sequence[PictureLike]) -> list[np.ndarray]:
-        """Return what `find` does for each picture: on the CPU bit by bit, elsewhere by batches."""
+        """Return the result of `find` for each picture: on the CPU bit-identical, on other devices in batches."""
         parts = batches(len(pictures), most_in_a_batch(SIDE**2))
         return [alpha for part in parts for alpha in self.mattes([resize(pictures[i]) for i in part])]
 
     def mattes(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the mattes of one batch, float32 (224, 224) each. images: uint8 (224, 224, 3) each."""
-        network = self.network  # loaded once, before threads want it
+        network = self.network  # loaded once, before threads need it
         if self.device == CPU:
             return each_on_one_thread(lambda image: self.alphas(network, [image])[0], images)
         with inference_on(self.device):
             return list(self.alphas(network, images))
 
     def alphas(self, network: HattLite, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return what the network says to some pictures at once, float32 (N, 224, 224)."""
+        """Return the network's mattes of some pictures at once, float32 (N, 224, 224)."""
         import torch
 
         pictures = torch.from_numpy(np.stack(images)).to(self.device)
@@ -73,7 +74,7 @@ class HattMatte:
 
 
 def at_home_on(device: str, network: HattLite) -> HattLite:
-    """Return a loaded network on its device, in the form that is quickest there."""
+    """Return a loaded network on its device, in the fastest form there."""
     if device != CPU:
         return network.to(device)
     from clp_aug.nets.quick_hatt import quicken
@@ -82,6 +83,6 @@ def at_home_on(device: str, network: HattLite) -> HattLite:
 
 
 def resize(picture: PictureLike) -> np.ndarray:
-    """Return a picture as the network takes it, uint8 (224, 224, 3)."""
+    """Return a picture in the size of the network, uint8 (224, 224, 3)."""
     method = cv2.INTER_AREA if picture.size > SIDE else cv2.INTER_CUBIC
     return cv2.resize(picture.image, (SIDE, SIDE), interpolation=method)

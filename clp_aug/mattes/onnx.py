@@ -17,13 +17,13 @@ from clp_aug.nets.onnx_weights import read_model
 from clp_aug.nets.reading import first_line
 from clp_aug.nets.threads import batches, most_in_a_batch
 
-SIDE = 320  # where the network leaves its input size open
+SIDE = 320  # if the network leaves its input size open
 LARGEST_SIDE = 4096
-MOST = 64  # pictures that a network may take at a time
-LARGEST = 2**31  # bytes of a model with its weights, as protobuf has it
+MOST = 64  # largest batch that a network may require
+LARGEST = 2**31  # bytes of a model with its weights, the limit of protobuf
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 FLOATS: dict[str, np.dtype[Any]] = {"float": np.dtype("f4"), "float16": np.dtype("f2"), "double": np.dtype("f8")}
-OUTSIDE = 0.5  # how far beyond [0, 1] a network without a last sigmoid may go before it is told to give something else
+OUTSIDE = 0.5  # how far a network without a last sigmoid may go beyond [0, 1]
 ONE_FLOAT = "export it with float32 input, for pictures in [0, 1] less ImageNet's mean, over its deviation"
 MATTE_FIRST = "export it with the matte as its first output"
 
@@ -31,10 +31,10 @@ MATTE_FIRST = "export it with the matte as its first output"
 class OnnxMatte:
     """One network. Input floating-point (n, 3, h, w), ImageNet mean and deviation; first output is the matte.
 
-    Weights may lie in files beside it; the digest is of all files, the model first, the others by name. device: by
-    name. A network for so many pictures at a time gets the last of fewer again and again. Raises InputError for a file
-    that is none, or whose network takes or gives anything else; UsageError without onnxruntime, or where that does not
-    serve the device.
+    Weights may be in files beside it; the digest is over all files, the model first, the others by name. device: by
+    name. A network with a fixed batch size gets the last picture repeatedly if there are fewer. Raises InputError for a
+    file that is no model, or a network with another input or output; UsageError without onnxruntime, or if that does
+    not support the device.
     """
 
     def __init__(self, file: str, device: str = CPU) -> None:
@@ -43,24 +43,24 @@ class OnnxMatte:
         self.network = session_of(weights, device, self.what)
         self.input = only_input(self.network, self.what)
         if not self.network.get_outputs():
-            raise InputError(f"{self.what}: it gives nothing, expected the matte; {MATTE_FIRST}")
+            raise InputError(f"{self.what}: it has no output, expected the matte; {MATTE_FIRST}")
         check_input(self.input.shape, self.what)
         self.kind = kind_of(self.input.type, self.what)
         self.fixed = self.input.shape[0] if isinstance(self.input.shape[0], int) else None
         self.at_once = self.fixed or 1
         self.about = About(f"onnx:{path.stem}", sha256, "see the model's own terms")
         if not np.isfinite(self.mattes_of([trial_picture()])).all():
-            raise InputError(f"{self.what}: it gives NaN or infinity for a plain picture; take another export")
+            raise InputError(f"{self.what}: it gives NaN or infinity for a plain picture; give another export")
         if device != CPU and self.gives_many():
             self.at_once = most_in_a_batch(self.sides[0] * self.sides[1])
 
     @property
     def provider(self) -> str:
-        """What onnxruntime calls the place where the network runs."""
+        """Onnxruntime's name of the network's device."""
         return str(self.network.get_providers()[0])
 
     def gives_many(self) -> bool:
-        """Tell whether a network for any number of pictures gives a matte for each of two."""
+        """Return whether a network for any number of pictures gives a matte for each of two."""
         try:
             return self.fixed is None and len(self.mattes_of([trial_picture()] * 2)) == 2
         except InputError:
@@ -69,18 +69,18 @@ class OnnxMatte:
     def find(self, picture: PictureLike) -> np.ndarray:
         """Return the matte at the network's own resolution, float32 (h, w), about in [0, 1], not stretched.
 
-        Raises InputError for one that goes far beyond.
+        Raises InputError for values far beyond.
         """
         return self.find_all([picture])[0]
 
     def find_all(self, pictures: Sequence[PictureLike]) -> list[np.ndarray]:
-        """Return the mattes of some pictures; many at a time on an accelerator, if the network takes many."""
+        """Return the mattes of some pictures; in batches on an accelerator, if the network accepts them."""
         parts = batches(len(pictures), self.at_once)
         return [alpha for part in parts for alpha in self.mattes_of([pictures[i].image for i in part])]
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Height and width that the network gets."""
+        """Height and width of the network's input."""
         height, width = (n if isinstance(n, int) else SIDE for n in self.input.shape[2:])
         return height, width
 
@@ -94,13 +94,13 @@ class OnnxMatte:
             outputs = self.network.run(None, {self.input.name: np.ascontiguousarray(whole)})
         except Exception as error:  # onnxruntime's own exceptions share no base class
             raise InputError(
-                f"{self.what}: it fails on a picture of {width} x {height} ({first_line(error)}); take another export"
+                f"{self.what}: it fails on a picture of {width} x {height} ({first_line(error)}); give another export"
             ) from None
         return mattes_in(outputs, count, self.what)[: len(images)]
 
 
 def prepared(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return an image, uint8 (size, size, 3), as networks take it: float32 (3, height, width), normalised."""
+    """Return an image, uint8 (size, size, 3), in the form of networks: float32 (3, height, width), normalised."""
     method = cv2.INTER_AREA if len(image) > width else cv2.INTER_CUBIC
     resized = cv2.resize(image, (width, height), interpolation=method)
     planes: np.ndarray = ((resized.astype(np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1)
@@ -108,12 +108,12 @@ def prepared(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def content_of(path: Path, what: str) -> tuple[bytes, str]:
-    """Return the bytes of a model, the weights in files beside it put in, and the SHA-256 of all files.
+    """Return the bytes of a model, including the weights from files beside it, and the SHA-256 of all files.
 
-    Raises UsageError without onnxruntime, InputError for a file that cannot be read or lies elsewhere.
+    Raises UsageError without onnxruntime, InputError for a file that cannot be read or is in another folder.
     """
     try:
-        import onnxruntime  # noqa: F401  # what is missing is told before the file is looked at
+        import onnxruntime  # noqa: F401  # a missing package is reported before the file is read
     except ImportError:
         raise UsageError("matte onnx needs onnxruntime: pip install 'causal-logit-perturbation[matting]'") from None
     if not path.is_file():
@@ -128,7 +128,7 @@ def content_of(path: Path, what: str) -> tuple[bytes, str]:
 
 
 def only_input(network: Any, what: str) -> Any:
-    """Return the one input of a session. Raises InputError where there are more or none."""
+    """Return the only input of a session. Raises InputError for more inputs or none."""
     inputs = network.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(repr(one.name[:40]) for one in inputs[:4])
@@ -140,7 +140,7 @@ def only_input(network: Any, what: str) -> Any:
 
 
 def check_input(shape: list[int | str | None], what: str) -> None:
-    """Raise InputError unless an input is for one picture, or any number, of three planes; open sides are no number."""
+    """Raise InputError unless an input is for one picture or more, of three planes. Open sides are no integers."""
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         said = str(tuple(shape[:8]))[:80]
         raise InputError(f"{what}: its input is {said}, expected (1, 3, h, w); export it for pictures, planes first")
@@ -164,7 +164,7 @@ def kind_of(name: str, what: str) -> np.dtype[Any]:
 
 
 def mattes_in(outputs: list[Any], count: int, what: str) -> np.ndarray:
-    """Return the mattes, float32 (count, h, w), of what a network gave. Raises InputError for anything else."""
+    """Return the mattes, float32 (count, h, w), from a network's outputs. Raises InputError for anything else."""
     output = outputs[0]
     if not isinstance(output, np.ndarray):
         raise InputError(f"{what}: its output is no array, expected ({count}, 1, h, w); {MATTE_FIRST}")
@@ -173,7 +173,7 @@ def mattes_in(outputs: list[Any], count: int, what: str) -> np.ndarray:
     if output.ndim != 4 or output.shape[:2] != (count, 1) or not output.size:
         raise InputError(f"{what}: its output is {output.shape[:8]}, expected ({count}, 1, h, w); {MATTE_FIRST}")
     alpha: np.ndarray = output[:, 0].astype(np.float32)
-    low, high = np.fmin.reduce(alpha, axis=None), np.fmax.reduce(alpha, axis=None)  # of those that are numbers
+    low, high = np.fmin.reduce(alpha, axis=None), np.fmax.reduce(alpha, axis=None)  # ignoring NaN
     if low < -OUTSIDE or high > 1 + OUTSIDE:
         raise InputError(
             f"{what}: its output goes from {low:.2f} to {high:.2f}, expected foreground probabilities in [0, 1]; export"
@@ -183,7 +183,7 @@ def mattes_in(outputs: list[Any], count: int, what: str) -> np.ndarray:
 
 
 def trial_picture() -> np.ndarray:
-    """Return uint8 (64, 64, 3): a bright disc before a dim gradient, which no matting network takes for nothing."""
+    """Return uint8 (64, 64, 3): a bright disc on a dark gradient; every matting network finds something in it."""
     y, x = np.mgrid[:64, :64]
     image = np.stack([40 + x, 50 + y, 60 + (x + y) // 2], axis=2)
     image[(x - 32) ** 2 + (y - 32) ** 2 < 18**2] = (220, 200, 170)

@@ -1,4 +1,4 @@
-"""Mattes that are plug-ins: a class or function that makes a back end; what that finds is checked."""
+"""Mattes that are plug-ins: a class or function that makes a back end. Its findings are checked."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ EXPECTED = "an array (h, w), a box (x0, y0, x1, y1) or None"
 
 
 def runs_on_a_device(plugin: Plugin) -> bool:
-    """Whether a plug-in's back end is a network: it has a parameter `device`."""
+    """Return whether a plug-in's back end is a network: then it has a parameter `device`."""
     return callable(plugin.value) and "device" in parameters(plugin.value)
 
 
 def matte_of_plugin(plugin: Plugin, device: str) -> OwnMatte | OwnNetwork:
-    """Return the back end that a plug-in makes. Raises UsageError for an object without `find`."""
+    """Return the back end of a plug-in. Raises UsageError for an object without `find`."""
     back_end = plugin.call_with(device=device)
     if not callable(getattr(back_end, "find", None)):
-        raise plugin.refuse(f"it made {type(back_end).__name__}, which has no function find(picture)")
+        raise plugin.refuse(f"it made {type(back_end).__name__} without a function find(picture); add one")
     return OwnNetwork(plugin, back_end) if hasattr(back_end, "find_all") else OwnMatte(plugin, back_end)
 
 
 class OwnMatte:
-    """A back end of a plug-in under its plug-in's name; sha256 and licence are those that it says itself, if any."""
+    """The back end of a plug-in, with the plug-in's name; sha256 and licence come from its own `about`, if any."""
 
     def __init__(self, plugin: Plugin, back_end: Any) -> None:
         self.plugin, self.back_end = plugin, back_end
@@ -38,11 +38,11 @@ class OwnMatte:
         self.about = About(label(plugin.name), *weights)
 
     def find(self, picture: PictureLike) -> np.ndarray | Box | None:
-        """Return what the back end finds. Raises UsageError for what is no finding, and for what it raises."""
+        """Return the finding of the back end. Raises UsageError for anything else, and if the back end raises."""
         return self.checked(self.plugin.call(self.back_end.find, picture), picture.size)
 
     def checked(self, finding: Any, size: int) -> np.ndarray | Box | None:
-        """Return a finding, a box as whole pixels of the picture. Raises UsageError for what is none."""
+        """Return a finding; a box in whole pixels of the picture. Raises UsageError for anything else."""
         if finding is None:
             return None
         if isinstance(finding, tuple) and len(finding) == 4:
@@ -55,7 +55,7 @@ class OwnMatte:
         raise self.plugin.refuse(f"it found {what}; expected {EXPECTED}")
 
     def alpha(self, values: np.ndarray) -> np.ndarray:
-        """Return a matte as float32. Raises UsageError for one of 0 to 255."""
+        """Return a matte as float32. Raises UsageError for values outside [0, 1]."""
         alpha = values.astype(np.float32)
         if np.nanmax(alpha, initial=0) > 1.001 or np.nanmin(alpha, initial=0) < -0.001:
             raise self.plugin.refuse(f"its matte goes from {alpha.min():g} to {alpha.max():g}; expected 0 to 1")
@@ -63,10 +63,10 @@ class OwnMatte:
 
 
 class OwnNetwork(OwnMatte):
-    """The same of one that finds many at once."""
+    """An `OwnMatte` that finds many at once."""
 
     def find_all(self, pictures: Sequence[PictureLike]) -> list[np.ndarray | Box | None]:
-        """Return what `find` does for each picture. Raises UsageError for another number of findings."""
+        """Return the result of `find` for each picture. Raises UsageError for another number of findings."""
         findings = self.plugin.call(self.back_end.find_all, pictures)
         if len(findings) != len(pictures):
             raise self.plugin.refuse(f"find_all returned {len(findings)} findings for {len(pictures)} pictures")
@@ -74,7 +74,7 @@ class OwnNetwork(OwnMatte):
 
 
 def whole_pixels(box: tuple[float, float, float, float], size: int) -> Box | None:
-    """Return the smallest box of whole pixels around one, within a picture of a side; None where that has no area."""
+    """Return the smallest box of whole pixels around a box, inside a picture of side `size`; None if it has no area."""
     x0, y0 = (min(max(math.floor(value), 0), size) for value in box[:2])
     x1, y1 = (min(max(math.ceil(value), 0), size) for value in box[2:])
     return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

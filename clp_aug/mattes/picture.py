@@ -1,4 +1,4 @@
-"""One picture as the stages see it: decoded only when somebody looks at it."""
+"""One picture as the stages get it: decoded only when it is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clp_aug.datasets.base import Dataset
 
 
 class Picture:
-    """A row of a data set at the run's size. image: uint8 (size, size, 3); alpha and box: what comes with it."""
+    """A row of a data set at the run's size. image: uint8 (size, size, 3); alpha and box: its mask and box, or None."""
 
     def __init__(self, dataset: Dataset, row: int, size: int, fit: str) -> None:
         self.dataset, self.row, self.size, self.fit = dataset, int(row), size, fit
@@ -36,7 +36,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture that was decoded elsewhere, for mattes that look at nothing else. image: uint8 (size, size, 3) RGB."""
+    """A picture that was decoded elsewhere, for mattes that use only its pixels. image: uint8 (size, size, 3) RGB."""
 
     image: np.ndarray
     sample_id: int

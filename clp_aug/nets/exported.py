@@ -1,8 +1,8 @@
-"""Load a classifier as an exported program (torch.export) from an archive that is looked through and written anew.
+"""Load a classifier as an exported program (torch.export) from an archive that is checked and rewritten first.
 
-torch.export.load unpickles weights and constants that are marked so, and what a program was exported with; it executes
-guards and evaluates sizes. So the archive must hold only what a plain export writes, its program only tensor operators
-(plain_program), and torch gets a copy that lacks the inputs and the guards, which nothing here needs.
+torch.export.load unpickles marked weights and constants, and the sample inputs of the export; it executes guards and
+evaluates sizes. So the archive must hold only files of a plain export, and its program only tensor operators
+(plain_program). torch gets a copy without sample inputs and guards, which are not needed here.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ ALLOWED = re.compile(
 )
 PAYLOAD = re.compile(r"(weight|tensor)_\d+")
 LARGEST = 2**33  # bytes of a file; the largest classifier of torchvision has 2.6 GB
-SAID, MOST_SAID = "extra/classifier.json", 2**24  # what a program says of itself, and the bytes that it may have
+SAID, MOST_SAID = "extra/classifier.json", 2**24  # file of a program's own facts, and its largest size in bytes
 REMEDY = "clp-train --export writes one"
 
 
 class Program(NamedTuple):
-    """An exported program. logits: itself, float32 (N, 3, H, W) -> what it gives; shape: of its input, None for a side
-    that is open; said: what it says of itself, as plain JSON, {} for nothing.
+    """An exported program. logits: the program, float32 (N, 3, H, W) -> its output; shape: of its input, None for an
+    open side; said: its own facts as plain JSON, {} for none.
     """
 
     logits: Callable[[Tensor], Tensor]
@@ -49,10 +49,10 @@ class Program(NamedTuple):
 
 
 def plain_copy(data: bytes) -> bytes:
-    """Return an archive anew, without the inputs of its export, without guards and without what is said about it.
+    """Return a copy of an archive without sample inputs, guards and extra facts.
 
-    Raises ValueError, saying why, unless loading that runs no code of its own and takes about as much memory as the
-    file. What torch reads is what was looked at: two readers of one archive can differ.
+    Raises ValueError, with the reason, unless loading the copy runs no code from it and takes about as much memory as
+    the file. torch reads this copy, because two readers of one archive can differ.
     """
     copy = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(copy, "w") as plain:
@@ -64,7 +64,7 @@ def plain_copy(data: bytes) -> bytes:
         for member in members:
             inner = member.filename.partition("/")[2]
             if not ALLOWED.fullmatch(inner):
-                raise ValueError(f"it holds {member.filename[:80]}, which a plain export does not")
+                raise ValueError(f"it holds {member.filename[:80]}, which a plain export does not hold")
             if inner.startswith("extra/"):
                 continue
             content = b"" if inner.startswith("data/sample_inputs/") else archive.read(member)
@@ -73,7 +73,7 @@ def plain_copy(data: bytes) -> bytes:
 
 
 def checked(inner: str, content: bytes, sizes: Mapping[str, int]) -> bytes:
-    """Return a file of the archive as torch is to read it. sizes: bytes of each file. Raises ValueError."""
+    """Return a checked file of the archive for torch. sizes: bytes of each file. Raises ValueError."""
     if inner.endswith("_config.json"):
         for name, payload in json.loads(content)["config"].items():
             check_payload(name, payload, sizes, inner.rpartition("/")[0])
@@ -97,7 +97,7 @@ def check_payload(name: str, payload: Mapping[str, Any], sizes: Mapping[str, int
 
 @contextmanager
 def errors_of_torch() -> Iterator[None]:
-    """Within it, an error that torch.export.load logs, to raise another that says nothing, is raised itself."""
+    """Context that raises the error that torch.export.load only logs before it raises another without a reason."""
     logged: list[BaseException | None] = []
 
     def keep(record: logging.LogRecord) -> bool:
@@ -115,7 +115,7 @@ def errors_of_torch() -> Iterator[None]:
 
 
 def said_in(data: bytes) -> dict[str, Any]:
-    """Return what an archive says of itself, {} where it says nothing. Raises ValueError for what is no JSON, or much.
+    """Return an archive's own facts, {} without any. Raises ValueError for text that is no JSON, or too long.
 
     Source: ours; clp-train --export writes it.
     """
@@ -123,21 +123,21 @@ def said_in(data: bytes) -> dict[str, Any]:
         for member in archive.infolist():
             if member.filename.partition("/")[2] == SAID:
                 if member.file_size > MOST_SAID:
-                    raise ValueError(f"{SAID} has {member.file_size} bytes, at most {MOST_SAID} can be")
+                    raise ValueError(f"{SAID} has {member.file_size} bytes, expected at most {MOST_SAID}")
                 said = json.loads(archive.read(member))
                 return said if isinstance(said, dict) else {}
     return {}
 
 
 def shape_of_input(program: Any) -> tuple[int | None, ...]:
-    """Return the shape of a program's first input, None for each side that is open."""
+    """Return the shape of a program's first input, None for each open side."""
     first = program.graph_signature.user_inputs[0]
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == first)
     return tuple(side if isinstance(side, int) else None for side in value.shape)
 
 
 def load_program(path: Path, device: str = CPU) -> Program:
-    """Load an exported program onto a device, by name, with what it says of itself.
+    """Load an exported program onto a device, by name, with its own facts.
 
     Raises InputError for a file that is missing, foreign or damaged, or that could run code when loaded.
     """
@@ -155,19 +155,19 @@ def load_program(path: Path, device: str = CPU) -> Program:
             if device != CPU:
                 from torch.export.passes import move_to_device_pass
 
-                program = move_to_device_pass(program, device)  # what it makes on the way, too
+                program = move_to_device_pass(program, device)  # including intermediate tensors
             return Program(program.module(), shape_of_input(program), said)
-    except Exception as error:  # a foreign archive fails in torch in any way it likes
+    except Exception as error:  # torch may raise anything for a foreign archive
         raise InputError(f"classifier {path}: not an exported program ({first_line(error)}); {REMEDY}") from None
 
 
 @lru_cache(maxsize=1)
 def load_classifier(path: Path, device: str = CPU) -> Callable[[Tensor], Tensor]:
-    """Load a classifier once a process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
+    """Load a classifier once per process: float32 (N, 3, H, W) in [0, 1] -> logits (N, C), normalising by itself.
 
-    From then on the process computes with one thread. Raises what `load_program` raises.
+    From then on the process computes with one thread. Raises the errors of `load_program`.
     """
     import torch
 
-    torch.set_num_threads(1)  # one thread a worker, and the same sums for any worker count
+    torch.set_num_threads(1)  # one thread per worker, and the same sums for any number of workers
     return load_program(path, device).logits

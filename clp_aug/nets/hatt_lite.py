@@ -1,4 +1,4 @@
-"""A small HAttMatting: one RGB picture in, its matte out, no trimap. Attention above EfficientNet-Lite0.
+"""A small HAttMatting: one RGB picture in, its matte out, no trimap. Attention on top of EfficientNet-Lite0.
 
 Source: Qiao et al., CVPR 2020 (channel-wise distillation of the high-level features, spatial filtering of appearance
 cues, fusion), with cues of two resolutions as in HAttMatting++ (Qiao et al., TOMM 2023). Ours: the backbone and all
@@ -23,7 +23,7 @@ from clp_aug.nets.stored import check_values, differences, parse_stored, shapes
 BLOCKS = 11  # the rest of EfficientNet-Lite0, at stride 32, holds four fifths of its parameters
 HALF, QUARTER, HIGH = (0, 16), (2, 24), (10, 112)  # tapped block and its planes: at 1/2, 1/4 and 1/16 of each side
 STRIDE = 16
-RATES = (1, 2, 4)  # a picture of 224 px is 14 x 14 here: kernels span 3, 5 and 9; larger ones would see padding alone
+RATES = (1, 2, 4)  # a picture of 224 px is 14 x 14 here: kernels span 3, 5 and 9; larger ones see only padding
 WIDE, MIDDLE, NARROW = 64, 48, 16  # planes at 1/16, 1/4 and 1/2 of each side
 STRIP = 7
 GROUPS = 8
@@ -43,7 +43,7 @@ class Backbone(nn.Module):
 
 
 def taps_of(blocks: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """Return what blocks HALF, QUARTER and HIGH give, of the stem's output."""
+    """Return the outputs of blocks HALF, QUARTER and HIGH for the stem's output."""
     taps = []
     for i, block in enumerate(blocks):
         x = block(x)
@@ -74,14 +74,14 @@ class Pyramid(nn.Module):
 
 
 class Distillation(nn.Module):
-    """Pyramidal features distillation: channel attention. Which planes of this picture speak of its object?"""
+    """Pyramidal features distillation: channel attention. Which planes of this picture describe its object?"""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
         self.shrink, self.grow = nn.Linear(planes, planes // 2), nn.Linear(planes // 2, planes)
 
     def factors(self, x: Tensor) -> Tensor:
-        """Return one factor in (0, 1) a picture and plane, (N, C), of features (N, C, h, w)."""
+        """Return one factor in (0, 1) per picture and plane, (N, C), for features (N, C, h, w)."""
         return torch.sigmoid(self.grow(F.relu(self.shrink(x.mean((2, 3))))))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class SpatialAttention(nn.Module):
             )
             for first, second in ((lying, standing), (standing, lying))
         )
-        self.map = nn.Conv2d(planes // 2 * 2, 1, 1)  # no ReLU behind it, which would keep the map above a half
+        self.map = nn.Conv2d(planes // 2 * 2, 1, 1)  # no ReLU after it: the map would stay above 0.5
 
     def forward(self, context: Tensor) -> Tensor:
         """Return the attention map, (N, 1, h, w) in (0, 1), of context (N, C, h, w)."""
@@ -111,13 +111,13 @@ class SpatialAttention(nn.Module):
 
 
 class CueFusion(nn.Module):
-    """Filter the low-level cues by what the context says, then join both at the resolution of the cues."""
+    """Filter the low-level cues by the context, then join both at the resolution of the cues."""
 
     def __init__(self, planes_in: int, cue_planes: int, planes: int, filter_cues: bool) -> None:
         super().__init__()
         self.context = convolution(planes_in, planes, 3)  # before upsampling: fewer pixels
         self.attention = SpatialAttention(planes) if filter_cues else None
-        self.cues = nn.Conv2d(cue_planes, planes, 3, padding=1, bias=False)  # without bias: what is filtered out is 0
+        self.cues = nn.Conv2d(cue_planes, planes, 3, padding=1, bias=False)  # without bias: filtered cues are 0
         self.fusion = convolution(2 * planes, planes, 3)
 
     def forward(self, high: Tensor, cues: Tensor) -> Tensor:
@@ -131,8 +131,9 @@ class CueFusion(nn.Module):
 class HattLite(nn.Module):
     """Float (N, 3, H, W) in [0, 1], any size -> matte (N, 1, H, W) in [0, 1]; preprocessing inside.
 
-    No picture's matte depends on the others of its batch: batch norm keeps its statistics in training too, the head
-    has group norm. distil, filter_cues: False leaves channel or spatial attention out and changes nothing else.
+    A picture's matte does not depend on the others of its batch: batch norm keeps its statistics in training, too, and
+    the head has group norm. distil, filter_cues: False leaves out channel or spatial attention and changes nothing
+    else.
     """
 
     def __init__(self, distil: bool = True, filter_cues: bool = True) -> None:
@@ -158,8 +159,8 @@ class HattLite(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Return the matte before the sigmoid, (N, 1, H, W), of float (N, 3, H, W) in [0, 1].
 
-        Sides are padded to whole strides by repeating the last row and column, so that features lie over the same
-        pixels whatever the size.
+        Sides are padded to multiples of the stride by repeating the last row and column, so that features cover the
+        same pixels for any size.
         """
         height, width = x.shape[2:]
         below, right = -height % STRIDE, -width % STRIDE
@@ -177,7 +178,7 @@ class HattLite(nn.Module):
 
 
 def start(network: nn.Module, generator: torch.Generator) -> None:
-    """Start every convolution and linear layer from `generator` alone: Kaiming normal by fan-in, no bias."""
+    """Initialise every convolution and linear layer from `generator`: Kaiming normal by fan-in, bias 0."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, generator=generator)
@@ -188,7 +189,7 @@ def start(network: nn.Module, generator: torch.Generator) -> None:
 def start_from_imagenet(network: HattLite, generator: torch.Generator) -> None:
     """Start the backbone from its ImageNet weights and the rest from `generator`.
 
-    Raises UsageError when the package with the weights is not installed, InputError for another file.
+    Raises UsageError if the package with the weights is not installed, InputError for another file.
     """
     start(network, generator)
     weights = imagenet_weights()
@@ -196,7 +197,7 @@ def start_from_imagenet(network: HattLite, generator: torch.Generator) -> None:
 
 
 def fold_batch_norms(network: HattLite) -> HattLite:
-    """Return a copy for inference whose batch norms are part of the convolutions before them: the same mattes."""
+    """Return a copy for inference, with batch norms merged into the convolutions before them: the same mattes."""
     network = copy.deepcopy(network).eval()
     for module in list(network.backbone.modules()):
         for name, norm in list(module.named_children()):
@@ -208,15 +209,15 @@ def fold_batch_norms(network: HattLite) -> HattLite:
 
 
 def load(path: Path) -> tuple[HattLite, str]:
-    """Return the network of a file for inference: as `read`, but folded and in channels-last layout."""
+    """Return the network of a file for inference: like `read`, but folded and in channels-last layout."""
     network, sha256 = read(path)
     return fold_batch_norms(network).to(memory_format=torch.channels_last), sha256
 
 
 def read(path: Path) -> tuple[HattLite, str]:
-    """Return the network of a file that `clp-fit matte` wrote, in evaluation mode, and the file's SHA-256.
+    """Return the network of a file from `clp-fit matte`, in evaluation mode, and the file's SHA-256.
 
-    Raises InputError for a file that is missing, cut short, or not of this network; nothing in it is executed.
+    Raises InputError for a file that is missing, cut short, or from another network; nothing in it is executed.
     """
     what, remedy = f"matting weights {path}", "use weights of clp-fit matte"
     try:

@@ -1,7 +1,7 @@
-"""The inpainting network for one picture and one rectangle on a CPU: the same bits, without what nobody reads.
+"""The inpainting network for one picture and one rectangle on a CPU: the same bits, without unused computations.
 
-Only pixels of the rectangle are taken from either stage. So the last layers of both compute no more than these need
-(`inpaint_region`); the rest sees the whole picture, as dilated layers and attention do.
+Only pixels of the rectangle are used from each stage. So the last layers of both compute only what these pixels need
+(`inpaint_region`); the other layers process the whole picture, because of dilation and attention.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DECODER = 7  # layers of each stage that lead back to the side of the picture
 
 
 def lone_box(picture: Tensor, hole: Tensor) -> Box | None:
-    """Return the hole as x0, y0, x1, y1, where it is a rectangle in one picture that `compared` holds for, else None.
+    """Return the hole as x0, y0, x1, y1 if it is a rectangle in one picture and `compared` is true, else None.
 
     picture: (N, 3, H, W); hole: (N, 1, H, W), hidden above 0.5.
     """
@@ -40,7 +40,7 @@ def lone_box(picture: Tensor, hole: Tensor) -> Box | None:
 
 
 def compared(picture: Tensor) -> bool:
-    """Whether parts and wholes were compared where a picture is: float32 by oneDNN on processors of this family."""
+    """Return whether parts were tested to equal wholes on a picture's device: float32 by oneDNN on x86-64."""
     backend = torch.backends.mkldnn
     here = picture.device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64")
     return here and picture.dtype == torch.float32 and backend.is_available() and bool(backend.enabled)
@@ -51,7 +51,7 @@ def fill_box(network: ContextualAttentionNet, picture: Tensor, box: Box) -> Tens
     """Return the picture, float32 (1, 3, H, W) in [0, 1], with a box filled: the bits of the network's `forward`."""
     height, width = picture.shape[2:]
     known = network.flipped(picture) * 2 - 1
-    part(known, box)[...] = 0  # before padding, which repeats the border
+    part(known, box)[...] = 0  # before padding, because padding repeats the border
     known = padded(known)
     inner = behind_border(box, (height, width), known.shape[2:])
     refined = (network.flipped(refine(network, known, inner)) + 1) / 2
@@ -61,7 +61,7 @@ def fill_box(network: ContextualAttentionNet, picture: Tensor, box: Box) -> Tens
 
 
 def behind_border(box: Box, before: tuple[int, ...], after: tuple[int, ...]) -> Box:
-    """Return a box of a picture before it was padded, height and width, in the padded one: a border is repeated."""
+    """Return a box of an unpadded picture in the padded one: a border is repeated. before, after: height and width."""
     x0, y0, x1, y1 = box
     return x0, y0, after[1] if x1 == before[1] else x1, after[0] if y1 == before[0] else y1
 
@@ -73,13 +73,13 @@ def part(x: Tensor, box: Box) -> Tensor:
 
 
 def refine(network: ContextualAttentionNet, known: Tensor, box: Box) -> Tensor:
-    """Return what the second stage draws in a box, (1, 3, h, w) in [-1, 1].
+    """Return the output of the second stage in a box, (1, 3, h, w) in [-1, 1].
 
-    known: (1, 3, H, W) in [-1, 1] with sides of whole strides, 0 in the box.
+    known: (1, 3, H, W) in [-1, 1] with sides that are multiples of the stride, 0 in the box.
     """
     height, width = known.shape[2:]
     wanted = region_of(box, height, width)
-    room = known.new_empty(network.width * height * width)  # the first layer gives so much, no other one more
+    room = known.new_empty(network.width * height * width)  # size of the first layer's output, the largest
     mask = torch.zeros_like(known[:, :1])
     part(mask, box)[...] = 1
     sees = known.new_empty((1, 5, height, width)).contiguous(memory_format=torch.channels_last)
@@ -107,6 +107,6 @@ def layers_of(stack: nn.Sequential) -> list[Convolution]:
 
 
 def draw(layers: list[Convolution], features: Tensor, has: Region, wanted: Region, room: Tensor) -> Tensor:
-    """Return what a decoder makes of features, (1, C, h, w) of the region `has`, in a region of the picture."""
+    """Return a decoder's output in a region of the picture, from features (1, C, h, w) of the region `has`."""
     picture, reaches = run_part(layers, features, has, plan(layers, wanted), room)
     return cut(picture, reaches, wanted)

@@ -1,6 +1,7 @@
-"""What judges an inpainting: critics of the whole picture and of the hole, their penalty, and weights within a hole.
+"""Critics of an inpainting: of the whole picture and of the hole, their penalty, and weights inside a hole.
 
-Source: Yu et al., CVPR 2018, sections 3.2 and 3.3, and Gulrajani et al., NeurIPS 2017. Ours is named at each.
+Source: Yu et al., CVPR 2018, sections 3.2 and 3.3, and Gulrajani et al., NeurIPS 2017. Our differences are named in
+each docstring.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ class Critic(nn.Module):
     """Float pictures (N, 3, H, W) of any size -> a score each, (N,); higher is more real. No sigmoid: Wasserstein.
 
     width: planes of the first layer, published 64; planes: GLOBAL for whole pictures, LOCAL for windows on the hole.
-    Source: the published code: convolutions 5 x 5 of stride 2, leaky ReLU 0.2, a linear layer. Ours: that layer weighs
-    planes, not places, so that one critic serves every size; one score looks at 61 x 61 pixels.
+    Source: the published code: convolutions 5 x 5 of stride 2, leaky ReLU 0.2, a linear layer. Ours: that layer weights
+    planes, not places, so that one critic works for every size; one score sees 61 x 61 pixels.
     """
 
     def __init__(self, width: int, planes: tuple[int, ...]) -> None:
@@ -36,8 +37,8 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mask: Tensor, g
     """Return the mean over pictures of (|gradient| - 1)^2 between real and fake; its weight is 10 in the papers.
 
     real, fake: float (N, 3, H, W), no gradient reaches them; mask: (N, 1, H, W), 1 where the gradient counts: in the
-    hole, the rest of both is the same. generator: draws one point between the two a picture.
-    Source: Gulrajani et al., NeurIPS 2017, eq. (3); the mask: the published TensorFlow code.
+    hole, because the rest of both is equal. generator: draws one point between the two per picture. Source: Gulrajani
+    et al., NeurIPS 2017, eq. (3); the mask: the published TensorFlow code.
     """
     share = torch.rand(len(real), 1, 1, 1, generator=generator).to(real)
     between = torch.lerp(fake.detach(), real.detach(), share).requires_grad_()
@@ -47,13 +48,13 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, mask: Tensor, g
 
 
 def spatial_discount(hole: Tensor, gamma: float) -> Tensor:
-    """Return what a pixel of a hole weighs in the l1 loss, (N, 1, H, W) in [0, 1]; 0 outside: gamma^distance.
+    """Return the weight of each pixel of a hole in the l1 loss, (N, 1, H, W) in [0, 1]: gamma^distance; 0 outside.
 
-    hole: float (N, 1, H, W), 1 = hidden, a box in each picture. gamma: a pixel, in a hole of 128: 0.99 in the paper,
-    0.9 in the published code. distance: pixels to the nearest side of the box behind
-    which something is known, 0 beside it; a border of the picture is no such side. Without any, all weigh 1.
-    Source: Yu et al., CVPR 2018, section 3.3. Ours: it is gamma^(128 / side), so that holes of all sizes are discounted
-    alike; side: the shorter one of the box, where one that touches a border counts twice.
+    hole: float (N, 1, H, W), 1 = hidden, a box in each picture. gamma: per pixel, for a hole of 128 pixels: 0.99 in the
+    paper, 0.9 in the published code. distance: pixels to the nearest side of the box with known pixels beyond it, 0
+    beside it; a border of the picture is no such side. Without any such side all weights are 1. Source: Yu et al., CVPR
+    2018, section 3.3. Ours: it is gamma^(128 / side), so that holes of all sizes are discounted alike; side: the
+    shorter side of the box; a side with one end at a border counts twice.
     """
     before_y, after_y, side_y = distances(hole.amax(3))
     before_x, after_x, side_x = distances(hole.amax(2))
@@ -63,10 +64,10 @@ def spatial_discount(hole: Tensor, gamma: float) -> Tensor:
 
 
 def distances(profile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for a box seen along one axis, each place's distance to its first and last place, and its side.
+    """Return the distance of each place to the first and last place of a box along one axis, and the box's side.
 
-    profile: (N, 1, L), 1 in the box. Distances: (N, 1, 1, L), 0 at the end itself, infinite where that end is the
-    picture's; side: (N, 1, 1, 1), doubled or infinite when one or both are.
+    profile: (N, 1, L), 1 in the box. Distances: (N, 1, 1, L), 0 at the end itself, infinite if that end is at the
+    picture's border; side: (N, 1, 1, 1), doubled if one end is at a border, infinite if both are.
     """
     inside = profile[:, :, None] > 0.5
     length, place = inside.shape[3], torch.arange(inside.shape[3], device=profile.device, dtype=profile.dtype)
@@ -81,8 +82,8 @@ def distances(profile: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def hole_windows(pictures: Tensor, hole: Tensor, side: int) -> Tensor:
     """Return a square of each picture for the local critic, (N, C, side, side), centred on its hole's box.
 
-    pictures: (N, C, H, W), H and W >= side; hole: (N, 1, H, W). Windows are shifted to lie within the picture.
-    Published: the hole itself, always 128 pixels of 256. Ours: windows, as holes differ within a batch.
+    pictures: (N, C, H, W), H and W >= side; hole: (N, 1, H, W). Windows are shifted to be inside the picture.
+    Published: the hole itself, always 128 pixels of 256. Ours: windows, because holes differ within a batch.
     """
     height, width = hole.shape[2:]
     y, x = (middle(profile) - side // 2 for profile in (hole.amax((1, 3)), hole.amax((1, 2))))  # N each
@@ -94,7 +95,7 @@ def hole_windows(pictures: Tensor, hole: Tensor, side: int) -> Tensor:
 
 
 def middle(profile: Tensor) -> Tensor:
-    """Return the middle of the run of ones of each row, int64 (N,), of (N, L)."""
+    """Return the middle of the run of ones in each row of (N, L): int64 (N,)."""
     inside = profile > 0.5
     place = torch.arange(profile.shape[1], device=profile.device)
     first, last = torch.where(inside, place, profile.shape[1]).amin(1), torch.where(inside, place, -1).amax(1)

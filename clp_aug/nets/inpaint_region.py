@@ -1,8 +1,8 @@
-"""Layers of the inpainting network for a part of the picture: those outputs alone that a rectangle needs, bit by bit.
+"""Layers of the inpainting network for a part of the picture: only the outputs that a rectangle needs, bit-identical.
 
-A convolution sums the same products in the same order wherever it stands, so that a part of its output is the whole
-output's part, to the bit, as long as the same code computes both. On a CPU torch has two: oneDNN, and one of its own
-for inputs of few values, which is no faster for a part. Layers of the second kind are computed whole.
+A convolution sums the same products in the same order at every place. So a part of its output is bit-identical to that
+part of the whole output, if the same code computes both. On a CPU torch has two implementations: oneDNN, and its own
+for small inputs, which is no faster for a part. Layers of the second kind are computed for the whole picture.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from clp_aug.nets.contextual_attention import Convolution
 
 ONEDNN_ABOVE = 20_480  # values of an input; torch's own rule for one picture and a kernel of at most 3
-AROUND = (1, 1, 1, 1)  # a zero on every side, which oneDNN thinks of by itself
+AROUND = (1, 1, 1, 1)  # a zero on every side; oneDNN adds it without a copy
 
 
 class Span(NamedTuple):
-    """Pixels low to high, half open, of an axis with so many pixels."""
+    """Pixels low to high, half open, of an axis with `side` pixels."""
 
     low: int
     high: int
@@ -30,15 +30,15 @@ class Span(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the axis."""
+        """Whether it is the whole axis."""
         return (self.low, self.high) == (0, self.side)
 
     def grown(self) -> Span:
-        """Return it with the pixels that a kernel of 3 reads beside it; there are none beyond the border."""
+        """Return it with the neighbours that a kernel of 3 reads; there are none beyond the border."""
         return Span(max(self.low - 1, 0), min(self.high + 1, self.side), self.side)
 
     def halved(self) -> Span:
-        """Return the pixels of an axis half as long that it is doubled from."""
+        """Return the pixels of an axis of half the length from which it is doubled."""
         return Span(self.low // 2, -(-self.high // 2), self.side // 2)
 
     def doubled(self) -> Span:
@@ -46,16 +46,16 @@ class Span(NamedTuple):
         return Span(2 * self.low, 2 * self.high, 2 * self.side)
 
     def zeros(self) -> tuple[int, int]:
-        """Return how many zeros a kernel of 3 needs before it and behind it: where it ends at the border."""
+        """Return the number of zeros that a kernel of 3 needs before and after it: 1 at the border, else 0."""
         return int(self.low == 0), int(self.high == self.side)
 
     def shrunk(self) -> Span:
-        """Return the pixels that a kernel of 3 can be computed for where no more than this is there."""
+        """Return the pixels for which a kernel of 3 can be computed from these pixels."""
         before, behind = self.zeros()
         return Span(self.low + 1 - before, self.high - 1 + behind, self.side)
 
     def within(self, other: Span) -> slice:
-        """Return where it lies in an array that holds the pixels of another one."""
+        """Return its place in an array with the pixels of another span."""
         return slice(self.low - other.low, self.high - other.low)
 
 
@@ -71,7 +71,7 @@ class Region(NamedTuple):
         return self.rows.whole and self.columns.whole
 
     def everything(self) -> Region:
-        """Return the whole picture that it lies in."""
+        """Return the whole picture around it."""
         return Region(*(Span(0, span.side, span.side) for span in self))
 
 
@@ -82,13 +82,13 @@ def region_of(box: tuple[int, int, int, int], height: int, width: int) -> Region
 
 
 def region_of_all(x: Tensor) -> Region:
-    """Return the region that is all of x, (N, C, h, w)."""
+    """Return the region of the whole of x, (N, C, h, w)."""
     height, width = x.shape[2:]
     return region_of((0, 0, width, height), height, width)
 
 
 def plan(layers: Sequence[Convolution], wanted: Region) -> list[Region]:
-    """Return of each layer what it reads so that the last gives a region. layers: kernel 3, stride and rate 1."""
+    """Return the region that each layer reads so that the last gives `wanted`. layers: kernel 3, stride and rate 1."""
     regions: list[Region] = []
     for layer in reversed(layers):
         reads = Region(*(span.grown() for span in wanted))
@@ -100,16 +100,16 @@ def plan(layers: Sequence[Convolution], wanted: Region) -> list[Region]:
 
 
 def by_onednn(layer: Convolution, pixels: int) -> bool:
-    """Whether torch leaves a layer to oneDNN. pixels: of its whole input, doubled where the layer doubles."""
+    """Return whether torch uses oneDNN for a layer. pixels: of its whole input, after doubling if the layer doubles."""
     return layer.in_channels * pixels > ONEDNN_ABOVE
 
 
 def run_part(
     layers: Sequence[Convolution], x: Tensor, has: Region, regions: Sequence[Region], room: Tensor
 ) -> tuple[Tensor, Region]:
-    """Return the last layer's output, (1, C, h, w), and its region: the one that was planned for, or a pixel more.
+    """Return the last layer's output, (1, C, h, w), and its region: the planned one, or a pixel more.
 
-    x: the input, of the region `has`; regions: of `plan`; room: as of `elu_`.
+    x: the input, of the region `has`; regions: from `plan`; room: as in `elu_`.
     """
     for layer, reads in zip(layers, regions, strict=True):
         if has.whole and not reads.whole:
@@ -120,13 +120,13 @@ def run_part(
 
 
 def cut(x: Tensor, has: Region, wanted: Region) -> Tensor:
-    """Return the part of x, (1, C, h, w) of the region `has`, that is another region, channels last."""
+    """Return the part of x, (1, C, h, w) of the region `has`, in another region, channels last."""
     part = x[:, :, wanted.rows.within(has.rows), wanted.columns.within(has.columns)]
     return part.contiguous(memory_format=torch.channels_last)
 
 
 def convolve(layer: Convolution, x: Tensor, has: Region) -> tuple[Tensor, Region]:
-    """Return what a layer of kernel 3, stride and rate 1 makes of a region before its activation, and where that is."""
+    """Return the output of a layer of kernel 3, stride and rate 1 for a region, before activation, and its region."""
     if layer.layer.doubled:
         x, has = F.interpolate(x, scale_factor=2, mode="nearest"), Region(*(span.doubled() for span in has))
     if has.whole:
@@ -140,14 +140,14 @@ def convolve(layer: Convolution, x: Tensor, has: Region) -> tuple[Tensor, Region
 
 
 def run_whole(layers: Iterable[Convolution], x: Tensor, room: Tensor) -> Tensor:
-    """Return the last layer's output for a whole picture, (1, C, h, w). layers: of any kind; room: as of `elu_`."""
+    """Return the last layer's output for a whole picture, (1, C, h, w). layers: of any kind; room: as in `elu_`."""
     for layer in layers:
         x = activate(layer, convolve_whole(layer, x), room)
     return x
 
 
 def convolve_whole(layer: Convolution, x: Tensor) -> Tensor:
-    """Return what a layer makes of a whole picture before its activation; zeros around it are not written out."""
+    """Return a layer's output for a whole picture, before its activation; zeros around it are not written."""
     padded = (x.shape[2] + 2) * (x.shape[3] + 2)
     if layer.layer.stride == 1 or layer.layout.padding != AROUND or not by_onednn(layer, padded):
         return layer.convolved(x)
@@ -155,16 +155,16 @@ def convolve_whole(layer: Convolution, x: Tensor) -> Tensor:
 
 
 def activate(layer: Convolution, x: Tensor, room: Tensor) -> Tensor:
-    """Apply a layer's activation in place. room: as of `elu_`."""
+    """Apply a layer's activation in place. room: as in `elu_`."""
     if layer.layer.activation is None:
         return x
     return x.relu_() if layer.layer.activation is F.relu else elu_(x, room)
 
 
 def elu_(x: Tensor, room: Tensor) -> Tensor:
-    """Apply ELU in place, as the network's own does. x: dense; room: a buffer of at least as many values.
+    """Apply ELU in place, like the network's own. x: dense; room: a buffer of at least as many values.
 
-    Memory that was just used is at hand; a fresh piece costs as much again as the sums.
+    Recently used memory is in the cache; new memory costs as much time as the sums.
     """
     y = room[: x.numel()].as_strided(x.shape, x.stride())
     torch.clamp(x, max=0, out=y)

@@ -1,4 +1,4 @@
-"""What differs between networks trained in PyTorch and in TensorFlow while their tensors have the same shapes."""
+"""The differences between networks trained in PyTorch and in TensorFlow with tensors of the same shapes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-STRIDE = 8  # of whole sides: two halvings, and attention compares at half of that
+STRIDE = 8  # sides are multiples of it: two halvings, and attention compares at half of that
 
 
 class Layout(NamedTuple):
@@ -30,7 +30,7 @@ LAYOUTS = {
 
 
 def padded(x: Tensor) -> Tensor:
-    """Return x, (N, C, H, W), with sides of whole strides: the last row and column repeated, a hole's as a hole."""
+    """Return x, (N, C, H, W), padded to multiples of STRIDE: the last row and column are repeated, holes too."""
     height, width = x.shape[2:]
     below, right = -height % STRIDE, -width % STRIDE
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
@@ -50,7 +50,7 @@ def resize_nearest(x: Tensor, height: int, width: int, layout: Layout) -> Tensor
 def aligned_sources(before: int, after: int) -> Tensor:
     """Return the source, int64 (after,), of each pixel of a side, corners on corners.
 
-    In single precision, as TensorFlow computes it: at 27 of 54 pixels that decides a half.
+    In single precision, like TensorFlow: for 27 of 54 pixels the precision decides the rounding of a half.
     """
     scale = torch.tensor((before - 1) / max(after - 1, 1), dtype=torch.float32)
     return (torch.arange(after) * scale).double().add(0.5).floor().long()

@@ -1,7 +1,7 @@
-"""onnxruntime's session of a model, on the device that was asked for and on no other.
+"""onnxruntime's session of a model, only on the chosen device.
 
-onnxruntime comes in several packages, each with the providers of some vendors, and goes on without a word on the CPU
-where one of them cannot start. So the session is asked afterwards where it runs.
+onnxruntime comes in several packages, each with the providers of some vendors. If a provider cannot start, it silently
+uses the CPU. So the session's device is checked afterwards.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PROVIDERS = {
     "xpu": ("OpenVINOExecutionProvider", "DmlExecutionProvider"),
     "mps": ("CoreMLExecutionProvider",),
 }
-"""Kind of device, as torch calls it -> onnxruntime's providers for it, the first that is there counts."""
+"""Kind of device in torch -> onnxruntime's providers for it; the first available one is used."""
 PACKAGES = {"cuda": "onnxruntime-gpu", "xpu": "onnxruntime-openvino", "mps": "onnxruntime"}
-"""Kind of device -> the package whose onnxruntime has a provider for it."""
+"""Kind of device -> the package of onnxruntime with a provider for it."""
 
 
 def provider_for(device: str) -> str:
-    """Return the provider of the installed onnxruntime that serves a device, "" where none does."""
+    """Return the provider of the installed onnxruntime for a device, "" if there is none."""
     import onnxruntime
 
     there = onnxruntime.get_available_providers()
@@ -36,13 +36,13 @@ def provider_for(device: str) -> str:
 def session_of(weights: bytes, device: str, what: str, threads: int = 1) -> Any:
     """Return onnxruntime's session of a model. what: "matte onnx:FILE", for messages; threads: on the CPU.
 
-    Raises SettingError for a device that onnxruntime does not serve, InputError for bytes that are no model.
+    Raises SettingError for a device that onnxruntime does not support, InputError for bytes that are no model.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1  # one: the same sums for any worker count
-    options.log_severity_level = 4  # what fails is told by an exception
+    options.log_severity_level = 4  # failures are reported by exceptions
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     provider = provider_for(device)
     if not provider:
@@ -63,7 +63,7 @@ def session_of(weights: bytes, device: str, what: str, threads: int = 1) -> Any:
 
 
 def options_of(provider: str, device: str) -> dict[str, str]:
-    """Return what a provider has to know: which of several devices, and that float32 is not to be rounded."""
+    """Return the options of a provider: the number of the device, and no rounding of float32."""
     number = device.partition(":")[2] or "0"
     if provider == "CUDAExecutionProvider":
         return {"device_id": number, "use_tf32": "0"}
@@ -78,11 +78,11 @@ def kind_of(device: str) -> str:
 
 
 def not_served(device: str, what: str, reason: str) -> SettingError:
-    """Return the error for a device that a model cannot run on. what: "matte onnx:FILE", told without its file."""
+    """Return the error for a device that a model cannot run on. what: "matte onnx:FILE", shown without the file."""
     return SettingError("device", device, f"{what.partition(':')[0]}: {reason}; {package_for(device)}", {"device": CPU})
 
 
 def package_for(device: str) -> str:
-    """Return what to install so that onnxruntime serves a device, in words."""
+    """Return in words the package to install for a device."""
     package = PACKAGES.get(kind_of(device))
-    return f"pip install {package} in its place" if package else "no package of it serves such a device"
+    return f"pip install {package} in its place" if package else "no package of it supports such a device"

@@ -1,8 +1,8 @@
-"""An ONNX model with the weights inside that it keeps in files beside it: what is hashed is what is loaded.
+"""An ONNX model with the weights from files beside it put inside: the hashed bytes are the loaded bytes.
 
-A model is a message of protobuf: numbered fields, some of them messages. Only the fields on the way to the weights are
-looked at here: ModelProto.graph, GraphProto.initializer, TensorProto.external_data. All else stays byte for byte.
-Source: onnx.proto and the specification of protobuf's wire format.
+A model is a message of protobuf: numbered fields, some of them messages. Only the fields that lead to the weights are
+read here: ModelProto.graph, GraphProto.initializer, TensorProto.external_data. All other bytes do not change. Source:
+onnx.proto and the specification of protobuf's wire format.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from clp_aug.nets.reading import read_bytes
 
 GRAPH, INITIALIZER, RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 7, 5, 9, 13, 14
 KEY, VALUE = 1, 2  # of an entry of external_data
-VARINT, EIGHT, BYTES, FOUR = 0, 1, 2, 5  # how a field is written
-MOST_BYTES, MOST_DIGITS = 10, 20  # of a varint; of a number that is written as text
+VARINT, EIGHT, BYTES, FOUR = 0, 1, 2, 5  # wire types of a field
+MOST_BYTES, MOST_DIGITS = 10, 20  # of a varint; of a number written as text
 
 
 class NoMessage(ValueError):
-    """Bytes that are no message of protobuf."""
+    """Raised for bytes that are no message of protobuf."""
 
 
 def read_model(path: Path, largest: int) -> tuple[bytes, str]:
     """Return a model with its weights inside, and the SHA-256 of its files: the model, then the others by their names.
 
-    largest: bytes that both may have together. What is no model is returned as it is. Raises ValueError, saying why,
-    for a file that cannot be read, and for weights that lie in another folder or where their file has none.
+    largest: most bytes of all files together. Bytes that are no model are returned unchanged. Raises ValueError, with
+    the reason, for a file that cannot be read, and for weights in another folder or outside their file.
     """
     model = read_bytes(path, largest)
     files = Files(path, largest - len(model))
@@ -49,26 +49,26 @@ class Files:
         self.contents: dict[str, bytes] = {}
 
     def part(self, name: str, start: int, length: int | None) -> memoryview:
-        """Return so many bytes of a file, all that there are by default. Raises ValueError as `read_model` does."""
+        """Return `length` bytes of a file from `start` on, by default all. Raises ValueError like `read_model`."""
         content = self.content(name)
         stop = len(content) if length is None else start + length
         if not 0 <= start <= stop <= len(content):
-            raise ValueError(f"its weights lie at {start} to {stop} of {name[:60]!r}, which has {len(content)} bytes")
+            raise ValueError(f"its weights are at {start} to {stop} of {name[:60]!r}, which has {len(content)} bytes")
         self.left -= stop - start
         if self.left < 0:
             raise ValueError("its weights take more bytes than a model may have")
         return memoryview(content)[start:stop]
 
     def content(self, name: str) -> bytes:
-        """Return what a file holds. Raises ValueError for one that cannot be read or lies outside the folder."""
+        """Return the bytes of a file. Raises ValueError if it cannot be read or is outside the folder."""
         if name not in self.contents:
             path = beside(self.model, name)
             if not path.is_file():
-                raise ValueError(f"its weights lie in {name[:60]!r}, and there is no such file beside it")
+                raise ValueError(f"its weights are in {name[:60]!r}, and there is no such file beside it")
             try:
                 self.contents[name] = read_bytes(path, self.left)
             except ValueError as error:
-                raise ValueError(f"its weights lie in {name[:60]!r}: {error}") from None
+                raise ValueError(f"its weights are in {name[:60]!r}: {error}") from None
         return self.contents[name]
 
 
@@ -83,14 +83,14 @@ def beside(model: Path, name: str) -> Path:
         or "\0" in name
         or PureWindowsPath(name).drive
     ):
-        raise ValueError(f"its weights lie in {name[:60]!r}, expected a file beside it")
+        raise ValueError(f"its weights are in {name[:60]!r}, expected a file beside it")
     return model.parent / name
 
 
 def with_weights(model: bytes, files: Files) -> bytes:
-    """Return a model with its weights inside; one that keeps none elsewhere is returned as it is.
+    """Return a model with its weights inside; a model without external weights is returned unchanged.
 
-    Raises NoMessage for bytes that are none, ValueError as `read_model` does.
+    Raises NoMessage for other bytes, ValueError like `read_model`.
     """
 
     def of_graph(graph: memoryview) -> bytes | memoryview:
@@ -100,7 +100,7 @@ def with_weights(model: bytes, files: Files) -> bytes:
 
 
 def with_values(tensor: memoryview, files: Files) -> bytes | memoryview:
-    """Return a tensor with its values inside. Raises what `with_weights` raises."""
+    """Return a tensor with its values inside. Raises the errors of `with_weights`."""
     place: dict[str, str] = {}
     for number, content, _ in fields(tensor):
         if number == EXTERNAL_DATA and content is not None:
@@ -115,16 +115,16 @@ def with_values(tensor: memoryview, files: Files) -> bytes | memoryview:
 
 
 def whole_number(text: str) -> int:
-    """Return the number that a text is. Raises ValueError for one that is none, or larger than any file."""
+    """Return the number in a text. Raises ValueError for other text, or a number larger than any file."""
     if not (text.isdecimal() and len(text) < MOST_DIGITS):
-        raise ValueError(f"its weights lie at {text[:60]!r}, expected a number of bytes")
+        raise ValueError(f"its weights are at {text[:60]!r}, expected a number of bytes")
     return int(text)
 
 
 def replaced(
     message: memoryview, number: int, change: Callable[[memoryview], bytes | memoryview]
 ) -> bytes | memoryview:
-    """Return a message with each field of a number, messages themselves, changed; the same object where none is."""
+    """Return a message with every field of this number, itself a message, changed; the same object if none is."""
     parts: list[bytes | memoryview] = []
     same = True
     for found, content, raw in fields(message):
@@ -136,9 +136,9 @@ def replaced(
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview | None, memoryview]]:
-    """Yield each field of a message: its number, its content where it is written as bytes, and all of its bytes.
+    """Yield each field of a message: its number, its content if it is written as bytes, and all of its bytes.
 
-    Raises NoMessage for bytes that are none.
+    Raises NoMessage for other bytes.
     """
     at = 0
     while at < len(message):
@@ -153,14 +153,14 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview | None, memory
         elif kind in (EIGHT, FOUR):
             at += 8 if kind == EIGHT else 4
         else:
-            raise NoMessage("a field is written in no way that there is")
+            raise NoMessage("a field has an unknown wire type")
         if at > len(message):
             raise NoMessage("a field is cut short")
         yield tag >> 3, content, message[start:at]
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return the number that stands at a place, and the place behind it. Raises NoMessage where there is none."""
+    """Return the number at a place, and the next place. Raises NoMessage if there is none."""
     value = 0
     for i, byte in enumerate(message[at : at + MOST_BYTES]):
         value |= (byte & 127) << 7 * i
@@ -175,7 +175,7 @@ def field(number: int, content: bytes | memoryview) -> bytes:
 
 
 def written(value: int) -> bytes:
-    """Return a number as protobuf writes it."""
+    """Return a number as a varint of protobuf."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

@@ -1,8 +1,8 @@
-"""Whether the text of an exported program names tensor operators alone: torch evaluates some of it as Python.
+"""Check that the text of an exported program names only tensor operators: torch evaluates some of it as Python.
 
-torch.export.load looks operators up by name in torch's modules, parses sizes by sympy, which evaluates them, executes
-guards, imports what packs the arguments, and writes names into the source of a function. What a classifier needs of
-all that is little and is listed here.
+torch.export.load looks up operators by name in torch's modules, evaluates sizes by sympy, executes guards, imports the
+types that pack arguments, and writes names into the source of a function. A classifier needs only the few things listed
+here.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ LONGEST, LARGEST, HIGHEST = 2000, 2**63, 8  # characters of a size, a number in 
 FREE = {
     "stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom", "as_string", "as_strings",
 }  # fmt: skip
-"""Texts that torch keeps, or gives to an operator, as they are."""
+"""Keys of texts that torch keeps, or gives to an operator, unchanged."""
 REFUSED = {"as_operator", "as_custom_obj"}
 
 
 def check_program(value: Any, key: str = "") -> None:
-    """Raise ValueError for a part of a program, as JSON, that names more than tensor operators. key: what it is."""
+    """Raise ValueError for a part of a program, as JSON, that names more than tensor operators. key: its name there."""
     if key in CHECKS:
         CHECKS[key](value)
     elif isinstance(value, dict):
         for name, inner in value.items():
             if name in REFUSED or not NAME.fullmatch(name):
-                raise ValueError(f"it has {name[:60]!r}, which a plain export has not")
+                raise ValueError(f"it has {name[:60]!r}, which a plain export does not have")
             check_program(inner, name)
     elif isinstance(value, list):
         for inner in value:
@@ -64,7 +64,7 @@ def check_size(value: Any) -> None:
     """Raise ValueError unless the text of a size is arithmetic of symbols and whole numbers."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of what it reads as a number and a word
+            warnings.simplefilter("ignore")  # Python warns about a number directly before a word
             allowed = isinstance(value, str) and len(value) <= LONGEST and is_size(ast.parse(value, mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError, ValueError):
         allowed = False
@@ -73,7 +73,7 @@ def check_size(value: Any) -> None:
 
 
 def is_size(node: ast.expr) -> bool:
-    """Tell whether an expression is arithmetic: a symbol, a number, or a function or an operator of such."""
+    """Return whether an expression is arithmetic: a symbol, a number, or a function or an operator of these."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, (int, float)) and abs(node.value) < LARGEST
     if isinstance(node, ast.Name):
@@ -88,7 +88,7 @@ def is_size(node: ast.expr) -> bool:
 
 
 def is_call(node: ast.Call) -> bool:
-    """Tell whether a call is of a function of sizes: Max(1, s0), Symbol('s0', integer=True), Pow(s0, Integer(2))."""
+    """Return whether a call is of a function of sizes: Max(1, s0), Symbol('s0', integer=True), Pow(s0, Integer(2))."""
     if not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
         return False
     switches = all(one.arg and isinstance(one.value, ast.Constant) and is_size(one.value) for one in node.keywords)
@@ -101,13 +101,13 @@ def is_call(node: ast.Call) -> bool:
 
 
 def is_symbol(node: ast.expr) -> bool:
-    """Tell whether an expression is one symbol."""
+    """Return whether an expression is one symbol."""
     named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Symbol"
     return is_size(node) and (named or isinstance(node, ast.Name))
 
 
 def is_low(node: ast.expr) -> bool:
-    """Tell whether an expression is a small whole number, bare or as Integer(2)."""
+    """Return whether an expression is a small whole number, plain or as Integer(2)."""
     inner = node.args[0] if isinstance(node, ast.Call) and is_size(node) and len(node.args) == 1 else node
     return isinstance(inner, ast.Constant) and isinstance(inner.value, int) and abs(inner.value) <= HIGHEST
 
@@ -124,7 +124,7 @@ def check_packing(value: Any) -> None:
 
 
 def check_empty(value: Any) -> None:
-    """Raise ValueError for what a plain export leaves empty and torch would execute or look up."""
+    """Raise ValueError for a value that a plain export leaves empty: torch would execute it or look it up."""
     if value:
         raise ValueError(f"it has {str(value)[:60]}, where a plain export has nothing")
 
@@ -136,4 +136,4 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "out_spec": check_packing,
     "treespec_namedtuple_fields": check_empty,
 }
-"""What is checked otherwise than by its characters, by its name in the JSON."""
+"""Name in the JSON -> the check of parts that are not only checked by their characters."""

@@ -1,7 +1,7 @@
 """Published weights of the inpainting network from a local file: of the PyTorch port or of the authors' code.
 
-PyTorch: `coarse_generator.conv1.conv.weight`, `fine_generator.pmconv5.conv.bias`, behind any `netG.` and `module.`.
-The authors', TensorFlow, version 1: `inpaint_net/conv1/kernel` (height, width, planes in, planes out), `.../bias`, and
+PyTorch: `coarse_generator.conv1.conv.weight`, `fine_generator.pmconv5.conv.bias`, after any `netG.` and `module.`. The
+authors', TensorFlow, version 1: `inpaint_net/conv1/kernel` (height, width, planes in, planes out), `.../bias`, and
 `inpaint_net/conv13_upsample/conv13_upsample_conv/kernel` for the four layers that double the side.
 """
 
@@ -36,17 +36,17 @@ REMEDY = "expected the 84 tensors of the published generator"
 def load_published(path: Path, layout: str = "own") -> tuple[ContextualAttentionNet, str]:
     """Return the full network with published weights, in evaluation mode, and the file's SHA-256.
 
-    path: .pt, .pth or .p (a state dict; nothing but tensors is unpickled), .npz or .safetensors, names as above.
-    layout: "tf" for the PyTorch port's file that was converted from TensorFlow, "own" for its own training, which the
-    file cannot tell; TensorFlow's names mean "tf" always. Terms: LICENCE. Raises UsageError for an unknown layout,
-    InputError unless every tensor of the generator is there once, in its shape and finite, and nothing else.
+    path: .pt, .pth or .p (a state dict; only tensors are unpickled), .npz or .safetensors, names as above. layout: "tf"
+    for the PyTorch port's file that was converted from TensorFlow, "own" for its own training; the file does not say
+    which. TensorFlow's names always mean "tf". Terms: LICENCE. Raises UsageError for an unknown layout, InputError
+    unless the file has every tensor of the generator once, with its shape and finite values, and no other tensor.
     """
     pick(LAYOUTS, layout, "layout")
     what = f"published inpainting weights {path}"
     content = read(path, what)
     try:
         tensors = READERS[path.suffix.lower()](content)
-    except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+    except Exception as error:  # a parser may raise anything for hostile bytes
         raise InputError(f"{what}: cannot be used ({first_line(error)}); {REMEDY}") from None
     if not is_published(tensors):
         raise InputError(f"{what}: {foreign(tensors)}; {REMEDY}")
@@ -60,7 +60,7 @@ def load_published(path: Path, layout: str = "own") -> tuple[ContextualAttention
 
 
 def read(path: Path, what: str) -> bytes:
-    """Return the bytes of a file with a known ending that is not too large; raises InputError."""
+    """Return the bytes of a file. Raises InputError for an unknown ending or a file that is too large."""
     if path.suffix.lower() not in READERS:
         raise InputError(f"{what}: unknown ending {path.suffix!r}, expected one of {', '.join(READERS)}")
     try:
@@ -70,20 +70,20 @@ def read(path: Path, what: str) -> bytes:
 
 
 def check_archive(content: bytes) -> None:
-    """Raise ValueError for a zip archive, as a .pt of today and an .npz are, that unpacks to too much."""
+    """Raise ValueError for a zip archive (a recent .pt, or an .npz) that unpacks to too many bytes."""
     if content.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             check_unpacked(archive.infolist(), LARGEST)
 
 
 def from_pickle(content: bytes) -> dict[str, Tensor]:
-    """Return a state dict that torch.save wrote, today or years ago; raises ValueError for anything else in it."""
+    """Return a state dict of torch.save, in the present or an old format. Raises ValueError for other content."""
     check_archive(content)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on old and on damaged files, which are told in one line
+            warnings.simplefilter("ignore")  # torch warns about old and damaged files; these get one line
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # its message tells how to load the file nevertheless
+    except pickle.UnpicklingError:  # its message explains how to load the file anyway
         raise ValueError("no checkpoint of torch, or one with more than tensors in it") from None
     if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
         raise ValueError(f"a {type(state).__name__}, not tensors by name")
@@ -97,12 +97,12 @@ def from_npz(content: bytes) -> dict[str, Tensor]:
     """Return the arrays of an .npz; `:0` behind a name of TensorFlow's is dropped."""
     check_archive(content)
     with np.load(io.BytesIO(content), allow_pickle=False) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy warns of headers that are hardly any
+        warnings.simplefilter("ignore")  # numpy warns about odd headers
         return {name.removesuffix(":0"): torch.from_numpy(archive[name]) for name in archive.files}
 
 
 def from_safetensors(content: bytes) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file; `:0` behind a name of TensorFlow's is dropped."""
+    """Return the tensors of a .safetensors file; `:0` after a name of TensorFlow's is dropped."""
     return {name.removesuffix(":0"): value for name, value in load_safetensors(content).items()}
 
 
@@ -116,7 +116,7 @@ READERS = {
 
 
 def foreign(tensors: dict[str, Tensor]) -> str:
-    """Return what a file without published names is."""
+    """Return a description of a file without published names."""
     if any(name.startswith("hallucination.") for name in tensors):
         return "weights of clp-fit inpainter, not published ones"
     return f"a tensor named {min(tensors)[:80]!r}" if tensors else "no tensor in it"
@@ -125,14 +125,14 @@ def foreign(tensors: dict[str, Tensor]) -> str:
 def rename_published(tensors: dict[str, Tensor], ours: dict[str, Tensor], tf: bool, what: str) -> dict[str, Tensor]:
     """Return a file's tensors under our names, and with our order of axes.
 
-    Raises InputError that lists, by the names of the file, what is missing, too much or of another shape.
+    Raises InputError with the missing and extra tensors, and those of another shape, by the names of the file.
     """
     names = {(tf_name if tf else port_name)(name): name for name in ours}
     expected = {
         name: in_tf_order(ours[ours_name]) if tf else tuple(ours[ours_name].shape) for name, ours_name in names.items()
     }
     by_name = {}
-    for name in sorted(tensors, key=len):  # one that comes again behind a longer prefix is one too many
+    for name in sorted(tensors, key=len):  # a second one with a longer prefix is one too many
         bare = PREFIX.sub("", name)
         by_name[bare if bare in expected and bare not in by_name else name] = tensors[name]
     wrong = differences(expected, shapes(by_name))

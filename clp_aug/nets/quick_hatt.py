@@ -1,4 +1,4 @@
-"""The matting network for a CPU: the same mattes as of `hatt_lite`, in about two thirds of the time."""
+"""The matting network for a CPU: the same mattes as from `hatt_lite`, in about two thirds of the time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clp_aug.nets.quick_layers import SIX, Activated, Product, QuickBlock
 
 
 class QuickBackbone(nn.Module):
-    """The backbone of a folded network: the same input, whose sides are whole strides, and the same taps."""
+    """The backbone of a folded network: the same taps; the sides of its input must be multiples of the stride."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class QuickBackbone(nn.Module):
 
 
 def quicken(network: HattLite) -> HattLite:
-    """Change a network that `hatt_lite.load` returned for inference on a CPU, and return it.
+    """Change a network from `hatt_lite.load` in place for inference on a CPU, and return it.
 
-    On one thread the matte of a picture alone is the same, bit by bit; in batches and on more threads sums may be
-    rounded in another order, as they may in the network as it was.
+    On one thread the matte of a single picture is bit-identical. In batches and on more threads sums may be rounded in
+    another order, as in the original network.
     """
     parts: Any = network
     parts.backbone = QuickBackbone(network.backbone)

@@ -1,7 +1,7 @@
 """Convolutions of a folded network on one thread of a CPU: the sums of torch's own layers, with fewer passes.
 
-Torch writes the result of a convolution, reads it again for the activation and writes that elsewhere; at 112 x 112
-pixels and 96 planes these passes, and fresh memory for each of them, cost more than the sums. For inference only: the
+Torch writes the result of a convolution, reads it again for the activation and writes that to new memory. At 112 x 112
+pixels and 96 planes these passes, and new memory for each of them, cost more than the sums. For inference only: the
 weights are copies, without gradients. Activations are best in channels-last layout, float32 (N, C, H, W).
 """
 
@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from clp_aug.nets.efficientnet_lite import Block, SameConv2d
 
 SIX = 6.0  # of ReLU6
-NARROW = 24  # planes up to which an expansion's sums cost less than the passes over what they give
+NARROW = 24  # up to so many planes an expansion's sums cost less than the passes over their results
 
 
 def runs_fused() -> bool:
-    """Whether this torch has oneDNN's convolution with the activation in it, on a processor that we tried it on."""
+    """Return whether this torch has oneDNN's convolution with a built-in activation, on a processor that we tested."""
     return (
         torch.backends.mkldnn.is_available()
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
@@ -30,10 +30,10 @@ def runs_fused() -> bool:
 
 
 class Activated(nn.Module):
-    """A convolution and the ReLU behind it; top: where that ends, 6 for ReLU6, None for ReLU.
+    """A convolution and its ReLU; top: the upper bound, 6 for ReLU6, None for ReLU.
 
-    A layer that is padded as TensorFlow's SAME wants even sides: what it leaves out on the left and the top is covered
-    by a row and a column of zeros in its kernel. Everything after that is padded alike on both sides.
+    A layer with TensorFlow's SAME padding needs even sides: a row and a column of zeros in its kernel replace the
+    missing padding on the left and the top. After that the padding is the same on both sides.
     """
 
     def __init__(self, layer: nn.Conv2d, top: float | None = None) -> None:
@@ -47,7 +47,7 @@ class Activated(nn.Module):
         self.reordered: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled and copied: weights in oneDNN's order cannot be."""
+        """Return the state for pickling and copying, without weights in oneDNN's order, which cannot be pickled."""
         return {**self.__dict__, "reordered": None}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def in_order_of_reading(
 
 
 class Product(nn.Module):
-    """A 1 x 1 convolution as one product of matrices over the pixels; top: of a ReLU behind it, None for no ReLU."""
+    """A 1 x 1 convolution as one product of matrices over the pixels; top: bound of its ReLU, None for no ReLU."""
 
     def __init__(self, layer: nn.Conv2d, top: float | None = None) -> None:
         super().__init__()

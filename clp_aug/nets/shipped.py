@@ -1,4 +1,4 @@
-"""Weights that come with the package: where they lie and what they must be. Their model cards lie beside them."""
+"""The weights of the package: their files and hashes. Their model cards are beside them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ SHIPPED = {
 
 
 def shipped_path(name: str) -> Path:
-    """Return the path of shipped weights, compared with their hash.
+    """Return the path of shipped weights, after a check of their hash.
 
-    Raises InputError when the file is missing or holds other bytes than those that were released.
+    Raises InputError if the file is missing or differs from the released one.
     """
     import hashlib
     from importlib import resources

@@ -1,4 +1,4 @@
-"""A smooth picture in a hole, close to the harmonic one: averages on ever smaller sides, doubled and relaxed again."""
+"""A smooth fill of a hole, close to the harmonic one: averages at smaller and smaller sizes, doubled and relaxed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-RELAXATIONS = 8  # on each side; what is left of waves as long as the side is the smaller side's work
+RELAXATIONS = 8  # at each size; waves as long as the side are handled at the smaller size
 
 
 @torch.no_grad()
 def smooth_fill(picture: Tensor, hidden: Tensor) -> Tensor:
     """Return the picture with its hidden pixels filled from the known ones; nothing under the hole is read.
 
-    picture: float (N, C, H, W); hidden: float (N, 1, H, W), 1 hidden, 0 known, one for each picture. Known pixels
-    stay; a picture without any becomes 0. Source: ours, after pull-push interpolation (Gortler et al. 1996).
+    picture: float (N, C, H, W); hidden: float (N, 1, H, W), 1 hidden, 0 known, one for each picture. Known pixels do
+    not change; a picture without any becomes 0. Source: ours, after pull-push interpolation (Gortler et al. 1996).
     """
     visible = 1 - hidden
     height, width = picture.shape[2:]
@@ -32,9 +32,9 @@ def smooth_fill(picture: Tensor, hidden: Tensor) -> Tensor:
 
 
 def hidden_span(hidden: Tensor, axis: int) -> slice:
-    """Return the smallest part of an axis, 2 or 3, that holds what is hidden, float (N, 1, H, W); on a CPU alone.
+    """Return the smallest part of an axis, 2 or 3, that holds all hidden pixels of float (N, 1, H, W).
 
-    An accelerator would have to be waited for: there it is the whole axis.
+    On an accelerator it is the whole axis, because computing it would wait for the device.
     """
     if hidden.device.type != "cpu":
         return slice(0, hidden.shape[axis])
@@ -43,9 +43,9 @@ def hidden_span(hidden: Tensor, axis: int) -> slice:
 
 
 def relax(filled: Tensor, known: Tensor, rows: slice, columns: slice) -> None:
-    """Make each pixel of a part that is not known the mean of its four neighbours, in place, `RELAXATIONS` times.
+    """Replace each unknown pixel of a part by the mean of its four neighbours, in place, `RELAXATIONS` times.
 
-    filled: float (N, C, H, W); known: bool (N, 1, h, w), of the part; beyond the border lies the border again.
+    filled: float (N, C, H, W); known: bool (N, 1, h, w), of the part; the border is repeated outside.
     """
     height, width = filled.shape[2:]
     top, bottom, left, right = rows.start, rows.stop, columns.start, columns.stop

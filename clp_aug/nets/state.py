@@ -1,6 +1,6 @@
-"""The full state of a run in one safetensors file, written beside its name and renamed; tied to the run's settings.
+"""The state of a run in one safetensors file, written under a temporary name and renamed; tied to the run's settings.
 
-A digest over all that it holds is checked before any of it is used: a changed bit would be trained on for hours.
+A digest over its whole content is checked first: otherwise training could go on for hours with a changed bit.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from clp_aug.common.files import disk_error, written_beside
 from clp_aug.common.plugins import difference
 from clp_aug.contract.errors import InputError, UsageError
 
-LENGTH = 8  # bytes, of what says how long the header of a safetensors file is
+LENGTH = 8  # bytes of the header's length in a safetensors file
 DAMAGED = (SafetensorError, RecursionError, KeyError, TypeError, ValueError)
-"""What reading a file that is not a state raises, the system's refusals left out."""
+"""Errors of reading a file that is no state, without the errors of the system."""
 
 
 class OtherRunError(UsageError):
-    """A state is of a run with other settings. name, stored, current: of the first one that differs."""
+    """A state belongs to a run with other settings. name, stored, current: of the first setting that differs."""
 
     def __init__(self, path: Path, name: str, stored: object, current: object) -> None:
         self.path, self.name, self.stored, self.current = path, name, stored, current
         what = f"is of a run with {name} = {stored!r}, now {current!r};"
-        if name == "pictures":  # a digest, which tells nobody anything
-            what = "is of a run on other pictures than there are now; restore those, or"
+        if name == "pictures":  # a digest, which says nothing to a user
+            what = "is of a run on other pictures than now; restore those, or"
         if name == "plugins":
             what = f"is of a run with {difference(stored, current)};"
         super().__init__(f"{path} {what} use another --out")
@@ -49,7 +49,7 @@ def write_state(path: Path, key: dict[str, Any], plain: dict[str, Any], tensors:
 
 
 def in_order(data: memoryview) -> tuple[bytes, memoryview]:
-    """Return a safetensors file in two parts, its metadata by name: the library has them in an order of chance."""
+    """Return a safetensors file in two parts, with its metadata sorted by name: the library's order is random."""
     end = LENGTH + int.from_bytes(data[:LENGTH], "little")
     header = json.loads(bytes(data[LENGTH:end]))
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -59,14 +59,14 @@ def in_order(data: memoryview) -> tuple[bytes, memoryview]:
 
 
 def read_state(path: Path, key: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the plain JSON and the tensors, in memory, that `write_state` wrote.
+    """Return the plain JSON and the tensors, in memory, of a file from `write_state`.
 
-    Raises InputError for a missing or damaged file, OtherRunError for one of another run.
+    Raises InputError for a missing or damaged file, OtherRunError for a file of another run.
     """
     try:
         metadata, tensors = contents(path)
         if metadata.get("sha256") != digest_of(metadata, tensors):
-            raise InputError(f"{path}: a checkpoint of an earlier version, or damaged; remove it and start anew")
+            raise InputError(f"{path}: a checkpoint of an earlier version, or damaged; remove it and start again")
         stored, plain = (json.loads(metadata[name]) for name in ("key", "plain"))
         if not isinstance(stored, dict) or not isinstance(plain, dict):
             raise ValueError("expected objects")
@@ -75,7 +75,7 @@ def read_state(path: Path, key: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     except OSError as error:
         raise disk_error(path, error, "read") from None
     except DAMAGED as error:
-        raise InputError(f"{path}: damaged checkpoint ({error}); remove it and start anew") from None
+        raise InputError(f"{path}: damaged checkpoint ({error}); remove it and start again") from None
     current = json.loads(json.dumps(key))
     for name in sorted({*stored, *current}):
         if stored.get(name) != current.get(name):

@@ -1,4 +1,4 @@
-"""Tensors out of a .safetensors file, read once: what is hashed is what is loaded, and nothing in it is executed."""
+"""Tensors from a .safetensors file, read once: the hashed bytes are the loaded bytes, and nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 3  # of the differences between two lists of tensors
 
 
 class Stored(NamedTuple):
-    """A file of weights. settings: JSON that was written with them, {} for none; sha256: of its bytes."""
+    """A file of weights. settings: JSON that was stored with them, {} for none; sha256: of its bytes."""
 
     tensors: dict[str, Tensor]
     settings: Any
@@ -27,17 +27,17 @@ class Stored(NamedTuple):
 
 
 def read_stored(path: Path, largest: int) -> Stored:
-    """Return what a file of weights holds. Raises what `read_bytes` and `parse_stored` raise."""
+    """Return the content of a file of weights. Raises the errors of `read_bytes` and `parse_stored`."""
     return parse_stored(read_bytes(path, largest))
 
 
 def parse_stored(content: bytes) -> Stored:
-    """Return what the bytes of a .safetensors file hold. Raises ValueError, saying why, for any other bytes."""
+    """Return the content of a .safetensors file from its bytes. Raises ValueError, with the reason, for other bytes."""
     try:
         tensors = from_bytes(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         settings = json.loads((header.get("__metadata__") or {}).get("settings", "{}"))
-    except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+    except Exception as error:  # a parser may raise anything for hostile bytes
         raise ValueError(first_line(error)) from None
     return Stored(tensors, settings, hashlib.sha256(content).hexdigest())
 
@@ -58,7 +58,7 @@ def differences(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tup
 
 
 def check_values(tensors: Mapping[str, Tensor], what: str, remedy: str) -> None:
-    """Raise InputError, from `what` to `remedy`, unless all tensors hold numbers, finite in single precision."""
+    """Raise InputError unless all tensors are floating point and finite in float32. what, remedy: for its text."""
     for name, value in tensors.items():
         if not (value.is_floating_point() and value.to(torch.float32).isfinite().all()):
             raise InputError(f"{what}: {name} holds NaN, infinity or no floating point; {remedy}")

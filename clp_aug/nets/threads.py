@@ -12,12 +12,12 @@ from clp_aug.nets.devices import CPU
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
-PIXELS = 32 * 224 * 224  # of a batch: a gigabyte or two in the networks that come with the package
+PIXELS = 32 * 224 * 224  # of a batch: one or two gigabytes in the networks of the package
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread, without gradients, and give the number of threads back."""
+    """Run torch on one thread, without gradients; restore the number of threads at the end."""
     import torch
 
     threads = torch.get_num_threads()
@@ -30,9 +30,9 @@ def one_thread() -> Iterator[None]:
 
 
 def each_on_one_thread(work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
-    """Return what `work` makes of each item, without gradients: the same for any number of threads and items.
+    """Return the result of `work` for each item, without gradients: the same for any number of threads and items.
 
-    As many items at once as torch has threads in the caller, each on one thread of its own. `work` must bear that.
+    It works on as many items at once as torch has threads, each on its own thread; `work` must be thread-safe.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -41,7 +41,7 @@ def each_on_one_thread(work: Callable[[Item], Found], items: Sequence[Item]) -> 
     threads = min(torch.get_num_threads(), len(items))
 
     def alone(item: Item) -> Found:
-        with torch.inference_mode():  # which each thread has to enter
+        with torch.inference_mode():  # each thread has to enter it
             return work(item)
 
     with one_thread():
@@ -53,7 +53,7 @@ def each_on_one_thread(work: Callable[[Item], Found], items: Sequence[Item]) -> 
 
 @contextmanager
 def inference_on(device: str) -> Iterator[None]:
-    """Run networks without gradients: on the CPU on one thread, as workers share the cores; elsewhere in float32."""
+    """Run networks without gradients: on the CPU on one thread (workers share the cores), elsewhere in float32."""
     import torch
 
     if device == CPU:
@@ -65,10 +65,10 @@ def inference_on(device: str) -> Iterator[None]:
 
 
 def most_in_a_batch(pixels: int) -> int:
-    """Return how many pictures an accelerator's memory bears at once. pixels: of each picture."""
+    """Return the number of pictures that fit into an accelerator's memory at once. pixels: of each picture."""
     return max(1, PIXELS // pixels)
 
 
 def batches(count: int, most: int) -> Iterator[range]:
-    """Yield the numbers of some pictures, from 0, in batches of at most so many."""
+    """Yield the numbers of some pictures, from 0, in batches of at most `most`."""
     return (range(first, min(first + most, count)) for first in range(0, count, most))

@@ -1,1 +1,1 @@
-"""Protocol: who trains, who is meta, who validates and tests, and on which labels; see `split.make_split`."""
+"""Protocol: which pictures are train, meta, validation and test, and the training labels; see `split.make_split`."""

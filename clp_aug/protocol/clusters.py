@@ -1,4 +1,4 @@
-"""Clusters within a class, for want of known attributes, and meta pictures that are spread over them."""
+"""Clusters within a class, in place of unknown attributes, and meta pictures that are spread over them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clp_aug.common.progress import counting
 from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import Dataset
 from clp_aug.protocol.features import default_features, features_of, unwatched
@@ -19,8 +20,8 @@ RESTARTS = 4
 def cluster(features: np.ndarray, clusters: int, seed: int, label: int) -> np.ndarray:
     """Return the cluster of each picture of one class, int64 (n,), the largest cluster first.
 
-    features: float32 (n, A), n >= 1; label: of the class, which with the seed decides the starts. There are fewer
-    clusters where fewer pictures differ. Source: k-means (Lloyd 1982) by scikit-learn, as Tang et al. 2022 use it.
+    features: float32 (n, A), n >= 1; label: of the class; it decides the starts, together with the seed. There are
+    fewer clusters if fewer pictures differ. Source: k-means (Lloyd 1982) by scikit-learn, as in Tang et al. 2022.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -28,7 +29,7 @@ def cluster(features: np.ndarray, clusters: int, seed: int, label: int) -> np.nd
     state = int(rng_for(seed, label, "clusters").integers(1 << 32))
     means = KMeans(min(clusters, len(features)), n_init=RESTARTS, random_state=state)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different pictures than clusters: as said above
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different pictures than clusters: see the docstring
         assigned = means.fit_predict(features)
     sizes = np.bincount(assigned)
     by_size = np.argsort(-sizes, kind="stable")
@@ -39,8 +40,8 @@ def cluster(features: np.ndarray, clusters: int, seed: int, label: int) -> np.nd
 
 @dataclass(frozen=True, eq=False)
 class Clustered:
-    """Meta pictures spread over clusters. rows: int64, in the order of their ids; features: what they were clustered
-    by; missing: how many of the pictures asked for each class could not give.
+    """Meta pictures spread over clusters. rows: int64, in the order of their ids; features: name of the clustered
+    features; missing: number of pictures that each class could not give.
     """
 
     rows: np.ndarray
@@ -57,15 +58,16 @@ def choose_clustered(
     features: str | None = None,
     watch: Callable[[int], None] = unwatched,
 ) -> Clustered:
-    """Draw `count` pictures of each of six clusters of each class, or as many as there are.
+    """Draw `count` pictures from each of six clusters of each class, or all if there are fewer.
 
-    candidates: rows to draw from, in any order; seed: >= 0; leave: how many candidates of each class must remain;
-    features: of `features.FEATURES`, None for the best at hand. Decodes every candidate. What a small cluster lacks is
-    not taken from another one, so the meta set is as balanced over attributes as it can be. Source: section 4.4 of the
-    paper; ours is what happens when there are too few.
+    candidates: rows to draw from, in any order; seed: >= 0; leave: number of candidates of each class that must remain;
+    features: of `features.FEATURES`, None for the best available; watch: called with the number of pictures done.
+    Decodes every candidate. Missing pictures of a small cluster are not taken from another one, so the meta set is as
+    balanced over attributes as possible. Source: section 4.4 of the paper; the rule for small clusters is ours.
     """
     name = features or default_features()
     ordered = dataset.samples.ascending(candidates)
+    watch = counting("READ features", len(ordered)) if watch is unwatched else watch
     vectors, labels = features_of(dataset, ordered, name, watch), dataset.samples.label[ordered]
     picks, missing = [], []
     for label in range(len(dataset.class_names)):
@@ -78,7 +80,7 @@ def choose_clustered(
             turns = sorted((turn, k, row) for k, part in enumerate(drawn) for turn, row in enumerate(part.tolist()))
             taken = [row for _, _, row in turns][
                 : max(len(class_rows) - leave, 0)
-            ]  # where some must stay, each gives in turn
+            ]  # if some must stay, clusters give in turn
         picks += taken
         missing.append(CLUSTERS * count - len(taken))
     return Clustered(ordered[np.isin(ordered, picks)], name, missing)

@@ -1,4 +1,4 @@
-"""What pictures are clustered by: features of a pretrained network where it is installed, else small thumbnails."""
+"""The features for clustering pictures: from a pretrained network if it is installed, else small thumbnails."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from clp_aug.contract.errors import UsageError, pick
 from clp_aug.datasets.base import Dataset
 
-SIDE, BATCH = 96, 50  # of the network's pictures: a few minutes for 30,000 on one core
-THUMBNAIL = 8  # pixels a side
+SIDE, BATCH = 96, 50  # side and batch of the network's pictures: a few minutes for 30,000 on one core
+THUMBNAIL = 8  # pixels per side
 
 
 def unwatched(done: int) -> None:
-    """Tell nobody how many pictures were done since the last call."""
+    """Report no progress."""
 
 
 def lite0_features(dataset: Dataset, rows: np.ndarray, watch: Callable[[int], None]) -> np.ndarray:
-    """Return what the head of EfficientNet-Lite0, trained on ImageNet, would see: float32 (n, 1280).
+    """Return the input of the head of EfficientNet-Lite0, trained on ImageNet: float32 (n, 1280).
 
     Pictures of 96 x 96 pixels, the centred square. Raises UsageError without the package of weights.
     """
@@ -28,7 +28,7 @@ def lite0_features(dataset: Dataset, rows: np.ndarray, watch: Callable[[int], No
 
     network = EfficientNetLite0(1000)
     network.load_state_dict(imagenet_weights())
-    network.eval().to(memory_format=torch.channels_last)  # half as fast again on a CPU
+    network.eval().to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
     parts = []
     with torch.no_grad():
         for some in np.array_split(rows, -(-len(rows) // BATCH)):
@@ -52,7 +52,7 @@ FEATURES = {"efficientnet-lite0": lite0_features, "thumbnail": thumbnail_feature
 
 
 def default_features() -> str:
-    """Return the name of the best features that can be had on this machine."""
+    """Return the name of the best features that are available on this machine."""
     from clp_aug.nets.efficientnet_lite import imagenet_file
 
     try:
@@ -63,9 +63,9 @@ def default_features() -> str:
 
 
 def features_of(dataset: Dataset, rows: np.ndarray, name: str, watch: Callable[[int], None] = unwatched) -> np.ndarray:
-    """Return the features of some rows, int64 (n,), n >= 1: float32 (n, A). Decodes every one of these pictures.
+    """Return the features of some rows, int64 (n,), n >= 1: float32 (n, A). Decodes all of these pictures.
 
-    name: of FEATURES; watch: called with the pictures done since the last call. Raises UsageError for an unknown name,
-    or a network whose weights are not installed.
+    name: of FEATURES; watch: called with the number of pictures done since the last call. Raises UsageError for an
+    unknown name, or if the network's weights are not installed.
     """
     return pick(FEATURES, name, "features")(dataset, rows, watch)

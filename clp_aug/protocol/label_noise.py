@@ -1,4 +1,4 @@
-"""Protocol: wrong training labels, drawn picture by picture from a transition matrix and a seed of their own."""
+"""Protocol: wrong training labels, drawn picture by picture from a transition matrix, with their own seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clp_aug.contract.seeds import rng_for
 from clp_aug.datasets.base import TRAIN, Dataset
 from clp_aug.protocol.specs import NoiseSpec, parse_noise
 
-THUMBNAIL, PER_CLASS, FOLDS = 8, 200, 5  # flip-similar: pixels a side, pictures a class, folds
+THUMBNAIL, PER_CLASS, FOLDS = 8, 200, 5  # flip-similar: pixels per side, pictures per class, folds
 
 
 def random_pairs(classes: int, noise_seed: int) -> np.ndarray:
@@ -24,12 +24,12 @@ def random_pairs(classes: int, noise_seed: int) -> np.ndarray:
 
 
 def similar_pairs(dataset: Dataset) -> np.ndarray:
-    """Return the two classes that each class is most easily taken for: int64 (C, 2), most confused first.
+    """Return the two classes with which each class is most easily confused: int64 (C, 2), most confused first.
 
-    Mean cross-validated probability of a shrunk linear discriminant on 8 x 8 colour thumbnails of at most 200 training
-    pictures a class, evenly spaced in the order of ids; so the table belongs to the data set, not to a run. Raises
-    UsageError for a class with fewer than three training pictures (two to learn from, one to judge).
-    Needs C >= 3. Source: ours.
+    Measure: mean cross-validated probability of a linear discriminant with shrinkage, on 8 x 8 colour thumbnails of at
+    most 200 training pictures per class, evenly spaced in the order of ids. So the table belongs to the data set, not
+    to a run. Raises UsageError for a class with fewer than three training pictures (two to fit, one to predict). Needs
+    C >= 3. Source: ours.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -40,7 +40,7 @@ def similar_pairs(dataset: Dataset) -> np.ndarray:
         class_rows = train[dataset.samples.label[train] == label]
         if len(class_rows) < 3:
             raise UsageError(
-                f"noise flip-similar: class {name!r} has {len(class_rows)} training pictures, 3 are needed; use flip"
+                f"noise flip-similar: class {name!r} has {len(class_rows)} training pictures, expected >= 3; use flip"
             )
         per_class.append(
             class_rows[np.linspace(0, len(class_rows) - 1, min(len(class_rows), PER_CLASS)).astype(np.int64)]
@@ -57,11 +57,11 @@ def similar_pairs(dataset: Dataset) -> np.ndarray:
 
 
 def transition(spec: NoiseSpec, classes: int, pairs: np.ndarray | None) -> np.ndarray:
-    """Return T, float64 (C, C), rows sum to 1: T[y, k] is the probability that label y is trained on as k.
+    """Return T, float64 (C, C), rows sum to 1: T[y, k] is the probability that label y becomes k in training.
 
-    uniform: p / C everywhere and 1 - p on the diagonal, so the label itself may be drawn again and the share of wrong
-    labels is p (1 - 1 / C). flip: p / 2 for each of the class's pair, pairs int (C, 2); of two classes the other one
-    takes p. Source: Shu et al. 2019 ("uniform" and "flip2" of their code).
+    uniform: p / C everywhere, plus 1 - p on the diagonal, so the label itself may be drawn again and the share of wrong
+    labels is p (1 - 1 / C). flip: p / 2 for each class of the pair, pairs int (C, 2); with two classes p for the other
+    one. Raises ValueError for flip without pairs. Source: Shu et al. 2019 ("uniform" and "flip2" of their code).
     """
     matrix = (1 - spec.ratio) * np.eye(classes)
     if spec.kind == "uniform":
@@ -75,14 +75,14 @@ def transition(spec: NoiseSpec, classes: int, pairs: np.ndarray | None) -> np.nd
 
 
 def wrong_share(spec: NoiseSpec, classes: int) -> float:
-    """Return the expected share of wrong labels, in [0, 1): p; of uniform, which may draw the own, p (1 - 1 / C)."""
+    """Return the expected share of wrong labels, in [0, 1): p; for uniform, which may keep a label, p (1 - 1 / C)."""
     return spec.ratio * (1 - 1 / classes) if spec.kind == "uniform" else spec.ratio
 
 
 def noisy_labels(dataset: Dataset, rows: np.ndarray, spec: str, noise_seed: int) -> np.ndarray:
-    """Return the labels to train the rows on: int64, one a row.
+    """Return the training labels of the rows: int64, one per row.
 
-    Each picture draws with its own key, so its label depends neither on the order nor on the other pictures.
+    Each picture draws with its own key, so its label does not depend on the order or on other pictures.
     `dataset.samples.label` keeps the clean labels. Raises UsageError for fewer than two classes with flip.
     """
     parsed = parse_noise(spec)
@@ -94,7 +94,7 @@ def noisy_labels(dataset: Dataset, rows: np.ndarray, spec: str, noise_seed: int)
         if classes > 2:
             pairs = random_pairs(classes, noise_seed) if parsed.kind == "flip" else similar_pairs(dataset)
     cumulative = np.cumsum(transition(parsed, classes, pairs), axis=1)
-    cumulative /= cumulative[:, -1:]  # the last step is exactly 1, above every draw
+    cumulative /= cumulative[:, -1:]  # the last value is exactly 1, above every draw
     clean, ids = dataset.samples.label[rows], dataset.samples.sample_id[rows]
     draws = [rng_for(noise_seed, int(sample_id), "label-noise").random() for sample_id in ids]
     return np.array(

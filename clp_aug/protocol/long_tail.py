@@ -1,4 +1,4 @@
-"""Protocol: a long tail - exponentially fewer training pictures from the first class to the last."""
+"""Protocol: a long tail, with exponentially fewer training pictures from the first class to the last."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def thin(
 ) -> np.ndarray:
     """Keep n_c pictures of each class, drawn by seed, never more than there are.
 
-    rows: training rows in any order; the largest class among them gives n_0, or `most` where that is fewer; last: those
-    that are kept only where the others of their class do not suffice. Returns rows, int64, in the order of their ids;
-    with the same seed a larger ratio keeps a subset. Raises UsageError when a class would vanish.
+    rows: training rows in any order; the largest class among them gives n_0, or `most` if that is smaller; last: rows
+    that are kept only if the others of their class are not enough. Returns rows, int64, in the order of their ids; with
+    the same seed a larger ratio keeps a subset. Raises UsageError if a class would have no picture.
     """
     classes = len(dataset.class_names)
     labels = dataset.samples.label[rows]
@@ -43,7 +43,7 @@ def thin(
     counts = class_counts(int(min(most, largest)), classes, ratio)
     for label in np.flatnonzero(counts == 0).tolist():
         raise UsageError(
-            f"imbalance {ratio:g}: class {dataset.class_names[label]!r} would keep no picture of the largest class's"
+            f"imbalance {ratio:g}: class {dataset.class_names[label]!r} would keep no picture, the largest class keeps"
             f" {counts[0]}; use a smaller ratio"
         )
     kept = []

@@ -1,4 +1,4 @@
-"""Protocol: which pictures become the meta set - equally many a class, or a group, drawn by seed."""
+"""Protocol: choose the meta set, the same number of pictures per class or per group, drawn by seed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from clp_aug.protocol.specs import parse_meta
 def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave: int = 0) -> np.ndarray:
     """Draw the meta set.
 
-    candidates: rows to draw from, in any order; seed: >= 0; leave: how many candidates of each class must remain
-    (1 when they are training pictures). Returns rows, int64, in the order of their ids. Each class or group draws
-    with its own generator, so one more picture of a class changes no other class; "cluster" is for
+    candidates: rows to draw from, in any order; seed: >= 0; leave: number of candidates of each class that must remain
+    (1 if they are training pictures). Returns rows, int64, in the order of their ids. Each class or group draws with
+    its own generator, so a further picture of a class does not change other classes. For "cluster" see
     `clusters.choose_clustered`. Raises UsageError for a count that does not fit the classes, groups that the data set
     does not have, and too few candidates. Source: ours.
     """
@@ -29,7 +29,7 @@ def choose(dataset: Dataset, spec: str, candidates: np.ndarray, seed: int, leave
         cells, names, count = per_class, dataset.class_names, parsed.count
     if parsed.per == "balanced":
         if count % len(names):
-            raise UsageError(f"meta set {spec}: {count} does not divide by the {len(names)} classes; use a multiple")
+            raise UsageError(f"meta set {spec}: {count} is no multiple of the {len(names)} classes; use one")
         count //= len(names)
 
     what = "group" if parsed.per == "group" else "class"

@@ -1,4 +1,4 @@
-"""Protocol: one split object - who trains, who is meta, who validates and tests, and on which labels.
+"""Protocol: one object with the rows of train, meta, validation and test, and the training labels.
 
 The order is fixed: meta selection, long tail on the remaining training pictures, label noise, limit.
 """
@@ -24,11 +24,13 @@ from clp_aug.protocol.specs import parse_meta
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of a data set, int64, each in the order of their ids; train_label: int64, as trained on, one a train row.
+    """Rows of a data set, int64, each in the order of their ids; train_label: int64, the labels for training, one per
+    train row.
 
     report: counts for printing - train, meta, val, test; train_per_class, meta_per_class (lists), with groups also
-    train_per_group; wrong_labels; meta_in_train where meta pictures may be in both. clusters: of a meta set spread over
-    clusters, as plain JSON: how many a class, by which features, and how many pictures each class lacked; else empty.
+    train_per_group; wrong_labels; meta_in_train if meta pictures may be in both; meta_missing for clusters. clusters:
+    for a meta set spread over clusters, as plain JSON: clusters per class, features, and missing pictures of each
+    class; else empty.
     """
 
     train: np.ndarray
@@ -43,7 +45,7 @@ class Split:
 def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
     """Divide a data set by protocol; equal settings give equal rows on any machine.
 
-    Raises UsageError for settings that the data set cannot meet. Source: ours, after Shu et al. 2019.
+    Raises UsageError for settings that do not fit the data set. Source: ours, after Shu et al. 2019.
     """
     seed, imbalance = settings.seed, settings.imbalance
     meta, meta_from = settings.meta or usual_meta(dataset), settings.meta_from_of(dataset.name)
@@ -95,7 +97,7 @@ def make_split(dataset: Dataset, settings: ProtocolSettings) -> Split:
 
 
 def even_shares(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Return how many of `total` each cell gives, int64 (n,), as evenly as its size allows, first cells first."""
+    """Return how many of `total` each cell gives, int64 (n,), as evenly as sizes allow; the first cells give more."""
     level = bisect_right(range(int(sizes.max()) + 1), total, key=lambda top: int(np.minimum(sizes, top).sum())) - 1
     shares = np.minimum(sizes, level)
     shares[np.flatnonzero(sizes > level)[: total - shares.sum()]] += 1
@@ -103,14 +105,14 @@ def even_shares(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def spread(dataset: Dataset, rows: np.ndarray, limit: int, seed: int) -> np.ndarray:
-    """Draw at most `limit` rows, spread evenly over the groups, without groups over the classes.
+    """Draw at most `limit` rows, spread evenly over the groups, or over the classes if there are no groups.
 
     Raises UsageError for a limit below one picture each.
     """
     what, cells = ("group", dataset.samples.group) if dataset.group_names else ("class", dataset.samples.label)
     sizes = np.bincount(cells[rows])
     if limit < (sizes > 0).sum():
-        raise UsageError(f"limit {limit}: fewer than one picture a {what}; use {(sizes > 0).sum()} or more")
+        raise UsageError(f"limit {limit}: fewer than one picture per {what}; use {(sizes > 0).sum()} or more")
     return np.concatenate(
         [
             rng_for(seed, cell, "limit").permutation(rows[cells[rows] == cell])[:share]

@@ -1,1 +1,1 @@
-"""Algorithm 1 as a library: torch and numpy, no files, no command line. An own training loop needs this room only."""
+"""Algorithm 1 as a library: torch and numpy, no files, no command line. An own loop needs only this package."""

@@ -1,6 +1,6 @@
-"""BI-LEVEL: Algorithm 1 in an own training loop, for any network, loader and optimiser of torch.
+"""BI-LEVEL: Algorithm 1 in your own training loop, for any network, loader and optimiser of torch.
 
-In the loop `bilevel.loss(x, y)` stands where the loss was: it takes the meta step and returns what is to be gone down.
+In the loop, `bilevel.loss(x, y)` replaces the loss: it takes the meta step and returns the loss to minimise.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ Learned = nn.Module | Tensor | Iterable[Tensor]
 
 
 class Bilevel:
-    """What the meta step learns, beside a network and its optimiser: `loss` takes the meta step of a batch.
+    """The meta step for a network and its optimiser: `loss` takes the meta step of a batch and returns the loss.
 
-    network: float (n, ...) -> logits (n, C), or an object that has `logits`; optimiser: SGD, Adam or AdamW of torch
-    that moves it, or one of another kind with virtual "plain"; learned: Omega, or whatever `training_loss` is given;
-    meta: an open shard, or an iterable of batches (x, y) or (x, y, kind), gone through again and again; training_loss:
-    (logits, y, learned) -> a scalar, CLP's with Omega if it is left out; meta_loss: (logits, y) or (logits, y, kind) ->
-    a scalar, the mean of eq. (7) if it is left out; learned_optimiser: what moves `learned`, Adam with 1e-3 if it is
-    left out; head: the layer that makes the logits, the last linear one if it is left out, which only Omega asks for.
-
-    virtual: "own", the next step of the optimiser itself, exactly, or "plain", eq. (8), W - lr * gradient; mode: how
-    the derivative is taken, as in `hypergradient`; interval: steps from one meta step to the next. Raises SettingError
-    for what does not fit. Where several processes of torch.distributed train together, each with batches of its own,
-    the gradients of the meta step are averaged over them. meta_loss: of the last meta step, a scalar, None before the
-    first; logits: of the last batch, (n, C), detached.
+    network: float (n, ...) -> logits (n, C), or an object that has `logits`; optimiser: torch's SGD, Adam or AdamW over
+    the network's weights, or another kind together with virtual "plain"; learned: Omega, or whatever `training_loss`
+    takes; meta: an open shard, or an iterable of batches (x, y) or (x, y, kind), which is repeated without end;
+    training_loss: (logits, y, learned) -> a scalar, by default CLP's with Omega; meta_loss: (logits, y) or (logits, y,
+    kind) -> a scalar, by default the mean of eq. (7); learned_optimiser: moves `learned`, by default Adam with a
+    learning rate of 1e-3; head: the layer that computes the logits, by default the last linear one; only Omega needs
+    it. virtual: "own", the exact next step of the optimiser, or "plain", eq. (8), W - lr * gradient; mode: how the
+    derivative is taken, as in `hypergradient`; interval: steps from one meta step to the next. Raises SettingError for
+    arguments that do not fit.
+    If several processes of torch.distributed train together, each with its own batches, the gradients of the meta step
+    are averaged over them. Attributes: meta_loss: a scalar, of the last meta step, None before the first; logits: (n,
+    C), of the last batch, detached.
     """
 
     def __init__(
@@ -78,28 +78,28 @@ class Bilevel:
         self.meta_loss_of = meta_loss or mean_meta_loss
         self.learned_optimiser = learned_optimiser or torch.optim.Adam(self.tensors, lr=OMEGA_LR)
         self.virtual = virtual
-        self.moves()  # an optimiser that is not known is refused here
+        self.moves()  # raises for an unknown optimiser
         self.meta = endless(MetaLoader(meta) if isinstance(meta, MetaShard) else meta)
         self.meta_loss: Tensor | None = None
         self.logits: Tensor | None = None
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights of the network that the optimiser moves, by name."""
+        """Return the network's weights that the optimiser moves, by name."""
         moved = {w for group in self.optimiser.param_groups for w in group["params"]}
         return {name: w for name, w in self.core.named_parameters() if w.requires_grad and w in moved}
 
     def moves(self) -> Moves:
-        """Return the virtual step as the optimiser is now. Raises SettingError for one that is not known."""
+        """Return the virtual step for the optimiser's present state. Raises SettingError for an unknown optimiser."""
         if self.virtual == "own":
             return moves_of(self.optimiser)
         return sgd_moves(learning_rates(self.weights(), self.optimiser))
 
     def loss(self, x: Tensor, y: Any) -> Tensor:
-        """Return L_train of a batch, a scalar with a graph to the network's weights alone, after the meta step on it.
+        """Take the meta step on a batch, then return its L_train: a scalar with a graph to the network's weights only.
 
-        x: pictures; y: labels int64 (n,), or what `training_loss` takes. Its backward pass and the optimiser's step are
-        the caller's. The network is passed once for this; it draws its noise, such as dropout's, from a seed that
-        torch's generator gives. Raises DivergedError for a meta loss that is not finite.
+        x: pictures; y: labels int64 (n,), or whatever `training_loss` takes. The caller calls `backward()` and the
+        optimiser's step. The network makes one pass for this. Its own noise, such as dropout, uses a seed from torch's
+        generator. Raises DivergedError if the meta loss is not finite.
         """
         device = next(self.core.parameters()).device
         seed = int(torch.randint(1 << 62, (), device="cpu"))
@@ -118,7 +118,7 @@ class Bilevel:
             return behind(u)
 
     def step(self, x: Tensor, y: Any) -> Tensor:
-        """Take a whole step of Algorithm 1, `loss` and the optimiser's step along it; return the loss, detached."""
+        """Take a whole step of Algorithm 1: `loss`, its backward pass and the optimiser's step. Return the loss."""
         loss = self.loss(x, y)
         self.outer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -128,7 +128,7 @@ class Bilevel:
     def meta_step(
         self, x: Tensor, u: Tensor, behind: Behind, device: torch.device, taken: PassTaken | None = None
     ) -> None:
-        """Move what is learned by the gradient of eq. (9). taken: how the pass of u was."""
+        """Move `learned` by the gradient of eq. (9). taken: how the pass that gave u was made."""
         x_meta, *rest = (part.to(device) for part in next(self.meta))
 
         def meta_loss(weights: Weights) -> Tensor:
@@ -151,17 +151,17 @@ class Bilevel:
         self.meta_loss = found.meta_loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed loop needs of this object, beside network and optimiser, for torch.save.
+        """Return the state that a resumed loop needs besides network and optimiser, for torch.save.
 
-        What is learned, its optimiser, the class means of Omega's characteristics, and the steps done; not the place in
-        the meta loader.
+        It holds `learned`, its optimiser, the class means of Omega's characteristics and the number of steps. It does
+        not hold the place in the meta loader.
         """
         learned = [values.detach().clone() for values in self.tensors]
         optimiser, loss = self.learned_optimiser.state_dict(), self.training_loss.state_dict()
         return {"learned": learned, "optimiser": optimiser, "loss": loss, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Load a state that `state_dict` returned."""
         with torch.no_grad():
             for values, kept in zip(self.tensors, state["learned"], strict=True):
                 values.copy_(kept)
@@ -172,7 +172,7 @@ class Bilevel:
 
 @contextmanager
 def held(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Within it, nothing has a graph to some tensors, so that no backward pass adds to their gradients."""
+    """Cut some tensors out of all graphs inside this context, so that no backward pass adds to their gradients."""
     for values in tensors:
         values.requires_grad_(False)
     try:
@@ -183,7 +183,7 @@ def held(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 
 def read(out: Any) -> Tensor:
-    """Return the logits of what a network returns, in float32 at least. Raises SettingError for what has none."""
+    """Return the logits in a network's output, in float32 or finer. Raises SettingError if there are none."""
     logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
     if not isinstance(logits, Tensor):
         raise SettingError("network", type(out).__name__, "expected a network whose output is logits, or has .logits")
@@ -192,38 +192,38 @@ def read(out: Any) -> Tensor:
 
 
 def mean_meta_loss(logits: Tensor, y: Tensor, kind: Tensor | None = None) -> Tensor:
-    """Return the mean of eq. (7): eq. (3) on counterfactuals, cross entropy elsewhere, and where no kinds are known."""
+    """Return the mean of eq. (7): eq. (3) on counterfactuals, cross entropy elsewhere and without `kind`."""
     losses = cross_entropy(logits, y) if kind is None else meta_losses(logits, y, kind)
     return losses.mean()
 
 
 def tensors_of(learned: nn.Module | Tensor | list[Tensor]) -> list[Tensor]:
-    """Return what is learned as tensors. Raises SettingError where nothing can learn."""
+    """Return the tensors of `learned`. Raises SettingError if none of them requires gradients."""
     if isinstance(learned, Tensor):
         learned = [learned]
     tensors = [w for w in (learned.parameters() if isinstance(learned, nn.Module) else learned) if w.requires_grad]
     if not tensors:
-        raise SettingError("learned", type(learned).__name__, "nothing in it requires gradients")
+        raise SettingError("learned", type(learned).__name__, "nothing in it requires gradients; call requires_grad_()")
     return tensors
 
 
 def check_apart(tensors: list[Tensor], weights: Weights, optimiser: torch.optim.Optimizer) -> None:
-    """Raise SettingError unless the optimiser moves weights of the network, and none of what is learned."""
+    """Raise SettingError unless the optimiser moves weights of the network and none of the learned tensors."""
     kind = type(optimiser).__name__
     if not weights:
-        raise SettingError("optimiser", kind, "it moves no weight of the network; make it of network.parameters()")
+        raise SettingError("optimiser", kind, "it moves no weight of the network; make it over network.parameters()")
     moved = {w for group in optimiser.param_groups for w in group["params"]}
     if any(w in moved for w in tensors):
-        raise SettingError("optimiser", kind, "it moves what the meta step learns, too; leave that out of it")
+        raise SettingError("optimiser", kind, "it also moves what the meta step learns; remove those tensors from it")
 
 
 def loss_of(
     training_loss: Callable[[Tensor, Any, Any], Tensor] | None, learned: Any, network: nn.Module, head: nn.Linear | None
 ) -> BatchLoss:
-    """Return what makes L_train of a batch. Raises SettingError for what is learned without a loss that uses it."""
+    """Return the object that computes L_train of a batch. Raises SettingError if no loss uses `learned`."""
     if training_loss is not None:
         if head is not None:
-            raise SettingError("head", type(head).__name__, "has no effect beside a training loss; leave it out")
+            raise SettingError("head", type(head).__name__, "has no effect together with training_loss; leave it out")
         return OwnLoss(training_loss, learned)
     if not isinstance(learned, Omega):
         reason = "only Omega has a loss of its own; give training_loss, (logits, y, learned) -> scalar"

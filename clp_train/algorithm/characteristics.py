@@ -1,4 +1,4 @@
-"""CHARACTERISTICS: the ten of Table 1, what a classifier shows about each training picture."""
+"""CHARACTERISTICS: the ten numbers of Table 1 that a classifier gives for each training picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 
 class View(NamedTuple):
-    """What a classifier shows of a batch, detached: nothing of Table 1 is differentiated.
+    """What a classifier gives for a batch, detached: Table 1 is never differentiated.
 
     logits: (n, C), unperturbed; features: (n, A); head: (C, A), the last layer's weights; label, group: int64 (n,);
-    row: int64 (n,), which pictures of the stream these are, None for meta pictures; progress: share of the run's
-    epochs that is done, in [0, 1).
+    row: int64 (n,), the pictures' rows in the stream, None for meta pictures; progress: the finished share of the run's
+    epochs, in [0, 1).
     """
 
     logits: Tensor
@@ -33,7 +33,7 @@ class View(NamedTuple):
 
 
 class ClassStats(NamedTuple):
-    """What is known of each class. proportion, mean_loss, mean_margin: (C,)."""
+    """Statistics of each class. proportion, mean_loss, mean_margin: (C,)."""
 
     proportion: Tensor
     mean_loss: Tensor
@@ -78,7 +78,7 @@ def sample_margin(view: View, classes: ClassStats) -> Tensor:
 
 
 def margin(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the probability of the label less the largest other one: (n,) of logits (n, C) and int64 (n,)."""
+    """Return the label's probability minus the largest other one, (n,). logits: (n, C); label: int64 (n,)."""
     p, column = logits.softmax(1), label[:, None]
     return p.gather(1, column).squeeze(1) - p.scatter(1, column, -math.inf).amax(1)
 
@@ -90,7 +90,7 @@ def gradient_norm(view: View, classes: ClassStats) -> Tensor:
 
 
 def cosine(view: View, classes: ClassStats) -> Tensor:
-    """g4 = cos of the angle between the features and the head's weights of the own class (eq. 5)."""
+    """g4 = cosine of the angle between the features and the head's weights of the picture's class (eq. 5)."""
     return F.cosine_similarity(view.features, view.head[view.label], dim=1)
 
 

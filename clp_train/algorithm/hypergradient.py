@@ -1,17 +1,17 @@
-"""META STEP: the gradient of the meta loss at the virtual weights, eqs. (8) and (9). Nothing here knows of pictures.
+"""META STEP: the gradient of the meta loss at the virtual weights, eqs. (8) and (9). Not specific to pictures.
 
-What a method learns (Omega) enters the training loss only behind the logits u(W): L_train = L(u(W), Omega). With
+A method's learned parameters (Omega) enter the training loss only after the logits u(W): L_train = L(u(W), Omega). With
 v = d L_meta / d W_hat and u' = d/de u(W + e v) at e = 0, the chain rule needs no second-order graph:
 
     d L_meta(W_hat(Omega), Omega) / d Omega  =  direct term  -  rate * d/dOmega < dL/du (u, Omega), u' >
 
-with u and u' held constant: a computation of the size of the logits. u' comes from forward-mode differentiation, from
-two plain passes, or from one beside the pass that gave u. The double backward of the textbook stays as the reference
-that tests compare with.
+with u and u' held constant: this costs as much as a computation on the logits. u' comes from forward-mode
+differentiation, from two plain passes, or from one pass besides the pass that gave u. The textbook's double backward is
+kept as the reference for tests.
 
-Where the loss depends on some weights besides the logits, L(u(W), W, Omega), such as the head's within ISDA's delta,
-their own gradient joins the bracket: < dL/dW (u, W, Omega), v >, u and W held constant. And where Omega acts before
-the head, u are the features: what is called logits below is what is read of the network's output.
+If the loss also depends on some weights directly, L(u(W), W, Omega), such as the head's in ISDA's delta, their own
+gradient is added to the bracket: < dL/dW (u, W, Omega), v >, with u and W held constant. If Omega acts before the head,
+u is the features: "logits" below means the part of the network's output that `read` returns.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from clp_train.algorithm.slopes import slope_of
 from clp_train.algorithm.virtual_step import Moves, Weights, sgd_moves
 
 Average = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
-"""Gradients of a process -> their mean over all that train together, tensor by tensor."""
+"""Gradients of one process -> their mean over all processes that train together, tensor by tensor."""
 
 
 class Hypergradient(NamedTuple):
-    """What the exact meta step finds out; all detached.
+    """Result of the exact meta step; all tensors are detached.
 
-    gradients: d L_meta(W_hat(Omega), Omega) / d Omega, one tensor for each of Omega; meta_loss: scalar; training: the
-    gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C); depends_on_weights: True if L_train
-    depends on a weight directly, not only through the logits (e.g. the head in ISDA's delta); direction: v by weight.
-    training, cotangent and depends_on_weights let the final step reuse the pass.
+    gradients: d L_meta(W_hat(Omega), Omega) / d Omega, one tensor for each tensor of Omega; meta_loss: scalar;
+    training: the gradient of L_train + penalty at W by weight; cotangent: dL_train/du, (n, C); depends_on_weights: True
+    if L_train depends on a weight directly, not only through the logits (for example the head in ISDA's delta);
+    direction: v by weight. training, cotangent and depends_on_weights let the final step reuse the pass.
     """
 
     gradients: tuple[Tensor, ...]
@@ -64,20 +64,21 @@ def hypergradient(
     taken: PassTaken | None = None,
     spend: bool = False,
 ) -> Hypergradient:
-    """Return the gradient of eq. (9) for each tensor of Omega, and what it computes on the way.
+    """Return the gradient of eq. (9) for each tensor of Omega, and the intermediate results.
 
     W_hat = W - rate * (d (L_train + penalty) / dW + drift) is plain SGD (eq. 8). weights: those that the virtual step
-    moves, by name; rates: the learning rate of each, or another step, such as `moves_of` gives of an optimiser; logits:
-    u of images with a graph to them, which is kept; behind: logits -> L_train, a scalar with a graph to Omega; learned:
-    Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; penalty: a scalar with a graph to the
-    weights, free of Omega; drift: momentum and weight decay, beside learning rates only; read: what takes `logits` out
-    of the network's output; average: over processes that train together, each with its own part of the gradients of the
-    weights; all that is returned is averaged; taken: how the pass of `logits` was, which saves "one-sided" a pass;
-    spend: whether the penalty's graph may go, in place, once its gradient is known and no weight is in L_train itself.
-    Nothing else is changed in place. Raises ValueError for a drift beside another step.
+    moves, by name; rates: the learning rate of each, or another step, such as `moves_of` returns for an optimiser;
+    logits: u of images with a graph to them, which is kept; behind: logits -> L_train, a scalar with a graph to Omega;
+    learned: Omega; meta_loss: weights -> scalar, to be computed with `virtual_pass`; penalty: a scalar with a graph to
+    the weights, independent of Omega; drift: momentum and weight decay, only together with learning rates; read:
+    returns the `logits` part of the network's output; average: over processes that train together, each with its own
+    part of the gradients of the weights; every returned value is averaged; taken: how the pass of `logits` was made,
+    which saves "one-sided" one pass; spend: whether the penalty's graph may be freed, in place, once its gradient is
+    known and L_train depends on no weight directly. Nothing else is changed in place. Raises ValueError for a drift
+    together with another step.
     """
     if callable(rates) and drift is not None:
-        raise ValueError("a drift beside a step that has its own; expected learning rates, or no drift")
+        raise ValueError("drift is given, but this step has its own drift; expected learning rates, or no drift")
     moves = rates if callable(rates) else sgd_moves(rates, drift)
     cotangent, weight_gradients = behind_gradients(weights, logits, behind)
     if mode == "reference":
@@ -131,7 +132,7 @@ def gradients_of(
     create_graph: bool = False,
     keep: bool = True,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad. keep: whether the graph is."""
+    """Return the gradients of outputs, weighted with seeds as in torch.autograd.grad. keep: keep the graph."""
     return torch.autograd.grad(
         outputs, tuple(weights.values()), seeds, retain_graph=keep, create_graph=create_graph, materialize_grads=True
     )
@@ -154,7 +155,7 @@ def meta_gradient(
 
 
 def give_up_graph(scalar: Tensor) -> None:
-    """Let go of a scalar's graph, in place, whoever holds the scalar; a leaf or a view of others stays as it is."""
+    """Free a scalar's graph in place, for everyone who holds the scalar; leaves and views do not change."""
     if scalar.grad_fn is not None and scalar._base is None:
         scalar.detach_()
 

@@ -21,7 +21,7 @@ AT_START = f"{NOT_THE_RATE}; raise the batch size or give other weights"
 OFF = "leave the term out (saliency_lambda 0)"
 SALIENCY_AT_START = {
     "train": f"{NOT_THE_RATE}; raise the batch size or {OFF}",
-    "meta": f"raise the batch size, {OFF}, or {REMEDY}",  # it is taken behind a virtual step
+    "meta": f"raise the batch size, {OFF}, or {REMEDY}",  # it is computed after a virtual step
 }
 
 
@@ -30,10 +30,10 @@ class DivergedError(ClpError):
 
 
 class Check(Protocol):
-    """What must hold of a step; whether it does is asked at once, or later, for several steps together."""
+    """A condition of a step; it is checked at once, or later for several steps together."""
 
     def holds(self) -> Tensor:
-        """Return whether it holds, a bool scalar, where the losses are."""
+        """Return whether it holds: a bool scalar on the device of the losses."""
 
     def settle(self) -> None:
         """Raise DivergedError unless it holds."""
@@ -41,7 +41,7 @@ class Check(Protocol):
 
 class FiniteLosses(NamedTuple):
     """Losses of a step that must be finite. losses: (n,), or a scalar; sample_id: int64 (n,), None for a scalar; name:
-    what they are; at_start: the remedy at step 0.
+    of the losses, for the message; at_start: the remedy at step 0.
     """
 
     losses: Tensor
@@ -69,7 +69,7 @@ class FiniteLosses(NamedTuple):
 
 
 class ExistingLoss(NamedTuple):
-    """A loss, a scalar, that is infinite where it does not exist. reason: what is said then, with the remedy."""
+    """A loss, a scalar, that is infinite if it does not exist. reason: the message in that case, with the remedy."""
 
     loss: Tensor
     reason: str
@@ -89,9 +89,9 @@ _deferred: ContextVar[list[Check] | None] = ContextVar("deferred", default=None)
 
 @contextmanager
 def deferred_checks(checks: list[Check], device: torch.device) -> Iterator[None]:
-    """Within it, checks are only added to a list, for `settle`: to look makes a device wait.
+    """Inside this context, checks are only added to a list, for `settle`, because reading a value makes a device wait.
 
-    On the CPU, where a look costs nothing, they raise at once.
+    On the CPU, where reading costs nothing, they raise at once.
     """
     token = _deferred.set(None if device.type == "cpu" else checks)
     try:
@@ -101,7 +101,7 @@ def deferred_checks(checks: list[Check], device: torch.device) -> Iterator[None]
 
 
 def settle(checks: list[Check]) -> None:
-    """Look at deferred checks, in their order, and empty the list. Raises DivergedError for the first that fails."""
+    """Check deferred checks in their order and empty the list. Raises DivergedError for the first that fails."""
     if checks and not torch.stack([check.holds() for check in checks]).all():
         for check in checks:
             check.settle()
@@ -109,20 +109,20 @@ def settle(checks: list[Check]) -> None:
 
 
 def check_finite(losses: Tensor, sample_id: Tensor | None, name: str, step: int, at_start: str = REMEDY) -> None:
-    """Raise DivergedError that names the step and the pictures unless every one of losses (n,) is finite.
+    """Raise DivergedError, naming the step and the pictures, unless all losses (n,) are finite.
 
-    at_start: the remedy at step 0. Within `deferred_checks` nothing is raised yet.
+    at_start: the remedy at step 0. Inside `deferred_checks` nothing is raised yet.
     """
     ask(FiniteLosses(losses.detach(), sample_id, name, step, at_start))
 
 
 def check_exists(loss: Tensor, reason: str) -> None:
-    """Raise DivergedError with a reason where a loss, a scalar, is infinite. Within `deferred_checks` not yet."""
+    """Raise DivergedError with a reason if a loss, a scalar, is infinite. Inside `deferred_checks` not yet."""
     ask(ExistingLoss(loss.detach(), reason))
 
 
 def ask(check: Check) -> None:
-    """Raise DivergedError where a check fails. Within `deferred_checks` it is kept for later."""
+    """Raise DivergedError if a check fails. Inside `deferred_checks` the check is kept for later."""
     checks = _deferred.get()
     if checks is None:
         check.settle()
@@ -131,7 +131,7 @@ def ask(check: Check) -> None:
 
 
 def check_penalty(penalty: Tensor | None, step: int) -> Tensor | None:
-    """Return a method's penalty, a scalar or None. Raises DivergedError that names the step unless it is finite."""
+    """Return a method's penalty, a scalar or None. Raises DivergedError, naming the step, unless it is finite."""
     if penalty is not None:
         check_finite(penalty, None, "method's penalty", step, AT_START)
     return penalty
@@ -146,8 +146,8 @@ def counterfactual_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Return eq. (3), -log(1 - p_y), of each picture: (n,) >= 0. logits: (n, C), C >= 2; label: int64 (n,).
 
     Equals logsumexp over all logits minus logsumexp over j != y, written as one log-sigmoid of their gap: exact for
-    tiny p_y, and finite with finite gradients at any gap that the type can hold. The largest of the others is taken off
-    first, so that an offset of all logits costs no digits.
+    tiny p_y, and finite with finite gradients at any gap that the type can hold. The largest of the others is
+    subtracted first, so an offset of all logits loses no digits.
     """
     column = label[:, None]
     others = logits.scatter(1, column, -math.inf)
@@ -156,10 +156,10 @@ def counterfactual_loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def chance_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the cross entropy of each picture with all classes alike as its target: (n,) >= log C.
+    """Return the cross entropy of each picture against the uniform distribution over classes: (n,) >= log C.
 
-    logits: (n, C); label: int64 (n,), which it does not look at. Least where the picture says nothing of its class,
-    where eq. (3) goes on: it asks a background that spoke for one of two classes to speak for the other. Source: ours.
+    logits: (n, C); label: int64 (n,), not used. It is smallest if the picture says nothing about its class. Eq. (3)
+    goes further: with two classes, a background that speaks for one class must then speak for the other. Source: ours.
     """
     return logits.logsumexp(1) - logits.mean(1)
 
@@ -177,8 +177,8 @@ def meta_losses(
 ) -> Tensor:
     """Return l-hat of eq. (7) for each meta picture, (n,): eq. (3) on counterfactuals, cross entropy elsewhere.
 
-    kind: uint8 (n,), the contract's 0 original, 1 counterfactual, 2 factual; counterfactual: what takes the place of
-    eq. (3).
+    kind: uint8 (n,), the contract's 0 original, 1 counterfactual, 2 factual; counterfactual: the loss that replaces eq.
+    (3).
     """
     perturbed = logits if delta is None else logits + delta
     return torch.where(kind == COUNTERFACTUAL, counterfactual(perturbed, label), cross_entropy(perturbed, label))

@@ -1,4 +1,4 @@
-"""Meta batches for an own training loop: of a shard, or of a loader of the user's, again and again."""
+"""Meta batches for your own training loop: from a shard or from your own loader, repeated without end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clp_aug.contract.seeds import rng_for
 
 @runtime_checkable
 class MetaShard(Protocol):
-    """What is asked of a shard: `clp_aug.ShardReader` is one."""
+    """What a shard must offer; `clp_aug.ShardReader` does."""
 
     tables: Mapping[str, np.ndarray]
 
@@ -27,9 +27,9 @@ class MetaShard(Protocol):
 class MetaLoader:
     """The meta batches of a shard: pictures float32 (n, 3, H, W) in [0, 1], labels int64 (n,), kinds uint8 (n,).
 
-    shard: an open one, whose pictures are kept in memory; transform: what is done to the pictures of a batch, such as
-    the normalisation of the training pictures; seed: of the order, which is another one in each pass. The last batch of
-    a pass may be smaller. Raises SettingError for a batch size below 1.
+    shard: an open shard; its pictures are kept in memory; transform: applied to the pictures of a batch, such as the
+    normalisation of the training pictures; seed: of the order, which differs in each pass. The last batch of a pass may
+    be smaller. Raises SettingError for a batch size below 1.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MetaLoader:
 
 
 def endless(loader: Iterable[Any]) -> Iterator[Any]:
-    """Yield the batches of a loader again and again. Raises SettingError for a loader without batches."""
+    """Yield the batches of a loader, pass after pass, without end. Raises SettingError for a loader without batches."""
     while True:
         is_empty = True
         for batch in loader:
@@ -67,4 +67,8 @@ def endless(loader: Iterable[Any]) -> Iterator[Any]:
             yield batch
         if is_empty:
             kind = type(loader).__name__
-            raise SettingError("meta", kind, "it has no batches, or none in a second pass; expected a loader")
+            raise SettingError(
+                "meta",
+                kind,
+                "it gave no batches in its first or a later pass; expected a loader that can be read again",
+            )

@@ -1,8 +1,8 @@
-"""META STEP: what it does before the real step of the classifier, and after it. Two forms, eqs. (8) and (9).
+"""META STEP: what happens before and after the classifier's real step. Two forms, eqs. (8) and (9).
 
-Exact, as Algorithm 1 has it: a virtual step, the gradient of the meta loss for Omega, and then the real step with the
-Omega that has moved. Lagged, ours: the real step is taken for the virtual one, and Omega moves after it, which saves
-the virtual step's gradients.
+Exact, as in Algorithm 1: a virtual step, the gradient of the meta loss for Omega, and then the real step with the
+updated Omega. Lagged, ours: the real step also serves as the virtual one, and Omega moves after it. This saves the
+virtual step's gradients.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from clp_train.algorithm.virtual_step import Moves, Weights
 
 @dataclass(frozen=True)
 class BilevelProblem:
-    """What one step learns from. u: what Omega acts behind, the logits or the features, (n, C) or (n, A), with a graph
-    to the weights; loss: u -> L_train with the terms of the moment, a scalar; penalty: a scalar free of Omega, or None,
-    whose graph goes as soon as it may.
+    """What one step learns from. u: where Omega acts, the logits or the features, (n, C) or (n, A), with a graph to the
+    weights; loss: u -> L_train with the present terms, a scalar; penalty: a scalar independent of Omega, or None; its
+    graph is freed as early as possible.
 
-    weights: all that learn, by name; scope: those that the virtual step moves; moves: where it leads; learned: Omega;
-    meta_loss: weights -> the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: takes u out of the network's
-    output; average: of gradients, over processes that train together; taken: how the pass that gave u was taken, None
-    where a difference must take it again.
+    weights: all that learn, by name; scope: those that the virtual step moves; moves: the virtual step; learned: Omega;
+    meta_loss: weights -> the bracket of eq. (9), a scalar; mode: of `hypergradient`; read: returns u from the network's
+    output; average: of gradients, over processes that train together; taken: how the pass that gave u was made, None if
+    a difference must make it again.
     """
 
     network: nn.Module
@@ -57,7 +57,7 @@ class BilevelProblem:
 
 
 class MetaStep:
-    """A step without a meta step: nothing before, nothing after. meta_loss: a scalar once it is known."""
+    """A step without a meta step: it does nothing before or after the real step. meta_loss: a scalar, once known."""
 
     meta_loss: Tensor | None = None
 
@@ -65,21 +65,21 @@ class MetaStep:
         self.problem = problem
 
     def before(self) -> Sequence[Tensor] | None:
-        """Return Omega's gradient where Omega moves before the real step, one tensor for each of Omega; else None."""
+        """Return Omega's gradient if Omega moves before the real step, one tensor per tensor of Omega; else None."""
         return None
 
     def training_gradients(self, loss: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients of the real step, eq. (10), of loss + penalty, by weight; it spends their graph."""
+        """Return the gradients of loss + penalty for the real step, eq. (10), by weight. Their graph is freed."""
         p = self.problem
         return p.average(gradients_of(p.weights, loss if p.penalty is None else loss + p.penalty, keep=False))
 
     def after(self) -> Sequence[Tensor] | None:
-        """Return Omega's gradient where Omega moves after the real step; else None."""
+        """Return Omega's gradient if Omega moves after the real step; else None."""
         return None
 
 
 class ExactMetaStep(MetaStep):
-    """Omega moves first, by the gradient at the virtual weights; the real step then uses the Omega that has moved."""
+    """Omega moves first, by the gradient at the virtual weights; the real step then uses the updated Omega."""
 
     result: Hypergradient
 
@@ -96,7 +96,7 @@ class ExactMetaStep(MetaStep):
         p = self.problem
         if p.penalty is None or len(p.scope) < len(p.weights) or self.result.depends_on_weights:
             return super().training_gradients(loss)
-        # both steps share the penalty's gradient: what changed is the part behind the logits
+        # both steps share the penalty's gradient: only the part after the logits has changed
         leaf = p.u.detach().requires_grad_()
         (cotangent,) = torch.autograd.grad(p.loss(leaf), leaf)
         more = p.average(gradients_of(p.weights, p.u, cotangent - self.result.cotangent, keep=False))
@@ -104,7 +104,7 @@ class ExactMetaStep(MetaStep):
 
 
 class LaggedMetaStep(MetaStep):
-    """The real step is taken for the virtual one; Omega's gradient is taken at the weights that it leads to."""
+    """The real step also serves as the virtual one; Omega's gradient is taken at the weights after it."""
 
     def before(self) -> None:
         p = self.problem

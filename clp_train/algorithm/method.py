@@ -1,4 +1,4 @@
-"""What a method may fill in; the loop asks for nothing else, and no method touches the loop."""
+"""The interface of methods: the loop uses nothing else of a method, and no method changes the loop."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ networks that have learnt them, each picture by one that has not seen it, which 
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may know of its run before it starts. method: its registered name; table: of the training pictures;
-    generator: for its start values; trainable: "all", or "head" for a run of only the last layer.
+    """What a method may know about its run before the run starts. method: its registered name; table: of the training
+    pictures; generator: for its start values; trainable: "all", or "head" for a run that trains only the last layer.
     """
 
     method: str
@@ -50,20 +50,18 @@ class Context:
 
 
 class Method:
-    """The slots of a run, all empty: plain cross entropy on the training pictures.
+    """The interface that a run calls. The defaults give plain cross entropy on the training pictures.
 
-    stages: what learns from what, in order; head: name of the last layer; networks: 1, or 2 for peers; scale: what the
-    logits that pictures are judged by are multiplied by before their softmax gives probabilities, of cosines; paced:
-    whether what an epoch does hangs on how many the run has, so that a longer run is another one from its start on,
-    not the same gone on with; saliency_weight:
-    lambda of eq. (6), 0 for none; learned: what the meta step trains, empty for none; meta_kinds: the kinds of meta
-    pictures that its meta step looks at; counterfactual_target: what a counterfactual is to be, of
-    `losses.COUNTERFACTUAL_LOSSES`; perturbs: whether `terms` always has a delta, and reports may ask for that of
-    any view at any time without changing the run; sees_background: whether it asks for scores of BACKGROUND;
-    background_epochs: of the networks for those of LEARNT_BACKGROUND, None for as many as the run has; remark:
-    what is to be known of a run with its settings, in a line, "" for nothing.
-
-    Everything that one step leaves for a later one goes through `state_dict`, or a resumed run is another run.
+    stages: what learns from which pictures, in order; head: name of the last layer; networks: 1, or 2 for peers; scale:
+    factor of the final logits before their softmax gives probabilities, for cosine logits; paced: whether an epoch
+    depends on the number of epochs of the run, so a longer run differs from its first epoch on and cannot continue a
+    shorter one; saliency_weight: lambda of eq. (6), 0 for none; learned: the tensors that the meta step trains, empty
+    for none; meta_kinds: the kinds of meta pictures that its meta step uses; counterfactual_target: the target of
+    counterfactuals, a key of `losses.COUNTERFACTUAL_LOSSES`; perturbs: whether `terms` always has a delta, and reports
+    may ask for the delta of any view at any time without changing the run; sees_background: whether it asks for scores
+    of BACKGROUND; background_epochs: epochs of the networks for the scores of LEARNT_BACKGROUND, None for as many as
+    the run has; remark: one line that users should know about a run with these settings, "" for none.
+    Everything that one step leaves for a later one must be in `state_dict`; otherwise a resumed run differs.
     """
 
     stages: Sequence[Stage] = (Stage(),)
@@ -84,26 +82,27 @@ class Method:
         """Prepare the network for a stage (from 0); called when it starts and again when a run resumes within it."""
 
     def begin_stage(self, stage: int, scores: Scores) -> None:
-        """Take note of what the network makes of the pictures before a stage; called once, before a fresh start."""
+        """Use the network's scores of the pictures before a stage; called once, before a fresh start."""
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
-        """Take note of an epoch (from 0) of so many in the run, and of what the network makes of the pictures then;
-        called once, before its first step. Scores cost a pass over a stream each time they are asked for.
+        """Prepare an epoch (from 0) of a run with `epochs` epochs; called once, before the epoch's first step.
+
+        scores: the network's outputs on a stream at this moment. Each call of it costs a pass over the stream.
         """
 
     def learns(self, progress: float) -> bool:
-        """Tell whether the meta step is taken at this share of the run's epochs, in [0, 1)."""
+        """Return whether the meta step is taken at this share of the run's epochs, in [0, 1)."""
         return True
 
     def additions(self, meta: BoxedPictures) -> BoxedPictures | None:
-        """Return pictures that join the training stream behind its own, made of all meta pictures; None for none.
+        """Return pictures, made from all meta pictures, that are appended to the training stream; None for none.
 
         Called when a stage starts or goes on, after `enter`: the same stage asks for the same pictures.
         """
         return None
 
     def pictures(self, epoch: int) -> int | None:
-        """Return how many rows `batches` gives for an epoch; None where they are as many as the stream has."""
+        """Return how many rows `batches` gives for an epoch; None for as many as the stream has."""
         return None
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray] | None:
@@ -115,45 +114,45 @@ class Method:
         return None
 
     def mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
-        """Return the batch that is learnt from: pictures mixed with their partners, soft labels; or the same."""
+        """Return the batch to learn from: pictures mixed with their partners and soft labels, or the same batch."""
         return batch
 
     def observe(self, view: View) -> None:
-        """Take note of a training batch, before `terms`; called once a step."""
+        """Look at a training batch, before `terms`; called once per step."""
 
     def terms(self, view: View) -> Terms:
-        """Return what goes into the objective for the pictures of a view, with a graph to `learned`."""
+        """Return the terms of the objective for the pictures of a view, with a graph to `learned`."""
         return Terms()
 
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
-        """Return what is added to the objective, a scalar with a graph to the network and none to `learned`.
+        """Return a scalar that is added to the objective, with a graph to the network, not to `learned`; None for none.
 
-        out: of the network on the batch's pictures; called after `observe`, before `terms`.
+        out: the network's output on the batch's pictures. Called after `observe`, before `terms`.
         """
         return None
 
     def update(self, gradients: Sequence[Tensor]) -> None:
-        """Move `learned` along the hypergradient, one tensor each; called after each meta step."""
-        raise NotImplementedError(f"{type(self).__name__} has learned tensors and no update")
+        """Move `learned` along the hypergradient, one tensor for each tensor of it; called after each meta step."""
+        raise NotImplementedError(f"{type(self).__name__} has learned tensors; expected an update that moves them")
 
     def numbers(self) -> dict[str, float]:
-        """Return what an epoch's line of the history says of the method, by name; called at the epoch's end."""
+        """Return the method's numbers for an epoch's line of the history, by name; called at the epoch's end."""
         return {}
 
     def predict(self, out: Output, head: nn.Linear) -> Tensor:
-        """Return the logits that pictures are judged by, (n, C); a post-hoc method changes them."""
+        """Return the logits that predictions are made from, (n, C); a post-hoc method changes them."""
         return out.logits
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all that a resumed run needs, by name."""
+        """Return everything that a resumed run needs, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up a state that `state_dict` gave."""
+        """Load a state that `state_dict` returned."""
 
 
 class Learner(Method):
-    """A method whose learned object is a small network, moved by Adam. Sub-classes set `network` and `terms`."""
+    """A method that learns a small network with Adam. Subclasses set `network` and `terms`."""
 
     def __init__(self, network: torch.nn.Module, lr: float, weight_decay: float = 0.0) -> None:
         self.network = network
@@ -161,7 +160,7 @@ class Learner(Method):
         self.optimiser: torch.optim.Optimizer = Adam(self.learned, lr=lr, weight_decay=weight_decay)
 
     def enter(self, stage: int, network: Classifier) -> None:
-        """Put the small network, and what its Adam knows of it, on the classifier's device."""
+        """Move the small network and the state of its Adam to the classifier's device."""
         self.network.to(network.head.weight.device)
         self.optimiser.load_state_dict(self.optimiser.state_dict())
 

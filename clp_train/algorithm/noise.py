@@ -1,7 +1,7 @@
-"""Noise that a network draws of itself, such as dropout: the same in every pass of a step.
+"""A network's own noise, such as dropout: the same in every pass of a step.
 
-A hypergradient compares passes over the same pictures at nearby weights. With other noise in each, what differs is the
-noise: the gradient is wrong by orders of magnitude, and nothing says so.
+A hypergradient compares passes over the same pictures at nearby weights. If each pass had different noise, the
+difference would be mostly noise: the gradient would be wrong by orders of magnitude, without any warning.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _noise: ContextVar[tuple[int, torch.device] | None] = ContextVar("noise", defaul
 
 @contextlib.contextmanager
 def same_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Within it, a network's first pass and each `virtual_pass` draw the same numbers; what was drawn before goes on
-    after it. seed: of these numbers; device: where the network lies.
+    """Inside this context, a network's first pass and each `virtual_pass` draw the same random numbers. The outer
+    random stream continues afterwards. seed: of these numbers; device: of the network.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([]))
@@ -31,7 +31,7 @@ def same_noise(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def replay_noise() -> None:
-    """Begin the noise of a pass again, as it was at the start of `same_noise`; nothing outside of it."""
+    """Restart the noise of a pass, as at the start of `same_noise`. Outside of `same_noise` this does nothing."""
     noise = _noise.get()
     if noise is None:
         return
@@ -44,5 +44,5 @@ def replay_noise() -> None:
 
 
 def draws_itself(device: torch.device) -> bool:
-    """Tell whether a device has random numbers of its own."""
+    """Return whether a device has a random number generator of its own, besides the CPU's."""
     return device.type != "cpu" and hasattr(torch.get_device_module(device), "get_rng_state")

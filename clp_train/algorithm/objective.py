@@ -15,12 +15,12 @@ NORMALISERS = ("n", "sum_w")
 
 @dataclass(frozen=True)
 class Terms:
-    """What a method puts into the objective for one batch; the defaults leave plain cross entropy.
+    """A method's terms of the objective for one batch; the defaults give plain cross entropy.
 
     delta: (n, C) added to the logits; target: soft labels, (n, C), in place of the labels; weight: (n,); modulator:
-    (own probability (n,), label) -> phi (n,), e.g. focal; scale: s; normaliser: what the sum is divided by, the batch
-    size or the sum of the weights; loss: (logits, label or target) -> (n,); gate: (n, A), what features are multiplied
-    by before the head makes logits of them. delta, weight and gate may carry a graph to what the meta step learns.
+    (own probability (n,), label) -> phi (n,), e.g. focal; scale: s; normaliser: divisor of the sum, the batch size or
+    the sum of the weights; loss: (logits, label or target) -> (n,); gate: (n, A), factors of the features before the
+    head computes the logits. delta, weight and gate may carry a graph to what the meta step learns.
     """
 
     delta: Tensor | None = None
@@ -37,7 +37,7 @@ class Terms:
 
 
 def logits_from(u: Tensor, head: nn.Module, terms: Terms) -> Tensor:
-    """Return the logits that the objective is of, (n, C). u: the logits, or, where terms have a gate, the features."""
+    """Return the logits for the objective, (n, C). u: the logits, or, if the terms have a gate, the features."""
     return u if terms.gate is None else head(terms.gate * u)
 
 
@@ -52,7 +52,7 @@ def sample_losses(logits: Tensor, label: Tensor, terms: Terms) -> Tensor:
 
 
 def objective(logits: Tensor, label: Tensor, terms: Terms) -> Tensor:
-    """Return L, a scalar, with graphs to the logits and to whatever the terms carry."""
+    """Return L, a scalar, with graphs to the logits and to the terms."""
     total = sample_losses(logits, label, terms).sum()
     if terms.normaliser == "sum_w" and terms.weight is not None:
         return total / terms.weight.sum()

@@ -14,16 +14,15 @@ from clp_train.algorithm.virtual_step import Moves, Weights, moves_of, sgd_moves
 
 LR_DROP = 0.1
 KEPT = {"momentum": "momentum_buffer", "exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq", "adam_step": "step"}
-"""What a checkpoint calls each part of an optimiser's state -> what torch calls it."""
+"""Name of each part of an optimiser's state in a checkpoint -> torch's name."""
 
 
 def build_optimiser(
     network: nn.Module, heads: Sequence[nn.Module], settings: SgdSettings, rate: float = 1.0
 ) -> torch.optim.Optimizer:
-    """Return SGD or AdamW over what learns of body and head, each with its learning rate at the stage's start.
+    """Return SGD or AdamW over the trainable weights of body and head, with their learning rates at the stage's start.
 
-    heads: the network's last layers, one or that of each peer; rate: of the stage, what the run's learning rates are
-    multiplied by.
+    heads: the network's last layers, one per peer; rate: the stage's factor of the run's learning rates.
     """
     head = [w for last in heads for w in last.parameters()]
     body = [w for w in network.parameters() if not any(w is other for other in head)]
@@ -46,7 +45,7 @@ def optimiser_state(network: nn.Module, optimiser: torch.optim.Optimizer) -> dic
 
 
 def expected_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return what tensors of an optimiser's state look like, by part and parameter."""
+    """Return tensors of the shapes that an optimiser's state has, by part and parameter."""
     return {
         f"{part}.{name}": torch.zeros(()) if slot == "step" else w
         for part, slot in KEPT.items()
@@ -55,9 +54,9 @@ def expected_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_optimiser(state: Mapping[str, Tensor], network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Give an optimiser the state that `optimiser_state` returned, laid out in memory as the weights are.
+    """Load a state that `optimiser_state` returned, with the memory layout of the weights.
 
-    Kernels round otherwise where layouts differ, and a resumed run would not be the same bit by bit.
+    With another layout, kernels round differently, and a resumed run would not be bit-identical.
     """
     for name, w in network.named_parameters():
         for part, slot in KEPT.items():
@@ -68,13 +67,13 @@ def restore_optimiser(state: Mapping[str, Tensor], network: nn.Module, optimiser
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set every learning rate to a multiple of its start."""
+    """Set every learning rate to `factor` times its start value."""
     for group in optimiser.param_groups:
         group["lr"] = factor * group["start"]
 
 
 def rate_factor(settings: SgdSettings, epoch: int, epochs: int) -> float:
-    """Return what the learning rates are multiplied by in an epoch (from 0) of a stage with so many."""
+    """Return the factor of the learning rates in an epoch (from 0) of a stage with `epochs` epochs."""
     warmth = min(1.0, (epoch + 1) / (settings.warmup_epochs + 1))
     if settings.schedule == "constant":
         return warmth
@@ -90,7 +89,7 @@ def learning_rates(weights: Weights, optimiser: torch.optim.Optimizer) -> list[f
 
 
 def drift(weights: Weights, optimiser: torch.optim.Optimizer) -> list[Tensor]:
-    """Return what weight decay and momentum add to each weight's gradient in the next step of SGD."""
+    """Return the sum of weight decay and momentum that the next step of SGD adds to each weight's gradient."""
     group = optimiser.param_groups[0]
     decays = [group["weight_decay"] * w.detach() for w in weights.values()]
     buffers = [optimiser.state.get(w, {}).get("momentum_buffer") for w in weights.values()]
@@ -98,7 +97,7 @@ def drift(weights: Weights, optimiser: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def virtual_moves(weights: Weights, optimiser: torch.optim.Optimizer, momentum: bool) -> Moves:
-    """Return the virtual step: that of Adam as it is; of SGD eq. (8), with momentum and weight decay if asked for."""
+    """Return the virtual step: for Adam its exact step; for SGD eq. (8), with momentum and weight decay on request."""
     if not isinstance(optimiser, torch.optim.SGD):
         return moves_of(optimiser)
     return sgd_moves(learning_rates(weights, optimiser), drift(weights, optimiser) if momentum else None)

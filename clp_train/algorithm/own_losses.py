@@ -1,4 +1,4 @@
-"""What an own training loop learns by: CLP's perturbed cross entropy of Omega, or a loss of the user's."""
+"""Training losses for your own loop: CLP's perturbed cross entropy with Omega, or your own loss."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from clp_train.algorithm.losses import cross_entropy
 from clp_train.algorithm.perturbation import Omega
 
 Behind = Callable[[Tensor], Tensor]
-"""Logits (n, C) -> L_train, a scalar with graphs to them and to what the meta step learns."""
+"""Logits (n, C) -> L_train, a scalar with graphs to the logits and to the learned tensors."""
 
 
 class BatchLoss(Protocol):
-    """What makes L_train of one batch."""
+    """Computes L_train of one batch."""
 
     def watch(self) -> Any:
-        """Return a context within which the network's own pass is looked at."""
+        """Return a context that observes the network's own pass."""
 
     def of(self, logits: Tensor, y: Any) -> Behind:
-        """Return L_train of a batch. logits: (n, C), detached; y: what came with the pictures."""
+        """Return L_train of a batch as a function of its logits. logits: (n, C), detached; y: the batch's labels."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what a later step hangs on."""
+        """Return the state that later steps depend on."""
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up what `state_dict` gave."""
+        """Load a state that `state_dict` returned."""
 
 
 class OwnLoss:
-    """A loss of the user's. loss: (logits (n, C), y, learned) -> a scalar."""
+    """The user's own loss. loss: (logits (n, C), y, learned) -> a scalar."""
 
     def __init__(self, loss: Callable[[Tensor, Any, Any], Tensor], learned: Any) -> None:
         self.loss, self.learned = loss, learned
@@ -54,10 +54,10 @@ class OwnLoss:
 
 
 class OmegaLoss:
-    """Cross entropy of logits that Omega perturbs, by the ten characteristics of Table 1.
+    """Cross entropy of logits that Omega perturbs, from the ten characteristics of Table 1.
 
-    head: the last layer of the network, whose input is the features and whose output is the logits. Class means run
-    along, as in a run of clp-train; y: labels int64 (n,).
+    head: the network's last layer; its input is the features, its output the logits; y: labels int64 (n,). Running
+    class means are updated as in a run of clp-train.
     """
 
     def __init__(self, omega: Omega, head: nn.Linear) -> None:
@@ -67,7 +67,7 @@ class OmegaLoss:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Note the features of the network's own pass."""
+        """Keep the features of the network's own pass."""
 
         def note(head: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self.features = inputs[0].detach()
@@ -82,7 +82,7 @@ class OmegaLoss:
         features = self.features
         if features is None or features.dim() != 2 or len(features) != len(logits):
             shape = None if features is None else tuple(features.shape)
-            reason = f"its input is {shape}; expected one row for each of {len(logits)} pictures: give head="
+            reason = f"its input is {shape}; expected one row for each of {len(logits)} pictures; give head="
             raise SettingError("head", "the layer", reason)
         view = View(logits, features.to(logits.dtype), self.head.weight.detach().to(logits.dtype), y, y)
         kept = ClassStats(*(part.to(logits) for part in self.classes))
@@ -101,6 +101,6 @@ def last_linear(network: nn.Module, classes: int) -> nn.Linear:
     """Return the last linear layer with as many outputs as there are classes. Raises SettingError without one."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear) and layer.out_features == classes]
     if not layers:
-        reason = f"the network has no linear layer with {classes} outputs; give the layer that makes the logits"
+        reason = f"the network has no linear layer with {classes} outputs; give the layer of the logits as head"
         raise SettingError("head", None, reason)
     return layers[-1]

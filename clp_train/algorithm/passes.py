@@ -1,4 +1,4 @@
-"""Passes of a network at other weights than its own, which leave it as it is, and what is read of its output."""
+"""Passes of a network at weights other than its own, without changing it, and functions that read its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clp_train.algorithm.virtual_step import Weights
 
 
 class HasLogits(Protocol):
-    """What a network returns. features: (n, A), the head's input; logits: (n, C)."""
+    """A network's output. features: (n, A), the head's input; logits: (n, C)."""
 
     @property
     def features(self) -> Tensor: ...
@@ -26,10 +26,10 @@ class HasLogits(Protocol):
 
 
 def virtual_pass(network: nn.Module, weights: Weights, x: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Any:
-    """Return network(x) at other weights; its own weights and batch-norm statistics stay as they are.
+    """Return network(x) at other weights; its own weights and batch norm statistics do not change.
 
-    weights: by name; those that are not named are the network's own; buffers: those to start from, None for the
-    network's own as they are. Within `same_noise` the network's own noise is that of the first pass.
+    weights: by name; the network's own are used for missing names; buffers: start values, None for the network's
+    present buffers. Inside `same_noise` the network's noise is that of the first pass.
     """
     replay_noise()
     kept = copies(dict(network.named_buffers()) if buffers is None else buffers)
@@ -42,12 +42,12 @@ def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def logits_of(out: HasLogits) -> Tensor:
-    """Read the logits of a network's output: u where Omega acts behind them."""
+    """Return the logits of a network's output: u if Omega acts on the logits."""
     return out.logits
 
 
 def features_of(out: HasLogits) -> Tensor:
-    """Read the features of a network's output: u where Omega acts on them."""
+    """Return the features of a network's output: u if Omega acts on the features."""
     return out.features
 
 
@@ -57,10 +57,10 @@ Read = Callable[[HasLogits], Tensor]
 
 @dataclass(frozen=True)
 class PassTaken:
-    """A pass of a network at its own weights, to be compared with others: they are taken as it was, number by number.
+    """How a network's pass at its own weights was made, so that other passes can be made in exactly the same way.
 
-    buffers: copies of the network's as they were before it; within: makes what it was taken in, such as `second_order`,
-    whose values may differ in the last bit.
+    buffers: copies of the network's buffers before the pass; within: makes the context of the pass, such as
+    `second_order`, which may change the last bit of values.
     """
 
     buffers: Mapping[str, Tensor]
@@ -68,9 +68,9 @@ class PassTaken:
 
 
 def pass_taken(network: nn.Module, within: Callable[[], AbstractContextManager[Any]] = nullcontext) -> PassTaken | None:
-    """Return, before a network's pass, what a difference needs to know of it; None where it rounds to fewer bits.
+    """Return, before a network's pass, the record that a difference needs; None if the pass rounds to fewer bits.
 
-    A compiled pass is another one with a graph than without: None, too.
+    None for a compiled network, too: its passes with and without a graph differ.
     """
     device = next(network.parameters()).device
     compiled = any(module._compiled_call_impl is not None for module in network.modules())

@@ -18,10 +18,10 @@ FORMS = ("full", "bounded", "true-class")
 class Omega(nn.Module):
     """Two-layer perceptron 10 -> 100 -> C: standardised characteristics (n, 10) and labels (n,) -> delta (n, C).
 
-    form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the own
-    class alone. start: the last layer starts at zero, its bias too, or for "log-prior" at the log class priors (logit
-    adjustment; "full" only). counts: pictures of each class, float (C,); generator: of the start values, that of torch
-    if it is left out. Source: section 3.2 of the paper; width, forms and starts are ours.
+    form: "full" gives C free numbers; "bounded" 3 tanh of them; "true-class" one number, 3 tanh of it, for the
+    picture's own class only. start: the last layer starts at zero, its bias too, or for "log-prior" at the log class
+    priors (logit adjustment; "full" only). counts: pictures of each class, float (C,); generator: of the start values,
+    by default torch's own. Source: section 3.2 of the paper; width, forms and starts are ours.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Precision: what a network's passes compute in, and what is always computed in float32.
+"""Precision: the type that a network's passes compute in, and what is always computed in float32.
 
-A network may compute in bfloat16, its last layer and all behind it in float32. What is differentiated by a difference
-of two passes, or exported, is computed in float32 as it is: half of the digits of a difference are gone already.
+A network may compute in bfloat16; its last layer and everything after it compute in float32. Passes for a difference of
+two passes, and for an export, compute in float32: a difference already loses half of the digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _exact: ContextVar[bool] = ContextVar("exact", default=False)
 
 @contextlib.contextmanager
 def true_float32(device: torch.device) -> Iterator[None]:
-    """Within it, whatever the run's precision, networks on a device compute in the type of their weights, unrounded."""
+    """Inside this context, networks on a device compute in the type of their weights, whatever the run's precision."""
     token = _exact.set(True)
     try:
         with unrounded(), torch.autocast(device.type, enabled=False):
@@ -32,9 +32,10 @@ def true_float32(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def precision_of_run(precision: str) -> Iterator[None]:
-    """Within it, only convolutions may round float32, also in backward passes, and only for "tf32".
+    """Inside this context, only convolutions may round float32, in backward passes too, and only for "tf32".
 
-    Products are rounded within a network's own passes alone, see `compute_in`: those of losses and of Omega never are.
+    Matrix products are rounded only in a network's own passes, see `compute_in`; those of losses and of Omega never
+    are.
     """
     with rounded(products(), False), rounded(convolutions(), precision == "tf32"):
         yield
@@ -43,7 +44,7 @@ def precision_of_run(precision: str) -> Iterator[None]:
 def compute_in(network: nn.Module, heads: Sequence[nn.Linear], precision: str) -> None:
     """Let a network's passes compute in "tf32" or "bf16" from now on, its last layers and its output in float32.
 
-    The weights stay what they are; within `true_float32` nothing changes.
+    The weights keep their type; inside `true_float32` nothing changes.
     """
     Passes(precision).hook(network)
     for head in heads:
@@ -51,19 +52,19 @@ def compute_in(network: nn.Module, heads: Sequence[nn.Linear], precision: str) -
 
 
 class Passes:
-    """Opens a precision before a module's pass and closes it after."""
+    """Enters a precision before a module's pass and leaves it after."""
 
     def __init__(self, precision: str) -> None:
         self.precision = precision
         self.open: list[contextlib.ExitStack] = []
 
     def hook(self, module: nn.Module) -> None:
-        """Stand at a module's pass for good."""
+        """Hook into every later pass of a module."""
         module.register_forward_pre_hook(self.before)
         module.register_forward_hook(self.after, always_call=True)
 
     def before(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Open the precision; return what the module gets."""
+        """Enter the precision; return the module's inputs."""
         opened = contextlib.ExitStack()
         if not _exact.get():
             low = self.precision == "bf16"
@@ -73,13 +74,13 @@ class Passes:
         return tuple(in_float32(x) for x in inputs) if self.precision == "float32" else inputs
 
     def after(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> Any:
-        """Close the precision, after an error too; return the output in float32."""
+        """Leave the precision, also after an error; return the output in float32."""
         self.open.pop().close()
         return in_float32(output)
 
 
 def rounds(network: nn.Module, device: torch.device) -> bool:
-    """Tell whether a pass of a network on a device, as things are, rounds to fewer bits than within `true_float32`."""
+    """Return whether a network's pass on a device now rounds to fewer bits than inside `true_float32`."""
     hooks = [getattr(hook, "__self__", None) for hook in network._forward_pre_hooks.values()]
     if any(isinstance(passes, Passes) and passes.precision != "float32" for passes in hooks):
         return True
@@ -88,7 +89,7 @@ def rounds(network: nn.Module, device: torch.device) -> bool:
 
 
 def in_float32(values: Any) -> Any:
-    """Return tensors of fewer bits as float32, and what holds them with them; all else as it is."""
+    """Return tensors of fewer bits as float32, also inside tuples; everything else is unchanged."""
     if isinstance(values, Tensor):
         return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     if isinstance(values, tuple):  # an Output

@@ -1,7 +1,7 @@
-"""Torch's optimisers, number by number, that do not load torch's compiler: it takes longer than all else of a start.
+"""Torch's optimisers with equal results, without loading torch's compiler, which is the slowest part of a start.
 
-Torch wraps each method of an optimiser so that a compiler may look at it, and loads the compiler for that, asked or
-not. Here the methods are those within the wrappers. A program that compiles its step takes torch's own.
+Torch wraps each method of an optimiser for the compiler, and always loads the compiler for that. Here the methods are
+used without these wrappers. A program that compiles its step must use torch's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
 
 
 def quick(kind: type[Kind]) -> type[Kind]:
-    """Return an optimiser of torch with the same name, steps and methods, the methods without their wrappers."""
+    """Return a torch optimiser class with the same name, steps and methods, without the wrappers of the methods."""
     methods: dict[str, Any] = {name: inspect.unwrap(getattr(torch.optim.Optimizer, name)) for name in METHODS}
     methods |= {"step": torch.no_grad()(inspect.unwrap(kind.step)), "__doc__": kind.__doc__, "__module__": __name__}
     return cast(type[Kind], type(kind.__name__, (kind,), methods))
@@ -29,4 +29,4 @@ LBFGS = quick(torch.optim.LBFGS)
 LIKE: dict[type[torch.optim.Optimizer], type[torch.optim.Optimizer]] = {
     SGD: torch.optim.SGD, Adam: torch.optim.Adam, AdamW: torch.optim.AdamW, LBFGS: torch.optim.LBFGS,
 }  # fmt: skip
-"""Optimiser -> the one of torch whose steps it takes."""
+"""Optimiser -> torch's optimiser with the same steps."""

@@ -1,4 +1,4 @@
-"""Eq. (6): the saliency term. A classifier must not listen to pixels outside the box."""
+"""Eq. (6): the saliency term. It penalises a classifier that reacts to pixels outside the box."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SALIENCY_TARGETS = {
     "logit": lambda logits, label: logits.gather(1, label[:, None]),
     "logit-gap": _gap,
 }
-"""What eq. (6) differentiates, each of the picture's own label; "probability" is the paper's."""
+"""Targets that eq. (6) can differentiate, each for the picture's own label; "probability" is the paper's."""
 
 
 def saliency(
@@ -47,15 +47,16 @@ def saliency(
     scale: str = "mean",
     gradient: Callable[[Tensor, Tensor], Tensor] = input_gradient,
 ) -> Tensor:
-    """Return eq. (6) without lambda for each picture, (n,), differentiable: the mean over background pixels of the
-    squared gradient of the target, summed over the channels.
+    """Return eq. (6) without lambda for each picture, (n,), differentiable.
+
+    It is the mean over background pixels of the squared gradient of the target, summed over the channels.
 
     images: (n, 3, H, W) in [0, 1], requiring gradients, from which logits (n, C) were computed; inside: bool
     (n, H, W), True in the box; scale: "mean" over the background as the paper writes it, or its "sum"; gradient:
-    (scalar, images) -> its gradient with a graph. The logits are
-    unperturbed, so the term does not depend on Omega. A picture without background gives 0. A counterfactual keeps its
-    box and its label y: what stayed there is exactly what must not speak for y. In train mode batch norm ties the
-    pictures of a batch together; each gradient is of the batch's sum.
+    (scalar, images) -> its gradient with a graph. The logits are unperturbed, so the term does not depend on Omega. A
+    picture without background gives 0. A counterfactual keeps its box and its label y: the pixels that remain outside
+    are exactly those that must not speak for y. In training mode, batch norm makes the pictures of a batch depend on
+    each other; each gradient is that of the batch's sum.
     """
     total = SALIENCY_TARGETS[target](logits, label).sum()
     energy = (gradient(total, images).square().sum(1) * ~inside).sum((1, 2))
@@ -63,9 +64,9 @@ def saliency(
 
 
 def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor, label: Tensor) -> float | Tensor:
-    """Return what the mean of eq. (6) is multiplied by: lambda, or, relative, lambda times CE over the mean itself.
+    """Return the factor of the mean of eq. (6): lambda, or, if `relative`, lambda * CE / the mean itself.
 
-    Relative, the term enters as large as lambda times the batch's cross entropy, whatever the network's scale; the
+    If `relative`, the term is as large as lambda times the batch's cross entropy, whatever the network's scale is; the
     factor is held constant. terms: (n,) of `saliency`; logits: (n, C); label: int64 (n,). Source: ours.
     """
     if not relative:
@@ -77,8 +78,8 @@ def saliency_weight(weight: float, relative: bool, terms: Tensor, logits: Tensor
 
 @dataclass(frozen=True)
 class SaliencyTerm:
-    """Eq. (6) as the steps of a run apply it. weight: lambda; twice: what makes second derivatives cheap; ranks: each
-    differentiates its own pictures' targets.
+    """Eq. (6) as the steps of a run apply it. weight: lambda; twice: the context that makes second derivatives cheap;
+    ranks: each rank differentiates the targets of its own pictures.
     """
 
     settings: SaliencySettings
@@ -87,12 +88,12 @@ class SaliencyTerm:
     ranks: Ranks = ALONE
 
     def is_due(self, split: str, step: int) -> bool:
-        """Tell whether the term acts on the "train" or the "meta" batch of a step."""
+        """Return whether the term acts on the "train" or the "meta" batch of a step."""
         on_split = self.settings.saliency_on in ("both", split)
         return self.weight > 0 and on_split and step % self.settings.saliency_interval == 0
 
     def within(self, split: str, step: int) -> Callable[[], AbstractContextManager[Any]]:
-        """Return what makes the context that the whole batch's pass is taken in."""
+        """Return a function that makes the context for the whole batch's pass."""
         return self.twice if self.is_due(split, step) and self.settings.saliency_subset == 1 else nullcontext
 
     def forward(
@@ -104,11 +105,11 @@ class SaliencyTerm:
         split: str,
         step: int,
     ) -> tuple[Output, Tensor | None]:
-        """Return forward(pictures), and eq. (6) times its weight where it is due, a scalar with a graph to the weights.
+        """Return forward(pictures), and eq. (6) times its weight if it is due: a scalar with a graph, else None.
 
         forward: images -> Output at `weights` (the network itself, or `virtual_pass`); split: "train" or "meta". The
-        logits are unperturbed, so the term is free of Omega. On a subset the term has a pass of its own. Raises
-        DivergedError.
+        logits are unperturbed, so the term does not depend on Omega. On a subset the term has its own pass. Raises
+        DivergedError if the term is not finite.
         """
         if not self.is_due(split, step):
             return forward(batch.images), None

@@ -1,8 +1,8 @@
-"""Convolution, batch norm and ReLU whose second derivatives cost what counting passes says; exact, for any network.
+"""Convolution, batch norm and ReLU with cheap second derivatives; exact, for any network.
 
-Eq. (6) differentiates a gradient. torch can do that, but on a CPU it takes that of a convolution's backward pass by one
-with a kernel as large as the picture, that of batch norm's by some thirty elementwise passes, and to that of ReLU's it
-adds zeros. `second_order()` puts the functions below in their place while a forward pass runs; nothing else changes.
+Eq. (6) differentiates a gradient. torch can do that, but slowly on a CPU: for a convolution's backward pass it uses a
+convolution with a kernel as large as the picture, for batch norm's about thirty elementwise passes, and for ReLU's it
+adds zeros. `second_order()` uses the functions below instead while a forward pass runs; nothing else changes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.overrides import TorchFunctionMode
 Geometry = tuple[Any, ...]
 """Stride, padding, dilation, groups."""
 Wanted = tuple[bool, bool, bool]
-"""Whether the gradients of input, weight and bias are asked for."""
+"""Whether the gradients of input, weight and bias are needed."""
 Running = tuple["Tensor | None", "Tensor | None"]
 """Running mean and variance of batch norm."""
 Gradients = tuple[Any, ...]
-"""One for each input of a function, None where there is none."""
+"""One gradient for each input of a function, None for no gradient."""
 aten: Any = torch.ops.aten
 native_batch_norm: Any = torch.native_batch_norm
 SMALLEST = 1e-12  # |gamma| that may be divided by
@@ -50,7 +50,7 @@ class Convolution(Function):
 
 
 class ConvolutionBackward(Function):
-    """The gradients of a convolution with respect to input, weight and bias, those that are wanted, else None.
+    """The gradients of a convolution with respect to input, weight and bias; None for those that are not needed.
 
     All are linear in gy: the gradient of <v, gx> is a convolution of v, and a weight gradient with v as the input.
     """
@@ -158,7 +158,7 @@ class BatchNormBackward(Function):
 
 
 def _first_batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, r: Tensor, eps: float) -> Gradients:
-    """Return gx, g_gamma, g_beta, and what the second derivative keeps of gx: the same, or gx / gamma."""
+    """Return gx, g_gamma, g_beta, and what the second derivative keeps: gx, or gx / gamma."""
     if divides_by_gamma(gamma):
         gx, g_gamma, g_beta = _batch_norm_backward(gy, x, gamma, mean, r, eps)
         return gx, g_gamma, g_beta, gx
@@ -167,7 +167,7 @@ def _first_batch_norm_backward(gy: Tensor, x: Tensor, gamma: Tensor, mean: Tenso
 
 
 def divides_by_gamma(gamma: Tensor) -> bool:
-    """Tell whether batch norm's second derivative divides by its scale: on a CPU it saves a pass and a look is free."""
+    """Return whether batch norm's second derivative divides by its scale: on a CPU this saves a pass."""
     return gamma.device.type == "cpu"
 
 
@@ -205,7 +205,7 @@ class Relu(Function):
 
 
 class ReluBackward(Function):
-    """gy where y > 0, else 0: linear in gy, and free of y elsewhere, so that y has no gradient."""
+    """gy where y > 0, else 0: linear in gy and piecewise constant in y, so y has no gradient."""
 
     @staticmethod
     def forward(ctx: Any, gy: Tensor, y: Tensor) -> Any:
@@ -219,7 +219,7 @@ class ReluBackward(Function):
 
 
 class second_order(TorchFunctionMode):
-    """Within it, torch.conv2d, F.batch_norm and ReLU are the functions above: same values, cheaper second derivatives.
+    """Replace torch.conv2d, F.batch_norm and ReLU by the functions above inside this context: the values are the same.
 
     Not for forward-mode differentiation. Source: ours; batch norm's second derivative by the symmetry of its first.
     """
@@ -235,7 +235,7 @@ class second_order(TorchFunctionMode):
         return _batch_norm(*args, **kwargs) if function is F.batch_norm else function(*args, **kwargs)
 
     def input_gradient(self, scalar: Tensor, images: Tensor) -> Tensor:
-        """Return d scalar / d images with a graph, of a scalar computed within; no weight's gradient is taken."""
+        """Return d scalar / d images with a graph, for a scalar computed inside, and no gradient of a weight."""
         self.inputs_only = True
         try:
             return input_gradient(scalar, images)
@@ -272,7 +272,7 @@ def _batch_norm(
 ) -> Tensor:
     if x.dim() != 4 or weight is None or bias is None or (training and is_too_small(weight.detach())):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
-    x = x.to(torch.promote_types(x.dtype, weight.dtype))  # of bfloat16 the statistics would be rounded
+    x = x.to(torch.promote_types(x.dtype, weight.dtype))  # in bfloat16 the statistics would be rounded
     if training:
         output: Tensor = BatchNorm.apply(x, weight, bias, (running_mean, running_var), momentum, eps)
         return output
@@ -283,17 +283,17 @@ def _batch_norm(
 
 
 def as_autocast(*tensors: Tensor | None) -> list[Any]:
-    """Return what a convolution gets, as autocast would give it, which does not see what is inside a function."""
+    """Return a convolution's inputs in the type of autocast, which does not act inside a torch Function."""
     kind = next(tensor for tensor in tensors if tensor is not None).device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     return [tensor if dtype is None or tensor is None else tensor.to(dtype) for tensor in tensors]
 
 
 def is_too_small(gamma: Tensor) -> bool:
-    """Tell whether a scale is too small to be divided by, where it would be."""
+    """Return whether batch norm would divide by this scale although it is too small."""
     return divides_by_gamma(gamma) and bool(gamma.abs().min() < SMALLEST)
 
 
 def input_gradient(scalar: Tensor, images: Tensor) -> Tensor:
-    """Return d scalar / d images with a graph, of a scalar computed by any network. The oracle of `second_order`."""
+    """Return d scalar / d images with a graph, for a scalar of any network. Tests compare `second_order` with it."""
     return torch.autograd.grad(scalar, images, create_graph=True)[0]

@@ -8,7 +8,7 @@ from clp_aug.common.settings import Settings, setting
 from clp_aug.contract.errors import SettingError
 
 META_STEP, META_DELTA, SALIENCY = "meta step", "perturbed meta logits", "saliency"
-"""Parts of a run that not every method has; a setting of a part that the method lacks is refused."""
+"""Parts of a run that only some methods have; a setting of a part that the method lacks is an error."""
 
 TARGET_NAMES = ("probability", "log-probability", "logit", "logit-gap")
 BY_STEPS = ("schedule", ("steps",))
@@ -20,14 +20,14 @@ class SgdSettings(Settings):
     """How the classifier learns: SGD with momentum, or AdamW, over body and head."""
 
     optimiser: str = setting(
-        "sgd", "Optimiser of the classifier; adamw needs a learning rate of its own, such as 1e-3.",
+        "sgd", "Optimiser of the classifier; adamw needs another learning rate, such as 1e-3.",
         choices=("sgd", "adamw"), source="eq. (10) has sgd", option=True,
     )  # fmt: skip
     lr: float = setting(0.1, "Learning rate of the classifier.", above=0, option=True)
     head_lr: float | None = setting(None, "Learning rate of the last layer.", above=0, shown="as lr")
     schedule: str = setting(
         "steps",
-        "Schedule of the learning rates; steps: a tenth at first_drop and again at second_drop of the epochs.",
+        "Schedule of the learning rates; steps: divide by 10 at first_drop and at second_drop of the epochs.",
         choices=("steps", "constant", "cosine"),
         option=True,
     )
@@ -35,11 +35,11 @@ class SgdSettings(Settings):
         0.6, "Share of a stage's epochs before the first drop of the learning rate.", low=0, high=1, works_with=BY_STEPS
     )
     second_drop: float = setting(
-        0.8, "Share of a stage's epochs before the second drop; first_drop at least.", low=0, high=1,
+        0.8, "Share of a stage's epochs before the second drop; at least first_drop.", low=0, high=1,
         works_with=BY_STEPS,
     )  # fmt: skip
     warmup_epochs: int = setting(
-        0, "First epochs of a stage in which the learning rates rise in equal parts to their schedule.", low=0
+        0, "Warm-up: first epochs of a stage, in which the learning rates rise linearly to their schedule.", low=0
     )
     momentum: float = setting(0.9, "Momentum.", low=0, high=0.999, works_with=BY_SGD)
     weight_decay: float = setting(5e-4, "Weight decay of the classifier.", low=0, option=True)
@@ -55,41 +55,43 @@ class MetaStepSettings(Settings):
     """How Omega's gradient is taken: eqs. (8) and (9) of the paper."""
 
     meta_delta: str = setting(
-        "none", "Perturb the meta logits too, as eq. (9) of the paper is written.", choices=("none", "paper"),
+        "none", "Perturb the meta logits too (paper), as eq. (9) of the paper is written.", choices=("none", "paper"),
         source="eq. (9)", part=META_DELTA, option=True,
     )  # fmt: skip
     meta_step: str = setting(
-        "exact", "exact: a virtual step before the real one; lagged: the real step is taken for the virtual one.",
+        "exact", "exact: a virtual step before the real one; lagged: the real step also serves as the virtual one.",
         choices=("exact", "lagged"), source="eqs. (8), (9); lagged is ours", part=META_STEP,
     )  # fmt: skip
     meta_scope: str = setting(
         "all", "Weights that the virtual step moves.", choices=("all", "last-block"), source="eq. (8)", part=META_STEP
     )
     meta_batch_norm: str = setting(
-        "batch", "Batch-norm statistics of the meta loss: of the meta batch, or the running ones as in evaluation.",
+        "batch", "Batch norm statistics of the meta loss: of the meta batch, or the running ones as in evaluation.",
         choices=("batch", "running"), part=META_STEP,
     )  # fmt: skip
-    meta_interval: int = setting(1, "Take a meta step every so many steps.", low=1, part=META_STEP)
+    meta_interval: int = setting(1, "Steps from one meta step to the next.", low=1, part=META_STEP)
     hypergradient: str = setting(
         "central", "How the derivative along the meta gradient is taken: one forward-mode pass, a central difference of"
-        " two passes, a one-sided one of the training pass and one more, or the double backward that tests compare"
-        " with.",
+        " two passes, a one-sided difference of the training pass and one more, or the double backward (reference,"
+        " for tests).",
         choices=("forward", "central", "one-sided", "reference"), source="eq. (9)", part=META_STEP,
     )  # fmt: skip
     virtual_momentum: bool = setting(
-        False, "Use momentum and weight decay in the virtual step too; that of AdamW is AdamW's own.",
+        False, "Use momentum and weight decay in the virtual step of SGD too; AdamW always uses its own step.",
         source="eq. (8) is plain SGD", part=META_STEP, works_with=BY_SGD,
     )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.meta_step == "lagged" and self.hypergradient == "reference":
-            raise SettingError("meta_step", "lagged", "has no reference form", {"hypergradient": "central"})
+            raise SettingError(
+                "meta_step", "lagged", "cannot be used with hypergradient reference", {"hypergradient": "central"}
+            )
 
 
 @dataclass(frozen=True)
 class SaliencySettings(Settings):
-    """The saliency term, eq. (6): the classifier must not listen to pixels outside the box."""
+    """The saliency term, eq. (6): it penalises a classifier that reacts to pixels outside the box."""
 
     saliency_lambda: float = setting(
         0.2, "Weight of the saliency term, lambda of eq. (6); 0 is off.", low=0, source="eq. (6)", part=SALIENCY,
@@ -104,15 +106,15 @@ class SaliencySettings(Settings):
         part=SALIENCY,
     )  # fmt: skip
     saliency_relative: bool = setting(
-        False, "Make the term lambda times the batch's cross entropy, whatever its scale.", source="ours", part=SALIENCY
+        False, "Scale the term to lambda times the batch's cross entropy.", source="ours", part=SALIENCY
     )
     saliency_on: str = setting(
         "both", "Batches that the term is applied to.", choices=("both", "train", "meta"), source="eqs. (6), (9)",
         part=SALIENCY,
     )  # fmt: skip
     saliency_interval: int = setting(
-        1, "Apply the saliency term every so many steps.", low=1, part=SALIENCY, option=True
+        1, "Steps from one use of the saliency term to the next.", low=1, part=SALIENCY, option=True
     )
     saliency_subset: float = setting(
-        1.0, "Share of each batch that the term looks at.", low=1e-6, high=1, part=SALIENCY
+        1.0, "Share of each batch that the saliency term is computed on.", low=1e-6, high=1, part=SALIENCY
     )

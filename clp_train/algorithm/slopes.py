@@ -1,7 +1,7 @@
-"""SLOPES: u' = d/de u(W + e v) at e = 0, how the logits follow a direction in the weights. Exact, or by differences.
+"""SLOPES: u' = d/de u(W + e v) at e = 0, the derivative of the logits along a direction v, exact or by differences.
 
-A difference has two errors: of the curvature, which grows with the step, and of rounding, which grows as it shrinks.
-Kinks, such as those of ReLU, ask for a small step; float32 for a large one.
+A difference has two errors: curvature, which grows with the step, and rounding, which grows as the step shrinks. Kinks,
+such as those of ReLU, need a small step; float32 needs a large one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clp_train.algorithm.virtual_step import Weights
 
 SMALLEST_NORM = 1e-3
 CENTRAL_STEP = 5e-6  # of the norm of the weights
-ONE_SIDED_STEP = 2e-5  # of it too; measured, it then errs as much as the central one does
+ONE_SIDED_STEP = 2e-5  # of the same norm; measured: its error then equals that of the central one
 
 dual: Callable[[Tensor, Tensor], Tensor] = forward_ad.make_dual
 unpack: Callable[[Tensor], Any] = forward_ad.unpack_dual
@@ -42,7 +42,7 @@ def forward_slope(
 def central_slope(
     network: nn.Module, weights: Weights, direction: Sequence[Tensor], x: Tensor, read: Read = logits_of
 ) -> Tensor:
-    """Return u' by the central difference of two plain passes, in true float32; its error falls with the square of the
+    """Return u' by the central difference of two plain passes, in true float32. Its error falls as the square of the
     step.
 
     Raises SettingError for a type whose rounding is larger than the step.
@@ -63,11 +63,11 @@ def one_sided_slope(
     here: Tensor | None = None,
     taken: PassTaken | None = None,
 ) -> Tensor:
-    """Return u' by the difference of a plain pass beyond W and one at W, in true float32; its error falls with the
+    """Return u' by the difference of a plain pass at W + step and one at W, in true float32. Its error falls as the
     step.
 
-    here: u of W, (n, C), of a pass that was `taken` already, so that this one is taken the same way; None: by a second
-    plain pass. Raises SettingError as `central_slope`.
+    here: u at W, (n, C), from a pass that was already made as `taken` records, so that this one is made the same way;
+    None: a second plain pass computes it. Raises SettingError as `central_slope` does.
     """
     check_rounding("one-sided", ONE_SIDED_STEP, x.dtype)
     step = step_along(weights, direction, ONE_SIDED_STEP)
@@ -82,12 +82,12 @@ def check_rounding(mode: str, step: float, dtype: torch.dtype) -> None:
     """Raise SettingError for a type whose rounding is larger than a difference's step."""
     if torch.finfo(dtype).eps > step:
         raise SettingError(
-            "hypergradient", mode, f"differences drown in the rounding of {dtype}", {"hypergradient": "forward"}
+            "hypergradient", mode, f"{dtype} rounds by more than the step of a difference", {"hypergradient": "forward"}
         )
 
 
 def step_along(weights: Weights, direction: Sequence[Tensor], share: float) -> Tensor:
-    """Return the e by which e v is a share of the weights' norm, a scalar; the weights may all be zero, v too."""
+    """Return the scalar e for which the norm of e v is `share` of the weights' norm; weights and v may be all zero."""
     size = norm_of(weights.values()).clamp(min=SMALLEST_NORM)
     return share * size / norm_of(direction).clamp(min=1e-30)
 
@@ -117,7 +117,7 @@ def slope_of(
     here: Tensor,
     taken: PassTaken | None,
 ) -> Tensor:
-    """Return u' as a mode of SLOPES takes it; here, taken: as in `one_sided_slope`, which alone has a use for them."""
+    """Return u' by a mode of SLOPES. here, taken: as in `one_sided_slope`; only that mode uses them."""
     if mode == "one-sided":
         return one_sided_slope(network, weights, direction, x, read, here, taken)
     return SLOPES[mode](network, weights, direction, x, read)

@@ -15,11 +15,11 @@ TRAINABLE = ("all", "head")
 class Stage:
     """One stage of a run.
 
-    share: its part of the epochs, in (0, 1]; stream: "train", "meta" for the meta originals, or "both", these behind
-    the training pictures; sampler: a name of `pictures.samplers`; trainable: "all", or "head" for the last layer on the
-    features of a frozen body, which are computed once, in evaluation mode, of pictures that are not transformed; rate:
-    its learning rates, in those of the run; fresh_head: start the last layer again; restart: the whole network, from
-    the run's first weights. Raises UsageError for an unknown stream or trainable.
+    share: its part of the epochs, in (0, 1]; stream: "train", "meta" for the meta originals, or "both" for the training
+    pictures followed by them; sampler: a name of `pictures.samplers`; trainable: "all", or "head" for the last layer on
+    the features of a frozen body, which are computed once, in evaluation mode, from pictures without augmentation;
+    rate: factor of the run's learning rates; fresh_head: initialise the last layer again; restart: reset the whole
+    network to the run's first weights. Raises UsageError for an unknown stream or trainable.
     """
 
     share: float = 1.0
@@ -36,9 +36,9 @@ class Stage:
 
 
 def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Stage, range]]:
-    """Return each stage with its epochs, numbered from 0 through the run; trainable "head" narrows all of them.
+    """Return each stage with its epochs, numbered from 0 over the whole run; trainable "head" applies to all stages.
 
-    The shares add up to 1. Raises SettingError when a stage would get no epoch.
+    The shares add up to 1. Raises SettingError if a stage would get no epoch.
     """
     plans: list[tuple[Stage, range]] = []
     start, share = 0, 0.0
@@ -47,7 +47,7 @@ def plan(stages: Sequence[Stage], epochs: int, trainable: str) -> list[tuple[Sta
         stop = round(share * epochs)
         if stop <= start:
             raise SettingError(
-                "epochs", epochs, f"the method has {len(stages)} stages and one would get none; raise it"
+                "epochs", epochs, f"the method has {len(stages)} stages and one of them would get none; raise epochs"
             )
         narrowed = stage if trainable == "all" else replace(stage, trainable=trainable)
         plans.append((narrowed, range(start, stop)))

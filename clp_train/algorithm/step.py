@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 
 Number = float | Tensor
-"""A scalar; on a device until it is read, which makes the device wait."""
+"""A scalar; it stays on its device until it is read, because reading makes the device wait."""
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Means over the batch of one step; None for what it did not compute.
+    """Means over the batch of one step; None for losses that the step did not compute.
 
-    saliency: eq. (6) with its weight, of the training batch; of the meta batch where it acts only there. checks: losses
-    that must be finite and were not looked at yet.
+    saliency: eq. (6) with its weight, of the training batch, or of the meta batch if it acts only there. checks: losses
+    that must be finite and are not checked yet.
     """
 
     train: Number
@@ -58,7 +58,7 @@ class StepLosses:
 
 
 def read_losses(some: Sequence[StepLosses]) -> list[StepLosses]:
-    """Return the losses of steps as floats, in one look. Raises DivergedError for the first that is not finite."""
+    """Return the losses of steps as floats, with one read of the device. Raises DivergedError unless all are finite."""
     settle([check for losses in some for check in losses.checks])
     numbers = [(losses.train, losses.meta, losses.saliency) for losses in some]
     scalars = [value for row in numbers for value in row if isinstance(value, Tensor)]
@@ -70,9 +70,9 @@ def read_losses(some: Sequence[StepLosses]) -> list[StepLosses]:
 @dataclass(frozen=True)
 class StepRule:
     """How the steps of a run are taken. virtual: network -> names of the weights that the virtual step moves, None for
-    all that learn; twice: what makes the saliency term's second derivatives cheap; meta_steps: what makes the meta step
-    of each name; seed: of the noise that a network draws of itself, such as dropout; None for one that draws none,
-    whose steps a device may then hold as a graph; ranks: the processes that take these steps together.
+    all trainable ones; twice: the context that makes the saliency term's second derivatives cheap; meta_steps: name ->
+    maker of the meta step; seed: of the network's own noise, such as dropout; None for a network without noise, whose
+    steps a device may then replay as a graph; ranks: the processes that take these steps together.
     """
 
     meta_step: MetaStepSettings = MetaStepSettings()
@@ -89,9 +89,9 @@ class StepRule:
 
 
 class Training:
-    """L_train of one batch as Omega sees it, behind u; `terms` are replaced once Omega has moved.
+    """L_train of one batch as a function of u; `terms` are replaced once Omega has moved.
 
-    u: the logits, (n, C), or, where the terms have a gate, the features, (n, A), with a graph to the weights.
+    u: the logits, (n, C), or, if the terms have a gate, the features, (n, A), with a graph to the weights.
     """
 
     def __init__(self, out: Output, head: nn.Module, batch: Batch, terms: Terms) -> None:
@@ -104,12 +104,12 @@ class Training:
         return objective(logits_from(u, self.head, self.terms), self.label, self.terms)
 
     def sample_losses(self) -> Tensor:
-        """Return the objective's part of each picture, (n,)."""
+        """Return each picture's part of the objective, (n,)."""
         return sample_losses(logits_from(self.u, self.head, self.terms), self.label, self.terms)
 
 
 class MetaObjective:
-    """The bracket of eq. (9) of one meta batch: weights -> scalar. saliency: its term, once it was asked for."""
+    """The bracket of eq. (9) for one meta batch: weights -> scalar. saliency: its saliency term, known after a call."""
 
     def __init__(self, network: Classifier, method: Method, batch: Batch, rule: StepRule, step: int) -> None:
         self.network, self.method, self.batch, self.rule, self.step = network, method, batch, rule, step
@@ -146,12 +146,12 @@ def train_step(
     step: int,
     progress: float = 0.0,
 ) -> StepLosses:
-    """Do one step: changes the network, its batch-norm statistics, the optimiser and the method.
+    """Take one step. It changes the network, its batch norm statistics, the optimiser and the method.
 
-    meta: the meta batch, None for a step without a meta step; progress: share of the run's epochs that is done. One
-    real forward pass serves the characteristics, the virtual step (8) and the real step (10): all three are at the
-    same weights, and draw the same noise. On the CPU the losses are floats, and DivergedError is raised at once; on
-    another device `read_losses` does both, when the loop wants to know.
+    meta: the meta batch, None for a step without a meta step; progress: the finished share of the run's epochs. One
+    real forward pass serves the characteristics, the virtual step (8) and the real step (10): all three use the same
+    weights and the same noise. On the CPU the losses are floats, and DivergedError is raised at once; on another device
+    `read_losses` does both, when the loop needs the values.
     """
     device, checks = network.head.weight.device, list[Check]()
     batch, meta = batch.to(device), meta if meta is None else meta.to(device)
@@ -162,7 +162,7 @@ def train_step(
         view = view_of(out, network.head, batch, progress)
         method.observe(view)  # CHARACTERISTICS
         penalty = total(saliency, check_penalty(method.penalty(out, batch, network), step))
-        saliency = detached(saliency)  # the penalty's graph is the meta step's alone, which gives it up early
+        saliency = detached(saliency)  # only the meta step keeps the penalty's graph, and frees it early
         training = Training(out, network.head, batch, terms_of(method, view, batch))  # PERTURB
         check_finite(training.sample_losses(), batch.sample_id, "training loss", step, AT_START)
 
@@ -183,7 +183,7 @@ def train_step(
 
 
 def noise_of(rule: StepRule, step: int, device: torch.device) -> AbstractContextManager[None]:
-    """Return what keeps the noise of one step the same in all of its passes."""
+    """Return the context that keeps the noise of one step the same in all of its passes."""
     if rule.seed is None:
         return nullcontext()
     stream = "network noise" + (f" of rank {rule.ranks.rank}" if rule.ranks.rank else "")
@@ -191,7 +191,7 @@ def noise_of(rule: StepRule, step: int, device: torch.device) -> AbstractContext
 
 
 def taken_of(rule: StepRule, network: Classifier, method: Method, step: int) -> PassTaken | None:
-    """Return, before the training pass of a step, what a difference needs to know of it; None where none is taken."""
+    """Return, before the training pass of a step, the record that a difference needs; None if none is taken."""
     if rule.meta_step.hypergradient != "one-sided":
         return None
     return pass_taken(network, rule.term_of(method).within("train", step))
@@ -221,12 +221,12 @@ def meta_step_of(
 
 
 def no_objective(weights: Weights) -> Tensor:
-    """Stand in for the meta objective of a step without one. Raises ValueError when it is asked for."""
-    raise ValueError("this step has no meta batch")
+    """Replace the meta objective in a step without one. Raises ValueError if it is called."""
+    raise ValueError("this step has no meta batch, expected one")
 
 
 def view_of(out: Output, head: nn.Linear, batch: Batch, progress: float) -> View:
-    """Return what the classifier shows of a training batch, detached."""
+    """Return the view of a training batch that the classifier gives, detached."""
     logits, features, weight = out.logits.detach(), out.features.detach(), head.weight.detach()
     return View(logits, features, weight, batch.label, batch.group, batch.row, progress)
 
@@ -238,7 +238,7 @@ def terms_of(method: Method, view: View, batch: Batch) -> Terms:
 
 
 def total(*parts: Tensor | None) -> Tensor | None:
-    """Return the sum of what is not None; None for nothing."""
+    """Return the sum of the parts that are not None; None if all are."""
     present: Sequence[Tensor] = [part for part in parts if part is not None]
     return sum(present[1:], present[0]) if present else None
 
@@ -250,7 +250,7 @@ def detached(value: Tensor | None) -> Tensor | None:
 
 @contextmanager
 def evaluation_mode(network: Classifier) -> Iterator[None]:
-    """Put a network that trains into evaluation mode for a while."""
+    """Put a network into evaluation mode inside this context, and back into training mode after it."""
     network.eval()
     try:
         yield

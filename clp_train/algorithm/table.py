@@ -1,4 +1,4 @@
-"""The table of a run's training pictures: what methods may know of labels and groups before the first step."""
+"""The table of a run's training pictures: what methods may know about labels and groups before the first step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from clp_aug.contract.errors import SettingError
 
 
 class TrainTable(NamedTuple):
-    """What a method may know of the training pictures before it starts. label, group: int64 (N,).
+    """What a method may know about the training pictures before it starts. label, group: int64 (N,).
 
-    meta_label: int64 (K,), of the meta originals, in the order of `begin_stage`'s scores; wrong: the share of wrong
-    labels that the shard's label noise makes in the mean, in [0, 1), 0 for none.
+    meta_label: int64 (K,), of the meta originals, in the order of `begin_stage`'s scores; wrong: the expected share of
+    wrong labels under the shard's label noise, in [0, 1), 0 for none.
     """
 
     label: Tensor
@@ -35,24 +35,24 @@ class TrainTable(NamedTuple):
         return torch.bincount(self.group, minlength=self.groups).float()
 
     def require_all_classes(self, method: str) -> None:
-        """Raise SettingError if a class has no training picture, naming it."""
+        """Raise SettingError, naming the class, if a class has no training picture."""
         empty_classes = (self.class_counts() == 0).nonzero().flatten().tolist()
         if empty_classes:
             names = ", ".join(str(self.class_names[c] if self.class_names else c) for c in empty_classes[:5])
             more = f" and {len(empty_classes) - 5} more" if len(empty_classes) > 5 else ""
             raise SettingError(
-                "method", method, f"no training picture of class {names}{more}; expected one of each class at least;"
+                "method", method, f"no training picture of class {names}{more}; expected at least one of each class;"
                 " raise limit, or leave the class out of the data set",
             )  # fmt: skip
 
     def require_meta_of_all_classes(self, method: str) -> None:
-        """Raise SettingError if a class has no meta original, naming it."""
+        """Raise SettingError, naming the class, if a class has no meta original."""
         label = self.label[:0] if self.meta_label is None else self.meta_label
         counts = torch.bincount(label, minlength=self.classes)
         for c in (counts == 0).nonzero().flatten().tolist():
             name = self.class_names[c] if self.class_names else c
             raise SettingError(
-                "method", method, f"no meta picture of class {name}; expected one of each class at least; make the"
+                "method", method, f"no meta picture of class {name}; expected at least one of each class; make the"
                 " shard with --meta N/class",
             )  # fmt: skip
 
@@ -66,11 +66,11 @@ class TrainTable(NamedTuple):
             )  # fmt: skip
 
     def environments(self) -> Tensor:
-        """Return what each group's pictures share across classes, int64 (G,).
+        """Return the environment of each group, which its pictures share across classes: int64 (G,).
 
-        For groups (y, a) in order that is a, the place of a bird for instance, whether all of them have pictures or
-        not, and also where fewer than half of the labels are wrong. Else a group's rank among the groups of its class
-        that have pictures; 0 where groups are the classes.
+        For groups (y, a) in order this is a, for example the place of a bird; groups may be empty, and fewer than half
+        of the labels may be wrong. For other groups it is a group's rank among the non-empty groups of its class. It is
+        0 if the groups are the classes.
         """
         places, rest = divmod(self.groups, self.classes)
         if rest == 0 and 2 * int((self.group // places == self.label).sum()) > len(self.label):

@@ -1,6 +1,6 @@
-"""VIRTUAL STEP, eq. (8): where the next step of an optimiser would lead, and how that follows the gradient.
+"""VIRTUAL STEP, eq. (8): the weights after an optimiser's next step, and their derivative by the gradient.
 
-Optimisers work number by number, so the derivative of W_hat by the gradient is as many numbers as there are weights.
+Optimisers work elementwise, so the derivative of W_hat by the gradient has one number for each weight.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Slope = float | Tensor
 
 
 class Move(NamedTuple):
-    """Where a step leads. weights: W_hat; slopes: - d W_hat / d gradient of each, number by number, a float where it is
-    one for all.
+    """Result of a step. weights: W_hat; slopes: - d W_hat / d gradient of each tensor, elementwise, or one float for
+    all of its numbers.
     """
 
     weights: tuple[Tensor, ...]
@@ -29,7 +29,7 @@ class Move(NamedTuple):
 
 
 Moves = Callable[[Weights, Sequence[Tensor]], Move]
-"""Weights and their gradients, in one order -> where a step leads."""
+"""Weights and their gradients, in the same order -> the result of a step."""
 
 
 def sgd_moves(rates: Sequence[float], drift: Sequence[Tensor] | None = None) -> Moves:
@@ -44,10 +44,10 @@ def sgd_moves(rates: Sequence[float], drift: Sequence[Tensor] | None = None) -> 
 
 
 def moves_of(optimiser: torch.optim.Optimizer) -> Moves:
-    """Return the next step of SGD, Adam or AdamW of torch, as its state and settings are when it is asked for.
+    """Return the next step of torch's SGD, Adam or AdamW, with its state and settings at the time of the call.
 
-    The derivative is exact, through both moments of Adam too. Weights are the optimiser's own parameters. Raises
-    SettingError for another optimiser.
+    The derivative is exact, through both moments of Adam too. The weights must be the optimiser's own parameters.
+    Raises SettingError for another optimiser.
     """
     kind = LIKE.get(type(optimiser), type(optimiser))
     if kind not in STEPS:
@@ -91,8 +91,8 @@ def adam_step(w: Tensor, g: Tensor, group: Mapping[str, Any], state: Mapping[str
 
         slope = lr / c1 * { [(1 - b1) b2 v' - (1 - b2) b1 m' g] / (c2 r) + (1 - b1) eps } / (r + eps)^2,
 
-    in which the squares of g, equal and opposite, are gone, and with them a loss of digits. Where v is 0, at a weight
-    that never had a gradient, the slope is taken as 0. Source: ours.
+    where the terms with the square of g cancel exactly and are left out, so no digits are lost. Where v is 0, at a
+    weight that never had a gradient, the slope is set to 0. Source: ours.
     """
     (b1, b2), lr, eps = group["betas"], group["lr"], group["eps"]
     if group.get("decoupled_weight_decay"):

@@ -1,1 +1,1 @@
-"""AUDIT: what a classifier, or a data set, owes to its backgrounds."""
+"""AUDIT: how much a classifier, or a data set, relies on backgrounds."""

@@ -1,4 +1,4 @@
-"""What a subject makes of every picture of a shard, in one pass; pictures are read some at a time."""
+"""The answers of a subject to all pictures of a shard, in one pass that reads a batch of pictures at a time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from clp_train.evaluating.outputs import BATCH, MOST_BYTES, largest_output
 from clp_train.models.parts import device_of
 from clp_train.pictures.types import as_input
 
-PIXELS = 4 * 224 * 224  # of the pictures that a model without a network of torch is asked about at a time
+PIXELS = 4 * 224 * 224  # of one batch for a model that is not a torch network
 IN_CACHE = 10 << 20
-"""Bytes of the largest array of a network's pass on a CPU: what stays in its caches is twice as fast.
+"""Bytes of the largest array of a network's pass on a CPU: a pass that stays in the CPU's caches is twice as fast.
 
-EfficientNet-Lite0 at 160 x 160 on one core: 92 pictures a second 4 at a time, 47 a second 64 at a time.
+EfficientNet-Lite0 at 160 x 160 on one core: 92 pictures a second in batches of 4, 47 a second in batches of 64.
 """
 
 
 class Answers(NamedTuple):
-    """What a subject makes of the N pictures of a shard, a column each, in the order of /meta/images. Source: ours.
+    """The answers of a subject to the N pictures of a shard, in the order of /meta/images. Source: ours.
 
-    predicted: int64 (N,), the class of the shard that the largest logit stands for, -1 for another class; of_predicted:
-    float32 (N,) in [0, 1], the probability of that logit; of_label: float32 (N,) in [0, 1], that of the picture's
-    label, all logits together that stand for it, 0 where none does.
+    predicted: int64 (N,), the shard's class of the largest logit, -1 if that logit belongs to no class of the shard;
+    of_predicted: float32 (N,) in [0, 1], the probability of that logit; of_label: float32 (N,) in [0, 1], the
+    probability of the picture's label, summed over all logits of that class, 0 if the model has none.
     """
 
     predicted: np.ndarray
@@ -41,9 +41,9 @@ class Answers(NamedTuple):
 
 
 def ask(subject: Subject, class_map: ClassMap, reader: ShardReader, watch: Watch = unwatched) -> Answers:
-    """Ask a subject about every picture of a shard; memory does not grow with their number but for the columns.
+    """Ask a subject about every picture of a shard. Only the answers stay in memory, not the pictures.
 
-    Raises InputError for a picture that is damaged, and where a logit is NaN, naming the first such row.
+    Raises InputError for a damaged picture, and for a logit that is NaN; the message names the first row with one.
     """
     label = np.asarray(reader.tables["meta/label"], np.int64)
     index = torch.from_numpy(class_map.index)
@@ -66,10 +66,10 @@ def ask(subject: Subject, class_map: ClassMap, reader: ShardReader, watch: Watch
 
 @torch.no_grad()
 def at_once(subject: Subject, picture: Tensor) -> int:
-    """Return about how many pictures like this one, uint8 (1, 3, H, H), a subject may be asked at a time.
+    """Return the batch size for pictures like this one, uint8 (1, 3, H, H).
 
-    Of a network of torch by the largest array of its pass, which on an accelerator may be as large as EVALUATE lets it
-    be; of any other model by the pixels.
+    For a torch network the largest array of its pass decides; on an accelerator its limit is the one of EVALUATE. For
+    any other model the number of pixels decides.
     """
     x = resized(as_input(picture), subject.size)
     if subject.network is None:
@@ -83,7 +83,7 @@ def answers_of(logits: Tensor, index: Tensor, label: np.ndarray, name: str, star
     """Return the answers for some rows of a shard.
 
     logits: float32 (n, K); index: int64 (K,), as `ClassMap` has it; label: int64 (n,); name: of the subject; start:
-    the first row, both for messages. Raises InputError where a probability is NaN.
+    the first row; both appear in messages. Raises InputError where a probability is NaN.
     """
     shares = logits.softmax(1)
     lost = shares.isnan().any(1).nonzero()[:, 0].tolist()

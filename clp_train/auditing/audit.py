@@ -22,11 +22,11 @@ from clp_train.auditing.views import AuditSet, read_audit_set
 
 @dataclass(frozen=True)
 class Audit:
-    """What one model owes to backgrounds.
+    """How much one model relies on backgrounds, with all answers and figures.
 
-    subject_name: as the user wrote it; subject_kind, remarks: of the Subject; class_map: which of its classes are the
-    shard's; attention: as `looking.attention_in_boxes` returns it; fitted: accuracy of a classifier fitted to
-    backgrounds, in [0, 1], None where there is none.
+    subject_name: as the user wrote it; subject_kind, remarks: of the Subject; class_map: which of its classes are
+    classes of the shard; attention: the result of `looking.attention_in_boxes`; fitted: accuracy of a classifier fitted
+    to backgrounds, in [0, 1], None where there is none.
     """
 
     subject_name: str
@@ -51,10 +51,10 @@ def audit(
     resamples: int = RESAMPLES,
     watch: Watch = unwatched,
 ) -> Audit:
-    """Ask a model about all pictures of an audit shard, and say what its answers come to.
+    """Ask a model about all pictures of an audit shard, and return the figures and the verdict.
 
-    maps: whether to look where it looks, too; seed: of resamples and folds; watch: shows how far it is. Raises
-    InputError for a shard that is not for an audit, a damaged picture, or logits that are no numbers. Source: ours.
+    maps: whether to compute Grad-CAM maps too; seed: of resamples and folds; watch: shows the progress. Raises
+    InputError for a shard that is not an audit set, a damaged picture, or logits that are NaN. Source: ours.
     """
     audit_set = read_audit_set(reader)
     answers = ask(subject, class_map, reader, watch)
@@ -111,7 +111,7 @@ def as_json(audit: Audit) -> dict[str, Any]:
 
 
 def other_logits(class_map: ClassMap) -> int:
-    """Return how many classes of a model are none of the shard's."""
+    """Return how many logits of a model belong to no class of the shard."""
     return int((class_map.index == OTHER).sum())
 
 

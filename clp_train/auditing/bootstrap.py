@@ -1,12 +1,12 @@
 """AUDIT: intervals of means over pictures that share backgrounds, by resampling pictures and donors at once.
 
-A donor is a picture that gives its background. One donor stands behind many pictures, so what is seen before it is not
-seen afresh each time. In the pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap") pictures are drawn with
-replacement, donors as well, and what was seen of a picture before a donor weighs as often as the picture was drawn
-times as often as the donor was. Its spread is never too small, but chance within single cells is counted three times:
-where there is little else, intervals come out almost twice as wide as they need to be. So the resamples are drawn
-together about the figure until their variance is that of two crossed clusters (Cameron, Gelbach and Miller 2011,
-"Robust inference with multiway clustering"), which counts it once; their shape stays.
+A donor is a picture that gives its background. Many pictures share one donor, so their answers are not independent.
+The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap") draws pictures with replacement, and donors too. The
+weight of a cell (one picture before one donor) is the number of draws of the picture times that of the donor. The
+spread of these resamples is never too small, but it counts the chance within single cells three times: where there is
+little other variance, intervals are almost twice as wide as necessary. So the resamples are moved towards the figure
+until their variance is that of two crossed clusters (Cameron, Gelbach and Miller 2011, "Robust inference with multiway
+clustering"), which counts this chance once. The shape of their distribution stays.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from clp_aug.contract.seeds import rng_for
 
 RESAMPLES = 1000
 LEVEL = 0.95
-MOST_WEIGHTS = 2_000_000  # of cells at a time: 16 MB
-ONE = -1  # of a donor: none, so that its weight is 1 whatever is drawn
+MOST_WEIGHTS = 2_000_000  # of cells that are held at once: 16 MB
+ONE = -1  # index of "no donor": its weight is always 1
 
 
 class Cells(NamedTuple):
-    """What was seen, one value a cell. picture: int64 (n,), which was looked at; donors: int64 (n, m), indices of those
-    whose backgrounds play a part, ONE for none; value: float64 (n,); stratum: int64 (n,), e.g. the class.
+    """Observations, one value for each cell. picture: int64 (n,), its picture; donors: int64 (n, m), indices of the
+    donors of its backgrounds, ONE for none; value: float64 (n,); stratum: int64 (n,), e.g. the class.
     """
 
     picture: np.ndarray
@@ -37,14 +37,14 @@ class Cells(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """How often each was drawn in R resamples. pictures: float32 (R, P); donors: float32 (R, D + 1), the last ones."""
+    """How often each was drawn in R resamples. pictures: float32 (R, P); donors: float32 (R, D + 1), last column 1."""
 
     pictures: np.ndarray
     donors: np.ndarray
 
 
 Statistic = Callable[[Weights], Mapping[str, np.ndarray]]
-"""Weights of R resamples -> name -> values, float64 (R, S), NaN where nothing is left to take the mean of."""
+"""Weights of R resamples -> name -> values, float64 (R, S), NaN for a mean of no cells."""
 
 
 def unit_weights(pictures: int, donors: int) -> Weights:
@@ -53,9 +53,9 @@ def unit_weights(pictures: int, donors: int) -> Weights:
 
 
 def resampled_weights(pictures: int, donors: int, seed: int, resamples: int, cells: int) -> Iterator[Weights]:
-    """Yield weights of all resamples, some at a time: so many that as many weights of `cells` cells are held at once.
+    """Yield the weights of all resamples in batches, so that the weights of `cells` cells fit into MOST_WEIGHTS.
 
-    pictures, donors: how many there are, >= 0. The numbers do not hang on how many come at a time. Source: Owen 2007.
+    pictures, donors: how many there are, >= 0. The numbers do not depend on the batch size. Source: Owen 2007.
     """
     of_pictures, of_donors = (rng_for(seed, 0, f"audit/{name}") for name in ("pictures", "donors"))
     size = max(1, min(resamples, MOST_WEIGHTS // max(1, cells, pictures)))
@@ -76,7 +76,7 @@ def times_drawn(items: int, resamples: int, rng: np.random.Generator) -> np.ndar
 
 
 def means(cells: Cells, strata: int, weights: Weights) -> np.ndarray:
-    """Return the weighted mean of the cells of each stratum, float64 (R, strata); NaN where no weight is left."""
+    """Return the weighted mean of the cells of each stratum, float64 (R, strata); NaN where all weights are 0."""
     order = np.argsort(cells.stratum, kind="stable")
     weight = weights.pictures[:, cells.picture[order]]
     for donors in cells.donors[order].T:
@@ -102,9 +102,10 @@ def over_strata(values: np.ndarray) -> np.ndarray:
 def bootstrap(
     statistic: Statistic, pictures: int, donors: int, cells: int, seed: int, resamples: int
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return of each name what the sample gives, float64 (S,), and what each resample does, float64 (resamples, S).
+    """Return for each name the value of the sample, float64 (S,), and of each resample, float64 (resamples, S).
 
-    cells: the most that the statistic weighs at once; it bounds the memory. Arguments as in `resampled_weights`.
+    cells: the largest number of cells that the statistic weighs at once; it bounds the memory. Other arguments: as in
+    `resampled_weights`.
     """
     whole = statistic(unit_weights(pictures, donors))
     parts = [statistic(some) for some in resampled_weights(pictures, donors, seed, resamples, cells)]
@@ -112,13 +113,13 @@ def bootstrap(
 
 
 def crossed_variance(sides: Sequence[Cells], strata: int, averaged: bool = False) -> np.ndarray:
-    """Return the variance of the mean of the first cells minus that of the second, if there are any, in each stratum:
-    float64 (strata,). Cells of one picture, on either side, go together, and cells of one donor; m must be 1.
+    """Return the variance of the mean of the first cells, minus the mean of the second cells if there are any, in each
+    stratum: float64 (strata,). All cells of one picture are one cluster, and all cells of one donor; m must be 1.
 
-    averaged: whether it is of the mean over strata that have cells, float64 (1,). It is that of pictures plus that of
-    donors minus that of cells, or that of pictures alone where it is larger; NaN for a stratum of less than two
-    pictures. Source: Cameron, Gelbach and Miller 2011; the factor n / (n - 1) of each kind of cluster, for the mean is
-    of the same cells, is the usual one.
+    averaged: whether to return the variance of the mean over strata that have cells, float64 (1,). The variance is that
+    of pictures plus that of donors minus that of cells, or that of pictures alone if this is larger; NaN for a stratum
+    of fewer than two pictures. Source: Cameron, Gelbach and Miller 2011, with the usual factor n / (n - 1) for each
+    kind of cluster.
     """
     parts = [deviations(cells, strata) * sign for cells, sign in zip(sides, (1, -1), strict=False)]
     of_mean = np.concatenate(parts)
@@ -127,7 +128,7 @@ def crossed_variance(sides: Sequence[Cells], strata: int, averaged: bool = False
         for values in (lambda cells: cells.picture, lambda cells: cells.donors[:, 0], lambda cells: cells.stratum)
     )
     side = np.repeat(np.arange(len(sides)), [len(cells.picture) for cells in sides])
-    alone = donor == ONE  # each a cluster of its own
+    alone = donor == ONE  # each cell is its own cluster
     donor = np.where(alone, len(donor) + np.arange(len(donor)), donor)
     few = np.sqrt(spread_factor(stratum * len(sides) + side, donor))
     of_picture = of_mean * np.sqrt(spread_factor(stratum, picture))
@@ -142,7 +143,7 @@ def crossed_variance(sides: Sequence[Cells], strata: int, averaged: bool = False
 
 
 def deviations(cells: Cells, strata: int) -> np.ndarray:
-    """Return what each cell adds to the deviation of its stratum's mean, float64 (n,)."""
+    """Return the contribution of each cell to the deviation of its stratum's mean, float64 (n,)."""
     count = np.bincount(cells.stratum, minlength=strata).clip(min=1)
     mean = np.bincount(cells.stratum, cells.value, strata) / count
     out: np.ndarray = (cells.value - mean[cells.stratum]) / count[cells.stratum]
@@ -157,22 +158,22 @@ def spread_factor(stratum: np.ndarray, cluster: np.ndarray) -> np.ndarray:
 
 
 def sums_of_squares(value: np.ndarray, cluster: np.ndarray, stratum: np.ndarray, strata: int) -> np.ndarray:
-    """Return the sum over clusters of the squared sums of values in them, in each stratum, float64 (strata,)."""
+    """Return for each stratum the sum over clusters of the squared sum of their values, float64 (strata,)."""
     first, which = clusters(stratum, cluster)
     return np.bincount(stratum[first], np.bincount(which, value, len(first)) ** 2, strata)
 
 
 def clusters(stratum: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first cell of each cluster of each stratum, and of each cell which of these it is in; int64 (n,)."""
+    """Return the first cell of each cluster of each stratum, and the cluster of each cell; int64 (n,)."""
     keys = stratum * (int(cluster.max(initial=0)) + 1) + cluster
     _, first, which = np.unique(keys, return_index=True, return_inverse=True)
     return first, which.ravel()
 
 
 def drawn_together(value: np.ndarray, replicates: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return replicates (R, S) nearer to the figure, value (S,), so that their variance is at most `variance` (S,).
+    """Return replicates (R, S) moved towards the figure, value (S,), so that their variance is at most `variance` (S,).
 
-    Where that is NaN they stay as they are.
+    Where `variance` is NaN they do not change.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # columns without any value
@@ -186,7 +187,7 @@ def drawn_together(value: np.ndarray, replicates: np.ndarray, variance: np.ndarr
 def interval(replicates: np.ndarray) -> np.ndarray:
     """Return the percentile interval of each column of replicates (R, S), float64 (2, S): low and high at LEVEL.
 
-    NaN for a column of which less than half of the resamples have a value: too few pictures or donors.
+    NaN for a column with a value in less than half of the resamples: too few pictures or donors.
     """
     tails = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     enough = np.isfinite(replicates).mean(0) >= 0.5
@@ -198,10 +199,10 @@ def interval(replicates: np.ndarray) -> np.ndarray:
 
 
 def two_sided_p(replicates: np.ndarray) -> float:
-    """Return the two-sided bootstrap p value of "the difference is 0", replicates (R,); 1 where none has a value.
+    """Return the two-sided bootstrap p value of "the difference is 0", replicates (R,); 1 if no replicate has a value.
 
-    Twice the smaller share of resamples on either side of 0, those at 0 on both, with the sample counted as one more
-    (Davison and Hinkley 1997), so never 0.
+    It is twice the smaller share of resamples at or below 0, and at or above 0. The sample counts as one more resample
+    (Davison and Hinkley 1997), so p is never 0.
     """
     known = replicates[np.isfinite(replicates)]
     if not len(known):

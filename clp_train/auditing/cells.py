@@ -17,7 +17,7 @@ def donor_ids(audit_set: AuditSet) -> np.ndarray:
 
 
 def labels_of_rows(audit_set: AuditSet, count: int) -> np.ndarray:
-    """Return the class of each of N = `count` rows of /meta/images, int64 (N,); -1 for rows that are of no view."""
+    """Return the class of each of N = `count` rows of /meta/images, int64 (N,); -1 for rows that belong to no view."""
     label = np.full(count, -1, np.int64)
     for rows in audit_set.rows.values():
         made = rows >= 0
@@ -26,7 +26,7 @@ def labels_of_rows(audit_set: AuditSet, count: int) -> np.ndarray:
 
 
 def has(audit_set: AuditSet, view: str) -> np.ndarray:
-    """Tell of which pictures there is at least one row of a view, bool (P,); a view that is missing has none."""
+    """Return which pictures have at least one row of a view, bool (P,); a missing view has no rows."""
     rows = audit_set.rows.get(view)
     return np.zeros(len(audit_set), bool) if rows is None else np.any(rows >= 0, axis=1)
 
@@ -36,8 +36,8 @@ def cells_of(
 ) -> Cells:
     """Return the cells of one view.
 
-    value: (N,), of each row of /meta/images; chosen: bool (P,), pictures to take; stratum: int64 (P,), e.g. the class,
-    one for all where None; a picture of a negative one is left out.
+    value: (N,), of each row of /meta/images; chosen: bool (P,), the pictures to use; stratum: int64 (P,), e.g. the
+    class, None for one stratum of all pictures; pictures of a negative stratum are left out.
     """
     stratum = np.zeros(len(audit_set), np.int64) if stratum is None else stratum
     empty = np.zeros((len(audit_set), 0), np.int64)
@@ -48,22 +48,22 @@ def cells_of(
 
 
 def index_of(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return where ids stand among known ones, which ascend, int64 like ids; ONE for NONE."""
+    """Return the index of each id among the known ids, which ascend; int64 like ids; ONE for NONE."""
     return np.where(ids == NONE, ONE, np.searchsorted(known, ids))
 
 
 def flips_between(audit_set: AuditSet, predicted: np.ndarray, chosen: np.ndarray) -> Cells:
-    """Return whether the predicted class differs, 1 or 0, of each pair (background of the own class, of another class)
-    of one picture. predicted: int64 (N,); chosen: bool (P,). Two classes that the shard does not have count as one.
+    """Return for each pair (background of the own class, of another class) of one picture whether the predicted class
+    differs, 1 or 0. predicted: int64 (N,); chosen: bool (P,). Two classes that the shard does not have count as one.
     """
     pairs = list(product(columns_of(audit_set, MIX_SAME), columns_of(audit_set, MIX_OTHER)))
     return pair_cells(audit_set, predicted, chosen, pairs)
 
 
 def flips_within(audit_set: AuditSet, predicted: np.ndarray, chosen: np.ndarray) -> Cells:
-    """Return the same of pairs of two backgrounds of the own class: what changes without another kind of background.
+    """Return the same for pairs of two backgrounds of the own class: the changes without another kind of background.
 
-    None with one draw a picture.
+    There are no pairs if each picture has one draw.
     """
     return pair_cells(audit_set, predicted, chosen, list(combinations(columns_of(audit_set, MIX_SAME), 2)))
 
@@ -74,7 +74,7 @@ Column = tuple[np.ndarray, np.ndarray]
 
 
 def columns_of(audit_set: AuditSet, view: str) -> list[Column]:
-    """Return the draws of a view, none where it is missing."""
+    """Return the draws of a view, none for a missing view."""
     if view not in audit_set.rows:
         return []
     return list(zip(audit_set.rows[view].T, audit_set.donor[view].T, strict=True))
@@ -83,7 +83,7 @@ def columns_of(audit_set: AuditSet, view: str) -> list[Column]:
 def pair_cells(
     audit_set: AuditSet, predicted: np.ndarray, chosen: np.ndarray, pairs: list[tuple[Column, Column]]
 ) -> Cells:
-    """Return whether predictions differ of pairs of draws, by class; a pair of one background twice is left out."""
+    """Return whether predictions differ within pairs of draws, by class. No pair has the same background twice."""
     known, some = donor_ids(audit_set), [NO_PAIRS]
     for (rows_a, donor_a), (rows_b, donor_b) in pairs:
         picture = np.flatnonzero(chosen & (rows_a >= 0) & (rows_b >= 0) & (donor_a != donor_b))
@@ -94,8 +94,8 @@ def pair_cells(
 
 
 def moved_by(audit_set: AuditSet, value: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return of each picture the mean of a value before backgrounds of its own class minus that before other classes,
-    float64 (P,), NaN for pictures that are not chosen. value: (N,); chosen: bool (P,), which have both.
+    """Return for each picture the mean of a value before backgrounds of its own class minus the mean before other
+    classes, float64 (P,), NaN for pictures that are not chosen. value: (N,); chosen: bool (P,), pictures with both.
     """
     out = np.full(len(audit_set), np.nan)
     if chosen.any():

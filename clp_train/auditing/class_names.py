@@ -1,4 +1,4 @@
-"""What the logits of a model are called: its own names, those of a file of the user's, or ImageNet's."""
+"""The class names of a model's logits: from the model, from the user's file, or those of ImageNet."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ EXPECTED = "expected one name a line, or a JSON list of names, in the order of t
 def names_in(path: Path) -> Names:
     """Return the names in a file: one a line, with commas between synonyms; a JSON list, or a JSON object by index.
 
-    "imagenet" stands for ImageNet's, where no file is called so. Raises InputError for a file without names.
-    Source: ours.
+    "imagenet" means the names of ImageNet, unless there is a file of that name. Raises InputError for a file without
+    names. Source: ours.
     """
     if str(path) == IMAGENET and not path.exists():
         return imagenet_names()
@@ -59,30 +59,30 @@ def in_order(values: Any) -> Sequence[Any]:
 
 
 def names_of(value: Any) -> tuple[str, ...]:
-    """Return what one logit is called, of a text or a list of synonyms. Raises ValueError for anything else."""
+    """Return the names of one logit from a text or a list of synonyms. Raises ValueError for anything else."""
     names = value if isinstance(value, list) else [value]
     stripped = tuple(name.strip() for name in names if isinstance(name, str))
     if not names or len(stripped) != len(names) or not all(stripped):
-        raise ValueError(f"{str(value)[:40]!r} is no name")
+        raise ValueError(f"{str(value)[:40]!r} is not a name")
     return stripped
 
 
 def names_for(spec: str, count: int, given: Names | None, file: Path | None, opened: Opened) -> Names:
-    """Return the names of `count` logits: the given ones, the model's own, ImageNet's of a library's 1,000.
+    """Return the names of `count` logits: the given ones, else the model's own, or ImageNet's for its 1,000 classes.
 
-    given, file: of the user, None for none. Raises InputError for as many as the logits are not, UsageError without
-    any. Source: ours.
+    given, file: names of the user and their file, None for none. Raises InputError if the numbers of names and logits
+    differ, UsageError if there are no names. Source: ours.
     """
     own = imagenet_names() if opened.imagenet and count == CLASSES and given is None else opened.class_names
     names, source = (own, "its file") if given is None else (given, f"--classes {file}")
     if names is None:
         raise UsageError(
-            f"model {spec}: nobody knows the names of its {count:,} classes; give --classes FILE, one name a line in"
+            f"model {spec}: the names of its {count:,} classes are unknown; give --classes FILE, one name a line in"
             f" the order of the logits{', or --classes imagenet' if count == CLASSES else ''}"
         )
     if len(names) != count:
         raise InputError(
-            f"model {spec}: {source} has {len(names):,} names, and it gives {count:,} logits; give one name for each,"
-            " in their order"
+            f"model {spec}: {source} has {len(names):,} names, but the model gives {count:,} logits; give one name for"
+            " each logit, in their order"
         )
     return names

@@ -1,7 +1,7 @@
-"""Which class of the shard each logit of a model stands for: by name, and by a table of the user's where names differ.
+"""The class of the shard that each logit of a model belongs to: by name, or by the user's table where names differ.
 
-Names count as the same without case, accents and everything but letters and digits; of several names, with commas or as
-WordNet ids, one is enough. Never by order: two classes for two logits say nothing of which is which.
+Names are compared by their letters and digits alone, without case and accents. A logit may have several names, with
+commas or as WordNet ids; one match is enough. Classes are never matched by their order.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from clp_aug.datasets.names import shortened
 from clp_aug.datasets.tables import read_table
 
 OTHER = -1
-"""The class of the shard of a logit that stands for none."""
-SHOWN = 3  # names of each side that a message has
+"""The index of a logit that belongs to no class of the shard."""
+SHOWN = 3  # names of each side in a message
 WORDNET = re.compile(r"(n\d{8})[\W_]*(.*)", re.DOTALL)
 COLUMNS = ("model", "shard")
 
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Which class each logit stands for. Source: ours.
+    """The class of each logit. Source: ours.
 
-    index: int64 (K,), logit -> class of the shard, or OTHER; known: bool (C,), classes of the shard that a logit stands
-    for; remarks: what a user should know of the others, a line each.
+    index: int64 (K,), logit -> class of the shard, or OTHER; known: bool (C,), classes of the shard that have a logit;
+    remarks: notes for the user about the other classes, one line each.
     """
 
     index: np.ndarray
@@ -39,7 +39,7 @@ class ClassMap:
 
 
 class Lookup:
-    """Classes of one side by name: as they are written, else by `key`; a key of two classes stands for neither."""
+    """Classes of one side by name: exactly, else by `key`. A key of two classes finds neither."""
 
     def __init__(self, names: Sequence[Sequence[str]]) -> None:
         self.exact = unique((text, i) for i, some in enumerate(names) for text in some)
@@ -47,7 +47,7 @@ class Lookup:
         self.parts = unique((key(part), i) for i, some in enumerate(names) for text in some for part in parts(text))
 
     def find(self, names: Sequence[str]) -> int:
-        """Return the class that one of some names is of, the first that is, OTHER for none."""
+        """Return the class of the first name that is known, OTHER if none is."""
         texts = [*names, *(part for name in names for part in parts(name))]
         for table, keys in ((self.exact, texts), (self.whole, map(key, texts)), (self.parts, map(key, texts))):
             found = next((table[one] for one in keys if table.get(one) is not None), None)
@@ -57,7 +57,7 @@ class Lookup:
 
 
 def unique(pairs: Iterable[tuple[str, int]]) -> dict[str, int | None]:
-    """Return text -> class, None where two classes have it."""
+    """Return text -> class, None for a text of two classes."""
     found: dict[str, int | None] = {}
     for text, i in pairs:
         found[text] = i if found.get(text, i) == i else None
@@ -65,16 +65,16 @@ def unique(pairs: Iterable[tuple[str, int]]) -> dict[str, int | None]:
 
 
 def key(name: str) -> str:
-    """Return what two spellings of one name have in common: its letters and digits, small and without accents.
+    """Return the part that all spellings of a name share: letters and digits, in lower case, without accents.
 
-    A name without any is its own key.
+    A name without letters and digits is its own key.
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)).casefold()
     return "".join(c for c in plain if c.isalnum()) or name.strip()
 
 
 def parts(name: str) -> list[str]:
-    """Return the names that one text has: "tench, Tinca tinca", and "n02085620-Chihuahua" as id and name."""
+    """Return the names in one text: "tench, Tinca tinca", and "n02085620-Chihuahua" as id and name."""
     found = [part.strip() for part in name.split(",") if part.strip()] if "," in name else []
     wordnet = WORDNET.fullmatch(name.strip())
     if wordnet and wordnet[2]:
@@ -85,11 +85,11 @@ def parts(name: str) -> list[str]:
 def match_classes(
     subject_names: Sequence[Sequence[str]], shard_names: Sequence[str], mapping: Path | None = None
 ) -> ClassMap:
-    """Return which class of the shard each logit of a model stands for; several may stand for one.
+    """Return the class of the shard for each logit of a model; several logits may belong to one class.
 
-    subject_names: of each logit all that it is called; mapping: a CSV table with columns model (name or index of a
-    logit) and shard (name of a class, nothing for another class), which counts before names. Raises InputError for
-    a table of unknown names, and where no class matches. Source: ours.
+    subject_names: all names of each logit; mapping: a CSV table with the columns model (name or index of a logit) and
+    shard (name of a class, empty for another class), which overrides the names. Raises InputError for unknown names in
+    the table, and if no class matches. Source: ours.
     """
     classes = Lookup([(name,) for name in shard_names])
     index = np.array([classes.find(names) for names in subject_names], np.int64)
@@ -114,13 +114,13 @@ def rows_of(
         for k in logits:
             if before.setdefault(k, (c, line))[0] != c:
                 name = shortened(subject_names[k][0])
-                raise InputError(f"{where}: {name!r} is of another class in line {before[k][1]}; keep one of the lines")
+                raise InputError(f"{where}: {name!r} has another class in line {before[k][1]}; keep one of the lines")
         found.append((logits, c))
     return found
 
 
 def logits_called(name: str, subject_names: Sequence[Sequence[str]], where: str) -> list[int]:
-    """Return the logits of a name, or the one of an index. Raises InputError for a name that none has."""
+    """Return the logits of a name, or the logit of an index. Raises InputError for an unknown name."""
     for spelt in (lambda text: text, key):
         found = [
             k for k, names in enumerate(subject_names)
@@ -132,13 +132,13 @@ def logits_called(name: str, subject_names: Sequence[Sequence[str]], where: str)
         return [int(name)]
     near = suggestion([one for names in subject_names for one in names], name)
     raise InputError(
-        f"{where}: the model has no class {shortened(name)!r}; {near}give a name of the model's, or an index below"
+        f"{where}: the model has no class {shortened(name)!r}; {near}give a class name of the model, or an index below"
         f" {len(subject_names):,}"
     )
 
 
 def class_called(name: str, shard_names: Sequence[str], classes: Lookup, where: str) -> int:
-    """Return the class of the shard of a name, OTHER for nothing. Raises InputError for a name that none has."""
+    """Return the class of the shard for a name, OTHER for an empty text. Raises InputError for an unknown name."""
     found = classes.find([name]) if name else OTHER
     if name and found == OTHER:
         raise InputError(
@@ -155,13 +155,13 @@ def nothing_matches(
     of_model = some([names[0] for names in subject_names])
     remedy = f"name them in {mapping}" if mapping else "give --mapping FILE, a CSV with the columns model,shard"
     return InputError(
-        f"no class of the model ({of_model}) is one of the shard ({some(shard_names)}); {remedy}, or the model's names"
+        f"no class of the model ({of_model}) is in the shard ({some(shard_names)}); {remedy}, or the model's names"
         " with --classes FILE"
     )
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first names in words, and how many there are."""
+    """Return the first names, and how many names there are, as text."""
     more = f", ... of {len(names):,}" if len(names) > SHOWN else ""
     return ", ".join(shortened(name) for name in names[:SHOWN]) + more
 
@@ -169,7 +169,7 @@ def some(names: Sequence[str]) -> str:
 def remarks_on(
     index: np.ndarray, known: np.ndarray, subject_names: Sequence[Sequence[str]], shard_names: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return what a user should know: classes that the model does not have, logits that are of no class."""
+    """Return notes for the user: classes that the model does not have, and logits that belong to no class."""
     remarks = []
     if not known.all():
         lost = [name for name, there in zip(shard_names, known, strict=True) if not there]
@@ -178,10 +178,10 @@ def remarks_on(
             f"{shortened(name)}: {suggestion(free, name).strip()}" for name in lost[:SHOWN] if suggestion(free, name)
         ]
         hint = f" ({'; '.join(near)}; --mapping FILE says so)" if near else ""
-        remarks.append(f"{len(lost):,} of {len(known):,} classes are none of the model's: {some(lost)}{hint}")
+        remarks.append(f"{len(lost):,} of {len(known):,} classes are unknown to the model: {some(lost)}{hint}")
     others = int((index == OTHER).sum())
     if others:
         remarks.append(
-            f"{others:,} of the model's {len(index):,} classes are none of the shard's: they count as another"
+            f"{others:,} of the model's {len(index):,} classes are not in the shard; they count as another class"
         )
     return tuple(remarks)

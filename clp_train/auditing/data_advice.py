@@ -1,4 +1,4 @@
-"""AUDIT DATA: what to do about it, as the commands to run next."""
+"""AUDIT DATA: the commands to run next."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PRESET = "spurious-background"
 WHY = {
     STRONG: "meta pictures help: a network can learn the background in place of the object",
     SOME: "meta pictures may help: a network can gain by looking at the background",
-    NONE_SEEN: "backgrounds say nothing of the label here: meta pictures against backgrounds will not help",
-    CANNOT_TELL: "whether meta pictures would help is open",
+    NONE_SEEN: "backgrounds say nothing about the label here: meta pictures against backgrounds will not help",
+    CANNOT_TELL: "it is unknown whether meta pictures would help",
 }
-"""Word of the verdict -> what it means for the meta set."""
+"""Word of the verdict -> its meaning for the meta set."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Advice:
 def advice_of(audit: DataAudit, table: Path | None, root: Path | None, dataset: str) -> Advice:
     """Return what to do next.
 
-    table: where the table was written, None where it was not; root, dataset: as the user gave them. With guessed groups
-    it is a meta set of so many pictures a group that half of the smallest is left; else ten a class.
+    table: path of the written table, None if there is none; root, dataset: as the user gave them. With guessed groups
+    the meta set takes at most ten pictures per group, and at most half of the smallest group; else ten per class.
     """
     word = audit.verdict.word
     place = None if table is None else place_of(table, audit.boxes.dataset)
@@ -55,8 +55,8 @@ def advice_of(audit: DataAudit, table: Path | None, root: Path | None, dataset: 
 def commands_of(
     where: list[str], protocol: str, first: list[str], root: Path | None, is_telling: bool
 ) -> tuple[str, ...]:
-    """Return the commands that make a shard and train on it. where: the data set, as clp-augment takes it; first: what
-    to do before.
+    """Return the commands that make a shard and train on it. where: the data set, as options of clp-augment; first:
+    commands to run before.
     """
     name = where[1].rpartition(":")[2]
     shard = f"shards/{name}-cagan-random-seed0.h5"

@@ -1,8 +1,8 @@
-"""AUDIT DATA: how well pictures without their objects foretell the label, and which pictures go against that.
+"""AUDIT DATA: how well pictures without their objects predict the label, and which pictures contradict this.
 
-    boxes of the shard -> features without the object -> P(class | background), not seen -> figures -> verdict -> groups
+    boxes of the shard -> features without the object -> P(class | background), unseen -> figures -> verdict -> groups
 
-Held-out pictures are judged by a classifier that is fitted to all training pictures.
+A classifier that is fitted to all training pictures judges the held-out pictures.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ from clp_train.backgrounds.prior import background_log_prior
 from clp_train.loading.data import geometry, load_shard_dataset
 from clp_train.loading.decoding import default_workers
 
-LISTED = 10  # pictures that are named
+LISTED = 10  # pictures that are listed by name
 
 
 @dataclass(frozen=True)
 class DataAudit:
-    """All that was found of a data set. n pictures: training ones that the shard has a box of, then held-out ones.
+    """The result for a data set. n pictures: training pictures with a box in the shard, then held-out pictures.
 
-    eyes: name of what looked; boxes: of all n; rows: of the data set, int64 (n,); label: int64 (n,); is_train: bool
-    (n,); likeness: int64 (n,), the class that each background looks like; own: float64 (n,), what the background adds
-    to the picture's own label, in nats; shares: float32 (n, C), P(class | background); remarks: a line each.
+    eyes: name of the source of features; boxes: of all n; rows: of the data set, int64 (n,); label: int64 (n,);
+    is_train: bool (n,); likeness: int64 (n,), the class that each background looks like; own: float64 (n,), the
+    evidence of the background for the picture's own label, in nats; shares: float32 (n, C), P(class | background);
+    remarks: one line each.
     """
 
     class_names: tuple[str, ...]
@@ -73,14 +74,14 @@ class DataAudit:
 
     @property
     def against(self) -> np.ndarray:
-        """Training pictures whose background argues against their label, indices int64, the strongest first; none where
-        backgrounds say nothing.
+        """Indices, int64, of training pictures with a background that speaks against their label, the strongest first;
+        none if backgrounds say nothing about the label.
         """
         return strongest_against(self.own, self.is_train & self.is_telling)
 
     @property
     def is_telling(self) -> bool:
-        """Whether backgrounds say something of the label."""
+        """Whether backgrounds say something about the label."""
         return self.verdict.word in TELLING
 
     def name(self, i: int) -> str:
@@ -101,10 +102,10 @@ def audit_data(
 ) -> DataAudit:
     """Audit the data set of a shard. No model that was trained on it is needed.
 
-    root, dataset_name: of the data set, as clp-train takes them; find_boxes: finds boxes of held-out pictures, as
-    `clp_aug.library.find_boxes` does, None not to judge these; device: of the matte that does; seed: of folds and
-    resamples; watch: shows progress. Memory grows by the features of a picture, no more. Raises InputError for a shard
-    that does not fit, and for one class.
+    root, dataset_name: of the data set, as for clp-train; find_boxes: finds boxes of held-out pictures, as
+    `clp_aug.library.find_boxes` does, None to leave these pictures out; device: of its matte; seed: of folds and
+    resamples; watch: shows the progress. Memory holds the features of all pictures, not the pictures. Raises InputError
+    for a shard of another data set, and for training pictures of a single class.
     """
     dataset = load_shard_dataset(shard, root, dataset_name)
     size, fit = geometry(shard)
@@ -136,44 +137,44 @@ def audit_data(
 def no_boxes(
     images: np.ndarray, matte: str, *, masks: Sequence[np.ndarray | None] | None, device: str
 ) -> tuple[np.ndarray, list[str]]:
-    """Raise ValueError: nothing was given that finds boxes."""
+    """Raise ValueError: no function that finds boxes was given."""
     raise ValueError(f"{len(images)} pictures without a box, and nothing that finds them")
 
 
 def check_training(shard: ShardReader, label: np.ndarray, class_names: Sequence[str]) -> None:
-    """Raise InputError unless there are training pictures of two classes at least."""
+    """Raise InputError unless there are training pictures of at least two classes."""
     there = np.unique(label)
     if len(there) < 2:
         only = f"all of class {class_names[there[0]]}" if len(there) else "none"
         raise InputError(
-            f"shard {shard.path}: {len(label):,} training pictures, {only}; expected two classes at least, give a shard"
+            f"shard {shard.path}: {len(label):,} training pictures, {only}; expected at least two classes, give a shard"
             " of all classes"
         )
 
 
 def remarks_of(shard: ShardReader, boxes: Boxes, others: np.ndarray) -> list[str]:
-    """Return what a user should know of how the pictures were looked at, a line each."""
+    """Return notes for the user about the pictures and boxes, one line each."""
     dataset, remarks = boxes.dataset, []
     lacking = int(((dataset.samples.split == TRAIN) & (boxes.outcome == UNKNOWN)).sum())
     if lacking:
-        remarks.append(f"{lacking:,} training pictures are not in the shard, and left out")
+        remarks.append(f"{lacking:,} training pictures are not in the shard and were left out")
     if shard.header.settings.get("noise"):
-        remarks.append("labels are those of the data set: the shard's label noise is not looked at")
+        remarks.append("labels are those of the data set; the label noise of the shard is ignored")
     made_by = str(shard.header.matte.get("name"))
     if len(others) and made_by != boxes.matte:
         remarks.append(
-            f"boxes of held-out pictures are by {boxes.matte}: the shard's matte {made_by} is a file or code"
+            f"boxes of held-out pictures are by {boxes.matte}: the shard's matte {made_by} is a file or a plug-in"
         )
     elif len(others) and uncertain_share(boxes.outcome[others]) > 0.5:
-        remarks.append("most boxes of held-out pictures are guesses, and so are their groups")
+        remarks.append("most boxes of held-out pictures are guesses, so their groups are guesses too")
     if not (isinstance(dataset, FileDataset) and dataset.loose):
-        remarks.append(f"pictures of data set {dataset.name} are no files: the table is for reading, no data set can be"
-                       " made of it")  # fmt: skip
+        remarks.append(f"data set {dataset.name} has no picture files: people can read the table, but clp-augment"
+                       " cannot")  # fmt: skip
     return remarks
 
 
 def as_json(audit: DataAudit) -> dict[str, Any]:
-    """Return what was found as plain JSON: shares in [0, 1], gains in nats."""
+    """Return the result as plain JSON: shares in [0, 1], gains in nats."""
     figures, names = audit.figures, audit.class_names
     train = int(audit.is_train.sum())
     against, likeness = audit.against, audit.likeness
@@ -204,7 +205,7 @@ def as_json(audit: DataAudit) -> dict[str, Any]:
 
 
 def groups_as_json(audit: DataAudit) -> Mapping[str, Any]:
-    """Return how groups were guessed, and how many training pictures each has; none where no group was guessed."""
+    """Return how groups were guessed, and their numbers of training pictures; empty if no groups were guessed."""
     guess = audit.guess
     if guess.made_of == NO_GROUPS:
         return {"made_of": NO_GROUPS, "train": {}}

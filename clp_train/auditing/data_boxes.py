@@ -1,7 +1,7 @@
-"""AUDIT DATA: the boxes of pictures: those that a shard has, and those of held-out pictures, found when they are read.
+"""AUDIT DATA: the boxes of pictures, from the shard, or found while held-out pictures are read.
 
-A shard holds boxes of training and meta pictures alone. Those of other splits are found by the same matte, or taken
-from masks and boxes that come with the pictures where the shard's were.
+A shard holds boxes of training and meta pictures only. The same matte finds the boxes of other splits. If the shard's
+boxes came from masks or boxes of the data set, those of other splits do too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from clp_train.loading.data import Reader
 
 GIVEN, FOUND_BY = "given", "hatt"
 WITHOUT_FILES = (GIVEN, FOUND_BY, "grabcut", "centre")
-"""Mattes that a name is enough for."""
+"""Mattes that need nothing but their name."""
 UNKNOWN = 255
 """Outcome of a picture whose box is not known yet."""
 
 
 class FindBoxes(Protocol):
-    """What finds boxes: `clp_aug.library.find_boxes`, which only the command may import."""
+    """A function that finds boxes: `clp_aug.library.find_boxes`, which only the command may import."""
 
     def __call__(
         self, images: np.ndarray, matte: str, *, masks: Sequence[np.ndarray | None] | None, device: str
@@ -41,10 +41,10 @@ class FindBoxes(Protocol):
 
 @dataclass
 class Boxes:
-    """Boxes by row of a data set, more of which become known as pictures are read.
+    """Boxes by row of a data set; more boxes become known while pictures are read.
 
-    box: int64 (rows, 4), half-open pixels at the shard's size; outcome: uint8 (rows,), of the contract, UNKNOWN where
-    there is no box yet; finder: finds those; matte: by which; device: where it runs.
+    box: int64 (rows, 4), half-open pixels at the shard's size; outcome: uint8 (rows,), of the contract, UNKNOWN
+    where there is no box yet; finder: finds missing boxes; matte: its matte; device: where the matte runs.
     """
 
     dataset: Dataset
@@ -57,7 +57,7 @@ class Boxes:
     device: str = CPU
 
     def of(self, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Return the boxes of some rows, int64 (n, 4), and find the unknown. images: uint8 (n, 3, S, S)."""
+        """Return the boxes of some rows, int64 (n, 4), and find unknown ones. images: uint8 (n, 3, S, S)."""
         missing = np.flatnonzero(self.outcome[rows] == UNKNOWN)
         if len(missing):
             self.find(rows[missing], np.ascontiguousarray(images[missing].transpose(0, 2, 3, 1)))
@@ -65,7 +65,7 @@ class Boxes:
         return found
 
     def find(self, rows: np.ndarray, images: np.ndarray) -> None:
-        """Find the boxes of some rows, whose pictures are uint8 (n, S, S, 3), and note them."""
+        """Find and store the boxes of some rows. images: uint8 (n, S, S, 3), their pictures."""
         masks: list[np.ndarray | None] | None = None
         if self.matte == GIVEN:
             for row in rows.tolist():
@@ -82,7 +82,8 @@ class Boxes:
 def known_boxes(
     shard: ShardReader, dataset: Dataset, size: int, fit: str, finder: FindBoxes, device: str = CPU
 ) -> Boxes:
-    """Return the boxes of a shard's training pictures and meta originals, by row of its data set; others are found.
+    """Return the boxes of a shard's training pictures and meta originals by row of the data set; others are found
+    later.
 
     Raises InputError for ids that the data set does not have.
     """
@@ -106,7 +107,7 @@ def known_boxes(
 
 
 def matte_of(shard: ShardReader) -> str:
-    """Return the matte that finds further boxes: the shard's own, `hatt` where that was code or a file of a user's."""
+    """Return the matte that finds further boxes: the shard's own, `hatt` if that is a plug-in or the user's file."""
     name = str(shard.header.matte.get("name"))
     return name if name in WITHOUT_FILES else FOUND_BY
 
@@ -126,8 +127,8 @@ def background_features(
 ) -> Tensor:
     """Return the features of some rows, int64 (n,), without their objects, float32 (n, A), on the CPU.
 
-    Pictures are read some at a time, by `workers` threads, and are not kept, so memory is that of the features; boxes
-    that are not known are found on the way. name: for the progress bar. Raises InputError for what cannot be read.
+    `workers` threads read the pictures in batches and keep none, so only the features need memory. Unknown boxes are
+    found on the way. name: for the progress bar. Raises InputError for a picture that cannot be read.
     """
     if not len(rows):
         return torch.zeros(0, 0)

@@ -1,4 +1,4 @@
-"""AUDIT DATA: what a network, or a thumbnail, sees of pictures without their objects."""
+"""AUDIT DATA: the features of pictures without their objects, from a network or from thumbnails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clp_train.pictures.keys import generator_for
 
 NETWORK, THUMBNAIL = "efficientnet-lite0", "thumbnail"
 SIDE = 8  # pixels of a thumbnail
-USUAL_MEAN, USUAL_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # of networks that bring no statistics of their own
+USUAL_MEAN, USUAL_STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)  # for networks without their own mean and deviation
 UNTRAINED = ("resnet8", "resnet20", "resnet32", "wrn-28-10", "efficientnet-lite0-scratch")
 NO_NETWORK = (
     "backgrounds are judged by thumbnails of 8 x 8 pixels, which show little more than colours: pip install"
@@ -30,8 +30,8 @@ Features = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 
 @dataclass(frozen=True)
 class Eyes:
-    """What looks at pictures. name: of the network, or "thumbnail"; features: as `Features` says; remark: what a user
-    should know of it, "" for nothing.
+    """A source of features. name: of the network, or "thumbnail"; features: as `Features` says; remark: a note for the
+    user, "" for none.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Eyes:
 
 
 def open_eyes(model: str | None, size: int, device: str) -> Eyes:
-    """Return what looks at pictures of size x size pixels.
+    """Return the source of features for pictures of size x size pixels.
 
     model: a name of clp-train --model, or "thumbnail"; None for EfficientNet-Lite0 where its weights are installed,
-    else thumbnails, with a remark. Raises UsageError for an unknown model, or one that cannot be had; SettingError for
-    a device that is not there.
+    else thumbnails, with a remark. Raises UsageError for a model that is unknown or not installed,
+    SettingError for a device that does not exist.
     """
     if model == THUMBNAIL:
         return Eyes(THUMBNAIL, thumbnails)
@@ -62,7 +62,7 @@ def of_network(model: str, size: int, device: str) -> Eyes:
     network = build_model(model, 2, USUAL_MEAN, USUAL_STD, generator_for(0, 0, "audit data"), size=size)
     network.to(find_device(device)).to(memory_format=torch.channels_last)
     untrained = model in UNTRAINED
-    remark = f"{model} starts from no weights: its features have learned nothing; take {NETWORK}" if untrained else ""
+    remark = f"{model} has no trained weights, so its features are random; give {NETWORK}" if untrained else ""
     return Eyes(model, lambda parts: (out.features.float().cpu() for out in outputs(network, parts)), remark)
 
 

@@ -1,7 +1,7 @@
-"""AUDIT DATA: how well backgrounds foretell the label, against chance and against the box alone, with intervals.
+"""AUDIT DATA: how well backgrounds predict the label, compared with chance and with the box alone, with intervals.
 
-All by classifiers that have not seen the picture. Intervals are percentiles of resamples of pictures, each class as
-often as it is, so that the balanced accuracy is of the same classes in every resample.
+No classifier has seen the picture that it predicts. Intervals are percentiles of resamples. Each resample draws as many
+pictures of a class as there are, so the balanced accuracy is over the same classes in every resample.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from clp_train.auditing.bootstrap import RESAMPLES, interval
 from clp_train.auditing.data_judge import evidence, log_prior, looks_like
 from clp_train.auditing.estimates import Estimate
 
-LEAST = 20  # pictures of a class for its accuracy to count
+LEAST = 20  # pictures that a class needs for its accuracy to count
 
 
 @dataclass(frozen=True)
 class DataFigures:
-    """What pictures without their objects say of the label. C classes, shares in [0, 1].
+    """How well pictures without their objects predict the label. C classes, shares in [0, 1].
 
-    counts: int64 (C,), pictures learnt from; counted: bool (C,), classes with LEAST pictures or more, which balanced
-    accuracies are the mean over; chance: of these accuracies, 1 / classes that have pictures; background: balanced
-    accuracy by the background, class priors taken off; plain: share of pictures whose class is guessed, priors left in;
-    largest: share of the largest class, what guessing makes of `plain`; recall: (C,), of each class; gain: what is
-    learnt of the label beyond the class priors, in nats a picture; control: balanced accuracy by place and size of the
-    box alone; beyond: background minus the better of control and chance.
+    counts: int64 (C,), training pictures; counted: bool (C,), classes with LEAST pictures or more, over which balanced
+    accuracies are means; chance: the balanced accuracy of guessing, 1 / classes that have pictures; background:
+    balanced accuracy from the background, without class priors; plain: accuracy from the background, with class priors;
+    largest: share of the largest class, the value of `plain` for guessing; recall: (C,), of each class; gain:
+    information about the label beyond the class priors, in nats per picture; control: balanced accuracy from place and
+    size of the box alone; beyond: background minus the better of control and chance.
     """
 
     counts: np.ndarray
@@ -82,7 +82,7 @@ def class_means(
 ) -> dict[str, np.ndarray]:
     """Return the mean of each column in each class, float64 (C,), NaN for a class without pictures.
 
-    rng: draws as many pictures of each class as it has, with replacement; None for the pictures themselves.
+    rng: draws as many pictures of each class as there are, with replacement; None uses each picture once.
     """
     order = np.argsort(truth, kind="stable")
     if rng is not None:

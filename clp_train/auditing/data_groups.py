@@ -1,4 +1,4 @@
-"""AUDIT DATA: a guess at groups: each class divided by what its backgrounds look like."""
+"""AUDIT DATA: guessed groups: each class is divided by the class that its backgrounds look like."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LEAST_IN_A_PAIR = 10  # training pictures; else two groups a class
 
 @dataclass(frozen=True)
 class Guess:
-    """A guess at the groups of pictures. made_of: PAIRS, TWO_SIDES or NO_GROUPS; values: what the column
-    background_group can be; value: int64 (n,), index into them of each picture.
+    """Guessed groups of pictures. made_of: PAIRS, TWO_SIDES or NO_GROUPS; values: the values of the column
+    background_group; value: int64 (n,), the index into `values` of each picture.
     """
 
     made_of: str
@@ -37,12 +37,12 @@ def guess_groups(
     is_telling: bool, likeness: np.ndarray, own: np.ndarray, label: np.ndarray, is_train: np.ndarray,
     class_names: Sequence[str],
 ) -> Guess:  # fmt: skip
-    """Return the guess: pairs of classes where these are few and no pair is rare, else two groups a class.
+    """Return the guessed groups: pairs of classes if these are few and no pair is rare, else two groups per class.
 
-    is_telling: whether backgrounds say something of the label; if not, no group is guessed. likeness: int64 (n,), the
-    class that each background looks like; own: float64 (n,), what it adds to its own label in nats, < 0 where it argues
-    against it; label: int64 (n,); is_train: bool (n,), pictures that count for what is rare. Of two classes both ways
-    give the same groups. Source: ours.
+    is_telling: whether backgrounds predict the label; if not, no group is guessed. likeness: int64 (n,), the
+    class that each background looks like; own: float64 (n,), the evidence of the background for its own label in nats,
+    < 0 for evidence against it; label: int64 (n,); is_train: bool (n,), pictures that decide which pairs are rare. For
+    two classes both ways give the same groups. Source: ours.
     """
     if not is_telling:
         return Guess(NO_GROUPS, (NO_GUESS,), np.zeros(len(label), np.int64))
@@ -55,9 +55,9 @@ def guess_groups(
 
 
 def strongest_against(own: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return the chosen pictures, bool (n,), whose background argues against their label, int64, the strongest first.
+    """Return the indices, int64, of chosen pictures with backgrounds that speak against their label, strongest first.
 
-    own: float64 (n,), what it adds to the label, in nats.
+    own: float64 (n,), the evidence of the background for the label, in nats; chosen: bool (n,).
     """
     rows = np.flatnonzero(chosen & (own < 0))
     found: np.ndarray = rows[np.argsort(own[rows], kind="stable")]

@@ -1,4 +1,4 @@
-"""AUDIT DATA: the table of pictures with a guess at their groups, which `--dataset table` takes as it is."""
+"""AUDIT DATA: the table of pictures with their guessed groups, which `--dataset table` can read."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TABLE, ASIDE = TABLES[0], "table-before.csv"
 
 
 def check_out(path: Path) -> None:
-    """Raise UsageError for a place that holds anything but a table of ours, InputError for one that cannot be had."""
+    """Raise UsageError for a place that holds anything but a table of clp-audit, InputError if it cannot be written."""
     check_name(path)
     if path.is_dir():
         raise UsageError(f"--out {path}: it is a folder; give the name of a new table")
     if not path.parent.is_dir():
         raise disk_error(path, FileNotFoundError(2, "No such file or directory"))
     if path.exists() and first_line(path) != ",".join(COLUMNS):
-        raise UsageError(f"--out {path}: it is there, and is no table of clp-audit; give the name of a new table")
+        raise UsageError(f"--out {path}: the file exists and is not a table of clp-audit; give the name of a new table")
 
 
 def first_line(path: Path) -> str:
@@ -46,11 +46,11 @@ def first_line(path: Path) -> str:
 
 
 def write_groups(path: Path, boxes: Boxes, rows: np.ndarray, guess: Guess) -> int:
-    """Write a line a picture, in the order of the data set: file, label, split, background_group and box.
+    """Write one line per picture, in the order of the data set: file, label, split, background_group and box.
 
-    rows: of the data set, int64 (n,), in the order of `guess.value`; files are named relative to the data set's root,
-    boxes are in pixels of the picture as shown, and blank where the chosen matte did not give one, so that it is looked
-    for again. Returns how many boxes were written. Raises InputError when the disk refuses.
+    rows: of the data set, int64 (n,), in the order of `guess.value`; paths are relative to the data set's root, boxes
+    are in pixels of the upright picture. The box is empty if the chosen matte found none; a later run looks for it
+    again. Returns the number of boxes. Raises InputError when the file cannot be written.
     """
     dataset, text, written = boxes.dataset, io.StringIO(newline=""), 0
     writer: Any = csv.writer(text, lineterminator="\n")
@@ -70,9 +70,9 @@ def write_groups(path: Path, boxes: Boxes, rows: np.ndarray, guess: Guess) -> in
 
 
 def box_in_source(dataset: Dataset, row: int, boxes: Boxes) -> tuple[float, float, float, float] | None:
-    """Return the box of a row in pixels of its picture as shown; None where the picture tells no size.
+    """Return the box of a row in pixels of its upright picture; None for a picture of unknown size.
 
-    Read back through the same resize and crop it is the same box to the pixel.
+    The same resize and crop maps it back to the same box, to the pixel.
     """
     if not isinstance(dataset, FileDataset):
         return None
@@ -83,15 +83,15 @@ def box_in_source(dataset: Dataset, row: int, boxes: Boxes) -> tuple[float, floa
 
 
 def as_text(value: float) -> str:
-    """Return pixels as text that is read as the same number."""
+    """Return pixels as text that reads back as the same number."""
     return str(int(value)) if value == int(value) else repr(value)
 
 
 def place_of(path: Path, dataset: Dataset) -> tuple[Path, list[str]] | None:
-    """Return the root that `--dataset table` reads a written table with, and the commands that first put it there.
+    """Return the root with which `--dataset table` reads a written table, and the commands that first move it there.
 
-    The table has to lie in the root of the pictures, and be the one that is taken there. None for a data set whose
-    pictures are no files.
+    The table must be in the root of the pictures, and must be the one that is read there. None for a data set without
+    picture files.
     """
     if not (isinstance(dataset, FileDataset) and dataset.loose):
         return None
@@ -103,7 +103,7 @@ def place_of(path: Path, dataset: Dataset) -> tuple[Path, list[str]] | None:
 
 
 def is_taken(root: Path, name: str) -> bool:
-    """Tell whether `--dataset table` takes the table of a name in a root."""
+    """Return whether `--dataset table` reads the table of this name in a root."""
     try:
         return find_tables(root) == [root / name]
     except InputError:  # several

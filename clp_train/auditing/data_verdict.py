@@ -1,4 +1,4 @@
-"""AUDIT DATA: the verdict in words on how much backgrounds foretell the label, with its evidence."""
+"""AUDIT DATA: the verdict, in words, on how well backgrounds predict the label, with its evidence."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from clp_train.auditing.verdict import CANNOT_TELL, NONE_SEEN, SOME, STRONG, Ver
 from clp_train.auditing.words import in_percent, in_points, percent
 
 TELLING = (STRONG, SOME)
-HALFWAY = 0.5  # of the way from chance to certainty, from which on backgrounds foretell the label strongly
-MATTERS = 0.25  # of that way: where so much is likely, "none" would be said too soon
-SLIGHT = 0.05  # of that way: less is none to speak of
-MOST_UNCERTAIN = 0.5  # share of boxes that another matte than the chosen one gave
-NAMED = 3  # classes that a line names
+HALFWAY = 0.5  # share of the way from chance to certainty: from here on the verdict is "strong"
+MATTERS = 0.25  # share of that way: "none seen" needs an interval below it
+SLIGHT = 0.05  # share of that way: less counts as nothing
+MOST_UNCERTAIN = 0.5  # share of boxes that did not come from the chosen matte
+NAMED = 3  # classes that one line names
 
 
 def verdict_on_data(figures: DataFigures, outcome: np.ndarray, class_names: Sequence[str]) -> Verdict:
-    """Return a word and its evidence: how far backgrounds lead from chance to certainty of the label, beyond what boxes
-    alone tell.
+    """Return the verdict and its evidence: how far backgrounds lead from chance to certainty, beyond the boxes alone.
 
-    strong: half of the way or more; some: less, but the 95 % intervals of that and of what is learnt in nats are above
-    0; none seen: one of these intervals is not, or it is less than a twentieth of the way, and no more than a quarter
-    is likely; cannot tell: more is likely, or of fewer than two classes, or of less than half of them, there are LEAST
-    pictures, or more than half of the boxes are not the chosen matte's. outcome: of the boxes, uint8 (N,), of the
-    contract. Source: ours; where the lines are is a convention.
+    strong: half of the way or more; some: less, but the 95 % intervals of this share and of the gain in nats are above
+    0; none seen: one of these intervals is not above 0, or the share is below a twentieth, and the interval ends below
+    a quarter; cannot tell: the interval reaches a quarter or more, or fewer than two classes or fewer than half of them
+    have LEAST pictures, or more than half of the boxes are not from the chosen matte. outcome: of the boxes, uint8
+    (N,), of the contract. Source: ours; the thresholds are a convention.
     """
     doubts, said = doubts_of(figures, outcome, class_names), facts(figures)
     way, beyond, gain = share_of_the_way(figures), figures.beyond.low, figures.gain.low
@@ -41,23 +40,23 @@ def verdict_on_data(figures: DataFigures, outcome: np.ndarray, class_names: Sequ
 
 
 def too_wide(figures: DataFigures) -> str:
-    """Say that an interval reaches as far as backgrounds that matter; empty where it does not."""
+    """Return a sentence if the interval still contains shares that matter, else an empty one."""
     high = figures.beyond.high
     if high is None or high <= MATTERS * (1 - figures.chance):
         return ""
     return (
-        "backgrounds may tell something or nothing, as far as so few pictures show: more training pictures, or boxes of"
+        "there are too few pictures to say whether backgrounds predict the label: more training pictures, or boxes of"
         " more of them, are needed"
     )
 
 
 def share_of_the_way(figures: DataFigures) -> float | None:
-    """Return which share of the way from chance to certainty backgrounds lead beyond boxes; None where unknown."""
+    """Return the share of the way from chance to certainty that backgrounds lead beyond boxes; None if unknown."""
     return None if figures.beyond.value is None or figures.chance >= 1 else figures.beyond.value / (1 - figures.chance)
 
 
 def doubts_of(figures: DataFigures, outcome: np.ndarray, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return why nothing can be said, a line each; none where it can."""
+    """Return the reasons why no verdict is possible, one line each; empty if it is."""
     doubts = []
     enough, there = int(figures.counted.sum()), len(class_names)
     if enough < 2 or enough < there / 2:
@@ -78,20 +77,20 @@ def rare(figures: DataFigures, class_names: Sequence[str]) -> str:
 
 
 def uncertain_share(outcome: np.ndarray) -> float:
-    """Return the share of boxes that the chosen matte did not give, of outcomes of the contract, uint8 (N,)."""
+    """Return the share of boxes that are not from the chosen matte. outcome: of the contract, uint8 (N,)."""
     return float((~np.isin(outcome, (OK, FULL))).mean()) if len(outcome) else 0.0
 
 
 def facts(figures: DataFigures) -> tuple[str, ...]:
-    """Return the evidence: figures in words, a line each, the first the one that the verdict hangs on."""
+    """Return the evidence: figures in words, one line each; the verdict depends on the first."""
     way = share_of_the_way(figures)
     so_far = "" if way is None or way <= 0 else f", {100 * way:.0f} % of the way to certainty"
     return (
-        f"backgrounds tell classes better than chance and boxes by {in_points(figures.beyond)}{so_far}",
+        f"backgrounds predict classes better than chance and boxes by {in_points(figures.beyond)}{so_far}",
         f"pictures without their objects: balanced accuracy {in_percent(figures.background)}, chance"
         f" {percent(figures.chance)}",
         f"place and size of the box alone: {in_percent(figures.control)}",
-        f"what is learnt of the label beyond class priors: {in_nats(figures.gain)}",
+        f"information about the label beyond class priors: {in_nats(figures.gain)}",
     )
 
 

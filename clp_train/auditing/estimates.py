@@ -19,16 +19,15 @@ from clp_train.auditing.bootstrap import (
     two_sided_p,
 )
 
-DIGITS = 12  # of a figure; further ones are those of sums in another order
+DIGITS = 12  # digits of a figure; later digits depend on the order of sums
 SAME = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval. value is None where there is nothing to compute it of, low and high where too
-    little.
+    """A figure with its 95 % interval. value is None without any data; low and high are None with too little data.
 
-    Shares are in [0, 1], differences of shares in [-1, 1]. pictures: how many audited pictures it is of.
+    Shares are in [0, 1], differences of shares in [-1, 1]. pictures: the number of audited pictures behind it.
     """
 
     value: float | None
@@ -39,9 +38,9 @@ class Estimate:
 
 @dataclass
 class Plan:
-    """Figures to compute. means: name -> cells, and how many strata they have; differences: name -> names of two means
-    with as many strata, first minus second; averaged: names of means over strata, each of which counts alike. What only
-    serves differences is kept out by a name that begins with "_".
+    """Figures to compute. means: name -> cells, and their number of strata; differences: name -> names of two means
+    with equal numbers of strata, first minus second; averaged: names of means over strata, all with the same weight.
+    Means that only serve differences have names that begin with "_" and are not returned.
     """
 
     means: dict[str, tuple[Cells, int]] = field(default_factory=dict)
@@ -49,12 +48,12 @@ class Plan:
     averaged: set[str] = field(default_factory=set)
 
     def mean(self, name: str, cells: Cells, strata: int = 1, average: bool = False) -> None:
-        """Ask for a mean in each stratum, or for the mean of these."""
+        """Add a mean in each stratum, or the mean over strata."""
         self.means[name] = cells, strata
         self.averaged |= {name} if average else set()
 
     def difference(self, name: str, first: Cells, second: Cells, strata: int = 1, average: bool = False) -> None:
-        """Ask for mean of the first minus mean of the second cells, in each stratum, or for the mean of these."""
+        """Add the mean of the first cells minus that of the second, in each stratum, or the mean over strata."""
         self.mean(f"_{name}+", first, strata, average)
         self.mean(f"_{name}-", second, strata, average)
         self.differences[name] = f"_{name}+", f"_{name}-"
@@ -69,7 +68,7 @@ class Plan:
         return {name: values.round(DIGITS) for name, values in asked.items()}
 
     def variance(self, name: str) -> np.ndarray | None:
-        """Return the variance of a figure, float64 (strata,), None of one whose cells have several donors each."""
+        """Return the variance of a figure, float64 (strata,), None if its cells have several donors."""
         names = self.differences.get(name, (name,))
         strata = self.means[names[0]][1]
         sides = [self.means[each][0] for each in names]
@@ -84,7 +83,7 @@ class Plan:
         return count.sum(keepdims=True) if name in self.averaged else count
 
     def least(self, name: str) -> int:
-        """Return what a figure is at least: 0 of a mean of shares, else -1."""
+        """Return the lowest possible value of a figure: 0 for a mean of shares, else -1."""
         is_share = name in self.means and bool((self.means[name][0].value >= 0).all())
         return 0 if is_share else -1
 
@@ -95,8 +94,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """Figures that were computed: name -> Estimates, one a stratum; p_value: name -> that of "it is 0", of those
-    with one stratum.
+    """Computed figures: name -> Estimates, one per stratum; p_value: name -> p value of "it is 0", for figures with one
+    stratum.
     """
 
     estimates: Mapping[str, tuple[Estimate, ...]]
@@ -109,8 +108,8 @@ class Found:
 def estimate(plan: Plan, pictures: int, donors: int, seed: int, resamples: int) -> Found:
     """Return the figures of a plan. pictures, donors: how many there are to resample.
 
-    Intervals of means over pairs of backgrounds, whose cells have two donors, are those of the pigeonhole bootstrap as
-    it is, wider than need be. Source: ours, on Owen 2007 and Cameron, Gelbach and Miller 2011.
+    Cells of pairs of backgrounds have two donors. Their intervals are those of the plain pigeonhole bootstrap, which
+    are wider than necessary. Source: ours, on Owen 2007 and Cameron, Gelbach and Miller 2011.
     """
     out, p_value = {}, {}
     most = plan.largest()
@@ -127,10 +126,11 @@ def estimate(plan: Plan, pictures: int, donors: int, seed: int, resamples: int) 
 
 
 def made_of(value: float, low: float, high: float, pictures: int, least: int) -> Estimate:
-    """Return numbers, NaN for unknown, as an Estimate. least: what the figure is at least, 0 or -1; at most it is 1.
+    """Return numbers, NaN for unknown, as an Estimate. least: the lowest possible value, 0 or -1; the highest is 1.
 
-    Where resamples do not differ, as all of a few pictures came out alike, the interval goes 3 / pictures either way:
-    what is never seen among n may yet happen to that share (the rule of three; Hanley and Lippman-Hand 1983).
+    If all resamples are equal, because a few pictures all gave the same answer, the interval extends 3 / pictures to
+    both sides: an event that n pictures never show may still have that frequency (the rule of three; Hanley and
+    Lippman-Hand 1983).
     """
     if high - low < SAME:
         low, high = max(least, value - 3 / pictures), min(1, value + 3 / pictures)

@@ -1,4 +1,4 @@
-"""AUDIT: what the answers to an audit set say, each figure with its interval."""
+"""AUDIT: the figures of a model from its answers to an audit set, each with its interval."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ NOT_MADE = "views that could not be made"
 
 @dataclass(frozen=True)
 class Figures:
-    """What the answers of one model say. P audited pictures, C classes, G groups (0 where none are known).
+    """The figures of one model. P audited pictures, C classes, G groups (0 if none are known).
 
-    Figures without "class" or "group" in their names are means over classes, each of which counts alike: what a
-    background does to pictures of every class, such as to hide them, then cancels in the gap. by_view: accuracy under
-    each view; gap: accuracy before backgrounds of the own class minus that before other classes', of pictures that have
+    Figures without "class" or "group" in their names are means over classes, all with the same weight. Effects of a
+    background on pictures of every class, such as hiding them, then cancel in the gap. by_view: accuracy under each
+    view; gap: accuracy before backgrounds of the own class minus that before other classes', for pictures that have
     both; gap_by_class (C,), gap_by_group (G,); others_by_class (C,): accuracy before backgrounds of other classes;
-    lowest_before_others: the lowest of these, which stands for the worst group where none is known; cutting: accuracy
-    of originals minus mix-own, what pasting alone costs; flips: share of pairs (own class, other class) of one picture
-    with different predicted classes; flips_anyway: of pairs of two backgrounds of the own class; confidence_shift:
-    probability of the label before backgrounds of the own class minus other classes'; by_group (G,): accuracy of
-    originals; worst_group: index of the lowest of these, None without groups; guessing: what it scores, 1 / known
-    classes; moved: float64 (P,), how much the background moves the probability of the label, mean before the own class
-    minus mean before other classes, NaN where unknown; usable: bool (P,), pictures of known classes with both kinds of
-    backgrounds; by_class: int64 (C,), how many are usable; left_out: why -> how many pictures, and of NOT_MADE rows.
+    lowest_before_others: the lowest of these, used as the worst group if groups are unknown; cutting: accuracy of
+    originals minus mix-own, the cost of pasting alone; flips: share of pairs (own class, other class) of one picture
+    with different predicted classes; flips_anyway: the same for pairs of two backgrounds of the own class;
+    confidence_shift: probability of the label before backgrounds of the own class minus other classes'; by_group (G,):
+    accuracy of originals; worst_group: index of the lowest of these, None without groups; guessing: its accuracy, 1 /
+    known classes; moved: float64 (P,), how much the background moves the probability of the label, mean before the own
+    class minus mean before other classes, NaN if unknown; usable: bool (P,), pictures of known classes with both kinds
+    of backgrounds; by_class: int64 (C,), the number of usable pictures; left_out: reason -> number of pictures, for
+    NOT_MADE number of rows.
     """
 
     by_view: Mapping[str, Estimate]
@@ -57,11 +58,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on one audit set, with the same resamples, so that luck of pictures and backgrounds cancels.
+    """Two models on one audit set, with the same resamples, so that chance in pictures and backgrounds cancels.
 
     gap, original: the second model's gap, and accuracy of originals, minus the first's; gap_p, original_p: two-sided
-    bootstrap p values, in (0, 1], of "there is no difference"; gaps, originals: of the two models by themselves, on
-    pictures whose class both have.
+    bootstrap p values, in (0, 1], of "there is no difference"; gaps, originals: of each of the two models, on
+    pictures of classes that both have.
     """
 
     gap: Estimate
@@ -77,8 +78,8 @@ def measure(
 ) -> Figures:
     """Return the figures of a model's answers. known: bool (C,), classes that the model has; seed: of the resamples.
 
-    Pictures of other classes are left out and counted, and so are rows of -1. Source: ours; the gap is the BG-gap of
-    Xiao et al. 2021, here before backgrounds of the user's own pictures.
+    Pictures of other classes, and rows of -1, are left out and counted. Source: ours; the gap is the BG-gap of
+    Xiao et al. 2021, here with backgrounds from the user's own pictures.
     """
     classes = len(audit_set.class_names)
     is_known = known[audit_set.label]
@@ -112,7 +113,7 @@ def measure(
 
 
 def plan_of(audit_set: AuditSet, answers: Answers, is_known: np.ndarray) -> Plan:
-    """Return what `measure` computes. is_known: bool (P,), pictures to take."""
+    """Return the plan of all figures of `measure`. is_known: bool (P,), pictures to use."""
     right, predicted = is_right(audit_set, answers), answers.predicted
     classes, groups = len(audit_set.class_names), len(audit_set.group_names)
     of_group = audit_set.group if groups else np.full(len(audit_set), -1)
@@ -142,7 +143,7 @@ def take_difference(
     stratum: np.ndarray | None = None,
     strata: int = 1,
 ) -> None:
-    """Ask a plan for the mean of a value, (N,), under the first view minus the second, of chosen pictures, bool (P,),
+    """Add the mean of a value, (N,), under the first view minus the second, to a plan, for chosen pictures, bool (P,),
     that have both. stratum: int64 (P,), as in `cells_of`; None for the mean over classes.
     """
     paired = chosen & has(audit_set, views[0]) & has(audit_set, views[1])
@@ -157,7 +158,7 @@ def is_right(audit_set: AuditSet, answers: Answers) -> np.ndarray:
 
 
 def lowest(estimates: Sequence[Estimate]) -> int | None:
-    """Return the index of the lowest value, None where none is known."""
+    """Return the index of the lowest value, None if no value is known."""
     values = [np.inf if each.value is None else each.value for each in estimates]
     return int(np.argmin(values)) if min(values, default=np.inf) < np.inf else None
 
@@ -172,8 +173,8 @@ def compare(
 ) -> Comparison:
     """Return how two models differ on the same pictures, the second minus the first.
 
-    known: bool (C,), classes that both have. Source: ours; paired, for the difference of gaps is the gap of differences
-    of single answers.
+    known: bool (C,), classes that both have. Source: ours; the comparison is paired, because the difference of gaps is
+    the gap of the differences of single answers.
     """
     is_known, mixed = known[audit_set.label], (MIX_SAME, MIX_OTHER)
     right = [is_right(audit_set, answers) for answers in (answers_a, answers_b)]

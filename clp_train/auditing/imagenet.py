@@ -1,4 +1,4 @@
-"""What the 1,000 classes of ImageNet are called: as torchvision has them, and with timm by synonyms and WordNet ids."""
+"""The names of the 1,000 classes of ImageNet: those of torchvision, and with timm also synonyms and WordNet ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ CLASSES = 1000
 
 
 def imagenet_names() -> tuple[tuple[str, ...], ...]:
-    """Return of each of ImageNet's classes, in their usual order, its names, the usual one first.
+    """Return the names of each class of ImageNet, in the usual order of classes, the usual name first.
 
     WordNet ids (n01440764) and synonyms are those of timm, where it is installed. Source: torchvision's and timm's
     tables.
@@ -19,7 +19,7 @@ def imagenet_names() -> tuple[tuple[str, ...], ...]:
 
 
 def synonyms() -> list[tuple[str, str]]:
-    """Return (synonyms with commas, WordNet id) of each class, nothing where timm is not installed."""
+    """Return (synonyms with commas, WordNet id) of each class, empty if timm is not installed."""
     try:
         from timm.data import ImageNetInfo
     except ImportError:

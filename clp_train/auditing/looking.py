@@ -1,4 +1,4 @@
-"""AUDIT: what only a network that is at hand can tell: where it looks, and what its features know of backgrounds."""
+"""AUDIT: figures that need the network itself: where it looks, and what its features know about backgrounds."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from clp_train.models.parts import Classifier, device_of
 from clp_train.pictures.types import as_input, masks
 
 MOST_MAPS = 200
-"""Pictures of which there is a map: a backward pass each, and their mean is known to a few hundredths."""
+"""Most pictures with a map: each costs a backward pass, and this many give the mean to a few hundredths."""
 MOST_FITTED = 2000
-"""Backgrounds that a classifier is fitted to, at most: it is fitted 25 times."""
-NO_NETWORK = "a model of kind {kind} is a program, whose inner maps cannot be read"
+"""Most backgrounds to fit a classifier to: it is fitted 25 times."""
+NO_NETWORK = "a model of kind {kind} is a program, and its inner maps cannot be read"
 NOT_ASKED = "maps were not asked for"
 
 
@@ -38,22 +38,22 @@ def attention_in_boxes(
     subject: Subject, class_map: ClassMap, reader: ShardReader, audit_set: AuditSet
 ) -> dict[str, Any]:
     """Return how much of Grad-CAM lies within the boxes, as plain JSON: the fields of `evaluating.attention.Attention`
-    or None each, and `no_map`, None or why there is none.
+    or None each, and `no_map`: None, or the reason why there are no maps.
 
-    Of MOST_MAPS originals at most, spread over the classes that the model has, with boxes that are ok: the map of the
-    label's logit, of several that of the largest. Raises InputError for a damaged picture. Source: ours, on Selvaraju
-    et al. 2017.
+    At most MOST_MAPS originals with a box that is ok are used, spread over the classes of the model. The map is that of
+    the label's logit, or of the largest one if the label has several. Raises InputError for a damaged picture. Source:
+    ours, on Selvaraju et al. 2017.
     """
     network = subject.network
     chosen = some_of(audit_set.label, class_map.known[audit_set.label] & (audit_set.outcome == OK), MOST_MAPS)
     if network is None or not len(chosen):
-        reason = NO_NETWORK.format(kind=subject.kind) if network is None else "no picture has a box that is sure"
+        reason = NO_NETWORK.format(kind=subject.kind) if network is None else "no picture has a certain box"
         return without_maps(reason)
     picture = picture_at(reader, audit_set, chosen[0])
     reason = why_no_map(network, asked(picture, subject, network))
     if reason:
         return without_maps(reason)
-    some = max(1, min(BATCH, at_once(subject, picture) // 2))  # gradients take as much again
+    some = max(1, min(BATCH, at_once(subject, picture) // 2))  # gradients need as much memory again
     maps = [
         maps_of(subject, network, class_map, reader, audit_set, chosen[start : start + some])
         for start in range(0, len(chosen), some)
@@ -63,12 +63,12 @@ def attention_in_boxes(
 
 
 def without_maps(reason: str) -> dict[str, Any]:
-    """Return what `attention_in_boxes` does where there is no map."""
+    """Return the result of `attention_in_boxes` without maps."""
     return {"inside": None, "pointing": None, "area": None, "maps": 0, "zero": 0, "no_map": reason}
 
 
 def some_of(label: np.ndarray, chosen: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of the chosen pictures, bool (P,), spread over their classes: int64, ascending."""
+    """Return at most `most` of the chosen pictures, bool (P,), spread over their classes: int64, ascending."""
     rows = np.flatnonzero(chosen)
     return np.sort(rows[spread(label[rows], most)])
 
@@ -102,12 +102,12 @@ def maps_of(
 def fitted_accuracy(
     subject: Subject, reader: ShardReader, audit_set: AuditSet, known: np.ndarray, seed: int = 0
 ) -> float | None:
-    """Return how often a classifier fitted to backgrounds tells the label of pictures that it has not seen, in [0, 1],
-    the mean over classes.
+    """Return how often a classifier that is fitted to backgrounds is right on unseen pictures, in [0, 1], the mean over
+    classes.
 
-    It is a logistic regression, out of fold, on the network's features of the first view of backgrounds alone, of
-    MOST_FITTED pictures at most; known: bool (C,), classes of which pictures are taken. None where there is no network
-    or no two classes of FOLDS pictures. Source: ours; the background start of CLP asks the same of training pictures.
+    It is a logistic regression, out of fold, on the network's features of the first view of backgrounds alone, for at
+    most MOST_FITTED pictures; known: bool (C,), classes to use. None without a network, and without two classes of
+    FOLDS pictures. Source: ours; the background start of CLP does the same with training pictures.
     """
     view = next((view for view in audit_set.rows if view.startswith(BACKGROUND)), None)
     if view is None or subject.network is None:
@@ -126,7 +126,7 @@ def fitted_accuracy(
 
 @torch.no_grad()
 def features_of(subject: Subject, network: Classifier, reader: ShardReader, rows: np.ndarray) -> Iterator[Tensor]:
-    """Yield the features of some rows of /meta/images, float32 (n, A) on the CPU, some at a time."""
+    """Yield the features of some rows of /meta/images, float32 (n, A) on the CPU, in batches."""
     first = torch.from_numpy(reader.image(int(rows[0]))).permute(2, 0, 1)[None]
     size = at_once(subject, first)
     network.eval()

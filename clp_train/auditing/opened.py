@@ -1,4 +1,4 @@
-"""What every kind of model is once it is opened: something that turns pictures into logits, and what is known of it."""
+"""An opened model of any kind: a function from pictures to logits, and what is known about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clp_train.models.parts import Classifier
 
 Names = tuple[tuple[str, ...], ...]
-"""Of each logit all that it is called."""
+"""All names of each logit."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Opened:
 
     kind: as `Subject` has it; run: float32 (n, 3, side, side) in [0, 1] on `device` -> logits (n, K), in evaluation
     mode; size: the side that it needs in pixels, None for any; fit: how pictures became square in its training, None
-    where nobody knows; network: for Grad-CAM, None where it is no network of torch; class_names: None where it says
-    none; at_once: so many pictures it takes, no more and no fewer, None for any number; imagenet: whether 1,000 logits
-    are ImageNet's classes; remarks: what a user should know, a line each.
+    if unknown; network: for Grad-CAM, None if it is not a torch network; class_names: None if unknown; at_once: the
+    only batch size that it takes, None for any; imagenet: whether 1,000 logits are ImageNet's classes; remarks: notes
+    for the user, one line each.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Opened:
 
 
 def resized(images: Tensor, size: int | None) -> Tensor:
-    """Return square pictures, float (n, 3, H, H), with sides of `size` pixels, None for as they are.
+    """Return square pictures, float (n, 3, H, H), with sides of `size` pixels; unchanged if `size` is None.
 
     Bilinear with antialiasing, as torchvision resizes. Source: ours.
     """
@@ -56,7 +56,9 @@ def of_network(network: Classifier, device: torch.device) -> Callable[[Tensor], 
 
 
 def in_parts(run: Callable[[Tensor], Tensor], count: int) -> Callable[[Tensor], Tensor]:
-    """Return the same for any number of pictures of what takes `count` at a time: a rest is filled up with its last."""
+    """Return a function for any number of pictures from one that takes `count`: the last batch repeats its last
+    picture.
+    """
 
     def logits(images: Tensor) -> Tensor:
         parts = []
@@ -69,7 +71,7 @@ def in_parts(run: Callable[[Tensor], Tensor], count: int) -> Callable[[Tensor], 
 
 
 def name_list(values: object) -> Names | None:
-    """Return names as a model's file says them, None for anything but a list of two texts or more."""
+    """Return the class names from a model's file, None for anything but a list of two or more texts."""
     if not isinstance(values, list) or len(values) < 2 or not all(isinstance(name, str) for name in values):
         return None
     return tuple((name,) for name in values)

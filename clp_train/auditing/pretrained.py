@@ -1,7 +1,7 @@
-"""Networks with weights out of a local file: of timm, of torchvision, EfficientNet-Lite0, the user's own factory.
+"""Networks with weights from a local file: of timm, of torchvision, EfficientNet-Lite0, the user's own factory.
 
-What is audited is the file's own last layer. Where a new one would be put in its place the model is refused: nobody has
-trained it.
+The audit needs the last layer of the file. A model that would get a new last layer is refused, because nobody has
+trained that layer.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from clp_train.pictures.keys import generator_for
 
 IMAGENET_SIDE = 224  # of pictures that EfficientNet-Lite0 was trained on
 PLAIN: tuple[list[float], list[float]] = ([0.0] * 3, [1.0] * 3)
-"""A mean and a deviation that change nothing: networks of libraries bring their own, those of factories normalise."""
+"""A mean and a deviation that change nothing: networks of libraries have their own, those of factories normalise."""
 
 
 def open_timm(spec: str, name: str, file: str, device: str) -> Opened:
     """Open timm:NAME@FILE.
 
-    Raises UsageError without timm and for a network of several last layers, InputError for weights without one.
+    Raises UsageError without timm and for a network with several last layers, InputError for weights without one.
     """
     from clp_train.models import from_timm
 
@@ -48,9 +48,9 @@ def open_timm(spec: str, name: str, file: str, device: str) -> Opened:
 
 
 def rows_of(weights: Weights, place: str) -> int | None:
-    """Return how many logits the last layer in a file gives, None where the file has none at that place.
+    """Return how many logits the last layer in a file gives, None if the file has no layer of that name.
 
-    place: dotted, as the library has it; names in the file may begin with more, and the shortest one counts.
+    place: the dotted name in the library. Names in the file may have a prefix; the shortest name counts.
     """
     ending = f"{place}.weight"
     found = [name for name in weights.shapes if name == ending or name.endswith(f".{ending}")]
@@ -79,9 +79,9 @@ def open_torchvision(spec: str, name: str, file: str, device: str) -> Opened:
 
 
 def take_head(network: Classifier, weights: Weights, names: dict[str, str], spec: str) -> None:
-    """Load the last layer of a file in place. names: "weight" and "bias" -> what they are called in the file.
+    """Load the last layer of a file in place. names: "weight" and "bias" -> their names in the file.
 
-    Raises InputError for one of another shape, or of values that are no finite numbers.
+    Raises InputError for a layer of another shape, or with values that are not finite.
     """
     expected = {name: tuple(value.shape) for name, value in network.head.state_dict().items()}
     if {name: weights.shapes[stored] for name, stored in names.items()} != expected:
@@ -114,14 +114,14 @@ def open_lite0(device: str) -> Opened:
 def open_factory(spec: str, plugin: Plugin, file: str | None, classes: int | None, device: str) -> Opened:
     """Open the network that a function of the user's makes, with its own weights or those of a file.
 
-    classes: how many logits it is asked for, None where nobody says. Pictures go in as RGB in [0, 1]. Raises UsageError
-    for what is no network, or whose last layer has another number of classes, InputError for weights that do not fit.
+    classes: the wanted number of logits, None if unknown. Pictures go in as RGB in [0, 1]. Raises UsageError for a
+    result that is not a network or has another number of logits, InputError for weights that do not fit.
     """
     from clp_train.models import from_factory
     from clp_train.models.given import Given
 
     if classes is None:
-        raise UsageError(f"model {spec}: nobody knows the names of its classes; give --classes FILE, one name a line")
+        raise UsageError(f"model {spec}: the names of its classes are unknown; give --classes FILE, one name a line")
     weights = None if file is None else bare(spec, file)
     given = Given(classes, *PLAIN, generator_for(0, 0, "network"), weights)
     with torch.random.fork_rng(devices=[]):
@@ -137,7 +137,7 @@ def open_factory(spec: str, plugin: Plugin, file: str | None, classes: int | Non
 
 
 def require_classes(network: Any, classes: int, plugin: Plugin) -> None:
-    """Raise UsageError unless a network's own last layer gives so many logits: a new one was never trained."""
+    """Raise UsageError unless a network's own last layer gives this many logits: a new layer would be untrained."""
     from clp_train.models.wrapped import find_head, linear_part
 
     if isinstance(network, Classifier):
@@ -150,9 +150,9 @@ def require_classes(network: Any, classes: int, plugin: Plugin) -> None:
 
 
 def take_all(network: Classifier, weights: Weights, spec: str) -> None:
-    """Load weights into a classifier that did not start from them yet, in place.
+    """Load weights into a classifier that has not loaded them yet, in place.
 
-    Raises InputError where they do not fit, or have no last layer of it.
+    Raises InputError for weights that do not fit or that lack the last layer.
     """
     if network.start_weights is None:
         take_classifier(network, weights, spec)
@@ -161,16 +161,16 @@ def take_all(network: Classifier, weights: Weights, spec: str) -> None:
 
 
 def bare(spec: str, file: str) -> Weights:
-    """Return a file of weights of a network as it is elsewhere. Raises InputError for those of a run of clp-train."""
+    """Return a file of weights that clp-train did not write. Raises InputError for weights of a run of clp-train."""
     weights = Weights(weights_file(spec, file))
     if weights.of_a_classifier:
         folder = weights.path.parent
-        raise InputError(f"model {spec}: these are weights of a run of clp-train; give the run's folder, {folder}")
+        raise InputError(f"model {spec}: these weights are from a run of clp-train; give the run's folder, {folder}")
     return weights
 
 
 def no_head(spec: str) -> InputError:
-    """Return the error for weights whose own last layer cannot be taken."""
+    """Return the error for weights without a usable last layer."""
     return InputError(
         f"model {spec}: the file has no last layer of this network, and a new one was never trained; give weights with"
         " their last layer, or a program: FILE.pt2, FILE.onnx"
@@ -179,4 +179,4 @@ def no_head(spec: str) -> InputError:
 
 def no_weights(spec: str, name: str) -> UsageError:
     """Return the error for a network without weights."""
-    return UsageError(f"model {spec}: random weights say nothing; give {name}@FILE, weights of a local file")
+    return UsageError(f"model {spec}: it has random weights; give {name}@FILE, weights of a local file")

@@ -1,7 +1,7 @@
-"""Models in files of programs: an exported program of torch (.pt2), an ONNX model (.onnx). Nothing else in them runs.
+"""Models that are programs in files: an exported program of torch (.pt2) or an ONNX model (.onnx).
 
-Those of clp-train --export say their classes and the size of their pictures. Of others nobody knows how pictures are to
-be prepared: they go in as RGB in [0, 1], and a remark says so.
+Files of clp-train --export name their classes and the size of their pictures. For other files the right preparation of
+pictures is unknown: they go in as RGB in [0, 1], and a remark says so. No other code in these files runs.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from clp_aug.nets.exported import load_program
 from clp_train.auditing.opened import Opened, in_parts, name_list
 
 PT2, ONNX = ".pt2", ".onnx"
-LARGEST = 2**31  # bytes of an ONNX model with its weights, as protobuf has it
-MOST = 1024  # pictures that a program may take at a time
+LARGEST = 2**31  # bytes of an ONNX model with its weights, the limit of protobuf
+MOST = 1024  # largest batch of a program
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-FOREIGN = "it says nothing of its pictures: they go in as RGB in [0, 1], so it must normalise by itself"
-EXPORT = "export it for pictures (n, 3, h, w), planes first, as clp-train --export does"
+FOREIGN = "the file does not describe its pictures: they go in as RGB in [0, 1], so it must normalise them itself"
+EXPORT = "export it for pictures (n, 3, h, w), channels first, as clp-train --export does"
 
 
 def open_pt2(path: Path, device: str) -> Opened:
-    """Open an exported program of torch. device: by name. Raises InputError for a file that is none, or is unsafe."""
+    """Open an exported program of torch. device: by name. Raises InputError for a file that is none or is unsafe."""
     place = find_device(device)
     program = load_program(path, str(place))
     size, count = sides_of(program.shape, str(path))
@@ -40,8 +40,8 @@ def open_pt2(path: Path, device: str) -> Opened:
 def open_onnx(path: Path, device: str) -> Opened:
     """Open an ONNX model in onnxruntime. device: by name.
 
-    Raises InputError for a file that is none, UsageError without onnxruntime, SettingError for a device that it does
-    not serve; "auto" falls back to the CPU, and a remark says so.
+    Raises InputError for a file that is not an ONNX model, UsageError without onnxruntime, SettingError for a device
+    that onnxruntime does not support; "auto" falls back to the CPU, and a remark says so.
     """
     what = f"model onnx:{path}"
     content = content_of(path, what)
@@ -62,9 +62,9 @@ def open_onnx(path: Path, device: str) -> Opened:
 
 
 def content_of(path: Path, what: str) -> bytes:
-    """Return the bytes of an ONNX model, weights in files beside it put in. Raises UsageError without onnxruntime."""
+    """Return the bytes of an ONNX model with weights from files beside it. Raises UsageError without onnxruntime."""
     try:
-        import onnxruntime  # noqa: F401  # what is missing is told before the file is looked at
+        import onnxruntime  # noqa: F401  # a missing package is reported before the file is read
     except ImportError:
         raise UsageError("an ONNX model needs onnxruntime: pip install 'causal-logit-perturbation[onnx]'") from None
     from clp_aug.nets.onnx_weights import read_model
@@ -76,7 +76,7 @@ def content_of(path: Path, what: str) -> bytes:
 
 
 def runner(session: Any, source: Any, path: str) -> Callable[[Tensor], Tensor]:
-    """Return what runs a session: pictures in its kind of numbers -> its output "logits", or the first that it has."""
+    """Return a function that runs a session: pictures of its dtype -> its output "logits", or else its first output."""
     names = [one.name for one in session.get_outputs()]
     wanted, kind = ("logits" if "logits" in names else names[0]), FLOATS[source.type]
 
@@ -84,7 +84,7 @@ def runner(session: Any, source: Any, path: str) -> Callable[[Tensor], Tensor]:
         output = session.run([wanted], {source.name: images.numpy().astype(kind)})[0]
         if getattr(getattr(output, "dtype", None), "kind", "") != "f":
             raise InputError(
-                f"{path}: its output {wanted[:40]} is no array of floating-point numbers; export its logits"
+                f"{path}: its output {wanted[:40]} is not an array of floating-point numbers; export its logits"
             )
         return torch.from_numpy(output)
 
@@ -92,12 +92,12 @@ def runner(session: Any, source: Any, path: str) -> Callable[[Tensor], Tensor]:
 
 
 def properties(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the properties of an ONNX model say, JSON where they are JSON, else as they are."""
+    """Return the properties of an ONNX model; values that are JSON are parsed."""
     return {name: as_json(text) for name, text in metadata.items() if name in ("class_names", "size", "fit")}
 
 
 def as_json(text: str) -> Any:
-    """Return what a text says as JSON; itself where it is none."""
+    """Return a text parsed as JSON, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -105,9 +105,9 @@ def as_json(text: str) -> Any:
 
 
 def sides_of(shape: Sequence[int | None], path: str) -> tuple[int | None, int | None]:
-    """Return the side and the number of pictures that an input is for, None where it is open.
+    """Return the side and the batch size of an input, None for each that is free.
 
-    Raises InputError for an input that is not for square pictures (n, 3, side, side).
+    Raises InputError for an input that does not take square pictures (n, 3, side, side).
     """
     fixed = [side for side in shape[2:] if side is not None]
     count = shape[0] if shape else None
@@ -127,7 +127,7 @@ def described(
     count: int | None,
     remarks: Sequence[str] = (),
 ) -> Opened:
-    """Return a program with what it says of itself, as far as that can be; what its input says of the side counts."""
+    """Return a program with the facts that its file states; the side of its input overrides a stated size."""
     names, side = name_list(said.get("class_names")), said.get("size")
     if size is None and type(side) is int and 0 < side <= MAX_SIDE:
         size = side

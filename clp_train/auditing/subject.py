@@ -1,7 +1,7 @@
 """The subject of an audit: any classifier, opened and ready to be asked, with the names of its classes.
 
 A model is written as a run's folder, FILE.pt2, FILE.onnx, timm:NAME@FILE, torchvision:NAME@FILE, efficientnet-lite0,
-MODULE:NAME or FILE.py:NAME. Nothing is downloaded, and no code is run but the user's own, which the user names.
+MODULE:NAME or FILE.py:NAME. Nothing is downloaded. The only code that runs is code that the user names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMS = (
     " FILE.py:NAME"
 )
 TRIAL = 2  # pictures
-LOWEST = torch.finfo(torch.float32).tiny  # a probability of 0 has a logarithm so
+LOWEST = torch.finfo(torch.float32).tiny  # replaces a probability of 0, so that its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Subject:
     """A classifier that is audited. Source: ours.
 
     name: as the user wrote it; kind: "run", "pt2", "onnx", "timm", "torchvision", "efficientnet-lite0", "factory";
-    class_names: of each logit all that it is called, (K,); size: the side of the pictures that it needs, None for any;
-    fit: how they became square in its training, None where nobody knows; logits: uint8 (n, 3, H, H) on the CPU, of any
-    side, -> float32 (n, K) on the CPU, in evaluation mode, whose softmax are its probabilities; network: for Grad-CAM,
-    on its device, asked with `resized(pictures, size)`, None where it is no network of torch; remarks: what a user
-    should know of how it is asked, a line each.
+    class_names: all names of each logit, (K,); size: the side of the pictures that it needs, None for any; fit: how
+    pictures became square in its training, None if unknown; logits: uint8 (n, 3, H, H) on the CPU, of any side, ->
+    float32 (n, K) on the CPU, in evaluation mode; their softmax gives the probabilities; network: for Grad-CAM, on its
+    device, takes `resized(pictures, size)`, None if it is not a torch network; remarks: notes for the user about the
+    use of the model, one line each.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Subject:
 
     @property
     def classes(self) -> int:
-        """How many logits it gives."""
+        """The number of logits."""
         return len(self.class_names)
 
 
@@ -70,12 +70,12 @@ def open_subject(
     model: str | None = None,
     method: str | None = None,
 ) -> Subject:
-    """Open a classifier and ask it once, about plain pictures of the shard's side.
+    """Open a classifier and try it once, with plain pictures of the shard's side.
 
-    classes: a file of the names of its classes, or "imagenet"; size: the shard's; device: as --device has it; model,
-    method: names of a run's own ones that are plug-ins. Raises UsageError for what is no form of a model, or asks for
-    packages that are not there; InputError for files that are missing, damaged or of another network, and for names
-    that do not fit the logits; SettingError for a device that is not there. Source: ours.
+    classes: a file of the names of its classes, or "imagenet"; size: the shard's; device: a value of
+    --device; model, method: names of the run's model and method if they are plug-ins. Raises UsageError for a text that
+    does not name a model, and for missing packages; InputError for files that are missing, damaged or of another
+    network, and for names that do not fit the logits; SettingError for a device that does not exist. Source: ours.
     """
     given = None if classes is None else names_in(classes)
     opened = open_model(spec, None if given is None else len(given), device, model, method)
@@ -85,7 +85,9 @@ def open_subject(
 
 
 def open_model(spec: str, classes: int | None, device: str, model: str | None, method: str | None) -> Opened:
-    """Open what the user names. classes: how many names they give. Raises what `open_subject` raises."""
+    """Open the model that the user names. classes: how many class names the user gave. Raises what `open_subject`
+    raises.
+    """
     path = Path(spec)
     if path.is_dir():
         return open_run(path, device, model, method)
@@ -97,7 +99,7 @@ def open_model(spec: str, classes: int | None, device: str, model: str | None, m
     name, file = split(spec)
     kind, _, rest = name.partition(":")
     if kind in ("timm", "torchvision"):
-        find(name)  # refuses one without NAME
+        find(name)  # raises for a model without NAME
         if file is None:
             raise pretrained.no_weights(spec, name)
         opens_network = {"timm": pretrained.open_timm, "torchvision": pretrained.open_torchvision}[kind]
@@ -105,7 +107,7 @@ def open_model(spec: str, classes: int | None, device: str, model: str | None, m
     if spec == LITE0:
         return pretrained.open_lite0(device)
     if name in MODELS:
-        raise UsageError(f"model {spec}: {name} is audited by its run; give the folder that clp-train wrote")
+        raise UsageError(f"model {spec}: {name} is audited as a run; give the folder that clp-train wrote")
     if ":" not in name:
         raise no_model(spec, path)
     plugin = find(name).plugin
@@ -114,10 +116,10 @@ def open_model(spec: str, classes: int | None, device: str, model: str | None, m
 
 
 def no_model(spec: str, path: Path) -> InputError | UsageError:
-    """Return the error for a text that names no model."""
+    """Return the error for a text that does not name a model."""
     if path.suffix in SUFFIXES and path.exists():
         how = "timm:NAME@FILE, torchvision:NAME@FILE or FILE.py:NAME@FILE"
-        return UsageError(f"model {spec}: weights alone are no network; give {how}")
+        return UsageError(f"model {spec}: a file of weights is not a whole network; give {how}")
     what = "it is a file of another kind" if path.exists() else "no such folder or file"
     return InputError(f"model {spec}: {what}; expected {FORMS}")
 
@@ -142,9 +144,9 @@ def plain_pictures(size: int) -> Tensor:
 
 
 def try_out(spec: str, opened: Opened, size: int) -> tuple[Callable[[Tensor], Tensor], int, tuple[str, ...]]:
-    """Return the logits of a model as a function, as `Subject` has it, how many it gives, and what a user should know.
+    """Return the function `logits` of a `Subject`, the number of logits, and notes for the user.
 
-    Raises InputError for a model that does not take pictures of that side, or gives anything but logits.
+    Raises InputError for a model that does not take pictures of that side, or returns anything but logits.
     """
     remarks = list(opened.remarks)
     side = opened.size or size
@@ -161,7 +163,7 @@ def try_out(spec: str, opened: Opened, size: int) -> tuple[Callable[[Tensor], Te
     except EndError as error:
         reason = str(error).partition(";")[0]
         raise InputError(f"model {spec}: {reason}; let it end there, or export it as FILE.pt2 or FILE.onnx") from None
-    except Exception as error:  # a model fails in any way it likes
+    except Exception as error:  # a model may raise anything
         raise InputError(
             f"model {spec}: it does not take pictures of {side} x {side} ({first_line(error)}); make the shard with"
             " another --size, or take another export"
@@ -169,7 +171,7 @@ def try_out(spec: str, opened: Opened, size: int) -> tuple[Callable[[Tensor], Te
     check_logits(spec, found)
     shares = are_probabilities(found)
     if shares:
-        remarks.append("it gives probabilities, not logits: their logarithms are taken")
+        remarks.append("it gives probabilities, not logits: their logarithms are used")
     return as_function(opened, shares), found.shape[1], tuple(remarks)
 
 
@@ -179,19 +181,19 @@ def check_logits(spec: str, found: object) -> None:
         given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise InputError(f"model {spec}: for {TRIAL} pictures it gives {given}, expected logits ({TRIAL}, classes)")
     if found.shape[1] < 2:
-        raise InputError(f"model {spec}: it gives one number a picture, expected a logit of each of its classes")
+        raise InputError(f"model {spec}: it gives one number per picture, expected one logit for each of its classes")
     if found.isnan().any():
         raise InputError(f"model {spec}: it gives NaN for plain pictures; give other weights")
 
 
 def are_probabilities(found: Tensor) -> bool:
-    """Tell whether what a model gave, (n, K), are shares of one, not logits."""
+    """Return whether the output of a model, (n, K), holds probabilities, not logits."""
     values = found.double()
     return bool(values.min() >= 0 and torch.allclose(values.sum(1), torch.ones_like(values[:, 0]), atol=1e-3))
 
 
 def as_function(opened: Opened, shares: bool) -> Callable[[Tensor], Tensor]:
-    """Return a model's logits as `Subject` has them. shares: whether it gives probabilities."""
+    """Return the function `logits` of a `Subject`. shares: whether the model gives probabilities."""
 
     @torch.no_grad()
     def logits(pictures: Tensor) -> Tensor:

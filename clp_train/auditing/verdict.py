@@ -1,4 +1,4 @@
-"""AUDIT: the verdict in a word, with the sentences that it stands on."""
+"""AUDIT: the verdict in one word, with its evidence in sentences."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ STRONG, SOME, NONE_SEEN, CANNOT_TELL = "strong", "some", "none seen", "cannot te
 WORDS = (STRONG, SOME, NONE_SEEN, CANNOT_TELL)
 
 STRONG_GAP = 0.05
-"""The gap is strong if even the low end of its interval is above: one answer in twenty hangs on the background."""
+"""The gap is strong if even the low end of its interval is above: one answer in 20 depends on the background."""
 SMALL_GAP = 0.01
-"""A gap below is called none, however sure it is: of large sets the interval keeps even tiny ones away from 0."""
+"""A smaller gap counts as none, however certain it is: with large sets even tiny gaps have intervals above 0."""
 WIDE_GAP = 0.10
-"""None is seen only if the high end is below: a gap that costs one answer in ten would have been seen."""
+"""The verdict is "none seen" only if the high end is below: a gap of one answer in ten would have been seen."""
 CLASS_PICTURES = 10
-"""Pictures that a class needs; at least two classes must have them, for a gap is between classes."""
+"""Pictures that a class needs; at least two classes must have them, because a gap is between classes."""
 MANY_CLASSES, MANY_PICTURES = 10, 100
-"""Or, where classes are many and small, so many classes with so many pictures in all."""
+"""With many small classes, this many classes and this many pictures in all are enough too."""
 OK_BOXES = 0.5
-"""Share of boxes that must be as asked for: with others the "background" still shows the object, or lacks itself."""
+"""Share of boxes that must be ok: with a wrong box the "background" still shows the object, or is removed itself."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an audit comes to. word: one of WORDS; evidence: sentences in plain English, the first says why."""
+    """The conclusion of an audit. word: one of WORDS; evidence: sentences, the first gives the reason."""
 
     word: str
     evidence: tuple[str, ...]
 
 
 def verdict_of(figures: Figures, audit_set: AuditSet) -> Verdict:
-    """Return whether a model relies on backgrounds, as far as the figures can tell. Source: ours."""
+    """Return how much a model relies on backgrounds according to its figures. Source: ours."""
     reason = why_not_told(figures, audit_set)
     facts = (*gap_facts(figures, audit_set), *other_facts(figures), *caveats(figures, audit_set))
     if reason:
@@ -50,11 +50,11 @@ def verdict_of(figures: Figures, audit_set: AuditSet) -> Verdict:
 
 
 def why_not_told(figures: Figures, audit_set: AuditSet) -> str | None:
-    """Return the first reason why the gap would mean nothing, None where there is none."""
+    """Return the first reason why the gap would be meaningless, None if there is none."""
     names, counts = audit_set.class_names, figures.by_class
     tried = np.bincount(audit_set.label, minlength=len(names))
     if (tried > 0).sum() < 2:
-        return "There are pictures of one class alone; a background of another class needs another class."
+        return "There are pictures of one class only; a gap needs backgrounds of at least two classes."
     if (counts > 0).sum() < 2:
         return (
             f"Of {int((counts > 0).sum())} of the {int((tried > 0).sum())} classes there are pictures that the model"
@@ -81,24 +81,24 @@ def why_not_told(figures: Figures, audit_set: AuditSet) -> str | None:
 
 
 def is_seen(gap: Estimate) -> bool:
-    """Tell whether an interval is above 0, and the gap more than tiny."""
+    """Return whether an interval is above 0 and the gap is more than tiny."""
     return gap.value is not None and gap.low is not None and gap.low > 0 and gap.value >= SMALL_GAP
 
 
 def too_wide(gap: Estimate) -> str | None:
-    """Say that an interval reaches from nothing to a gap that matters, None where it does not."""
+    """Return a sentence if an interval contains both no gap and a gap that matters, else None."""
     if gap.value is None or gap.low is None or gap.high is None:
         return "There is no interval of the gap: too few pictures or backgrounds."
     if is_seen(gap) or gap.high < WIDE_GAP:
         return None
     return (
-        f"The interval of the gap, {points(gap.low)} to {points(gap.high)} points, has both none and"
+        f"The interval of the gap, {points(gap.low)} to {points(gap.high)} points, contains both 0 and"
         f" {points(WIDE_GAP)} points in it: more pictures are needed."
     )
 
 
 def enough_pictures(counts: np.ndarray) -> bool:
-    """Tell whether usable pictures of classes, int64 (C,), are enough to judge by."""
+    """Return whether the usable pictures of classes, int64 (C,), are enough for a verdict."""
     many = (counts > 0).sum() >= MANY_CLASSES and counts.sum() >= MANY_PICTURES
     return bool((counts >= CLASS_PICTURES).sum() >= 2 or many)
 
@@ -110,11 +110,11 @@ def few_of(counts: np.ndarray, names: tuple[str, ...]) -> str:
 
 
 def gap_facts(figures: Figures, audit_set: AuditSet) -> list[str]:
-    """Return what is known of the gap. It always says from which split backgrounds come."""
+    """Return sentences about the gap. They always name the split of the backgrounds."""
     split, gap = audit_set.settings["backgrounds"], figures.gap
     where = f"with backgrounds from split {split}"
     if gap.value is None:
-        return [f"There is no gap to tell of, {where}."]
+        return [f"No gap could be computed, {where}."]
     same, other = (in_percent(figures.by_view[view]) for view in (MIX_SAME, MIX_OTHER))
     facts = [
         f"Of pictures of split {audit_set.settings['split']}, {where}, {same} are recognised before backgrounds of"
@@ -129,17 +129,17 @@ def gap_facts(figures: Figures, audit_set: AuditSet) -> list[str]:
             f" {in_points(figures.gap_by_class[clearest])}{by_chance(int(judged.sum()))}."
         )
     if gap.high is not None and gap.high < 0:
-        facts.append("Backgrounds of other classes help: more is right before them.")
+        facts.append("Backgrounds of other classes help: more pictures are right before them.")
     return facts
 
 
 def by_chance(classes: int) -> str:
-    """Return a remark where so many classes are looked at that one stands out by chance."""
-    return "; of so many, one or more stand out by chance" if classes >= 20 else ""
+    """Return a remark if there are so many classes that one stands out by chance."""
+    return "; among so many classes, one or more stand out by chance" if classes >= 20 else ""
 
 
 def other_facts(figures: Figures) -> list[str]:
-    """Return what else the answers say: flips, backgrounds alone, what cutting costs, the worst group."""
+    """Return sentences about flips, backgrounds alone, the cost of cutting, and the worst group."""
     facts = []
     if figures.flips.value is not None:
         anyway = figures.flips_anyway
@@ -156,9 +156,9 @@ def other_facts(figures: Figures) -> list[str]:
         fill = best.removeprefix(BACKGROUND)
         low = alone[best].low
         told = (
-            "tells the label"
+            "gives the label away"
             if low is not None and low > figures.guessing
-            else "does not tell the label of these pictures"
+            else "does not give the label of these pictures away"
         )
         facts.append(
             f"The background alone {told}: {in_percent(alone[best])} are right without the object ({fill} in its"
@@ -168,16 +168,16 @@ def other_facts(figures: Figures) -> list[str]:
 
 
 def caveats(figures: Figures, audit_set: AuditSet) -> list[str]:
-    """Return what makes the figures weaker than they look."""
+    """Return sentences about limits of the figures."""
     out, cut = [], figures.cutting
     if cut.low is not None and cut.low > STRONG_GAP:
         out.append(
             f"Cutting and pasting alone costs {in_points(cut)} (originals minus the same pictures put together"
-            " again): figures of pasted pictures are of harder pictures."
+            " again): pasted pictures are harder than originals."
         )
     small = int(((figures.by_class > 0) & (figures.by_class < CLASS_PICTURES)).sum())
     if small:
-        out.append(f"{small} classes have fewer than {CLASS_PICTURES} pictures; their own gaps say little.")
+        out.append(f"{small} classes have fewer than {CLASS_PICTURES} pictures; the gaps of these classes say little.")
     for why in (UNKNOWN_CLASS, NO_PAIR):
         if figures.left_out[why]:
             out.append(f"Left out: {figures.left_out[why]:,} of {len(audit_set):,} pictures, {why}.")

@@ -1,4 +1,4 @@
-"""AUDIT: the pictures of an audit shard by what was done to them: nine views of each audited picture."""
+"""AUDIT: the pictures of an audit shard by view: nine views of each audited picture."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["BACKGROUND", "MIX_OTHER", "MIX_OWN", "MIX_SAME", "OBJECT", "ORIGINAL
 
 ORIGINALS = "original"
 OBJECT, BACKGROUND = "object alone, ", "background alone, "
-"""How the names of views begin that show one of the two: "object alone, grey", "background alone, cagan"."""
-NONE = -1  # of a donor: the picture has no background of another picture
+"""Beginnings of the names of views that show one of the two: "object alone, grey", "background alone, cagan"."""
+NONE = -1  # as a donor: the picture has no background of another picture
 REMEDY = "make one with clp-augment --audit"
 
 
@@ -27,11 +27,11 @@ REMEDY = "make one with clp-augment --audit"
 class AuditSet:
     """The tables of an audit shard, P audited pictures. Pictures themselves stay in the shard.
 
-    settings: how the shard was made, as its header has them: split, backgrounds (the split they come from), draws,
+    settings: of the shard, as in its header: split, backgrounds (the split they come from), draws,
     pool, paste, remove; label, group (-1 unknown), sample_id: int64 (P,); box: int32 (P, 4), half-open pixels; outcome:
-    uint8 (P,), of the contract; rows: view -> rows of /meta/images, int64 (P, draws of that view), -1 where the picture
-    has no such view, for a fill had no background to take; donor: view -> the picture that the background is of,
-    sample ids like rows, -1 for none.
+    uint8 (P,), of the contract; rows: view -> rows of /meta/images, int64 (P, draws of that view), -1 if the picture
+    lacks this view, because a fill had no background to use; donor: view -> sample ids, shaped like rows, of the
+    pictures that gave the backgrounds, -1 for none.
     """
 
     class_names: tuple[str, ...]
@@ -50,17 +50,19 @@ class AuditSet:
 
 
 def read_audit_set(reader: ShardReader) -> AuditSet:
-    """Return the tables of an audit shard. Raises InputError for a shard that was not made for an audit, or whose views
-    are not those that it says.
+    """Return the tables of an audit shard. Raises InputError for a shard that is not an audit set, or that holds other
+    views than its header says.
     """
     header, tables = reader.header, reader.tables
     if AUDIT not in header.settings:
-        raise InputError(f"shard {reader.path}: it is a meta set, without the views of an audit; {REMEDY}")
+        raise InputError(f"shard {reader.path}: it is a meta set without the views of an audit; {REMEDY}")
     try:
         made = header_of(header.settings[AUDIT])
         first = first_rows(made, tables)
     except ValueError as error:
-        raise InputError(f"shard {reader.path}: its views are not those of an audit ({error}); {REMEDY}") from None
+        raise InputError(
+            f"shard {reader.path}: it holds other views than those of an audit ({error}); {REMEDY}"
+        ) from None
     rows, donor = {ORIGINALS: first[:, None]}, {ORIGINALS: np.full((len(first), 1), NO_BACKGROUND)}
     fills = np.array(header.fills)[tables["meta/fill"]]
     for name, places in places_of(made).items():
@@ -77,7 +79,7 @@ def read_audit_set(reader: ShardReader) -> AuditSet:
 
 
 def places_of(made: AuditHeader) -> dict[str, np.ndarray]:
-    """Return how many rows behind its original each view stands, by the name of the view."""
+    """Return for each view, by name, how many rows after its original it is stored."""
     places: dict[str, list[int]] = {}
     for place, view in enumerate(made.views(), 1):
         places.setdefault(name_of(view), []).append(place)
@@ -85,7 +87,7 @@ def places_of(made: AuditHeader) -> dict[str, np.ndarray]:
 
 
 def name_of(view: View) -> str:
-    """Return what a view is called."""
+    """Return the name of a view."""
     if view.fill in MIXES:
         return view.fill
     return (BACKGROUND if view.kind == COUNTERFACTUAL else OBJECT) + view.fill

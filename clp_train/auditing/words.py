@@ -18,7 +18,7 @@ def points(difference: float | None) -> str:
 
 
 def tenths(share: float) -> str:
-    """Return 100 times a number with one digit, never "-0.0"."""
+    """Return 100 times a number with one decimal, never "-0.0"."""
     return f"{round(100 * share, 1) + 0.0:.1f}"
 
 

@@ -1,1 +1,1 @@
-"""BACKGROUND: what a picture without its object says of its label."""
+"""BACKGROUND: what a picture without its object says about its label."""

@@ -1,4 +1,4 @@
-"""LEARN THE BACKGROUNDS: networks like the run's own learn pictures without their objects, and judge those not seen."""
+"""LEARN THE BACKGROUNDS: networks like the run's own learn pictures without objects, and predict those not seen."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ NETWORKS = 2
 
 @dataclass(frozen=True)
 class Fitting:
-    """How background networks learn: as the run does. start: makes the run's classifier as before its first step.
+    """How background networks learn: as the run does.
 
-    ranks: the processes that learn them together.
+    start: makes the run's classifier as it is before the first step; ranks: the processes that learn them together.
     """
 
     start: Callable[[], Classifier]
@@ -46,9 +46,9 @@ def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = 
     """Return features (N, A) and logits (N, C) of each picture without its object, by a network that has not seen it.
 
     watch: wraps the epochs for a progress bar. Each of two networks learns one half of the pictures with the run's
-    settings and length, and judges the other half after each epoch; that of the epoch with the lowest loss there is
-    returned, since a network that goes on learns rare pictures by heart. It costs about as much as a run with plain
-    cross entropy. Raises DivergedError. Source: ours, for the biased model of Clark et al. 2019.
+    settings and length, and predicts the other half after each epoch. The result is from the epoch with the lowest loss
+    on that half, because a network that trains longer memorises rare pictures. It costs about as much as a run with
+    plain cross entropy. Raises DivergedError. Source: ours, for the biased model of Clark et al. 2019.
     """
     half = halves_of(pictures.label.numpy(), rng_for(fitting.seed, 0, "background networks"))
     learn_rows, judge_rows = (
@@ -72,12 +72,12 @@ def learn_backgrounds(fitting: Fitting, pictures: BoxedPictures, watch: Watch = 
         if loss < lowest or best is None:
             best, lowest = out, loss
     if best is None:
-        raise ValueError("backgrounds are learnt in one epoch at least")
+        raise ValueError("backgrounds need at least one epoch")
     return best
 
 
 def halves_of(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return whose picture each is, int64 (N,): the networks' shares differ by one at most, of a class too."""
+    """Return the network, 0 or 1, that learns each picture, int64 (N,): shares differ by at most one, per class too."""
     order = rng.permutation(len(label))
     order = order[np.argsort(label[order], kind="stable")]
     part = np.empty(len(label), np.int64)
@@ -95,7 +95,7 @@ def learn_epoch(
 ) -> None:
     """Go once through some rows, int64 (n,), of the pictures without their objects, with plain cross entropy.
 
-    On a device other than the CPU, losses that are not finite are told at the end, so that no step waits for them.
+    On a device other than the CPU, losses that are not finite are reported at the end, so that no step waits for them.
     """
     network.train()
     device, checks = device_of(network), list[Check]()
@@ -119,7 +119,7 @@ def learn_epoch(
 
 
 def average_gradients(network: Classifier, ranks: Ranks) -> None:
-    """Take the mean over ranks of what the weights' gradients are, in place."""
+    """Replace the weights' gradients by their mean over ranks, in place."""
     weights = [w for w in network.parameters() if w.grad is not None]
     gradients = [w.grad for w in weights if w.grad is not None]
     for w, gradient in zip(weights, ranks.average(gradients), strict=True):
@@ -127,5 +127,5 @@ def average_gradients(network: Classifier, ranks: Ranks) -> None:
 
 
 def judge(network: Classifier, pictures: BoxedPictures, rows: np.ndarray) -> Output:
-    """Return what a network makes of some rows, int64 (n,), without their objects; taken a few at a time."""
+    """Return a network's output on some rows, int64 (n,), of the pictures without objects, computed a few at a time."""
     return join([score_backgrounds(network, pictures.take(part)) for part in torch.from_numpy(rows).split(BATCH)])

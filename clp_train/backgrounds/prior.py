@@ -1,7 +1,7 @@
-"""BACKGROUND: what a picture without its object says of the label, by a classifier that has not seen it.
+"""BACKGROUND: what a picture without its object says about the label, by a classifier that has not seen it.
 
-Added to the logits within the loss, it leaves to the network what the background does not explain, as the log class
-prior does with what class sizes explain: where backgrounds say nothing the two are the same.
+It is added to the logits in the loss, so the network learns only what the background does not explain. The log class
+prior does the same for class sizes. The two are equal if backgrounds say nothing about labels.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from clp_train.algorithm.quick_optimisers import LBFGS
 FOLDS = 5
 DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of weights on features of mean square 1; the last leaves the class priors
 STEPS = 50
-SHARE = 0.01  # of the class priors in what is returned: no class is ruled out by a background
+SHARE = 0.01  # of the class priors in the result, so no background excludes a class
 
 
 def background_start(scores: Scores, context: Context) -> Tensor:
-    """Return log P(class | background) of the training pictures, float32 (N, C), each row that of probabilities.
+    """Return log P(class | background) of the training pictures, float32 (N, C), each row a distribution.
 
-    By a linear classifier on the network's features as they are when asked, or, where the whole network learns, by
-    networks of its kind, whose own features may come to know more: the one with the lower loss on unseen pictures.
-    Source: ours.
+    It is computed by a linear classifier on the network's present features. If the whole network learns, networks of
+    the same kind are also trained for it, because their features may hold more; the one with the lower loss on unseen
+    pictures is used. Source: ours.
     """
     rng, table = rng_for(context.seed, 0, "background"), context.table
     linear_prior = background_log_prior(scores(BACKGROUND).features, table.label, table.classes, rng)
@@ -37,11 +37,11 @@ def background_start(scores: Scores, context: Context) -> Tensor:
 
 
 def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.random.Generator) -> Tensor:
-    """Return log P(class | background) of each training picture, float32 (N, C), each row that of probabilities.
+    """Return log P(class | background) of each training picture, float32 (N, C), each row a distribution.
 
     features: float32 (N, A), of the pictures without their objects; label: int64 (N,); rng: draws the folds. Each
-    picture is judged by a multinomial logistic regression on the other folds; the weight decay is that of DECAYS with
-    the lowest loss on pictures not seen. Source: ours, for the bias product of Clark et al. 2019.
+    picture is predicted by a multinomial logistic regression on the other folds; the weight decay is the one of DECAYS
+    with the lowest loss on unseen pictures. Source: ours, for the bias product of Clark et al. 2019.
     """
     x = features - features.mean(0)
     x = x / x.square().sum(1).mean().sqrt().clamp(min=1e-12)
@@ -62,13 +62,13 @@ def background_log_prior(features: Tensor, label: Tensor, classes: int, rng: np.
 
 
 def never_zero(p: Tensor, label: Tensor) -> Tensor:
-    """Return the logarithms of probabilities (N, C) with a little of the class priors; label: int64 (N,)."""
+    """Return the logarithms of probabilities (N, C) after mixing in a share of the class priors; label: int64 (N,)."""
     prior = torch.bincount(label, minlength=p.shape[1]).float() / len(label)
     return ((1 - SHARE) * p + SHARE * prior).clamp(min=1e-12).log()
 
 
 def folds(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the fold of each picture, int64 (N,), each class spread over all of them; label: int64 (N,)."""
+    """Return the fold of each picture, int64 (N,), with each class spread over all folds; label: int64 (N,)."""
     fold = np.empty(len(label), np.int64)
     for c in np.unique(label):
         rows = rng.permutation(np.flatnonzero(label == c))

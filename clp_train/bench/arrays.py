@@ -1,4 +1,4 @@
-"""A table as a script for Slurm: one array of tasks for the shards, one for the runs, which begins after it."""
+"""A table as a script for Slurm: one array of tasks for the shards, then one for the runs."""
 
 from __future__ import annotations
 
@@ -51,16 +51,15 @@ SUBMIT = """\
     {name}=$(sbatch --parsable --job-name={name} --cpus-per-task={threads} --array={array} "${{after[@]}}" "$@" \\
         "$self" {name})
     after=(--dependency="afterany:${{{name}%%;*}}")"""
-"""Runs begin after all shards have ended, also after a failed one: what needs that says so, and the others are done."""
+"""Runs begin after all shards have ended, even if one failed: runs that need it report that, the others are done."""
 
 
 def script_of(
     jobs: Sequence[Job], threads: int, device: str | None, at_once: int | None, command: Sequence[str]
 ) -> str:
-    """Return the script of the jobs that are not done yet; each is one task, by the same process as in a queue.
+    """Return the script of the jobs that are not done yet; each is one task, run by the same process as in a queue.
 
-    at_once: most tasks of an array that run side by side, None for as many as there is room; command: what writes the
-    table when all is done.
+    at_once: most tasks of an array that run at once, None for no limit; command: writes the table when all is done.
     """
     open_jobs = [job for job in jobs if not job.done]
     arrays = {
@@ -86,12 +85,12 @@ def script_of(
 
 
 def cases(jobs: Sequence[Job], threads: int, device: str | None) -> str:
-    """Return the lines of a shell function that does the job of a number."""
+    """Return the lines of a shell function that does the job with a given number."""
     lines = [f"    {i}) exec {task(job, threads, device)} ;;" for i, job in enumerate(jobs)]
     other = '    *) echo "error: no task has number $1" >&2; exit 2 ;;'
     return "\n".join(['    case "$1" in', *(f"    {line}" for line in (*lines, other)), "    esac"])
 
 
 def task(job: Job, threads: int, device: str | None) -> str:
-    """Return the command that does a job, as a shell takes it."""
+    """Return the command that does a job, quoted for a shell."""
     return shlex.join([sys.executable, "-m", "clp_train.bench.one_job", *words_of(job, threads, device)])

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from clp_aug import __version__
+from clp_aug.common.command import MAIN, Tool
+from clp_aug.common.completing import offered
 from clp_aug.common.files import check_name, disk_error, remove_leftovers
 from clp_aug.common.terminal import one_line_errors, progress_bars, say
 from clp_aug.contract.errors import ClpError, InputError, UsageError
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 ALL = "all"
 MOST_SEEDS = 1000
 PATH = click.Path(path_type=Path)
+GROUPS = {
+    MAIN: ("scale", "seeds", "methods", "columns", "work", "out", "workers", "device", "dry_run"),
+    "Where runs are done": ("engine", "address", "gpus", "threads", "script"),
+    "Output and help": ("extend", "quiet", "version", "help"),
+}
 
 
 class RunsFailed(ClpError):
@@ -54,17 +61,20 @@ def seeds_of(text: str) -> list[int]:
     return seeds
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=Tool, groups=GROUPS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__)
-@click.argument("table")
-@click.option("--scale", default="cpu", help=f"Settings: {' or '.join(SCALES)}.  [default: cpu]")
-@click.option("--seeds", default="3", help="How many seeds, or which: 0,1,2.  [default: 3]")
-@click.option("--methods", default="", help="Rows, with commas; all without it.")
-@click.option("--columns", default="", help="Columns, with commas; all without it.")
+@click.argument("table", shell_complete=offered(lambda: (*names(), ALL)))
+@click.option("--scale", default="cpu", help=f"Settings: {' or '.join(SCALES)}.  [default: cpu]",
+              shell_complete=offered(lambda: SCALES))  # fmt: skip
+@click.option("--seeds", default="3", help="Number of seeds, or a list of them: 0,1,2.  [default: 3]")
+@click.option("--methods", default="", help="Rows, with commas between them.  [default: all]")
+@click.option("--columns", default="", help="Columns, with commas between them.  [default: all]")
 @click.option("--work", type=PATH, default=Path("bench"), help="Folder of shards and runs.  [default: bench]")
 @click.option("--out", type=PATH, default=Path("results"), help="Folder of finished tables.  [default: results]")
-@click.option("--workers", type=click.IntRange(1), help="Runs side by side.  [default: one a core, or all that fit]")
-@click.option("--threads", type=click.IntRange(1), default=1, help="Threads a run.  [default: 1]")
+@click.option("--workers", type=click.IntRange(1), help="Runs side by side; by default one a core, or all that fit.")
+@click.option("--threads", type=click.IntRange(1), default=1, help="Threads of a run; 1 by default.")
 @click.option(
     "--device", help="Where networks of runs compute, all on the same one: auto, cpu, cuda:1.  [default: auto]"
 )
@@ -73,8 +83,8 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--gpus", type=float, help="A job's share of a GPU of the Ray cluster, in (0, 1].  [default: none]")
 @click.option("--script", type=PATH, help="File for the script of slurm-array.  [default: stdout]")
 @click.option("--extend", is_flag=True, help="Keep runs that tables in --out hold, if code and data are the same.")
-@click.option("--dry-run", is_flag=True, help="Say what would be run.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--dry-run", is_flag=True, help="Print what would be run.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 @one_line_errors("what is finished stays; give the same command again to go on")
 def bench(
     table: str,
@@ -215,7 +225,7 @@ def write_script(jobs: Sequence[Job], engine: Engine, command: Sequence[str]) ->
         return
     check_name(engine.script)
     try:
-        engine.script.write_text(text)
+        engine.script.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise disk_error(engine.script, error) from None
     say(f"wrote {engine.script}; submit it with: bash {shlex.quote(str(engine.script))}")

@@ -1,4 +1,4 @@
-"""Which engine does a table's jobs, and what may be said to it: this machine, a Ray cluster, or a batch system."""
+"""The engines for a table's jobs, with their options: this machine, a Ray cluster, or a batch system."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ENGINES = {
 
 @dataclass(frozen=True)
 class Engine:
-    """Where jobs are done. name: of ENGINES; address, gpus: of a Ray cluster; script: file for the arrays of Slurm;
-    workers: most jobs at once; threads: of a job; device: where runs are told to compute.
+    """The engine and its options. name: of ENGINES; address, gpus: of a Ray cluster; script: file for the arrays of
+    Slurm; workers: most jobs at once; threads: of a job; device: of all runs.
     """
 
     name: str = LOCAL
@@ -37,7 +37,7 @@ class Engine:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for an unknown engine, and for what has no effect with it or is out of range."""
+        """Raise UsageError for an unknown engine, and for options that have no effect with it or are out of range."""
         pick(ENGINES, self.name, "engine")
         for option, value, owner in (
             ("--address", self.address, RAY),
@@ -45,24 +45,22 @@ class Engine:
             ("--script", self.script, SLURM),
         ):
             if value is not None and self.name != owner:
-                raise UsageError(f"{option} {value}: engine {self.name} does not have it; give --engine {owner}")
+                raise UsageError(f"{option} {value}: it has no effect with engine {self.name}; give --engine {owner}")
         if self.gpus is not None and not 0 < self.gpus <= 1:
             raise UsageError(f"--gpus {self.gpus:g}: expected a job's share of a GPU, in (0, 1]")
         if self.name == RAY and self.device not in (None, AUTO, CPU):
-            raise UsageError(f"--device {self.device}: on a cluster Ray says which GPU is whose; give --gpus 1 instead")
+            raise UsageError(f"--device {self.device}: on a cluster Ray assigns the GPUs; give --gpus 1 instead")
         if self.gpus is not None and self.device == CPU:
-            raise UsageError(
-                f"--gpus {self.gpus:g}: runs on the CPU need none; leave out one of --gpus and --device cpu"
-            )
+            raise UsageError(f"--gpus {self.gpus:g}: runs on the CPU need no GPU; leave out --gpus or --device cpu")
 
     @contextmanager
     def place(self, work: Path) -> Iterator[Place]:
-        """Yield the place of the queue, while it stands. work: folder of shards and runs, which is there."""
+        """Yield the place of the queue, open inside this context. work: the existing folder of shards and runs."""
         if self.name == RAY:
             from clp_train.bench.on_ray import cluster
 
             gpus = self.gpus or 0.0
-            device = self.device if gpus else CPU  # a job that was promised no GPU takes none
+            device = self.device if gpus else CPU  # a job without a reserved GPU uses none
             with cluster(self.address, self.workers, self.threads, gpus, device, work) as place:
                 yield place
         else:
@@ -73,5 +71,5 @@ class Engine:
 
 
 def given(**options: object) -> Sequence[str]:
-    """Return options as words, without those that are not given or empty."""
+    """Return options as words, without those that are missing or empty."""
     return [word for name, value in options.items() if value not in (None, "") for word in (f"--{name}", str(value))]

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL = (4.6, 3.4)  # inches
-TITLE, LABEL = 44, 20  # letters a line, of a panel's title and of a row's name beside it
+TITLE, LABEL = 44, 20  # characters per line, of a panel's title and of a row's name
 # matplotlib types these names as literals from 3.11 on, as texts before
 SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "clp", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-    "text.parse_math": False,  # names are texts: a dollar in them is a dollar
+    "text.parse_math": False,  # names are literal texts: a dollar sign starts no formula
 }  # fmt: skip
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 
 
 def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write figure.svg and figure.png into a folder and return their paths; nothing for a table without a figure.
+    """Write figure.svg and figure.png into a folder and return their paths; empty for a table without a figure.
 
-    One panel a column that was run. Raises UsageError for an unknown drawing.
+    There is one panel per column that was run. Raises UsageError for an unknown drawing.
     """
     if not table.draw:
         return []
@@ -66,7 +66,7 @@ def write_figure(table: Table, results: Sequence[Result], folder: Path) -> list[
 
 
 def as_drawn(table: Table) -> Table:
-    """Return the table with names that can be drawn: matplotlib leaves those out of its legends that begin with "_"."""
+    """Return the table with names that can be drawn: matplotlib's legends leave out names that begin with "_"."""
 
     def drawn(text: str) -> str:
         return (" " if text.startswith("_") else "") + printable(text)
@@ -77,9 +77,9 @@ def as_drawn(table: Table) -> Table:
 
 
 def dots(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
-    """Draw a row's mean with the spread over seeds, and a dot a seed, the first row at the top. Figs. 7 and 9.
+    """Draw each row's mean with the spread over seeds, and one dot per seed, the first row at the top. Figs. 7 and 9.
 
-    No bars: they would have to start at zero, where what a part of the method does cannot be seen.
+    There are no bars: bars must start at zero, and the effect of a part of the method would be invisible.
     """
     entries = [
         (table.rows[row].title, columns[column], mean)
@@ -111,7 +111,7 @@ def lines(axes: Axes, table: Table, column: str, part: Part, results: Sequence[R
 
 
 def classes(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
-    """Draw each row's accuracy a class, from the rarest to the commonest in training. Fig. 4."""
+    """Draw each row's accuracy per class, from the rarest to the most frequent in training. Fig. 4."""
     width = 0.8 / max(len(table.rows), 1)
     for i, row in enumerate(table.rows):
         accuracies = per_class(runs_of(table, results, row, column), table.columns[column].split)
@@ -129,9 +129,10 @@ def explain(axes: Axes) -> None:
 
 
 def per_class(runs: Sequence[Result], split: str) -> list[float]:
-    """Return the mean accuracy of each class over runs in percent, last class first: class order is the tail's.
+    """Return the mean accuracy of each class over runs in percent, last class first, because classes are ordered from
+    frequent to rare.
 
-    NaN, which is not drawn, for a class without pictures; nothing where no run was measured on the split.
+    NaN, which is not drawn, for a class without pictures; empty if no run was measured on the split.
     """
     metrics = [run["metrics"]["last"].get(split, {}) for run in runs]
     parts = [part["per_class"] for part in metrics if "per_class" in part]
@@ -140,7 +141,7 @@ def per_class(runs: Sequence[Result], split: str) -> list[float]:
 
 
 def raised_losses(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
-    """Draw over the epochs of which share of pictures the perturbation raises the loss, by their labels. Fig. 5."""
+    """Draw for each epoch the share of pictures with a raised loss, for right and for wrong labels. Fig. 5."""
     for i, row in enumerate(table.rows):
         for key, style, name in ((RIGHT_UP, "-", "right labels"), (WRONG_UP, "--", "wrong labels")):
             curves = [[line.get(key) for line in run["history"]] for run in runs_of(table, results, row, column)]
@@ -155,7 +156,7 @@ def raised_losses(axes: Axes, table: Table, column: str, part: Part, results: Se
 
 
 def attention(axes: Axes, table: Table, column: str, part: Part, results: Sequence[Result]) -> None:
-    """Draw which share of Grad-CAM lies inside the boxes, with its spread, and the share that they take. Fig. 6."""
+    """Draw the share of Grad-CAM inside the boxes, with its spread, and the area of the boxes. Fig. 6."""
     entries = [(table.rows[row].title, runs_of(table, results, row, column)) for row in table.rows]
     entries = [
         (title, [r["attention"] for r in runs if r["attention"] and r["attention"]["inside"] is not None])

@@ -1,4 +1,4 @@
-"""A job of a table: one command of ours, and the files that tell how far it is. Loads fast: every node imports this."""
+"""A job of a table: one command, and the files that show its state. Every node imports this, so it loads fast."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Job:
-    """One process to run. needs: files that must be there before; makes: the file that says it is done; lock: what the
-    process holds while it makes that; state: of a run, the file that a killed one goes on from, None for a shard.
+    """One process to run. needs: files that must exist before; makes: the file that marks it as done; lock: held by the
+    process while it makes that file; state: of a run, the file to resume a killed one from, None for a shard.
     """
 
     row: str
@@ -23,10 +23,10 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether what it makes is there."""
+        """Whether its product exists."""
         return self.makes.exists()
 
 
 def script(name: str) -> str:
-    """Return the path of one of our commands, beside this Python."""
+    """Return the path of one of our commands, in the folder of this Python."""
     return str(Path(sys.executable).parent / name)

@@ -1,4 +1,4 @@
-"""What must be run for a table: shards, and trainings on them, each a command and a folder named by its settings."""
+"""The jobs for a table: shards, and trainings on them, each with a command and a folder named by its settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clp_train.running.checkpoint import CHECKPOINT
 
 COMMON, OWN = "common", "own"
 CACHE = "cache"  # folder of decoded pictures and features, shared by all runs
-SHARDS = "shards"  # the row of jobs that make them
+SHARDS = "shards"  # the row of the jobs that make shards
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Run:
-    """One `clp-train` run: what it stands for, its shard, its arguments without --out, its folder."""
+    """One `clp-train` run: its place in the table, its shard, its arguments without --out, its folder."""
 
     row: str
     column: str
@@ -46,10 +46,10 @@ class Run:
 def plan(
     table: Table, scale: str, seeds: Sequence[int], work: Path, rows: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> list[Run]:
-    """Return the runs of a table, seed by seed, so that what is finished early is a whole table of fewer seeds.
+    """Return the runs of a table, seed by seed, so that an early stop leaves a whole table of fewer seeds.
 
-    rows, columns: names; when empty all rows, and all columns that the scale has settings for. Raises UsageError for an
-    unknown name, or a column or a whole table that the scale lacks.
+    rows, columns: names; if empty, all rows, and all columns with settings for the scale. Raises UsageError for an
+    unknown name, and for a column or a whole table without settings for the scale.
     """
     pick(dict.fromkeys(SCALES), scale, "scale")
     row_names = [pick(dict.fromkeys(table.rows), row, "row") or row for row in rows] or list(table.rows)
@@ -68,7 +68,7 @@ def plan(
 
 
 def scale_of(column: Column, name: str, scale: str) -> Scale:
-    """Return how a column is run. Raises UsageError if the scale has no settings."""
+    """Return the settings of a column at a scale. Raises UsageError if there are none."""
     settings = getattr(column, scale)
     if settings is None:
         raise UsageError(f"column {name} has no settings of scale {scale}; leave it out with --columns")
@@ -76,8 +76,8 @@ def scale_of(column: Column, name: str, scale: str) -> Scale:
 
 
 def run_of(name: str, settings: Scale, row_name: str, row: Row, seed: int, protocol: str, work: Path) -> Run:
-    """Return one run. Its folder is named by what is trained, a digest of settings, shard and code, not by what it is
-    for: rows, columns, tables and figures that ask for the same training share it.
+    """Return one run. The name of its folder is a digest of settings, shard and code, not of its place in a table:
+    rows, columns, tables and figures that need the same training share the folder.
     """
     shard = shard_of(settings, row, seed, work)
     extra = row.own if protocol == OWN else ()
@@ -89,7 +89,7 @@ def run_of(name: str, settings: Scale, row_name: str, row: Row, seed: int, proto
 
 
 def shard_of(settings: Scale, row: Row, seed: int, work: Path) -> Shard:
-    """Return the shard of a row's fills, shared by all rows that have the same."""
+    """Return the shard of a row's fills; rows with the same fills share it."""
     fills = [word for option, value in (("--cf", row.cf), ("--f", row.f)) if value for word in (option, value)]
     arguments = (*settings.augment, *fills, "--ratio", str(row.ratio), "--seed", str(seed))
     own = origins(arguments)
@@ -97,13 +97,13 @@ def shard_of(settings: Scale, row: Row, seed: int, work: Path) -> Shard:
 
 
 def named_dataset(settings: Scale) -> tuple[str, ...]:
-    """Return the argument of clp-train that names a data set which is a plug-in; none for a registered one."""
+    """Return the arguments of clp-train that name a plug-in data set; empty for a registered data set."""
     names = [value for option, value in itertools.pairwise(settings.augment) if option == "--dataset"]
     return ("--dataset", names[-1]) if names and is_code(names[-1], "data set") else ()
 
 
 def jobs_of(runs: Sequence[Run]) -> list[Job]:
-    """Return the jobs of runs, shards first where they are needed first; each once."""
+    """Return the jobs of runs, each once, with the shards that they need before them."""
     jobs: dict[Path, Job] = {}
     for run in runs:
         for job in (shard_job(run.shard), run_job(run)):
@@ -112,7 +112,7 @@ def jobs_of(runs: Sequence[Run]) -> list[Job]:
 
 
 def shard_job(shard: Shard) -> Job:
-    """Return the job that makes a shard; one that was killed leaves a staging file, which is taken up."""
+    """Return the job that makes a shard; it continues from the staging file of a killed one."""
     command = (
         script("clp-augment"),
         *shard.arguments,
@@ -129,7 +129,7 @@ def shard_job(shard: Shard) -> Job:
 def run_job(run: Run) -> Job:
     """Return the job that does a run."""
     paths = ("--meta", str(run.shard.path), "--out", str(run.folder), "--cache", str(run.folder.parents[1] / CACHE))
-    plain = () if "--preset" in run.arguments else ("--preset", NONE)  # a table says all that is not a default
+    plain = () if "--preset" in run.arguments else ("--preset", NONE)  # a table states all its settings
     command = (script("clp-train"), *run.arguments, *plain, *paths, "--quiet")
     log, lock = run.folder.with_suffix(".log"), run.folder / LOCK
     return Job(run.row, command, run.folder / RESULT, log, lock, (run.shard.path,), run.folder / CHECKPOINT)

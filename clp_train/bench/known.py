@@ -1,4 +1,4 @@
-"""Runs that finished tables already hold, so that a row or a seed can be added without doing the others again."""
+"""Runs that finished tables already hold, so that a new row or seed does not repeat the others."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from clp_train.bench.spec import Table
 from clp_train.bench.write import TABLE
 
 Place = tuple[str, str, int, str]
-"""What a result stands for in its table: row, column, seed, protocol."""
-REMEDY = "take the folders of old ones out of --work, or the table out of --out, and give the command again"
+"""The place of a result in its table: row, column, seed, protocol."""
+REMEDY = "remove the folders of old runs from --work, or the table from --out, and give the command again"
 
 
 def known_results(table: Table, scale: str, path: Path) -> list[Result]:
-    """Return those results of a table.json that today's code, settings and tables would give again.
+    """Return the results of a table.json that the present code, settings and tables would give again.
 
-    No file means none. Raises InputError for a file that is no such table.
+    A missing file has none. Raises InputError for a file that is not such a table.
     """
     if not path.exists():
         return []
@@ -31,10 +31,10 @@ def known_results(table: Table, scale: str, path: Path) -> list[Result]:
 
 
 def shared_results(runs: Sequence[Run], own_results: Sequence[Result], scale: str, out: Path) -> list[Result]:
-    """Return what any finished table of a scale below `out` holds of runs that no known result is of.
+    """Return results for runs without a known one, from any finished table of this scale below `out`.
 
-    One training may stand in several tables: its result is given again as that of the row and column that ask for it.
-    Raises InputError for a table.json that is no such table.
+    Several tables may share one training: its result is copied to the row and column that need it. Raises InputError
+    for a table.json that is not such a table.
     """
     finished_runs = {
         (result["run"], result["seed"]): result
@@ -49,7 +49,7 @@ def shared_results(runs: Sequence[Run], own_results: Sequence[Result], scale: st
 
 
 def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]:
-    """Return the results without those of a column whose shards, as they lie on disk, are of other data."""
+    """Return the results, without columns whose shards on disk have other data."""
     shards = {run.column: run.shard.path for run in runs if run.shard.path.exists()}
     fingerprints = {column: ShardReader(path).header.fingerprint for column, path in shards.items()}
     return [
@@ -60,34 +60,34 @@ def of_same_data(results: Sequence[Result], runs: Sequence[Run]) -> list[Result]
 
 
 def still_to_do(runs: Sequence[Run], results: Sequence[Result]) -> list[Run]:
-    """Return the runs that no result is of."""
+    """Return the runs without a result."""
     places = {place_of(result) for result in results}
     return [run for run in runs if place_of_run(run) not in places]
 
 
 def check_kept(table: Table, path: Path, places: set[Place]) -> None:
-    """Raise UsageError if a table.json holds what a new one with these places would not: nothing is lost unasked.
+    """Raise UsageError if a table.json holds runs that a new one with these places would lose.
 
     places: row, column, seed and protocol of each run of the new one. Rows and columns that the table no longer has do
-    not count. Raises InputError for a file that is no such table.
+    not count. Raises InputError for a file that is not such a table.
     """
     keys = {key_of(result) for result in read_results(path)} if path.exists() else set()
     lost_keys = {key for key in keys - places if key[0] in table.rows and key[1] in table.columns}
     if lost_keys:
         row, column, seed, _ = min(lost_keys)
         raise UsageError(
-            f"{path} holds {len(lost_keys)} runs that the new table would not, such as {row}, {column}, seed {seed}:"
-            " give --extend, which keeps those of today's code and data, ask for them all, or give another --out"
+            f"{path} holds {len(lost_keys)} runs that the new table would lose, such as {row}, {column}, seed"
+            f" {seed}: give --extend to keep those of the present code and data, ask for all, or give another --out"
         )
 
 
 def key_of(result: Result) -> Place:
-    """Return what a result stands for in its table: row, column, seed, protocol."""
+    """Return the place of a result in its table: row, column, seed, protocol."""
     return result["row"], result["column"], result["seed"], result.get("protocol", COMMON)
 
 
 def check_one_data(results: Sequence[Result]) -> None:
-    """Raise InputError where the runs of a column are on different data, which cannot be compared."""
+    """Raise InputError if the runs of a column used different data, because these cannot be compared."""
     by_column: dict[str, dict[str, Result]] = {}
     for result in results:
         by_column.setdefault(result["column"], {}).setdefault(result["fingerprint"], result)
@@ -96,20 +96,20 @@ def check_one_data(results: Sequence[Result]) -> None:
             names = ", ".join(
                 f"{result['run']} (data {fingerprint[:12]})" for fingerprint, result in sorted(by_data.items())
             )
-            raise InputError(f"column {column}: its runs are on different data, such as {names}; {REMEDY}")
+            raise InputError(f"column {column}: its runs used different data, such as {names}; {REMEDY}")
 
 
 def check_one_length(results: Sequence[Result]) -> None:
-    """Raise InputError where what a figure takes means over has other lengths: the epochs of the runs of a cell, the
-    classes of those of a column.
+    """Raise InputError if the mean of a figure would mix lengths: numbers of epochs in the runs of a cell, or numbers
+    of classes in the runs of a column.
     """
     by_what: dict[str, dict[int, str]] = {}
     for result in results:
         column, row, protocol = result["column"], result["row"], result["protocol"]
-        lengths = {f"column {column}, row {row}, {protocol} protocol: its runs have other epochs": result["history"]}
+        lengths = {f"column {column}, row {row}, {protocol} protocol: its runs differ in epochs": result["history"]}
         for split, metrics in result["metrics"]["last"].items():
             if "per_class" in metrics:
-                lengths[f"column {column}: its runs have other classes on split {split}"] = metrics["per_class"]
+                lengths[f"column {column}: its runs differ in classes on split {split}"] = metrics["per_class"]
         for what, values in lengths.items():
             by_what.setdefault(what, {}).setdefault(len(values), result["run"])
     for what, by_length in by_what.items():
@@ -119,7 +119,7 @@ def check_one_length(results: Sequence[Result]) -> None:
 
 
 def place_of(result: Result) -> tuple[str, Place]:
-    """Return a result's run, and what it stands for; one run may stand in several rows and columns."""
+    """Return a result's run and its place; one run may be in several rows and columns."""
     return result["run"], key_of(result)
 
 

@@ -1,4 +1,4 @@
-"""What a node of a cluster does: see that it agrees with the queue, then do a job as the local queue would."""
+"""The work of a node of a cluster: check that it agrees with the queue, then do a job as the local queue would."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from clp_train.bench.processes import PAUSE, Ending, end, start, stop
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("clp_aug", "clp_train")
 SOURCES = (".py", ".toml")
-VARIABLES = "CLP_"  # how the variables of the environment begin that say something to our commands
+VARIABLES = "CLP_"  # prefix of the environment variables that our commands read
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a node must agree with. folder: where relative paths begin; token: a lock that the queue holds in its work
-    folder; code: digest of the sources; variables: those of the environment that are ours.
+    """The facts that a node must share. folder: where relative paths begin; token: a lock that the queue holds in its
+    work folder; code: digest of the sources; variables: our environment variables.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Origin:
 
 @contextmanager
 def origin_at(work: Path) -> Iterator[Origin]:
-    """Yield this process as the origin of a queue; remove the tokens of killed ones. work: the folder, which is there.
+    """Yield this process as the origin of a queue; remove the tokens of killed queues. work: the existing folder.
 
     Raises InputError when the disk refuses.
     """
@@ -52,7 +52,7 @@ def origin_at(work: Path) -> Iterator[Origin]:
 
 
 def do_job(job: Job, threads: int, device: str | None, origin: Origin) -> Ending:
-    """Do a job on this node. Raises InputError where the node does not agree with the origin."""
+    """Do a job on this node. Raises InputError if the node does not agree with the origin."""
     settle(origin)
     local = replace(job, command=(script(Path(job.command[0]).name), *job.command[1:]))
     entry = start(local, threads, device)
@@ -68,7 +68,7 @@ def do_job(job: Job, threads: int, device: str | None, origin: Origin) -> Ending
 
 
 def settle(origin: Origin) -> None:
-    """Take this process to the folder and the variables of a queue. Raises InputError where its node does not agree."""
+    """Give this process the folder and the variables of a queue. Raises InputError if its node does not agree."""
     node = socket.gethostname()
     with contextlib.suppress(OSError):
         os.chdir(origin.folder)
@@ -84,7 +84,7 @@ def settle(origin: Origin) -> None:
             " (NFS without nolock and local_lock)"
         )
     if code_digest() != origin.code:
-        raise InputError(f"node {node} has another version of this package; install the same as on this machine")
+        raise InputError(f"node {node} has another version of this package; install that of this machine")
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
         del os.environ[name]
     os.environ.update(origin.variables)
@@ -95,7 +95,7 @@ def code_digest() -> str:
     """Return a digest of the sources and presets of this installation."""
     digest = hashlib.sha256()
     for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*")):
+        for path in sorted((ROOT / package).rglob("*"), key=lambda path: path.parts):
             if path.suffix in SOURCES:
-                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+                digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -1,8 +1,8 @@
 """Jobs on a Ray cluster: a job is a task, which starts the same process on its node as the local queue does here.
 
-The nodes and this machine share the disk of the work folder, so locks, resumption and what is done are where they
-always are. A task whose worker or node dies is done again by Ray, and goes on where the dead one was; a process that
-ends with an exit code has failed, and is not tried again.
+The nodes and this machine share the disk of the work folder, so locks, checkpoints and products are at their usual
+places. If a worker or node dies, Ray starts the task again, and it continues from its checkpoint. A process that ends
+with an exit code has failed and is not tried again.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from clp_train.bench.node import Origin, do_job, origin_at
 from clp_train.bench.processes import Ending
 from clp_train.bench.queue import cores
 
-RETRIES = 3  # of a task whose worker or node has died
-LOOK = 10.0  # seconds between two looks at the nodes
-LAG = 60.0  # seconds until a shared disk shows here what a node has written
-UNSEEN = "a node has made it, and this machine does not see it; give a --work on a disk that they share"
-FAREWELL = 10.0  # seconds that interrupted tasks have to end their processes
+RETRIES = 3  # of a task after its worker or node died
+LOOK = 10.0  # seconds between two checks of the nodes
+LAG = 60.0  # seconds until a shared disk shows the files of a node here
+UNSEEN = "a node has made it, but this machine does not see it; give a --work on a disk that they share"
+FAREWELL = 10.0  # seconds for interrupted tasks to end their processes
 
 
 class Cluster:
-    """The place of a queue on a cluster. gpus: a job's share of a GPU; device: where runs are told to compute."""
+    """The place of a queue on a cluster. gpus: a job's share of a GPU; device: of all runs."""
 
     def __init__(
         self, ray: Any, origin: Origin, workers: int | None, threads: int, gpus: float, device: str | None
@@ -39,7 +39,7 @@ class Cluster:
         self.ray, self.origin, self.workers = ray, origin, workers
         self.threads, self.gpus, self.device = threads, gpus, device
         self.tasks: dict[Any, Job] = {}
-        self.unseen: list[tuple[Job, Ending, float]] = []  # ended on their nodes; with until when to look for them
+        self.unseen: list[tuple[Job, Ending, float]] = []  # ended, products not seen yet; time limit
         self.looked, self.room = -math.inf, 0
         self.remote = ray.remote(do_job).options(
             num_cpus=threads, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
@@ -57,14 +57,14 @@ class Cluster:
 
     @property
     def most(self) -> int:
-        """How many jobs can be at work at once on the nodes that are there now; 0 where no node is large enough."""
+        """How many jobs the present nodes can do at once; 0 if no node is large enough."""
         if time.monotonic() > self.looked + LOOK:
             nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
             self.room, self.looked = sum(holds(node, self.threads, self.gpus) for node in nodes), time.monotonic()
         return min(self.room, self.workers or self.room)
 
     def start(self, job: Job) -> bool:
-        """Hand a job to the cluster; False while somebody else makes the same."""
+        """Hand a job to the cluster; False while another queue does the same job."""
         if is_held(lock_of(job.log)) or is_held(job.lock):
             return False
         self.tasks[self.remote.remote(job, self.threads, self.device, self.origin)] = job
@@ -115,11 +115,11 @@ class Cluster:
 def cluster(
     address: str | None, workers: int | None, threads: int, gpus: float, device: str | None, work: Path
 ) -> Iterator[Cluster]:
-    """Connect to a Ray cluster and yield it as the place of a queue; without an address, start one here meanwhile.
+    """Connect to a Ray cluster and yield it as the place of a queue; without an address, start one here until the end.
 
-    workers: most jobs at once, None for what the nodes hold; threads: cores of a job; gpus: share of a GPU, in [0, 1];
-    work: folder of shards and runs, which is there. Raises what `connect` raises, UsageError where no node can hold a
-    job.
+    workers: most jobs at once, None for the capacity of the nodes; threads: cores of a job; gpus: share of a GPU, in
+    [0, 1]; work: the existing folder of shards and runs. Raises what `connect` raises, and UsageError if no node is
+    large enough for a job.
     """
     cpus = cores() if workers is None else workers * threads
     with connect(address, cpus) as ray, origin_at(work) as origin:
@@ -133,6 +133,6 @@ def holds(node: dict[str, float], threads: int, gpus: float) -> int:
 
 
 def last_line(error: BaseException) -> str:
-    """Return the last line of what an error says."""
+    """Return the last line of an error's message."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The tables that a command asks for: which runs each needs, which of them finished tables hold, which are to do."""
+"""The tables of a command: the runs that each needs, those that finished tables hold, and those that are left."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clp_train.bench.write import TABLE
 
 @dataclass(frozen=True)
 class Order:
-    """One table that is asked for. folder: where it lies when finished; runs: all that it needs; results: those
-    that are kept, so that their runs need not be done.
+    """One table of the command. folder: of the finished table; runs: all that it needs; results: known results, so that
+    their runs are not done again.
     """
 
     table: Table
@@ -27,7 +27,7 @@ class Order:
 
     @property
     def to_do(self) -> list[Run]:
-        """The runs that no known result is of."""
+        """The runs without a known result."""
         return still_to_do(self.runs, self.results)
 
 
@@ -47,7 +47,7 @@ def orders_of(
 
 
 def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[Order]:
-    """Return the orders with what finished tables hold of them. Raises InputError for a table.json that is none."""
+    """Return the orders with the results of finished tables. Raises InputError for a table.json that is not a table."""
     known_orders = [replace(order, results=known_results(order.table, scale, order.folder / TABLE)) for order in orders]
     return [
         replace(order, results=order.results + shared_results(order.runs, order.results, scale, out))
@@ -56,7 +56,7 @@ def with_known_results(orders: Sequence[Order], scale: str, out: Path) -> list[O
 
 
 def without_other_data(orders: Sequence[Order]) -> list[Order]:
-    """Return the orders without known results on other data than those of the shards, which must be made before."""
+    """Return the orders without known results on other data than that of the shards; the shards must exist."""
     return [replace(order, results=of_same_data(order.results, order.runs)) for order in orders]
 
 

@@ -1,4 +1,4 @@
-"""What a table keeps of a run, part by part, and what each must be: files of results come from elsewhere, too."""
+"""The parts of a run that a table keeps, and the check of each: files of results may come from other people."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ KEPT = (
     "auroc", "ece",
 )  # fmt: skip
 """The metrics of a split that are kept; those of LISTS are lists."""
-MOST = 10**12  # of seconds and epochs: a sum of them is still exact
-ROUNDING = 1e-9  # by which a weighted mean of shares may be more than 1
+MOST = 10**12  # limit for seconds and epochs, so that sums of them are exact
+ROUNDING = 1e-9  # tolerance: a weighted mean of shares may exceed 1 by this
 
 
 def is_text(value: object) -> bool:
-    """Tell whether a value is text."""
+    """Return whether a value is text."""
     return isinstance(value, str)
 
 
 def are_words(value: object) -> bool:
-    """Tell whether a value is a list of texts."""
+    """Return whether a value is a list of texts."""
     return isinstance(value, list) and all(map(is_text, value))
 
 
 def is_protocol(value: object) -> bool:
-    """Tell whether a value is the name of a protocol."""
+    """Return whether a value is the name of a protocol."""
     return value in (COMMON, OWN)
 
 
 def is_seed(value: object) -> bool:
-    """Tell whether a value is a whole number >= 0."""
+    """Return whether a value is a whole number >= 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def is_amount(value: object) -> bool:
-    """Tell whether a value is a number in [0, MOST]; NaN is none."""
+    """Return whether a value is a number in [0, MOST]; NaN is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 def is_count(value: object) -> bool:
-    """Tell whether a value is a whole number in [0, MOST]."""
+    """Return whether a value is a whole number in [0, MOST]."""
     return is_seed(value) and is_amount(value)
 
 
 def is_share(value: object) -> bool:
-    """Tell whether a value is a number in [0, 1], or None where there is none."""
+    """Return whether a value is a number in [0, 1], or None where there is none."""
     return value is None or (is_amount(value) and value <= 1 + ROUNDING)  # type: ignore[operator]
 
 
 def are_shares(value: object) -> bool:
-    """Tell whether a value is a list of shares."""
+    """Return whether a value is a list of shares."""
     return isinstance(value, list) and all(map(is_share, value))
 
 
 def are_figures(value: object) -> bool:
-    """Tell whether a value holds shares by name, or lists of them under the names of LISTS."""
+    """Return whether a value holds shares by name, or lists of them under the names of LISTS."""
     return isinstance(value, dict) and all(
         are_shares(figure) if name in LISTS else is_share(figure) for name, figure in value.items()
     )
 
 
 def are_metrics(value: object) -> bool:
-    """Tell whether a value holds figures by moment and split, the last epoch among the moments."""
+    """Return whether a value holds figures by moment and split, the last epoch among the moments."""
     return (
         isinstance(value, dict)
         and "last" in value
@@ -75,12 +75,12 @@ def are_metrics(value: object) -> bool:
 
 
 def is_history(value: object) -> bool:
-    """Tell whether a value is a list of figures, one an epoch."""
+    """Return whether a value is a list of figures, one an epoch."""
     return isinstance(value, list) and all(map(are_figures, value))
 
 
 def is_attention(value: object) -> bool:
-    """Tell whether a value says which share of the maps lies inside the boxes, if any, and which share they take."""
+    """Return whether a value holds the share of maps inside the boxes, if any, and the area of the boxes."""
     if value is None:
         return True
     return (
@@ -92,7 +92,7 @@ def is_attention(value: object) -> bool:
 
 
 def are_versions(value: object) -> bool:
-    """Tell whether a value names the version of PyTorch, among others."""
+    """Return whether a value names the version of PyTorch, among others."""
     return isinstance(value, dict) and is_text(value.get("torch"))
 
 
@@ -108,15 +108,15 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "history": (is_history, "a list of shares in [0, 1] by name"),
     "attention": (is_attention, "null, or shares in [0, 1] with inside and area"),
 }
-"""What a result holds: name -> what tells whether a value may stand there, and what is expected, in words."""
+"""The parts of a result: name -> its check, and the expected value in words."""
 
 
 LATER: dict[str, tuple[Callable[[Any], bool], str]] = {"selection_knew": (is_text, "text")}
-"""The same for what results of earlier versions do not hold."""
+"""The same for parts that results of earlier versions lack."""
 
 
 def fault_of(result: object) -> str:
-    """Return which part of a result is not what it must be, and what was expected; "" where all are."""
+    """Return which part of a result is wrong, and what was expected; "" if all are right."""
     if not isinstance(result, dict):
         return f"{reprlib.repr(result)}, expected an object"
     for name, (fits, expected) in PARTS.items():

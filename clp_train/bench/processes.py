@@ -1,7 +1,7 @@
-"""Jobs as processes of this machine: how one starts, goes on where a killed one was, ends, and what it says of itself.
+"""Jobs as processes of this machine: how a process starts, resumes a killed one, ends, and reports.
 
-A process runs apart from the queue that started it, with the same number of threads as all others, and outlives a
-killed queue.
+A process is independent of the queue that started it and continues if the queue is killed. All processes have the same
+number of threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clp_aug.contract.errors import EXIT_USAGE, UsageError
 from clp_aug.nets.devices import CPU
 from clp_train.bench.job import Job
 
-PAUSE = 0.2  # seconds between two looks at the processes
+PAUSE = 0.2  # seconds between two checks of the processes
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -37,8 +37,8 @@ class Running:
 class Ending:
     """How a job's process ended.
 
-    again: somebody else makes the same, so this job waits; made: what it makes is there; seconds: that it took, None
-    where it did not come to its end itself; failure: why nothing is there, in one line.
+    again: another queue does the same job, so this one waits; made: its product exists; seconds: its time, None if it
+    did not end by itself; failure: why there is no product, in one line.
     """
 
     again: bool = False
@@ -48,9 +48,9 @@ class Ending:
 
 
 class Here:
-    """The place of the local queue: some processes at once on this machine.
+    """The place of the local queue: several processes at once on this machine.
 
-    device: where runs are told to compute, all on the same one.
+    device: of all runs.
     """
 
     def __init__(self, workers: int, threads: int, device: str | None = None) -> None:
@@ -68,7 +68,7 @@ class Here:
         return self.workers
 
     def start(self, job: Job) -> bool:
-        """Start a job; False while somebody else makes the same. Raises InputError when it cannot be started."""
+        """Start a job; False while another queue does the same job. Raises InputError when it cannot be started."""
         entry = start(job, self.threads, self.device)
         if entry is not None:
             self.entries.append(entry)
@@ -87,7 +87,7 @@ class Here:
 
 
 def start(job: Job, threads: int, device: str | None = None) -> Running | None:
-    """Start a job's process; None while another queue has its lock, or the process of a killed one is at work.
+    """Start a job's process; None while another queue holds its lock, or a process of a killed queue works on it.
 
     Raises InputError when it cannot be started.
     """
@@ -102,11 +102,11 @@ def start(job: Job, threads: int, device: str | None = None) -> Running | None:
 
 
 def run_apart(job: Job, threads: int, device: str | None) -> subprocess.Popen[bytes]:
-    """Start a job's process. What it prints goes into its log. Raises InputError when it cannot be started."""
+    """Start a job's process. Its output goes into its log. Raises InputError when it cannot be started."""
     command = [*job.command, *resumption(job), *place_of(job, device)]
     environment = os.environ | dict.fromkeys(THREAD_SETTINGS, str(threads))
     try:
-        with open(job.log, "w") as log:
+        with open(job.log, "wb") as log:
             return subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
@@ -120,37 +120,37 @@ def resumption(job: Job) -> list[str]:
 
 
 def place_of(job: Job, device: str | None) -> list[str]:
-    """Return how a job is told where to compute. A shard whose making needs no network takes no accelerator's name."""
+    """Return the argument for the device of a job. A shard that needs no network gets no accelerator."""
     is_run = job.state is not None
     return [] if device is None or not (is_run or device == CPU) else ["--device", device]
 
 
 def end(entry: Running) -> Ending:
-    """Return how a process ended, and open its lock."""
+    """Return how a process ended, and release its lock."""
     with entry.lock:
         return Ending(again=True) if came_second(entry) else ending_of(entry)
 
 
 def came_second(entry: Running) -> bool:
-    """Whether a process ended because another one, that of a killed queue, makes the same."""
+    """Whether a process ended because another one, of a killed queue, does the same job."""
     return entry.process.returncode == EXIT_USAGE and not entry.job.done and is_held(entry.job.lock)
 
 
 def ending_of(entry: Running) -> Ending:
-    """Return how a process ended. Its log stays only where it failed."""
+    """Return how a process ended. Its log stays only if it failed."""
     job, code = entry.job, entry.process.returncode
     if job.done:
         job.log.unlink(missing_ok=True)
         return Ending(made=True, seconds=time.monotonic() - entry.start if code == 0 else None)
     try:
-        lines = job.log.read_text(errors="replace").strip().splitlines()
+        lines = job.log.read_text(encoding="locale", errors="replace").strip().splitlines()
     except OSError as error:
         lines = [f"its log cannot be read ({error.strerror})"]
     return Ending(failure=f"exit code {code}: {lines[-1] if lines else 'it printed nothing'}")
 
 
 def stop(entries: Sequence[Running]) -> None:
-    """End processes that are at work, and open their locks."""
+    """End processes that are at work, and release their locks."""
     for entry in entries:
         entry.process.terminate()
     for entry in entries:

@@ -1,11 +1,11 @@
-"""The queue: shards, then runs, each a command of ours in a process of its own; killed at any moment it goes on.
+"""The queue: shards, then runs, each a command in its own process. After a kill at any moment, it continues.
 
-What is done is on disk: a shard has its name only when it is complete, a run's folder has a result. Nothing is made by
-two at once: a queue holds the lock of a job that it does, and the process that does it holds the lock of what it makes,
-which outlives a killed queue as long as that process lives. Every process has the same number of threads, or results
-would depend on how many run side by side.
+The disk shows what is done: a shard has its name only when it is complete, and the folder of a finished run has a
+result. Two queues never do the same job: a queue holds the lock of its job, and the process holds the lock of its
+product. That second lock stays while the process lives, even if the queue is killed. Every process has the same number
+of threads, because otherwise results would depend on the number of processes at once.
 
-Where the processes run is the place's to say: this machine (`processes.Here`), or a cluster (`on_ray.Cluster`).
+The place decides where the processes run: this machine (`processes.Here`), or a cluster (`on_ray.Cluster`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OnChange = Callable[["Progress"], None]
 
 @dataclass
 class Progress:
-    """Where the queue is. seconds: of finished jobs, by row; failed: their last lines, by folder or shard."""
+    """The state of the queue. seconds: of finished jobs, by row; failed: last lines of logs, by folder or shard."""
 
     total: int
     done: int = 0
@@ -49,10 +49,10 @@ class Place(Protocol):
         """How many jobs can be at work at once."""
 
     def start(self, job: Job) -> bool:
-        """Start a job; False while somebody else makes the same. Raises InputError when it cannot be started."""
+        """Start a job; False while another queue does the same job. Raises InputError when it cannot be started."""
 
     def ended(self) -> list[tuple[Job, Ending]]:
-        """Return the jobs that ended since the last call, and how. Raises ClpError for what must stop the queue."""
+        """Return the jobs that ended since the last call, and how. Raises ClpError if the queue must stop."""
 
     def stop(self) -> None:
         """End the jobs that are at work; they can all go on later."""
@@ -65,8 +65,8 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def interrupted_by_termination() -> Iterator[None]:
-    """Let SIGTERM interrupt as ctrl-C does, which would else leave what this process started running."""
-    if threading.current_thread() is not threading.main_thread():  # no other thread may say what a signal does
+    """Let SIGTERM interrupt as ctrl-C does; otherwise it would leave the started processes running."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -83,18 +83,18 @@ def work_off(
     on_change: OnChange = lambda progress: None,
     device: str | None = None,
 ) -> Progress:
-    """Do all jobs that are not done yet on this machine, several at once; return how it went.
+    """Do all jobs that are not done yet on this machine, several at once; return the final state.
 
-    device: where runs are told to compute, all on the same one.
+    device: of all runs.
     """
     return work_off_at(Here(workers, threads, device), jobs, on_change)
 
 
 @interrupted_by_termination()
 def work_off_at(place: Place, jobs: Sequence[Job], on_change: OnChange = lambda progress: None) -> Progress:
-    """Do all jobs that are not done yet at a place; return how it went. A failed job does not stop the others.
+    """Do all jobs that are not done yet at a place; return the final state. A failed job does not stop the others.
 
-    Interrupted or terminated, it stops its processes, which can all go on later.
+    When interrupted or terminated, it stops its processes; all of them can continue later.
     """
     waiting = [job for job in jobs if not job.done]
     clear_away(job for job in jobs if job.done)
@@ -124,12 +124,12 @@ def work_off_at(place: Place, jobs: Sequence[Job], on_change: OnChange = lambda 
 
 
 def ready(waiting: Sequence[Job]) -> Iterator[Job]:
-    """Yield the jobs whose needs are there."""
+    """Yield the jobs that have everything they need."""
     return (job for job in waiting if all(path.exists() for path in job.needs))
 
 
 def is_obsolete(job: Job, progress: Progress) -> bool:
-    """Whether a waiting job must not be started any more: another queue did it, or what it needs could not be made."""
+    """Whether a waiting job need not start any more: another queue did it, or a job that it needs has failed."""
     if job.done:
         progress.done += 1
         return True
@@ -140,7 +140,7 @@ def is_obsolete(job: Job, progress: Progress) -> bool:
 
 
 def clear_away(jobs: Iterable[Job]) -> None:
-    """Remove the locks and the logs that killed queues left of jobs that are done."""
+    """Remove the locks and logs of finished jobs that killed queues left."""
     for job in jobs:
         is_held(job.lock)
         if job.log.exists() and not is_held(lock_of(job.log)):
@@ -148,7 +148,7 @@ def clear_away(jobs: Iterable[Job]) -> None:
 
 
 def take_note(job: Job, ending: Ending, progress: Progress) -> None:
-    """Take note of a job that ended."""
+    """Record a job that ended."""
     if not job.done:
         progress.failed[str(job.makes)] = ending.failure
         return
@@ -158,8 +158,8 @@ def take_note(job: Job, ending: Ending, progress: Progress) -> None:
 
 
 def seconds_left(jobs: Sequence[Job], progress: Progress, workers: int) -> float | None:
-    """Return the time that the open jobs will take: a row's as long as its others, else as the mean of all; None
-    before anything is known.
+    """Return the estimated time of the open jobs: the mean of finished jobs of the same row, else of all jobs; None
+    before any job has finished.
     """
     all_seconds = [s for times in progress.seconds.values() for s in times]
     if not all_seconds:

@@ -1,4 +1,4 @@
-"""What a reader of a table must know beside its figures: measures, seeds, what was cut and known, how long it took."""
+"""Remarks for readers of a table: measures, seeds, reductions, knowledge of the selection, and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clp_train.bench.spec import MEASURES, Table
 
 
 def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping[str, list[str]]) -> list[str]:
-    """Return what a reader must know: measures, seeds, what was cut, where the quoted figures come from, hours."""
+    """Return the remarks: measures, seeds, reductions, source of the quoted figures, hours."""
     seeds = sorted({result["seed"] for result in results})
     hours = sum(result["seconds"] for result in results) / 3600
     lines = [f"{table.columns[name].title}: {MEASURES[table.columns[name].measure]}." for name in layout]
@@ -42,8 +42,8 @@ def remarks(table: Table, scale: str, results: Sequence[Result], layout: Mapping
 
 
 def knew_of_rows(table: Table, results: Sequence[Result]) -> list[str]:
-    """Return a line on what the selection of epochs knew, row by row where they differ; none for results that do not
-    say it.
+    """Return one line on what the selection of epochs knew, by row if rows differ; empty for results that do not
+    record it.
     """
     known: dict[str, set[str]] = {}
     for result in results:
@@ -61,7 +61,7 @@ def knew_of_rows(table: Table, results: Sequence[Result]) -> list[str]:
 
 
 def seeds_of_columns(results: Sequence[Result]) -> dict[str, int]:
-    """Return how many seeds each column with runs of its own has."""
+    """Return the number of seeds of each column with its own runs."""
     by_column: dict[str, set[int]] = {}
     for result in results:
         by_column.setdefault(result["column"], set()).add(result["seed"])
@@ -69,7 +69,7 @@ def seeds_of_columns(results: Sequence[Result]) -> dict[str, int]:
 
 
 def rows_with_fewer_seeds(table: Table, results: Sequence[Result]) -> list[str]:
-    """Return "title (seeds)" of each row that has runs in a column, and fewer seeds there than another row."""
+    """Return "title (seeds)" of each row that has runs in a column, but fewer seeds than another row."""
     by_column: dict[str, dict[str, set[int]]] = {}
     for result in results:
         by_column.setdefault(result["column"], {}).setdefault(result["row"], set()).add(result["seed"])

@@ -1,4 +1,4 @@
-"""What a table's cells say: the runs' figures, their mean and spread, tests against the best other method, ranks."""
+"""The cells of a table: the runs' figures, their mean and spread, tests against the best other method, ranks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from clp_train.report.page import read_result, result_of_a_run
 from clp_train.run_folder import RESULT
 
 Result = dict[str, Any]
-"""What is kept of one run, plain JSON: what `summarise` returns."""
+"""The kept part of one run, plain JSON, as `summarise` returns it."""
 WHENS = ("last", "selected", "best_on_test")
 LOWER = ("error",)
-"""Measures that are better when they are lower."""
+"""Measures for which lower is better."""
 CURVES = (RIGHT_UP, WRONG_UP)
-"""What is kept of every epoch."""
+"""The kept keys of every epoch."""
 OWN_METHOD = "clp"
 
 
@@ -37,7 +37,7 @@ def collect(runs: Sequence[Run]) -> list[Result]:
 
 
 def small_result(run: Run) -> Result:
-    """Return the small result of a run that is done. Raises InputError where a part of it is not what it should be."""
+    """Return the small result of a run that is done. Raises InputError for a part with a wrong value."""
     with result_of_a_run(run.folder):
         result = summarise(run, read_result(run.folder))
         fault = fault_of(result)
@@ -47,7 +47,7 @@ def small_result(run: Run) -> Result:
 
 
 def summarise(run: Run, result: dict[str, Any]) -> Result:
-    """Return what a table needs of a run's result, and where it came from; no path."""
+    """Return the parts of a run's result that a table needs, and its origin, without paths."""
     metrics = {}
     for moment in WHENS:
         splits = (result.get(moment) or {"metrics": {}})["metrics"]
@@ -65,7 +65,7 @@ def summarise(run: Run, result: dict[str, Any]) -> Result:
 @dataclass(frozen=True)
 class Cell:
     """One cell. values: seed -> figure in percent; p: Holm's, of the project's method against the best other one;
-    better: whether it is better than that one over the seeds that both have, None where nothing was tested.
+    better: whether it is better than that one over their common seeds, None without a test.
     """
 
     values: Mapping[int, float]
@@ -89,7 +89,7 @@ class Cell:
 def cells(table: Table, results: Sequence[Result], moment: str) -> dict[str, dict[str, Cell]]:
     """Return row -> column -> cell at one moment of the runs, a moment of WHENS.
 
-    A run whose data have no validation pictures has nothing selected: its last epoch counts.
+    For a run without validation pictures the last epoch counts.
     """
     grid: dict[str, dict[str, Cell]] = {row: {} for row in table.rows}
     for name, column in table.columns.items():
@@ -121,7 +121,7 @@ def figure(result: Result, measure: str, split: str, moment: str) -> float | Non
 
 
 def check_splits(table: Table, results: Sequence[Result]) -> None:
-    """Raise InputError for a column with runs, none of which was measured on the split that it names."""
+    """Raise InputError for a column that names a split on which none of its runs was measured."""
     for name, column in table.columns.items():
         of_column = [result["metrics"]["last"] for result in results if result["column"] == (column.shared or name)]
         if of_column and not any(column.split in metrics for metrics in of_column):
@@ -130,16 +130,16 @@ def check_splits(table: Table, results: Sequence[Result]) -> None:
 
 
 def rank(values: Mapping[str, Mapping[int, float]], measure: str) -> dict[str, int]:
-    """Return the rank of each row that has figures, 1 for the best mean; equal means share one."""
+    """Return the rank of each row that has figures, 1 for the best mean; equal means share a rank."""
     sign = 1 if measure in LOWER else -1
     means = {row: sign * statistics.fmean(by_seed.values()) for row, by_seed in values.items() if by_seed}
     return {row: 1 + sum(other < mean for other in means.values()) for row, mean in means.items()}
 
 
 def compare_with_best(table: Table, grid: dict[str, dict[str, Cell]]) -> dict[str, dict[str, Cell]]:
-    """Put into the cells of the project's own method the p of a paired t test against the best other method.
+    """Set p of a paired t test against the best other method in the cells of the project's own method.
 
-    Over the seeds that both have, two at least, two-sided; corrected over the columns after Holm.
+    The test is two-sided, over at least two common seeds, and corrected over the columns after Holm.
     """
     own_row = next((row for row, spec in table.rows.items() if spec.method == OWN_METHOD), None)
     if own_row is None:
@@ -162,14 +162,14 @@ def compare_with_best(table: Table, grid: dict[str, dict[str, Cell]]) -> dict[st
 
 
 def best_other(table: Table, grid: Mapping[str, Mapping[str, Cell]], column: str) -> str | None:
-    """Return the row with the best rank that is not of the project's own method, None if there is none."""
+    """Return the best-ranked row that is not the project's own method, None if there is none."""
     others = [row for row, spec in table.rows.items() if spec.method != OWN_METHOD]
     ranks = {row: rank for row in others if (rank := grid[row][column].rank)}
     return min(ranks, key=ranks.__getitem__) if ranks else None
 
 
 def holm(values: Iterable[float]) -> list[float]:
-    """Return p values corrected for how many there are, in their order. Source: Holm 1979."""
+    """Return p values corrected for their number, in their order. Source: Holm 1979."""
     values = list(values)
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, highest = [0.0] * len(values), 0.0
@@ -181,9 +181,9 @@ def holm(values: Iterable[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: of processor an epoch, which other work on the machine does not stretch, the median over the columns of
-    a preset and seeds; ratio: to plain cross entropy's of the same column and seed, the median, None without one that
-    took any time: it is given in tenths of a second.
+    """seconds: processor time per epoch, which other work on the machine does not change, the median over the columns
+    of a preset and over seeds; ratio: to plain cross entropy of the same column and seed, the median, None if cross
+    entropy took no measurable time: times are in tenths of a second.
     """
 
     seconds: float
@@ -191,7 +191,7 @@ class Cost:
 
 
 def costs(table: Table, results: Sequence[Result]) -> dict[str, dict[str, Cost]]:
-    """Return what each row that has runs costs on the common protocol, by preset: another network is another time."""
+    """Return the cost of each row with runs on the common protocol, by preset, because networks differ in time."""
     plain = next((row for row, spec in table.rows.items() if spec.method == "erm"), None)
     times: dict[str, dict[str, dict[tuple[str, int], float]]] = {}
     for r in sorted(results, key=lambda r: list(table.columns).index(r["column"])):
@@ -209,13 +209,13 @@ def costs(table: Table, results: Sequence[Result]) -> dict[str, dict[str, Cost]]
 
 
 def preset_of(result: Result) -> str:
-    """Return the preset that a run started from, nothing for none."""
+    """Return the preset of a run, "" for none."""
     presets = [value for option, value in itertools.pairwise(result["train"]) if option == "--preset"]
     return presets[-1] if presets else ""
 
 
 def read_results(path: Path) -> list[Result]:
-    """Return the results that a table.json holds. Raises InputError for a file that is none, or cannot be read."""
+    """Return the results in a table.json. Raises InputError for a file that is not a table or cannot be read."""
     try:
         runs = json.loads(path.read_bytes().decode())["runs"]
     except OSError as error:
@@ -227,5 +227,5 @@ def read_results(path: Path) -> list[Result]:
     else:
         faults = [f"runs[{i}]: {fault}" for i, run in enumerate(runs) if (fault := fault_of(run))]
     if faults:
-        raise InputError(f"{path}: no table of results ({faults[0]}); remove it, or give another --out")
+        raise InputError(f"{path}: not a table of results ({faults[0]}); remove it, or give another --out")
     return runs

@@ -1,4 +1,4 @@
-"""What a table is: rows, columns, settings and quoted figures, read from a TOML file beside this one."""
+"""The definition of a table: rows, columns, settings and quoted figures, read from a TOML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clp_train.methods import METHODS
 
 FOLDER = Path(__file__).parent / "tables"
 SCALES = ("cpu", "paper")
-FARTHEST = 1e300  # of a row from 0 in a figure: beyond it matplotlib overflows
+FARTHEST = 1e300  # limit of x in a figure: matplotlib overflows beyond it
 MEASURES = {
     "error": "top-1 error in percent, the lower the better",
     "accuracy": "top-1 accuracy in percent, the higher the better",
@@ -28,7 +28,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """How a column is run at one scale: arguments of clp-augment and of clp-train; cut: what is less than the paper."""
+    """The settings of a column at one scale: arguments of clp-augment and clp-train; cut: reductions from the paper."""
 
     augment: tuple[str, ...]
     train: tuple[str, ...]
@@ -37,7 +37,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Column:
-    """One setting: data set and protocol. measure: of MEASURES; shared: whose runs it takes, its own ones if empty."""
+    """One setting: data set and protocol. measure: of MEASURES; shared: a column whose runs it uses, "" for none."""
 
     title: str
     measure: str = "accuracy"
@@ -49,10 +49,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. train: further arguments; cf, f: fills of its meta set; ratio: augmented over original pictures; own:
-    arguments of its own protocol, empty where that is the common one; quoted: column -> the paper's figure in percent;
-    reference: a row that the paper does not have; without: columns that the method cannot do; x: where it stands on
-    the axis of a figure of lines; block: the heading above it and the rows after it that have the same.
+    """One method. train: further arguments; cf, f: fills of its meta set; ratio: augmented pictures per original; own:
+    arguments of its own protocol, empty if that is the common one; quoted: column -> the paper's figure in percent;
+    reference: whether the paper lacks this row; without: columns that the method cannot do; x: its place on the axis of
+    a line figure; block: the heading above it and above following rows with the same block.
     """
 
     title: str
@@ -94,14 +94,14 @@ class Table:
 
 
 def names() -> tuple[str, ...]:
-    """Return the tables and figures that there are, as the paper orders them."""
+    """Return the names of all tables and figures, in the order of the paper."""
     return tuple(sorted(named_files(FOLDER), key=lambda name: (name[:3] == "fig", name)))
 
 
 def read_table(name: str) -> Table:
     """Return a table by its name, or from a path that ends in .toml.
 
-    Raises UsageError for an unknown name, InputError for a file that is no such table, saying where.
+    Raises UsageError for an unknown name, InputError, with the place, for a file that is not such a table.
     """
     path, content = read_named(name, FOLDER, "table")
     try:
@@ -111,7 +111,7 @@ def read_table(name: str) -> Table:
 
 
 def table_of(name: str, content: dict[str, Any]) -> Table:
-    """Return a table of what TOML holds. Raises UsageError for what does not fit."""
+    """Return a table from the content of TOML. Raises UsageError for wrong values."""
     column_tables, row_tables = (table(content.pop(key, {}), key) for key in ("columns", "rows"))
     columns = {key: column_of(key, table(value, f"columns.{key}")) for key, value in column_tables.items()}
     rows = {key: row_of(key, table(value, f"rows.{key}"), columns) for key, value in row_tables.items()}
@@ -121,21 +121,21 @@ def table_of(name: str, content: dict[str, Any]) -> Table:
         if column.shared:
             other = pick(columns, column.shared, f"shared column of {key}")
             if other.shared:
-                raise UsageError(f"column {key} shares the runs of {column.shared}, which has none of its own")
+                raise UsageError(f"column {key} shares the runs of {column.shared}, which has no runs of its own")
         elif column.cpu is None and column.paper is None:
             raise UsageError(f"column {key}: expected [columns.{key}.cpu] or [columns.{key}.paper], or shared")
     return Table(name, columns=columns, rows=rows, **read(Table, content, name, ("name", "columns", "rows")))
 
 
 def table(value: object, name: str) -> dict[str, Any]:
-    """Return what must be a table of TOML. Raises UsageError for anything else under its name."""
+    """Return a value that must be a table of TOML. Raises UsageError for any other value."""
     if not isinstance(value, dict):
         raise UsageError(f"{name} = {value!r}; expected a table, [{name}]")
     return value
 
 
 def column_of(name: str, content: dict[str, Any]) -> Column:
-    """Return a column. Raises UsageError for what does not fit."""
+    """Return a column. Raises UsageError for wrong values."""
     parts = {key: table(content.pop(key), f"columns.{name}.{key}") for key in SCALES if key in content}
     scales = {key: Scale(**read(Scale, part, f"{name}.{key}")) for key, part in parts.items()}
     column = Column(**(read(Column, content, name, SCALES) | scales))
@@ -144,7 +144,7 @@ def column_of(name: str, content: dict[str, Any]) -> Column:
 
 
 def row_of(name: str, content: dict[str, Any], columns: Mapping[str, Column]) -> Row:
-    """Return a row. Raises UsageError for what does not fit."""
+    """Return a row. Raises UsageError for wrong values."""
     quoted = table(content.pop("quoted", {}), f"rows.{name}.quoted")
     for column, value in quoted.items():
         pick(columns, column, f"quoted column of row {name}")

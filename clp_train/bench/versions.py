@@ -1,7 +1,7 @@
-"""Which code a run depends on: a digest of the definitions it can reach and of what its preset says.
+"""The code that a run depends on: a digest of the definitions that it can reach and of its preset.
 
-A change to one method makes the runs of that method new, a change to what all share makes all of them new, and a
-change to documentation, to names or to the places of things none: see `identity.digest`.
+A change to one method makes the runs of that method new. A change to shared code makes all runs new. A change of
+documentation, names or places of definitions makes no run new: see `identity.digest`.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ RUN = (
     "clp_train.evaluating.attention:look_at",
     "clp_train.result:result_of",
 )
-"""What reads a run's settings and data, trains, measures and says how it went."""
+"""The functions that read a run's settings and data, train, measure and report."""
 OWN = {
     "--dataset": "data set", "--cf": "fill", "--f": "fill", "--matte": "matte", "--method": "method",
     "--model": "model", "model": "model", "transform": "transform",
 }  # fmt: skip
-"""Options, and keys of "key=value", whose values may be plug-ins -> what they are."""
-PLAIN = "erm"  # whose code stands for what all runs share, where a method is a plug-in
+"""Options, and keys of "key=value", with values that may be plug-ins -> the kind of plug-in."""
+PLAIN = "erm"  # its code represents the shared code for methods that are plug-ins
 SHARD = ("clp_aug.config:AugmentConfig", "clp_aug.pipeline:augment")
-"""The settings of a shard, and what makes it."""
+"""The settings of a shard, and the function that makes it."""
 RULES = Rules(
     packages=("clp_aug", "clp_train"),
     doors=("load", "build", "OPTIONS", "Options"),
@@ -72,7 +72,7 @@ def run_version(method: str, arguments: Iterable[str]) -> str:
 
 @cache
 def code_of_run(module: str) -> str:
-    """Return a digest of what a run of a method reaches. module: the method's, as the registry names it."""
+    """Return a digest of the code that a run of a method reaches. module: the method's, as in the registry."""
     return code().digest(RUN, module)
 
 
@@ -83,9 +83,9 @@ def shard_version() -> str:
 
 
 def origins(arguments: Iterable[str]) -> dict[str, str]:
-    """Return of which code the plug-ins are that arguments of clp-augment or clp-train name; empty without any.
+    """Return the origin of each plug-in in arguments of clp-augment or clp-train; empty without plug-ins.
 
-    Raises UsageError for one that cannot be loaded.
+    Raises UsageError for a plug-in that cannot be loaded.
     """
     pairs = [(option, value) for option, value in itertools.pairwise(arguments) if option in OWN]
     pairs += [(name, value) for name, _, value in (word.partition("=") for word in arguments) if name in OWN]

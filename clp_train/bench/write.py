@@ -27,12 +27,12 @@ TITLES = {
 ONE_FOR_BOTH = "Last epoch (also the one that is selected, where there are validation pictures)"
 NOTHING = "-"
 TIMES = ("s an epoch", "cost")
-BRACKETS = str.maketrans({"[": "\\[", "]": "\\]"})  # what ends the name of a picture in Markdown
+BRACKETS = str.maketrans({"[": "\\[", "]": "\\]"})  # end of the name of a picture in Markdown
 TABLE, FIGURE = "table.json", "figure.svg"
 Part = Mapping[str, Mapping[str, Cell]]
 """The cells of one moment by row and column."""
 Costs = Mapping[str, Mapping[str, Cost]]
-"""What rows cost, by preset and row."""
+"""The costs of rows, by preset and row."""
 
 
 def write_table(table: Table, scale: str, results: Sequence[Result], folder: Path) -> list[Path]:
@@ -60,16 +60,16 @@ def write_table(table: Table, scale: str, results: Sequence[Result], folder: Pat
 
 
 def as_json(table: Table, scale: str, results: Sequence[Result]) -> str:
-    """Return everything that the other forms are made of."""
+    """Return the data of which all other formats are made."""
     order = sorted(results, key=lambda r: (r["column"], r["row"], r["protocol"], r["seed"]))
     whole = {"table": table.name, "scale": scale, "code": code_version(), "runs": order}
     return json.dumps(whole, indent=1) + "\n"
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell of the common protocol as text: mean and spread in percent, a mark where Holm's p is below 0.05.
+    """Return a cell of the common protocol as text: mean and spread in percent, a mark if Holm's p is below 0.05.
 
-    The mark is a star where it is better than the best other method, a dagger where it is worse.
+    The mark is a star if it is better than the best other method, a dagger if it is worse.
     """
     if cell.mean is None:
         return NOTHING
@@ -84,14 +84,14 @@ def mean_of(values: Mapping[int, float]) -> str:
 
 
 def titles_of(parts: Mapping[str, object]) -> dict[str, str]:
-    """Return the moments that a page shows, and their titles: one for both where "selected" is nowhere another."""
+    """Return the moments of a page and their titles; one for both if "selected" is the last epoch in all runs."""
     if parts.get("selected") != parts.get("last"):
         return {moment: TITLES[moment] for moment in parts}
     return {moment: ONE_FOR_BOTH if moment == "last" else TITLES[moment] for moment in parts if moment != "selected"}
 
 
 def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
-    """Return what is shown of each column that has figures of ours: "paper" if quoted, "ours", "own" if any, "rank"."""
+    """Return the fields of each column with our figures: "paper" if quoted, "ours", "own" if any, "rank"."""
     layout = {}
     for name in table.columns:
         of_column = [part[row][name] for part in parts.values() for row in table.rows]
@@ -108,7 +108,7 @@ def layout_of(table: Table, parts: Mapping[str, Part]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """One field of a line as a reader sees it. kind: of `layout_of`, or "method", "time", "block"; best: rank 1."""
+    """One field of a line as text. kind: of `layout_of`, or "method", "time", "block"; best: rank 1."""
 
     text: str
     kind: str
@@ -121,7 +121,7 @@ def lines_of(
     layout: Mapping[str, list[str]],
     cost: Costs,
 ) -> list[list[Shown]]:
-    """Return the lines of one moment's table: method, then per column what `layout_of` says; then costs by preset."""
+    """Return the lines of one moment's table: method, fields of `layout_of` per column, costs by preset."""
     lines = []
     for name, row in table.rows.items():
         line = [Shown(row.title, "method")]
@@ -144,7 +144,7 @@ def lines_of(
 
 
 def with_headings(lines: Sequence[list[Shown]], blocks: Sequence[str]) -> list[list[Shown]]:
-    """Return lines with a heading before each that begins a block. blocks: of each line, "" for none."""
+    """Return lines with a heading before each line that begins a block. blocks: of each line, "" for none."""
     headed, before = list[list[Shown]](), ""
     for line, block in zip(lines, blocks, strict=True):
         if block and block != before:
@@ -155,12 +155,12 @@ def with_headings(lines: Sequence[list[Shown]], blocks: Sequence[str]) -> list[l
 
 
 def seconds_text(seconds: float) -> str:
-    """Return two digits of a time, or all of those before the point."""
+    """Return a time with two digits, or with all digits before the point."""
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def heads_of(table: Table, layout: Mapping[str, list[str]], presets: Collection[str]) -> list[str]:
-    """Return the heads of the fields of `lines_of`; times are headed by their presets where there are several."""
+    """Return the heads of the fields of `lines_of`; heads of times name the preset if there are several."""
     heads = [f"{table.columns[name].title}: {field}" for name, parts in layout.items() for field in parts]
     return ["method", *heads, *time_heads(presets)]
 
@@ -171,7 +171,7 @@ def time_heads(presets: Collection[str]) -> list[str]:
 
 
 def command_of(table: Table, scale: str) -> str:
-    """Return what makes a table: by its name, or from a file of the user's."""
+    """Return the command that makes a table, by its name or from the user's file."""
     return f"clp-bench {table.name if table.name in names() else shlex.quote(f'{table.name}.toml')} --scale {scale}"
 
 
@@ -198,7 +198,7 @@ def markdown_of(field: Shown) -> str:
 
 
 def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
-    """Return one line a cell."""
+    """Return one line per cell."""
     presets = {result["column"]: preset_of(result) for result in results}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -220,12 +220,12 @@ def as_csv(table: Table, results: Sequence[Result], parts: Mapping[str, Part], c
 
 
 def number(value: float | None) -> str:
-    """Return a number as text, nothing for None."""
+    """Return a number as text, "" for None."""
     return "" if value is None else f"{value:.6g}"
 
 
 def as_html(table: Table, scale: str, results: Sequence[Result], parts: Mapping[str, Part], cost: Costs) -> str:
-    """Return one page that needs only the drawing of a figure beside it."""
+    """Return one page that needs no other file than the drawing of a figure."""
     page = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )

@@ -1,1 +1,1 @@
-"""EVALUATE: what a network makes of pictures, how good it is, and where it looks."""
+"""EVALUATE: the predictions of a network, its accuracy, and where it looks."""

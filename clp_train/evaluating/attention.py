@@ -1,4 +1,4 @@
-"""EVALUATE: how much of the maps of a classifier lies inside the boxes, on the meta originals whose boxes are known."""
+"""EVALUATE: the share of a classifier's maps that is inside the boxes, on the meta originals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def inside_share(maps: Tensor, inside: Tensor) -> Tensor:
 
 
 def pointing(maps: Tensor, inside: Tensor) -> Tensor:
-    """Tell of each map whether its maximum, or one of several, lies in its box: bool (n,); False for a zero map.
+    """Return for each map whether a maximum of it is in its box: bool (n,); False for a zero map.
 
     Source: the pointing game, Zhang et al. 2018.
     """
@@ -53,16 +53,16 @@ def pointing(maps: Tensor, inside: Tensor) -> Tensor:
 
 
 def area_of(inside: Tensor) -> float:
-    """Return the mean share of the picture that boxes take. inside: bool (n, H, W), True in the box."""
+    """Return the mean share of the picture that boxes cover. inside: bool (n, H, W), True in the box."""
     return inside.double().mean().item()
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Where the maps of one split lie. All shares in [0, 1]; inside and pointing over non-zero maps, None for none.
+    """Where the maps of one split are. All shares in [0, 1]; inside and pointing over non-zero maps, None for none.
 
     inside: mean `inside_share`; pointing: share of maps that point into the box; area: mean share of the picture that
-    the box takes, which is what a flat map would score; maps: how many there are; zero: how many are zero throughout.
+    the box covers, the value of `inside` for a flat map; maps: their number; zero: the number of all-zero maps.
     """
 
     inside: float | None
@@ -78,7 +78,7 @@ def attention(maps: Tensor, inside: Tensor) -> Attention:
 
 
 def summary(shares: Tensor, points: Tensor, area: float) -> Attention:
-    """Return the summary of what `inside_share` and `pointing` give of maps, (n,) each; area: as `area_of` gives it."""
+    """Return the summary of the results of `inside_share` and `pointing`, (n,) each; area: the result of `area_of`."""
     nonzero = ~shares.isnan()
     has_maps = bool(nonzero.any())
     return Attention(
@@ -93,11 +93,11 @@ def summary(shares: Tensor, points: Tensor, area: float) -> Attention:
 def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], list[Look]]:
     """Return the share of attention inside the boxes as plain JSON, and some pictures with their maps for the page.
 
-    Grad-CAM of each original's own label; the pictures shown are spread evenly over the originals, whose order goes
-    through classes and groups. Of a network without a last feature map there is none, and `no_map` says why. The
-    network is left in evaluation mode.
+    The maps are Grad-CAM of each original's own label. The pictures for the page are spread evenly over the originals,
+    which are ordered by class and group. A network without a last feature map has no maps, and `no_map` gives the
+    reason. The network is left in evaluation mode.
     """
-    places = rows_of_kinds(meta.kind, (ORIGINAL,))  # pictures are taken some at a time, not copied all at once
+    places = rows_of_kinds(meta.kind, (ORIGINAL,))  # pictures are copied in batches, not all at once
     box, label, first = meta.box[places], meta.label[places], meta.images[places[:1]]
     sides, batches = first.shape[2:], torch.arange(len(places)).split(BATCH)
     pixels = sum(int(masks(box[rows], *sides).sum()) for rows in batches)
@@ -109,7 +109,7 @@ def look_at(network: Classifier, meta: BoxedPictures) -> tuple[dict[str, Any], l
     predicted = predict_parts(network, (meta.images[some] for some in places.split(AT_A_TIME)), len(places))
     shown, kept = torch.linspace(0, len(places) - 1, min(SHOWN, len(places))).round().long(), list[Tensor]()
 
-    def judged() -> Iterator[tuple[Tensor, Tensor]]:  # a few maps at a time: all of them may not go into memory
+    def judged() -> Iterator[tuple[Tensor, Tensor]]:  # a few maps at a time: all of them may not fit into memory
         most = most_at_once(network, first)
         for rows in (rows for batch in batches for rows in evenly(batch, most)):
             maps = gradcam(network, as_input(meta.images[places[rows]]), label[rows])

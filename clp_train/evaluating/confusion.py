@@ -1,4 +1,4 @@
-"""Which classes are taken for which: the confusion matrix, and its largest entries where there are many classes."""
+"""Which classes are confused: the confusion matrix, and its largest entries if there are many classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Pair(NamedTuple):
-    """Pictures of one class that were taken for another. label, predicted: classes; of: all pictures of the label."""
+    """Pictures of one class that were predicted as another. label, predicted: classes; of: pictures of the label."""
 
     label: int
     predicted: int
@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
 
 def confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Return how many pictures of each class, down, were taken for each, across: int64 (C, C).
+    """Return the number of pictures of each class (rows) that were predicted as each class (columns): int64 (C, C).
 
     predicted, label: int64 (n,) in [0, C).
     """
@@ -26,7 +26,7 @@ def confusion(predicted: Tensor, label: Tensor, classes: int) -> Tensor:
 
 
 def most_confused(counts: Tensor, most: int) -> list[Pair]:
-    """Return the largest entries off the diagonal, the largest first, of equal ones by their classes; no empty ones.
+    """Return the largest nonzero entries off the diagonal, the largest first; equal ones in the order of classes.
 
     counts: int64 (C, C), as `confusion` gives it.
     """

@@ -1,4 +1,4 @@
-"""EVALUATE: which layer of a network gives its last map of a picture, and in which axes it lies there."""
+"""EVALUATE: find the layer of a network that gives its last map of a picture, and the axes of this map."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from clp_train.models.parts import Classifier
 ONE_PIXEL = "its last feature map is one pixel"
 TOKENS = "it ends in tokens that lie on no grid, or of which none but a class token counts"
 CHANNELS_FIRST, CHANNELS_LAST, ON_A_GRID = "channels first", "channels last", "tokens"
-MOST_PREFIXES = 16  # tokens before those of the picture: a class token, registers
-WINDOWED = (nn.MaxPool2d, nn.AvgPool2d)  # what pools by windows, not all of a map
+MOST_PREFIXES = 16  # tokens before the tokens of the picture: a class token, registers
+WINDOWED = (nn.MaxPool2d, nn.AvgPool2d)  # layers that pool windows, not a whole map
 
 Run = Callable[[Tensor], Any]
 """A network as a function of pictures, float (n, 3, H, W)."""
 
 
 class Seen(NamedTuple):
-    """What a module gave for one picture. shape: of its output; entered: positions that its input had, None for no map
-    and no tokens; positions: that its output has, likewise; is_map: four axes, the last two of more than one pixel;
-    in_shape: these are of the picture's shape, so no channels; kind: "map" or "tokens" for a layer of weights, else "";
-    pools: whether it pools by windows.
+    """The output of a module for one picture. shape: of the output; entered: number of positions of its input, None for
+    neither a map nor tokens; positions: the same for its output; is_map: four axes, the last two of more than one
+    pixel; in_shape: these two have the picture's shape, so they are not channels; kind: "map" or "tokens" for a layer
+    with weights, else ""; pools: whether it pools windows.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a map of pictures lies. name: of the module that gives it; axes: CHANNELS_FIRST for (n, K, h, w),
+    """The place of a map of pictures. name: of the module that outputs it; axes: CHANNELS_FIRST for (n, K, h, w),
     CHANNELS_LAST for (n, h, w, K), ON_A_GRID for (n, first + h w, K); size: h, w; first: tokens before the grid.
     """
 
@@ -51,7 +51,7 @@ class Place(NamedTuple):
     first: int = 0
 
     def map_of(self, output: Tensor) -> Tensor:
-        """Return what the module gives, or a gradient of that shape, as (n, K, h, w)."""
+        """Return the module's output, or a gradient of the same shape, as (n, K, h, w)."""
         if self.axes == CHANNELS_FIRST:
             return output
         if self.axes == CHANNELS_LAST:
@@ -60,15 +60,15 @@ class Place(NamedTuple):
 
 
 def map_layers(network: Classifier, run: Run, image: Tensor) -> list[str]:
-    """Return the names of the modules that give maps (n, K, h, w) of more than one pixel, in the order they finish.
+    """Return the names of the modules that output maps (n, K, h, w) of more than one pixel, in the order they finish.
 
-    The last one is what stands before global pooling. image: float (1, 3, H, W). Raises UsageError when there is none.
+    The last one comes before global pooling. image: float (1, 3, H, W). Raises UsageError when there is none.
     """
     return [place.name for place in map_places(network, seen(network, run, image), image)]
 
 
 def map_places(network: Classifier, outputs: Sequence[Seen], images: Tensor) -> list[Place]:
-    """Return those of modules that gave maps of some pictures, (n, 3, H, W). Raises UsageError when there is none."""
+    """Return the modules that output maps of some pictures, (n, 3, H, W). Raises UsageError when there is none."""
     places = [Place(each.name, CHANNELS_FIRST, size_of(each.shape[2:])) for each in outputs if each.is_map]
     if not places:
         raise UsageError(
@@ -79,11 +79,12 @@ def map_places(network: Classifier, outputs: Sequence[Seen], images: Tensor) -> 
 
 
 def last_place(network: Classifier, run: Run, outputs: Sequence[Seen], image: Tensor) -> tuple[Place | None, str]:
-    """Return where the last map of a picture lies, and ""; or None, and why there is none.
+    """Return the place of the last map of a picture, and ""; or None, and the reason why there is none.
 
-    It is what the last layer of weights on a map makes, up to global pooling. In a network that ends in tokens, or in
-    maps whose channels come last, it is what the last module gives whose places the features all depend on: where a
-    class token alone is read, the last attention's input. outputs: of `seen`; image: float (1, 3, H, W).
+    It is the output of the last layer with weights that works on a map, up to global pooling. A network may end in
+    tokens, or in maps with channels last. Then it is the output of the last module with this property: each of its
+    positions influences the features. If only a class token is read, this is the input of the last attention. outputs:
+    of `seen`; image: float (1, 3, H, W).
     """
     reason, learned = reason_of(outputs), last_learned(outputs)
     if learned.kind != "tokens" or learned.positions == 1:
@@ -101,7 +102,7 @@ def _last_map(outputs: Sequence[Seen]) -> tuple[str, str, tuple[int, int]]:
 
 
 def reason_of(outputs: Sequence[Seen]) -> str:
-    """Return why what modules gave has no map (n, K, h, w) at its end, or ""."""
+    """Return why the outputs of modules do not end in a map (n, K, h, w), or ""."""
     learned = last_learned(outputs)
     if learned.positions == 1:
         return ONE_PIXEL
@@ -115,9 +116,9 @@ def reason_of(outputs: Sequence[Seen]) -> str:
 
 
 def last_learned(outputs: Sequence[Seen]) -> Seen:
-    """Return what the last layer of weights on a map or on tokens gave; of a network without one, no position.
+    """Return the output of the last layer with weights on a map or on tokens; without such a layer, one of no position.
 
-    Layers of one position behind pooling of all of a map are left out: they weigh its channels, or belong to the head.
+    Layers of one position after global pooling are left out: they weigh the map's channels, or belong to the head.
     """
     learned = [i for i, each in enumerate(outputs) if each.kind]
     if not learned:
@@ -129,8 +130,8 @@ def last_learned(outputs: Sequence[Seen]) -> Seen:
 
 
 def behind_pooling(outputs: Sequence[Seen]) -> bool:
-    """Tell whether all layers of weights but the first of some outputs are convolutions of what pooling of all of a map
-    left: one position each, and no window that made it.
+    """Return whether all layers with weights after the first one work on the result of global pooling: they have one
+    position each, and no pooling of windows made it.
     """
     rest = [each for each in outputs[1:] if each.kind]
     if not rest or any(each.kind != "map" or each.positions != 1 or each.entered != 1 for each in rest):
@@ -140,18 +141,18 @@ def behind_pooling(outputs: Sequence[Seen]) -> bool:
 
 
 def comes_first(outputs: Sequence[Seen], widths: Collection[int], image: Tensor) -> bool:
-    """Tell whether the channels of the last map come first, and cannot as well come last. widths: `widths_of`."""
+    """Return whether the channels of the last map come first and cannot also come last. widths: `widths_of`."""
     shape = next(each.shape for each in reversed(outputs) if each.is_map)
     return shape[1] in widths and not (shape[3] in widths and fits(shape[1:3], *image.shape[2:]))
 
 
 def widths_of(network: Classifier, outputs: Sequence[Seen]) -> set[int]:
-    """Return how many channels the last map of a network that ends in linear layers may have."""
+    """Return the possible numbers of channels of the last map of a network that ends in linear layers."""
     return {last_learned(outputs).shape[-1], network.head.in_features}
 
 
 def token_places(network: Classifier, outputs: Sequence[Seen], image: Tensor) -> Iterator[Place]:
-    """Yield where maps may lie in what modules gave: those of the width that the network ends in."""
+    """Yield the possible places of maps in the outputs of modules: those with the width of the network's end."""
     widths = widths_of(network, outputs)
     grids = [size_of(each.shape[2:]) for each in outputs if each.kind == "map" and each.is_map and each.in_shape]
     height, width = image.shape[2:]
@@ -160,7 +161,7 @@ def token_places(network: Classifier, outputs: Sequence[Seen], image: Tensor) ->
         if shape[0] != len(image) or 1 in (each.positions, math.prod(shape[1:-1]), math.prod(shape[2:])):
             continue
         if len(shape) == 4 and shape[3] in widths and fits(shape[1:3], height, width):
-            if shape[1] != shape[3]:  # else nothing tells rows from channels
+            if shape[1] != shape[3]:  # else rows and channels cannot be distinguished
                 yield Place(each.name, CHANNELS_LAST, size_of(shape[1:3]))
         elif len(shape) == 4 and shape[1] in widths and fits(shape[2:], height, width):
             yield Place(each.name, CHANNELS_FIRST, size_of(shape[2:]))
@@ -171,10 +172,11 @@ def token_places(network: Classifier, outputs: Sequence[Seen], image: Tensor) ->
 
 
 def grid_of(tokens: int, grids: Sequence[tuple[int, int]], height: int, width: int) -> tuple[int, int] | None:
-    """Return rows and columns of so many tokens of a picture, first among them some of no place; None for no grid.
+    """Return rows and columns of this many tokens of a picture, some of which may come first and have no position; None
+    for no grid.
 
-    grids: of maps that the network made before, such as that of its patches, the latest of which counts; without any,
-    one of the picture's shape with one token before it at most.
+    grids: of maps that the network computed before, such as its patches; the latest one counts. Without any, the grid
+    has the picture's shape, with at most one token before it.
     """
     for grid in reversed(grids):
         if 0 <= tokens - math.prod(grid) <= MOST_PREFIXES:
@@ -187,7 +189,7 @@ def grid_of(tokens: int, grids: Sequence[tuple[int, int]], height: int, width: i
 
 
 def places_with_gradient(network: Classifier, run: Run, image: Tensor, places: Sequence[Place]) -> list[Place]:
-    """Return those places of a picture's maps at all of which the features have a gradient, in their order."""
+    """Return the places of maps where the features have a gradient at every position, in their order."""
     offsets: dict[str, Tensor] = {}
 
     def add_to(name: str) -> Callable[[nn.Module, Any, Any], Tensor]:
@@ -205,18 +207,18 @@ def places_with_gradient(network: Classifier, run: Run, image: Tensor, places: S
             handle.remove()
     if not offsets:
         return []
-    value = (features * torch.linspace(1, 2, features.shape[1]).to(features)).sum()  # a plain sum, of a norm, is 0
+    value = (features * torch.linspace(1, 2, features.shape[1]).to(features)).sum()  # the plain sum after a norm is 0
     gradients = dict(zip(offsets, torch.autograd.grad(value, list(offsets.values()), allow_unused=True), strict=True))
     return [place for place in places if has_gradient(place, gradients[place.name])]
 
 
 def has_gradient(place: Place, gradient: Tensor | None) -> bool:
-    """Tell whether a map has a gradient at each of its positions."""
+    """Return whether a map has a gradient at each of its positions."""
     return gradient is not None and bool(place.map_of(gradient).abs().amax(1).gt(0).all())
 
 
 def seen(network: Classifier, run: Run, image: Tensor) -> list[Seen]:
-    """Return what the modules of a network gave for a picture, float (1, 3, H, W), in the order they finish."""
+    """Return the outputs of a network's modules for a picture, float (1, 3, H, W), in the order they finish."""
     outputs: list[Seen] = []
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -236,7 +238,7 @@ def seen(network: Classifier, run: Run, image: Tensor) -> list[Seen]:
 
 
 def look_over(name: str, module: nn.Module, inputs: Sequence[Any], output: Tensor, image: Tensor) -> Seen:
-    """Return what a module gave for an image: (n, K, h, w), or (n, ..., K) where it is linear in the last axis."""
+    """Return the output of a module for a picture: (n, K, h, w), or (n, ..., K) if it is linear in the last axis."""
     learned = any(values.ndim > 1 for values in module.parameters(recurse=False))
     tokens = learned and isinstance(module, nn.Linear)
     entered = next((positions_of(value, tokens) for value in inputs if isinstance(value, Tensor)), None)
@@ -248,13 +250,13 @@ def look_over(name: str, module: nn.Module, inputs: Sequence[Any], output: Tenso
 
 
 def positions_of(values: Tensor, tokens: bool) -> int | None:
-    """Return how many places a map, or tokens, have; None for values that are neither."""
+    """Return the number of positions of a map or of tokens; None for values that are neither."""
     places = values.shape[1:-1] if tokens else values.shape[2:]
     return places.numel() if tokens or values.ndim == 4 else None
 
 
 def fits(size: Sequence[int], height: int, width: int) -> bool:
-    """Tell whether a map of rows and columns is of the shape of a picture, but for a row or a column."""
+    """Return whether a map of rows and columns has the shape of a picture, up to one row or column."""
     rows, columns = size
     return abs(rows * width - columns * height) <= max(height, width)
 

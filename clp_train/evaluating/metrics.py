@@ -1,4 +1,4 @@
-"""EVALUATE: accuracy over all, per class, per group and stratum; the worst of them; and what `scores` has besides."""
+"""EVALUATE: accuracy over all, per class, per group and stratum; the worst of them; and the figures of `scores`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NONE: Mapping[str, Tensor] = {}
 
 @dataclass(frozen=True)
 class Metrics:
-    """Accuracies in [0, 1] of one split; None where a class or group has no picture.
+    """Accuracies in [0, 1] of one split; None for a class or group without pictures.
 
     average: share of all pictures that are right (top-1); weighted_average: groups weighted by their share of the
     train split, as published Waterbirds averages are; worst: the lowest of the non-empty groups; precision: as
-    `mean_precision` says; strata: accuracy in parts that only reports look at, by name; worst_class: the lowest of the
-    non-empty classes; balanced, group_mean: the mean over non-empty classes, and groups, each counted alike; macro_f1,
-    auroc, ece: as `scores` says, the last two None where no probabilities are known, auroc for more than two classes.
+    `mean_precision` says; strata: accuracy in parts that only reports use, by name; worst_class: the lowest of the
+    non-empty classes; balanced, group_mean: the unweighted mean over non-empty classes, or groups; macro_f1, auroc,
+    ece: see `scores`; the last two are None without probabilities, auroc also for more than two classes.
     """
 
     average: float
@@ -46,14 +46,16 @@ class Metrics:
 
 
 def shares(right: Tensor, member: Tensor, parts: int) -> tuple[list[float | None], list[int]]:
-    """Return the share of right ones and the count of each part. right: bool (n,); member: int64 (n,) in [0, parts)."""
+    """Return the share of right pictures and the number of pictures of each part. right: bool (n,); member: int64 (n,)
+    in [0, parts).
+    """
     counts = torch.bincount(member, minlength=parts).tolist()
     hits = torch.bincount(member[right], minlength=parts).tolist()
     return [h / n if n else None for h, n in zip(hits, counts, strict=True)], counts
 
 
 def mean_precision(predicted: Tensor, label: Tensor, classes: int) -> float:
-    """Return the mean over the classes that have pictures of right / predicted as it, 0 for one never predicted.
+    """Return the mean, over classes with pictures, of right / predicted as the class; 0 for a class never predicted.
 
     predicted, label: int64 (n,), n >= 1, in [0, classes). Source: the second metric of Tang et al. 2022; macro
     precision over those classes.
@@ -75,9 +77,9 @@ def measure(
 ) -> Metrics:
     """Return the metrics of predictions. predicted, label, group: int64 (n,), n >= 1.
 
-    train_counts: pictures of each group in the train split. A group without pictures here has no weight; groups that
-    all have none in training weigh the same. strata: name -> which pictures are in it, bool (n,); sure: of the
-    predictions, None where their probabilities are not known.
+    train_counts: pictures of each group in the train split. A group without pictures here has no weight. If no group
+    here has training pictures, all weights are equal. strata: name -> which pictures are in it, bool (n,); sure: of the
+    predictions, None if their probabilities are unknown.
     """
     right = predicted == label
     per_class, class_counts = shares(right, label, classes)
@@ -108,8 +110,8 @@ def measure(
 def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tensor] = logits_of) -> Tensor:
     """Return the predicted classes, int64 (N,), of uint8 (N, 3, H, W) or of features, on their device.
 
-    judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError where a logit is NaN, whose
-    argmax would pass for a class.
+    judge: as in `outputs`. The network is left in evaluation mode. Raises DivergedError for a logit that is NaN,
+    because argmax would return a class for it.
     """
     return predict_parts(network, images.split(BATCH), len(images), judge).to(images.device)
 
@@ -117,7 +119,7 @@ def predict(network: Classifier, images: Tensor, judge: Callable[[Output], Tenso
 def predict_parts(
     network: Classifier, images: Iterable[Tensor], rows: int, judge: Callable[[Output], Tensor] = logits_of
 ) -> Tensor:
-    """Return the same of parts of a stream of so many pictures, on the network's device."""
+    """Return the same for parts of a stream of `rows` pictures, on the network's device."""
     predicted = ((logits.argmax(1),) for logits in checked_logits(network, images, judge))
     return gathered(predicted, rows)[0]
 
@@ -125,9 +127,9 @@ def predict_parts(
 def checked_logits(
     network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor]
 ) -> Iterator[Tensor]:
-    """Yield the logits to judge by, (n, C), of parts of a stream. images, judge: as in `outputs`.
+    """Yield the final logits, (n, C), of parts of a stream. images, judge: as in `outputs`.
 
-    Raises DivergedError where one is NaN.
+    Raises DivergedError for a logit that is NaN.
     """
     for out in outputs(network, images, judge):
         if out.logits.isnan().any():
@@ -141,8 +143,8 @@ def probabilities(
     """Yield the predicted classes, int64 (n,), and the probabilities of all, float32 (n, C), of parts of a stream, on
     the CPU.
 
-    images: parts, uint8 (n, 3, H, W) or features; judge: as in `outputs`; scale: as `Method` has it. Raises
-    DivergedError where a logit is NaN.
+    images: parts, uint8 (n, 3, H, W) or features; judge: as in `outputs`; scale: see `Method`. Raises
+    DivergedError for a logit that is NaN.
     """
     for logits in checked_logits(network, images, judge):
         yield logits.argmax(1).cpu(), (scale * logits.float()).softmax(1).cpu()
@@ -171,6 +173,6 @@ def evaluate(
 def balanced_accuracy(
     network: Classifier, pictures: Pictures, classes: int, judge: Callable[[Output], Tensor] = logits_of
 ) -> float:
-    """Return the mean over classes that have pictures of their accuracy; judge: as in `predict`."""
+    """Return the mean accuracy over classes with pictures; judge: as in `predict`."""
     right = predict(network, pictures.images, judge) == pictures.label
     return mean_of(shares(right, pictures.label, classes)[0])

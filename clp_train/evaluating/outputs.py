@@ -1,4 +1,4 @@
-"""The one "network over pictures": what a classifier makes of whole streams, in evaluation mode, some at a time."""
+"""The outputs of a classifier for whole streams of pictures, in evaluation mode, in batches."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clp_aug.common.progress import passing
 from clp_aug.contract.schema import GREY, ORIGINAL
 from clp_train.algorithm.method import BACKGROUND, LEARNT_BACKGROUND, Scores
 from clp_train.models.parts import Classifier, Output, device_of
 from clp_train.pictures.types import BoxedPictures, Pictures, as_input, masks, meta_of_kinds
 
-BATCH = 250  # pictures at a time
+BATCH = 250  # pictures in a batch
 MOST_BYTES = 160 << 20
-"""Of the largest array in a network's pass; all of a pass takes five to ten times as much memory.
+"""Most bytes of the largest array in a network's pass; a whole pass takes five to ten times as much memory.
 
-For pictures of 32 x 32 pixels, up to WRN-28-10, that is more than BATCH of them take.
+For pictures of 32 x 32 pixels and networks up to WRN-28-10, a BATCH needs less.
 """
 
 
@@ -30,15 +31,15 @@ def logits_of(out: Output) -> Tensor:
 def outputs(
     network: Classifier, images: Iterable[Tensor], judge: Callable[[Output], Tensor] = logits_of
 ) -> Iterator[Output]:
-    """Yield what the network makes of parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
+    """Yield the network's outputs for parts of a stream, uint8 (n, 3, H, W) or features each, in evaluation mode.
 
-    judge: output -> the logits to judge by, (n, C), for methods that adjust them afterwards. Pictures go to the
-    network's device, where outputs are too; the network is left in that mode. Parts that take too much memory are
-    divided evenly: a small rest could go through other code, which rounds otherwise.
+    judge: output -> the final logits, (n, C), for methods that adjust logits afterwards. Pictures go to the network's
+    device, and outputs stay there; the network is left in evaluation mode. Parts that need too much memory are divided
+    evenly, because a small rest could run through other kernels, which round differently.
     """
     network.eval()
     most, place = 0, device_of(network)
-    for part in images:
+    for part in passing(images, "EVALUATE"):
         if not part.is_floating_point():
             most = most or most_at_once(network, part[:1])
         for pictures in evenly(part, most) if most else [part]:
@@ -53,12 +54,12 @@ def evenly(rows: Tensor, most: int) -> Sequence[Tensor]:
 
 @torch.no_grad()
 def most_at_once(network: Classifier, picture: Tensor) -> int:
-    """Return of how many pictures like this one, uint8 (1, 3, H, W), a network may be asked at a time."""
+    """Return the batch size of a network for pictures like this one, uint8 (1, 3, H, W)."""
     return max(1, min(BATCH, MOST_BYTES // largest_output(network, as_input(picture.to(device_of(network))))))
 
 
 def largest_output(network: Classifier, picture: Tensor) -> int:
-    """Return the bytes of the largest array that a part of a network makes of one picture, float (1, 3, H, W)."""
+    """Return the bytes of the largest array that any part of a network outputs for one picture, float (1, 3, H, W)."""
     largest = picture.nbytes
 
     def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -84,8 +85,8 @@ def join(some: Iterable[Output]) -> Output:
 def gathered(some: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
     """Return parts of a stream, one tensor (n, ...) or several each, as whole ones (rows, ...).
 
-    They are made with the first part: small tensors that are kept one by one, between large ones that come and go,
-    leave holes in memory that add up to all pictures of the stream.
+    The whole tensors are allocated with the first part. Small tensors that are kept between large temporary ones would
+    leave holes in memory, as large in sum as all pictures of the stream.
     """
     whole: list[Tensor] = []
     at = 0
@@ -98,18 +99,19 @@ def gathered(some: Iterable[Sequence[Tensor]], rows: int) -> list[Tensor]:
 
 
 def on_cpu(some: Iterable[Output]) -> Iterator[Output]:
-    """Yield features and logits of parts of a stream on the CPU, where what is known of all pictures lies."""
+    """Yield features and logits of parts of a stream on the CPU, where the tables of all pictures are."""
     return (Output(part.features.cpu(), part.logits.cpu()) for part in some)
 
 
 def parts(network: Classifier, pictures: Pictures) -> Iterator[Output]:
-    """Yield features and logits of pictures, untransformed, some at a time, on the CPU."""
+    """Yield features and logits of pictures, untransformed, in batches, on the CPU."""
     return on_cpu(outputs(network, pictures.images.split(BATCH)))
 
 
 def parts_of_backgrounds(network: Classifier, pictures: BoxedPictures) -> Iterator[Output]:
-    """Yield those of pictures (N, 3, H, W), uint8, with grey boxes, which are made some at a time; on the CPU."""
-    pairs = zip(pictures.images.split(BATCH), pictures.box.split(BATCH), strict=True)
+    """Yield those of pictures (N, 3, H, W), uint8, with grey boxes, in batches, on the CPU."""
+    images = passing(pictures.images.split(BATCH), "EVALUATE without objects")
+    pairs = zip(images, pictures.box.split(BATCH), strict=True)
     return on_cpu(outputs(network, (without_object(images, box) for images, box in pairs)))
 
 
@@ -124,7 +126,7 @@ def score_backgrounds(network: Classifier, pictures: BoxedPictures) -> Output:
 
 
 def whole_of(some: Iterable[Output], rows: int) -> Output:
-    """Return the parts of a stream of so many rows as one."""
+    """Return the parts of a stream of `rows` rows as one."""
     features, logits = gathered(((part.features, part.logits) for part in some), rows)
     return Output(features, logits)
 
@@ -142,10 +144,10 @@ def scores_of(
     background: BoxedPictures | None = None,
     learn: Callable[[], Output] | None = None,
 ) -> Scores:
-    """Return what computes the network's features and logits, as it is when asked, of a stream of the run; on the CPU.
+    """Return a function that computes the network's present features and logits of a stream of the run, on the CPU.
 
-    meta: whose originals are a stream; background: features of the training pictures without their objects, where those
-    of a frozen body stand for pictures; learn: gives the scores of LEARNT_BACKGROUND.
+    meta: its originals are one of the streams; background: features of the training pictures without their objects, if
+    the run uses features of a frozen body in place of pictures; learn: gives the scores of LEARNT_BACKGROUND.
     """
     streams: dict[str, Pictures | None] = {"train": train, "meta": meta, BACKGROUND: background}
 

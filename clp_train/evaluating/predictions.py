@@ -1,4 +1,4 @@
-"""EVALUATE, picture by picture: what a network takes each for, and how sure it is."""
+"""EVALUATE, picture by picture: the predicted class, and how sure the network is."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clp_train.pictures.types import Pictures
 
 
 class Predictions(NamedTuple):
-    """What a network makes of pictures, on the CPU. predicted: int64 (n,), the class; of_predicted, of_label: float32
-    (n,) in [0, 1], the probabilities of that class and of the label; log_odds: as `Sure` has it.
+    """The predictions of a network, on the CPU. predicted: int64 (n,), the class; of_predicted, of_label: float32 (n,)
+    in [0, 1], the probabilities of the predicted class and of the label; log_odds: see `Sure`.
     """
 
     predicted: Tensor
@@ -27,15 +27,14 @@ class Predictions(NamedTuple):
 
     @property
     def sure(self) -> Sure:
-        """How sure the network is of what it predicts."""
+        """How sure the network is of its predictions."""
         return Sure(self.of_predicted, self.log_odds)
 
 
 class Judged(nn.Module):
-    """A classifier as others see it: float32 (N, 3, H, W) in [0, 1] -> logits (N, C) whose softmax are probabilities.
+    """A classifier with its final logits: float32 (N, 3, H, W) in [0, 1] -> (N, C); their softmax gives probabilities.
 
-    They are those that its method judges pictures by, adjusted as a post-hoc method does, and scaled where they are
-    cosines.
+    Methods that adjust logits afterwards have adjusted them, and cosines are scaled.
     """
 
     def __init__(self, network: Classifier, judge: Callable[[Output], Tensor] = logits_of, scale: float = 1.0) -> None:
@@ -48,19 +47,19 @@ class Judged(nn.Module):
 
 
 def judge_of(method: Method, network: Classifier) -> Callable[[Output], Tensor]:
-    """Return what makes the logits that pictures are judged by of a network's output."""
+    """Return the function from a network's output to its final logits."""
     return lambda out: method.predict(out, network.head)
 
 
 def judged(network: Classifier, method: Method) -> Judged:
-    """Return a network as others see it, judged as its method does."""
+    """Return a network with the final logits of its method."""
     return Judged(network, judge_of(method, network), method.scale)
 
 
 def predict_labelled(
     network: Classifier, pictures: Pictures, judge: Callable[[Output], Tensor], scale: float
 ) -> Predictions:
-    """Return what a network makes of pictures with labels. judge, scale: as in `probabilities`."""
+    """Return the predictions of a network for pictures with labels. judge, scale: as in `probabilities`."""
     label = pictures.label.cpu()
 
     def found(at: int = 0) -> Iterator[tuple[Tensor, ...]]:

@@ -1,7 +1,7 @@
-"""Fig. 5: of how many training pictures the perturbation raises the loss, those with right labels beside the others.
+"""Fig. 5: for how many training pictures the perturbation raises the loss, for right and for wrong labels.
 
-A raised loss makes a picture count for more, a lowered one for less: a perturbation that tells noise raises the losses
-of right labels more often than those of wrong ones. Which labels are wrong is only for this report; no method sees it.
+A raised loss gives a picture more weight, a lowered one less. A perturbation that detects noise raises the losses of
+right labels more often than those of wrong ones. Only this report knows which labels are wrong; no method sees it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import BoxedPictures
 
 RIGHT_UP, WRONG_UP = "raised_right", "raised_wrong"  # keys of a history line
-MOST = 5000  # pictures looked at, drawn once a run
-ROUNDING = 1e-9  # a delta that all classes share changes the loss by this at most
+MOST = 5000  # pictures that are used, drawn once per run
+ROUNDING = 1e-9  # a delta that all classes share changes the loss by at most this
 
 
 def raises(logits: Tensor, delta: Tensor, label: Tensor) -> Tensor:
-    """Return whose cross entropy the perturbation raises, bool (n,). logits, delta: (n, C); label: int64 (n,)."""
+    """Return for which pictures the perturbation raises the cross entropy, bool (n,). logits, delta: (n, C); label:
+    int64 (n,).
+    """
     z = logits.double()
     return cross_entropy(z + delta.double(), label) > cross_entropy(z, label) + ROUNDING
 
@@ -40,13 +42,13 @@ def raised_losses(
     batch_size: int,
     progress: float,
 ) -> dict[str, float | None]:
-    """Return the share of pictures whose loss the perturbation raises, in [0, 1], by whether their label is right.
+    """Return the share of pictures with a loss that the perturbation raises, in [0, 1], for right and for wrong labels.
 
-    wrong: bool (N,), of the training pictures, None where labels are right or nobody knows; progress: share of the
-    run's epochs that is done. Of at most MOST pictures, untransformed, the network in evaluation mode, where it is
-    left; in batches of the run's size, since the characteristics are standardised over a batch. Empty without wrong
-    labels or without a perturbation, None for a kind of label that none of the pictures has. Source: Fig. 5 of the
-    paper; when and on which pictures is ours.
+    wrong: bool (N,), of the training pictures, None if no label is wrong or this is unknown; progress: share of the
+    run's epochs that is done. At most MOST pictures are used, untransformed, in batches of the run's size, because the
+    characteristics are standardised over a batch. The network is set to evaluation mode and left in it. Empty without
+    wrong labels or without a perturbation; None for a kind of label that no picture has. Source: Fig. 5 of the paper;
+    the time and the choice of pictures are ours.
     """
     if wrong is None or not method.perturbs:
         return {}

@@ -1,4 +1,4 @@
-"""What one split says besides accuracies: macro F1, AUROC, calibration; each on the CPU, in float64."""
+"""Figures of one split besides accuracies: macro F1, AUROC, calibration; all on the CPU, in float64."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 BINS = 15  # of calibration, as Guo et al. 2017
-MOST_ODDS = 1e4  # in logs, for infinite ones: those of float32 are within 104
+MOST_ODDS = 1e4  # replaces infinite logs: those of float32 are within 104
 
 
 class Sure(NamedTuple):
     """How sure a network is of pictures, on the CPU. of_predicted: float32 (n,) in [0, 1], the probability of the class
-    that it predicts; log_odds: float64 (n,), log of the probability of class 1 over that of class 0, of two classes
-    only: it tells apart what rounds to 0 or 1. None for more.
+    that it predicts; log_odds: float64 (n,), log of the probability of class 1 over that of class 0, for two classes
+    only: it distinguishes probabilities that round to 0 or 1. None for more classes.
     """
 
     of_predicted: Tensor
@@ -34,7 +34,7 @@ def sure_of(predicted: Tensor, shares: Tensor) -> Sure:
 
 
 def known_of(sure: Sure) -> tuple[Tensor, ...]:
-    """Return what there is of it."""
+    """Return its tensors that are not None."""
     return (sure.of_predicted,) if sure.log_odds is None else (sure.of_predicted, sure.log_odds)
 
 
@@ -45,12 +45,12 @@ def join_sure(parts: Iterable[Sure]) -> Sure:
 
 
 def mean_of(shares: Iterable[float | None]) -> float:
-    """Return the mean of those shares that there are, each counted alike; at least one."""
+    """Return the mean of the shares that are not None; at least one is."""
     return statistics.fmean(share for share in shares if share is not None)
 
 
 def macro_f1(predicted: Tensor, label: Tensor) -> float:
-    """Return the mean of F1 over the classes that have pictures, 0 for one of which none is right.
+    """Return the mean of F1 over the classes with pictures; F1 is 0 for a class without a right picture.
 
     predicted, label: int64 (n,), n >= 1. Source: scikit-learn's f1_score.
     """
@@ -62,11 +62,11 @@ def macro_f1(predicted: Tensor, label: Tensor) -> float:
 
 
 def auroc(log_odds: Tensor | None, label: Tensor) -> float | None:
-    """Return the area under the ROC curve of two classes: how often a picture of class 1 gets higher odds for it than
-    one of class 0, ties counted half.
+    """Return the area under the ROC curve of two classes: how often a picture of class 1 has higher odds of class 1
+    than a picture of class 0; ties count half.
 
-    log_odds: as `Sure` has it; label: int64 (n,), 0 or 1. None for more classes, for pictures of one class alone, and
-    where odds are not a number. Source: scikit-learn's roc_auc_score.
+    log_odds: see `Sure`; label: int64 (n,), 0 or 1. None for more classes, for pictures of one class only, and for odds
+    that are not a number. Source: scikit-learn's roc_auc_score.
     """
     if log_odds is None or len(label.unique()) < 2 or log_odds.isnan().any():
         return None
@@ -78,8 +78,8 @@ def auroc(log_odds: Tensor | None, label: Tensor) -> float | None:
 def calibration_error(right: Tensor, of_predicted: Tensor) -> float | None:
     """Return the expected calibration error: the mean over pictures of |accuracy - mean probability| of their bin.
 
-    right: bool (n,); of_predicted: as `Sure` has it. BINS bins of one width over (0, 1], the upper end in each. None
-    where a probability is not a number. Source: Guo et al. 2017, eq. (3).
+    right: bool (n,); of_predicted: see `Sure`. There are BINS bins of equal width over (0, 1]; each includes its upper
+    end. None if a probability is not a number. Source: Guo et al. 2017, eq. (3).
     """
     sure = of_predicted.double()
     if sure.isnan().any():

@@ -1,4 +1,4 @@
-"""Which epoch of a run counts: what epochs are compared by, and what has to be known of val for that. No torch here."""
+"""Which epoch of a run is selected: the measures for it, and what each must know about val. No torch here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUPS, CLASSES, NOTHING = "groups of val", "classes of val", "nothing"
 
 
 class By(NamedTuple):
-    """One way to compare epochs. key: of the measure in a history line; title: of the measure; knew: what of val."""
+    """One way to compare epochs. key: of the measure in a history line; title: its name; knew: what it uses of val."""
 
     key: str
     title: str
@@ -19,7 +19,7 @@ class By(NamedTuple):
 
 
 BEFORE_OTHERS = "val_before_others"
-"""The key of the accuracy of val's objects before backgrounds of other classes, each class counted alike."""
+"""The key of the accuracy of val's objects before backgrounds of other classes, mean over classes."""
 WAYS = {
     WORST_GROUP: By("val_worst", "worst group", GROUPS),
     WORST_CLASS: By("val_worst_class", "worst class", CLASSES),
@@ -30,13 +30,13 @@ WAYS = {
 }
 SELECT = (AUTO, *WAYS)
 WITH_PATIENCE = tuple(name for name in SELECT if name != LAST)
-"""Ways in which an epoch can be no better than one before it."""
+"""Ways to select for which patience makes sense: a later epoch can be no better than an earlier one."""
 
 
 def way_of(select: str, needs: Collection[str]) -> str:
     """Return how the epochs of a run are compared, a name of WAYS. select: of SELECT; needs: of the method's entry.
 
-    AUTO is what the run may know: groups only where the method is told those of training pictures, too.
+    AUTO uses groups of val only if the method also knows the groups of training pictures.
     """
     if select != AUTO:
         return select
@@ -44,19 +44,20 @@ def way_of(select: str, needs: Collection[str]) -> str:
 
 
 def merit(line: Mapping[str, Any], way: str) -> tuple[float, float]:
-    """Return what an epoch is worth by its history line: the measure, then val's average; of equals the later counts.
+    """Return the value of an epoch from its history line: the measure, then val's average; of equal epochs the later
+    wins.
 
-    Of LAST it is the epoch alone, which needs no val.
+    For LAST it is the number of the epoch, which needs no val.
     """
     value: float = line[WAYS[way].key]
     return value, 0.0 if way == LAST else line["val_average"]
 
 
 def title_of(way: str, has_groups: bool) -> str:
-    """Return what epochs are compared by in words: groups that nobody knows are classes."""
+    """Return the name of the measure that compares epochs; if groups are unknown, they are classes."""
     return WAYS[WORST_CLASS if way == WORST_GROUP and not has_groups else way].title
 
 
 def knew_of(way: str, has_groups: bool) -> str:
-    """Return what selection knew in words, with those of `By`."""
+    """Return in words what the selection knew about val, as `By` has it."""
     return WAYS[WORST_CLASS if way == WORST_GROUP and not has_groups else way].knew

@@ -2,8 +2,8 @@
 
 The values come first, so that they can be mapped. Behind them are the sha256 of each block, the sha256 of the whole
 array, how many rows a block has, and a seal: the sha256 of these and of shape and type. There is no header that could
-be damaged: shape and type are known to who asks. A file of an earlier version holds the values and the whole array's
-sha256 alone; it is checked as one block.
+be damaged: the reader knows shape and type already. A file of an earlier version holds only the values and the whole
+array's sha256; it is checked as one block.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 
 from clp_train.loading.decoding import default_workers
 
-BLOCK_BYTES = 1 << 24  # of the rows of a block, as far as rows divide it
+BLOCK_BYTES = 1 << 24  # at most, in whole rows
 READ_BYTES = 1 << 22  # at a time
 DIGEST = hashlib.sha256().digest_size
 COUNT = 8  # bytes that hold the rows of a block
@@ -35,13 +35,13 @@ NO_RESERVE = 0x4000 if sys.platform == "linux" and platform.machine() in ("x86_6
 
 
 def digest_begun(shape: tuple[int, ...], kind: np.dtype[Any]) -> Any:
-    """Return the sha256 of an array as it is before the first byte."""
+    """Return the sha256 object of an array before its first byte."""
     return hashlib.sha256(repr((tuple(shape), kind.str)).encode())
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies in the file of an array. rows: of a block, the last of which may have fewer."""
+    """Places of everything in the file of an array. rows: per block; the last block may have fewer."""
 
     shape: tuple[int, ...]
     kind: np.dtype[Any]
@@ -49,7 +49,7 @@ class Layout:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], kind: np.dtype[Any], together: int = 1) -> Layout:
-        """Return the layout of a new file. together: rows that no block divides."""
+        """Return the layout of a new file. together: rows that are never split over two blocks."""
         row_bytes = size_of(shape[1:], kind)
         return cls(shape, kind, max(1, BLOCK_BYTES // max(1, row_bytes * together)) * together)
 
@@ -74,11 +74,11 @@ class Layout:
         return self.place_of(self.blocks) + DIGEST + COUNT + DIGEST
 
     def place_of(self, block: int) -> int:
-        """Return where the digest of a block lies; that of the whole array follows the last one."""
+        """Return the place of a block's digest; the digest of the whole array follows the last one."""
         return self.size + DIGEST * block
 
     def begun(self, block: int) -> Any:
-        """Return the sha256 of a block as it is before the first byte: no block stands for another."""
+        """Return the sha256 object of a block before its first byte. It is different for each block."""
         return hashlib.sha256(repr((self.shape, self.kind.str, self.rows, block)).encode())
 
     def span(self, block: int) -> tuple[int, int]:
@@ -90,7 +90,10 @@ class Layout:
         return f"rows {block * self.rows} to {min((block + 1) * self.rows, self.shape[0]) - 1}"
 
     def seal(self, digests: bytes) -> bytes:
-        """Return what ends a file: rows of a block, and sha256 over all but the values. digests: all of them."""
+        """Return the end of a file: the rows of a block, and sha256 over everything except the values.
+
+        digests: all of them.
+        """
         count = self.rows.to_bytes(COUNT, "little")
         return count + hashlib.sha256(repr((self.shape, self.kind.str)).encode() + digests + count).digest()
 
@@ -101,10 +104,10 @@ def size_of(shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
 
 
 def check(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> str:
-    """Return the sha256 of the array in a file, in hexadecimal, after all of it was read through and compared.
+    """Return the sha256 of the array in a file, in hexadecimal, after reading and checking all of it.
 
-    Blocks are read by several threads. Raises ValueError for a file that does not hold what was written; it names the
-    first block that does not.
+    Blocks are read by several threads. Raises ValueError, naming the first damaged block, for a file that does not hold
+    what was written.
     """
     with open(path, "rb", buffering=0) as file:
         found = os.fstat(file.fileno()).st_size
@@ -135,7 +138,7 @@ def check_whole(file: IO[bytes], shape: tuple[int, ...], kind: np.dtype[Any]) ->
 
 
 def layout_in(file: IO[bytes], found: int, shape: tuple[int, ...], kind: np.dtype[Any]) -> Layout:
-    """Return the layout of a file of so many bytes, which says how many rows its blocks have. Raises ValueError."""
+    """Return the layout of a file with `found` bytes; the file says how many rows a block has. Raises ValueError."""
     usual = Layout.of(shape, kind)
     if found < usual.size + 2 * DIGEST + COUNT:
         raise ValueError(f"{found} bytes, expected {usual.file_size}")
@@ -154,7 +157,7 @@ def digest_in(path: Path, layout: Layout, block: int) -> bytes:
 
 
 def add_bytes(digest: Any, file: IO[bytes], start: int, stop: int) -> None:
-    """Add bytes of a file to a digest. Raises ValueError for a file that ends before."""
+    """Add bytes of a file to a digest. Raises ValueError for a file that ends too early."""
     file.seek(start)
     buffer = memoryview(bytearray(min(READ_BYTES, stop - start)))
     while start < stop:
@@ -166,7 +169,7 @@ def add_bytes(digest: Any, file: IO[bytes], start: int, stop: int) -> None:
 
 
 def read_at(file: IO[bytes], place: int, size: int) -> bytes:
-    """Return so many bytes from a place of a file. Raises ValueError where there are fewer."""
+    """Return `size` bytes from a place of a file. Raises ValueError if there are fewer."""
     file.seek(place)
     found = file.read(size)
     if len(found) != size:
@@ -175,7 +178,7 @@ def read_at(file: IO[bytes], place: int, size: int) -> bytes:
 
 
 def keep_room(file: IO[bytes], size: int) -> None:
-    """Keep room for a file, where the system can, so that a full disk is known at once. Raises OSError if it is."""
+    """Reserve disk space for a file, if the system can, to notice a full disk at once. Raises OSError if it is full."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -185,8 +188,9 @@ def keep_room(file: IO[bytes], size: int) -> None:
 
 
 def mapped(file: IO[bytes], shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray:
-    """Return the array at the beginning of a file, mapped into memory, copy on write; no memory is set aside for it,
-    so that it may be larger than all memory there is. Raises OSError when the system refuses.
+    """Return the array at the beginning of a file, memory-mapped, copy on write.
+
+    No memory is reserved, so the array may be larger than the memory. Raises OSError when the system refuses.
     """
     size = size_of(shape, kind)
     if not size:

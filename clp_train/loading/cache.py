@@ -1,7 +1,7 @@
-"""Arrays that are made once and lie in a folder, memory-mapped: decoded pictures, features of a frozen body.
+"""Arrays that are made once and kept in a folder, memory-mapped: decoded pictures, features of a frozen body.
 
-All of a file is read through and compared with its digests each time before it is used, by several threads: that costs
-less than to find out whether the pictures are still the same, and a disk does not tell what it loses.
+Before each use, several threads read the whole file and check its digests. This costs less than checking whether the
+pictures have changed, and a disk does not report data that it has lost.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from clp_train.loading.filling import UNFINISHED, Parts, fill, unfinished
 
 SUFFIX = ".array"
 LEFTOVER = re.compile(rf"\.?(\w+{re.escape(SUFFIX)})({re.escape(UNFINISHED)}|\.lock|\.tmp-.*)")
-"""Names of what a killed run leaves: the lock and the unfinished file of a cache file, whose name is the group."""
+"""Names of files that a killed run leaves: lock and unfinished file; the group is the name of the cache file."""
 KEPT = 7 * 24 * 3600
-"""Seconds that an unfinished file stays which nobody goes on with."""
+"""Seconds for which an abandoned unfinished file is kept."""
 COPIED = 1 << 26  # bytes that are copied from a device at a time
 KNOWN = WeakTensorKeyDictionary()
-"""Digests of what was read from a cache: it is not read through again to know them."""
+"""Digests of arrays that were read from a cache, so they need not be computed again."""
 
 
 def path_of(folder: Path, *key: object) -> Path:
-    """Return the file of a key, whose parts have a repr that says all."""
+    """Return the file of a key; the repr of each part must identify it completely."""
     return folder / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}{SUFFIX}"
 
 
@@ -51,7 +51,7 @@ def digest_of(values: Tensor) -> str:
 
 
 def moved(values: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device, itself if it lies there; what was read from a cache stays known."""
+    """Return a tensor on a device, itself if it is there already; the digest of a cached array stays known."""
     there = values.to(device)
     if there is not values and values in KNOWN:
         KNOWN.setdefault(there, KNOWN[values])
@@ -59,12 +59,12 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
 
 
 def load_or_fill(path: Path, shape: tuple[int, ...], dtype: type, parts: Parts, together: int = 1) -> Tensor:
-    """Return the array of a file, mapped into memory, copy on write; make the file of its parts if need be.
+    """Return the array of a file, memory-mapped, copy on write; make the file from its parts if it is missing.
 
-    parts: makes the array from a row on, some rows at a time and in order; together: rows that are made together, so
-    that it is asked for multiples of these alone. While a process makes the file, others that ask for it wait; after a
-    kill it goes on with the block that was under way. Raises InputError when the disk refuses, or for a file that does
-    not hold what was written, and what `parts` raises.
+    parts: yields the array from a given row on, some rows at a time and in order; together: rows that are made
+    together: `parts` starts only at multiples of it. While one process makes the file, others wait for it; after a
+    kill, work continues at the unfinished block. Raises InputError when the disk refuses or for a damaged file, and
+    everything that `parts` raises.
     """
     kind = np.dtype(dtype)
     check_name(path)
@@ -76,12 +76,12 @@ def load_or_fill(path: Path, shape: tuple[int, ...], dtype: type, parts: Parts, 
                 fill(path, Layout.of(tuple(shape), kind, together), parts)
     else:
         with contextlib.suppress(InputError):
-            is_held(lock_of(path))  # one that was killed at the very end left its lock
+            is_held(lock_of(path))  # a process that was killed at the very end leaves its lock
     return read(path, tuple(shape), kind)
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether there is a file. Raises InputError where the disk does not say."""
+    """Return whether there is a file. Raises InputError when the disk refuses."""
     try:
         return path.exists()
     except OSError as error:
@@ -97,9 +97,9 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_leftovers_in(path: Path) -> None:
-    """Remove what killed runs left of a file whose lock is held, and of those beside it that nobody is making.
+    """Remove leftovers of killed runs: of a file whose lock is held, and of its neighbours that nobody is making.
 
-    What was begun stays: of this file in any case, of others for a week.
+    Unfinished files stay: of this file always, of others for a week.
     """
     remove_leftovers(path)
     try:
@@ -116,10 +116,9 @@ def remove_leftovers_in(path: Path) -> None:
 
 
 def read(path: Path, shape: tuple[int, ...], kind: np.dtype) -> Tensor:
-    """Return the array of a file, mapped into memory, copy on write.
+    """Return the array of a file, memory-mapped, copy on write.
 
-    All of it is read through once, as fast as disk and sha256 allow. Raises InputError for a file that does not hold
-    what was written, or when the disk refuses.
+    The whole file is read and checked once. Raises InputError for a damaged file, or when the disk refuses.
     """
     try:
         digest = check(path, shape, kind)

@@ -28,19 +28,20 @@ from clp_train.loading.stored import meta_pictures
 from clp_train.loading.views import VIEWS, read_views
 from clp_train.pictures.types import BoxedPictures, Pictures
 
-COUNTED_BYTES = 1 << 22  # of pictures that statistics are made of at a time
+COUNTED_BYTES = 1 << 22  # of pictures that are counted at a time for statistics
 SKIP = "make the shard again with clp-augment --skip-broken"
-"""What else helps where pictures cannot be read."""
+"""Another remedy for pictures that cannot be read."""
 
 
 @dataclass(frozen=True)
 class RunData:
-    """All that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest: of
-    the shard's tables; protocols: test split -> what measuring on it is called, as the data set says; strata: split ->
-    name -> which of its pictures are in it, bool (n,); weights: as `group_weights` says, of each group; wrong:
-    which training labels are wrong, bool (N,), None if all are right, for reports only; background: features of the
-    training pictures without their objects, where those of a frozen body stand for pictures and a method asks for them;
-    names: of the pictures of each split of evaluation, as the data set has them; views: of `read_views`, None for none.
+    """All data that a run reads. evaluation: the splits that have pictures, "val" and then the tests, by name; digest:
+    of the shard's tables; protocols: test split -> name of the protocol that it is measured with, from the data set;
+    strata: split -> name -> which of its pictures are in it, bool (n,); weights: of each group, as `group_weights`
+    returns them; wrong: which training labels are wrong, bool (N,), None if all are right, only for reports;
+    background: features of the training pictures without their objects, if features of a frozen body replace the
+    pictures and the method asks for them; names: of the pictures of each split of evaluation, from the data set; views:
+    of `read_views`, None for none.
     """
 
     header: Header
@@ -59,11 +60,11 @@ class RunData:
 
 
 def load(shard: ShardReader, settings: DataSettings, seed: int = 0, watch: Watch = unwatched) -> RunData:
-    """Find the data set of a shard, and hold every picture of the run in memory, or in `settings.cache`.
+    """Find the data set of a shard, and load every picture of the run into memory or `settings.cache`.
 
     seed: draws the pictures of `settings.limit`; watch: wraps the rows of each split ("train", "val", the tests) and
-    of the meta set while they are read, for a progress bar. The same for any number of `settings.workers`. Raises
-    InputError for a shard or data set that cannot be used or do not belong together.
+    of the meta set while they are read, for a progress bar. The result is the same for any number of
+    `settings.workers`. Raises InputError if shard or data set cannot be used, or do not belong together.
     """
     header, tables = shard.header, shard.tables
     workers = settings.workers or default_workers()
@@ -89,9 +90,9 @@ def names_of(dataset: Dataset, pictures: Pictures) -> list[str]:
 
 
 def digest_of_pictures(data: RunData) -> str:
-    """Return sha256, in hexadecimal, over all pictures of a run as it reads them; what it learns from and measures on.
+    """Return sha256, in hexadecimal, over all pictures that a run learns from and is measured on.
 
-    It reads through memory once, but not what came out of the cache.
+    It reads pictures in memory once; the digests of cached pictures are known already.
     """
     streams = {"train": data.train, "meta": data.meta, **data.evaluation}
     streams |= {} if data.views is None else {VIEWS: data.views}
@@ -99,15 +100,15 @@ def digest_of_pictures(data: RunData) -> str:
 
 
 def load_shard_dataset(shard: ShardReader, root: Path | None, name: str | None = None) -> Dataset:
-    """Return the data set that a shard was made from, without the pictures that it was made without.
+    """Return the data set that a shard was made from, without the pictures that the shard left out.
 
-    name: of a data set that is a plug-in, as the user gives it. Raises InputError for another version of it, and what
-    `named_dataset` raises.
+    name: of a plug-in data set, as the user gives it. Raises InputError for another version of the data set, and
+    everything that `named_dataset` raises.
     """
     header = shard.header
     if AUDIT in header.settings:
         raise InputError(
-            f"shard {shard.path}: it was made for clp-audit; make one to learn from: clp-augment without --audit"
+            f"shard {shard.path}: it was made for clp-audit; expected a meta set: run clp-augment without --audit"
         )
     whole = load_dataset(named_dataset(header.dataset, name), root, names_in(shard, "attributes"))
     dataset = leave_out(whole, names_in(shard, "left_out"))
@@ -120,20 +121,22 @@ def load_shard_dataset(shard: ShardReader, root: Path | None, name: str | None =
 
 
 def names_in(shard: ShardReader, setting: str) -> list[str]:
-    """Return a setting of a shard that is a list of names, none where it is not there. Raises InputError for others."""
+    """Return a setting of a shard that is a list of names, [] if it is missing. Raises InputError for other values."""
     names = shard.header.settings.get(setting, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"shard {shard.path}: {setting} is no list of names; make the shard again with clp-augment")
+        raise InputError(
+            f"shard {shard.path}: setting {setting} is not a list of names; make the shard again with clp-augment"
+        )
     return names
 
 
 def training_pictures(
     shard: ShardReader, reader: Reader, limit: int | None, seed: int
 ) -> tuple[BoxedPictures, Tensor | None]:
-    """Return the training pictures with labels, groups and boxes of the shard, and which labels are wrong, if any are.
+    """Return the training pictures with labels, groups and boxes of the shard, and which labels are wrong, or None.
 
-    Groups are the labels trained on, which may be wrong, where the data set knows none. Raises InputError for a shard
-    that lists fewer than two.
+    If the data set has no groups, the groups are the training labels, which may be wrong. Raises InputError for a shard
+    that lists fewer than two pictures.
     """
     samples, tables = reader.dataset.samples, shard.tables
     rows = reader.dataset.rows_of(tables["train/sample_id"])
@@ -156,7 +159,7 @@ def training_pictures(
 def held_out_splits(shard: ShardReader, reader: Reader) -> tuple[dict[str, Pictures], dict[str, dict[str, Tensor]]]:
     """Return val and each test split that has pictures, without those of the meta set, and their strata, by name.
 
-    Raises InputError where there is nothing to measure on.
+    Raises InputError if both are empty.
     """
     dataset, evaluation, strata = reader.dataset, {}, {}
     of_meta = np.isin(dataset.samples.sample_id, shard.tables["meta/sample_id"])
@@ -167,18 +170,19 @@ def held_out_splits(shard: ShardReader, reader: Reader) -> tuple[dict[str, Pictu
             strata[name] = strata_of(dataset, rows)
     if not evaluation:
         raise InputError(
-            f"data set {shard.header.dataset}: no val and no test pictures to measure on; put some of each class under"
-            " test/<class>/ beside train/<class>/, and make the shard again"
+            f"data set {shard.header.dataset}: no val or test pictures; expected some to measure on: put"
+            " some of each class under test/<class>/ beside train/<class>/, and make the shard again"
         )
     return evaluation, strata
 
 
 def group_weights(dataset: Dataset, tables: Mapping[str, np.ndarray], has_long_tail: bool) -> tuple[int, ...]:
-    """Return the pictures of each group, of each class where there are none, that the weighted average weighs it by.
+    """Return each group's weight in the weighted average: its number of pictures; classes replace missing groups.
 
-    Those of the data set's train split, meta pictures and all, so that the average does not hang on the protocol: of
-    Waterbirds 3498, 184, 56 and 1057, as published ones are weighted (Sagawa et al. 2020). has_long_tail: the
-    shard made a long tail of the split; then the pictures that it left count, and the meta pictures.
+    The pictures of the data set's train split count, meta pictures included, so the average does not depend on the
+    protocol. For Waterbirds they are 3498, 184, 56 and 1057, the weights of published averages (Sagawa et al. 2020).
+    has_long_tail: the shard has cut the split to a long tail; then the pictures that it kept and the meta pictures
+    count.
     """
     samples = dataset.samples
     rows = np.flatnonzero(samples.split == TRAIN)
@@ -200,12 +204,12 @@ def strata_of(dataset: Dataset, rows: np.ndarray) -> dict[str, Tensor]:
 
 
 def geometry(shard: ShardReader) -> tuple[int, str]:
-    """Return the size and fit that a shard's pictures were read with. Raises InputError when it does not say."""
+    """Return the size and fit that a shard's pictures were read with. Raises InputError if its settings lack them."""
     settings = shard.header.settings
     size, fit = settings.get("size"), settings.get("fit")
     if not isinstance(size, int) or not isinstance(fit, str) or shard.shape[1:3] != (size, size):
         raise InputError(
-            f"shard {shard.path}: settings say size {size!r}, fit {fit!r} for pictures of"
+            f"shard {shard.path}: its settings have size {size!r} and fit {fit!r} for pictures of"
             f" {shard.shape[2]} x {shard.shape[1]}; make the shard again with clp-augment"
         )
     return size, fit
@@ -215,8 +219,8 @@ def geometry(shard: ShardReader) -> tuple[int, str]:
 class Reader:
     """Reads pictures of a data set through the fixed resize and crop; watch: as in `load`.
 
-    cache: folder where decoded pictures stay as a memory-mapped file, read back page by page; None for memory; workers:
-    threads or processes that read them.
+    cache: folder for decoded pictures, kept as a memory-mapped file that is read page by page; None for memory;
+    workers: threads or processes that read them.
     """
 
     dataset: Dataset
@@ -243,7 +247,7 @@ class Reader:
         return torch.from_numpy(images)
 
     def cached(self, rows: np.ndarray, name: str, cache: Path) -> Tensor:
-        """Return the same from the cache, for which they are decoded unless files of the same content were before."""
+        """Return the same from the cache; files are decoded only if the same content is not cached yet."""
         with all_listed(self.dataset, rows, SKIP):
             key = (self.dataset.fingerprint(), self.dataset.digest(rows), rows.tolist(), self.size, self.fit)
         shape = (len(rows), 3, self.size, self.size)
@@ -273,7 +277,7 @@ def spread(group: np.ndarray, limit: int | None, seed: int) -> np.ndarray:
 def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel of uint8 (N, 3, H, W), in [0, 1] units, std >= 1e-3.
 
-    The levels are counted where the pictures lie, some pictures at a time; of a mapped file, once through it.
+    Levels are counted on the device of the pictures, some pictures at a time; a mapped file is read once.
     """
     count = torch.zeros(3, 256, dtype=torch.int64)
     for part in images.split(max(1, COUNTED_BYTES // images.shape[1:].numel())):

@@ -1,8 +1,8 @@
-"""LOAD reads pictures on all cores, in their order: alone, in threads or in processes, whichever is soonest done.
+"""LOAD reads pictures on all cores, in their order: in one thread, threads or processes, whichever is fastest.
 
-Threads pay where pictures are large: Pillow lets go of Python's lock while it decodes and while it resizes. Of a small
-picture it holds the lock most of the time, and threads hand it around; processes have a lock each, and take a while to
-start. What a picture costs is measured on the first ones. The pictures are the same in any way.
+Threads help for large pictures: Pillow releases Python's lock while it decodes and resizes. For a small picture it
+holds the lock most of the time, so threads wait for each other. Processes have one lock each, but take time to start.
+The cost of a picture is measured on the first ones. The pictures are the same in every way.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ Read = Callable[[int], np.ndarray]
 """Row of a data set -> its picture."""
 BLOCK_BYTES = 1 << 20  # of pictures that a thread reads at a time
 BLOCK_PICTURES = 64  # at most
-AHEAD = 2  # blocks a worker that are under way or wait to be taken
-MOST = 16  # workers that are worth while: who takes the pictures is alone
+AHEAD = 2  # blocks per worker that are being read or wait to be used
+MOST = 16  # useful workers: only one thread consumes the pictures
 ALONE, THREADS, PROCESSES = "alone", "threads", "processes"
 TRIED, LEAST, TRIED_SECONDS = 16, 3, 0.05
-"""Pictures that are read to know what one costs; fewer, but so many, once that has taken so many seconds."""
+"""Pictures that are read to measure the cost of one; the smaller number once that has taken so many seconds."""
 LOCKED, HANDED = 0.05e-3, 0.09e-3
-"""Seconds a picture in which a thread has Python's lock for itself, and that handing the lock over takes."""
+"""Seconds per picture for which a thread holds Python's lock, and seconds to hand the lock over."""
 STARTED, PASSED = 0.6, 0.01e-3
-"""Seconds until processes are at work, and that a picture takes on its way out of one."""
+"""Seconds until processes work, and seconds to transfer a picture from a process."""
 GAIN = 0.9
-"""What a way may take of the time of a simpler one to be worth it."""
+"""Largest share of a simpler way's time at which another way is used."""
 
 
 def default_workers() -> int:
-    """Return how many workers read pictures where no number is given: as many as torch computes with, up to MOST.
+    """Return the default number of workers that read pictures: the number of torch's threads, at most MOST.
 
-    So runs side by side, whose threads are counted out among them, share the cores in LOAD, too.
+    So parallel runs that divide threads among themselves also share the cores in LOAD.
     """
     return min(torch.get_num_threads(), MOST)
 
 
 def block_of(picture_bytes: int) -> int:
-    """Return how many pictures of so many bytes a worker reads at a time."""
+    """Return how many pictures of `picture_bytes` bytes a worker reads at a time."""
     return min(max(1, BLOCK_BYTES // picture_bytes), BLOCK_PICTURES)
 
 
 def soonest(seconds: float, pictures: int, workers: int, can_travel: bool = True) -> str:
-    """Return in which way so many pictures are read soonest: "alone", "threads" or "processes".
+    """Return the fastest way to read `pictures` pictures: "alone", "threads" or "processes".
 
-    seconds: that one takes alone; workers: > 1; can_travel: whether processes can be told how to read. A way that
-    gains little over those before it is not taken.
+    seconds: for one picture, alone; workers: > 1; can_travel: whether the read function can be sent to processes. A way
+    that gains little over a simpler one is not used.
     """
     by_threads = max(seconds / workers, LOCKED) + HANDED
     best = THREADS if by_threads < GAIN * seconds else ALONE
@@ -63,12 +63,11 @@ def soonest(seconds: float, pictures: int, workers: int, can_travel: bool = True
 
 
 def read_in_order(read: Read, rows: np.ndarray, workers: int, block: int) -> Generator[np.ndarray, None, None]:
-    """Yield what `read` makes of each row, int64 (n,), in their order, the same for any number of workers.
+    """Yield `read(row)` for each row, int64 (n,), in their order; the same for any number of workers.
 
-    read: is called by at most so many workers at once: threads, or processes where it can be pickled; by this thread
-    alone if that is 1; block: rows that a worker goes through at a time. No more than AHEAD blocks a worker are read
-    before they are asked for. Raises what `read` raises first, by the order of the rows. Who stops early waits for one
-    picture a thread, for no whole block.
+    workers: how many call `read` at once: threads, or processes if `read` can be pickled; only this thread if 1; block:
+    rows that a worker reads at a time. At most AHEAD blocks per worker are read in advance. Raises the first error of
+    `read`, by the order of the rows. A caller that stops early waits for one picture per thread, not for a whole block.
     """
     costs: list[float] = []
     if workers > 1:
@@ -84,10 +83,10 @@ def read_in_order(read: Read, rows: np.ndarray, workers: int, block: int) -> Gen
 
 
 def chosen(read: Read, costs: list[float], pictures: int, workers: int) -> tuple[str, bytes]:
-    """Return in which way so many pictures more are read, and for processes how, packed; costs: of those before."""
+    """Return the way to read `pictures` more pictures, and the packed read function for processes; costs: so far."""
     if not costs or not pictures:
         return ALONE, b""
-    seconds = statistics.median(costs[len(costs) // 2 :])  # the first ones cost more: nothing is at hand yet
+    seconds = statistics.median(costs[len(costs) // 2 :])  # the first ones cost more: nothing is cached yet
     way = soonest(seconds, pictures, workers)
     task = packed(read) if way == PROCESSES else b""
     return (way, task) if task or way != PROCESSES else (soonest(seconds, pictures, workers, can_travel=False), b"")
@@ -105,7 +104,7 @@ def tried(read: Read, rows: np.ndarray, costs: list[float]) -> Iterator[np.ndarr
 
 
 def read_by_threads(read: Read, rows: np.ndarray, workers: int, block: int) -> Generator[np.ndarray, None, None]:
-    """Do what `read_in_order` does in threads, whatever a picture costs."""
+    """Do the same as `read_in_order` in threads, whatever a picture costs."""
     stopped, waiting = Event(), deque[Future[list[np.ndarray]]]()
 
     def read_block(part: np.ndarray) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """A head on the features of a frozen body: pictures become vectors once, and only the last layer learns.
 
-In a folder they stay for all runs of a machine. A file of them is found again where body, pictures and all that rounds
-are the same to the last bit: a run that reads them is the run that computes them.
+A folder keeps them for all runs of a machine. A file is used again only if body, pictures and everything that affects
+rounding are equal to the last bit, so a run that reads features gives the same result as one that computes them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from clp_train.ranks.splitting import whole_passes
 
 HEAD = "head."  # how the names of the last layer's parameters and buffers begin
 Some = TypeVar("Some", bound=Pictures)
-FLOAT32 = "float32"  # the precision of a run that asks for none
+FLOAT32 = "float32"  # the default precision of a run
 
 
 def silent(line: str) -> None:
-    """Tell nobody."""
+    """Ignore a line."""
 
 
 class Probe(Classifier):
@@ -59,11 +59,11 @@ def probe_of(
 ) -> tuple[Probe, RunData]:
     """Return the classifier's head as a network, and the run with features, float32 (N, A), in place of pictures.
 
-    background: those of the training pictures without their objects too; cache: folder where features stay for other
-    runs with the same body, pictures and what `made_in` says; precision: the name of what the network computes in;
-    code: of which code the network is, where it is a user's own; note: told in one line what was read and what was
-    computed. Features are those of evaluation mode, in which the classifier is left, and lie where their pictures do.
-    Raises what `load_or_fill` raises.
+    background: also compute those of the training pictures without their objects; cache: folder that keeps features for
+    other runs with the same body, pictures and result of `made_in`; precision: name of the network's precision; code:
+    of a user's own network; note: receives one line about what was read and computed. Features are computed in
+    evaluation mode, and the classifier stays in it. They are on the device of their pictures. Raises what
+    `load_or_fill` raises.
     """
     network.eval()
     body, conditions = ("", ()) if cache is None else (digest_of_body(network), made_in(network, precision, code))
@@ -83,9 +83,9 @@ def probe_of(
 
 @dataclass(frozen=True)
 class Features:
-    """Gives the features of pictures, float32 (N, A), where the pictures lie. cache: folder where they stay, None for
-    memory; body: digest of what they depend on besides the pictures; made_in: as the function of that name says; read,
-    computed: how many pictures' features were found in the folder, and how many were not, set by set.
+    """Computes the features of pictures, float32 (N, A), on the device of the pictures. cache: folder that keeps them,
+    None for memory; body: digest of everything else that they depend on; made_in: result of the function of that name;
+    read, computed: for each set, how many pictures' features were found in the folder, and how many were computed.
     """
 
     network: Classifier
@@ -96,18 +96,18 @@ class Features:
     computed: list[int] = field(default_factory=list)
 
     def __call__(self, pictures: Pictures) -> Tensor:
-        """Return those of pictures as they are."""
+        """Return the features of pictures."""
         return self.load_or_compute(pictures, "", lambda some: parts(self.network, some))
 
     def of_backgrounds(self, pictures: BoxedPictures) -> Tensor:
-        """Return those of pictures without their objects."""
+        """Return the features of pictures without their objects."""
         boxes = "" if self.cache is None else digest_of(pictures.box)
         return self.load_or_compute(pictures, boxes, lambda some: parts_of_backgrounds(self.network, some))
 
     def load_or_compute(self, pictures: Some, boxes: str, compute: Callable[[Some], Iterator[Output]]) -> Tensor:
-        """Return the features from the cache, or else those of `compute`. boxes: digest of the hidden ones.
+        """Return the features from the cache, or else compute them by `compute`. boxes: digest of the hidden boxes.
 
-        What goes on after a kill goes on with a whole batch of EVALUATE: others could round otherwise.
+        After a kill, work continues with a whole batch of EVALUATE, because another batch size could round differently.
         """
         device = pictures.images.device
         if self.cache is None:
@@ -116,17 +116,17 @@ class Features:
         key = (self.body, digest_of(pictures.images), boxes, torch.get_num_threads(), *self.made_in)
         path, shape = path_of(self.cache, *key), (len(pictures), self.network.head.in_features)
         (self.read if is_there(path) else self.computed).append(len(pictures))
-        with whole_passes(self.network):  # one rank computes them while others wait for its file
+        with whole_passes(self.network):  # one rank computes them while the others wait for its file
             made = load_or_fill(
                 path, shape, np.float32, lambda row: map(as_array, compute(rest_of(pictures, row))), BATCH
             )
         return moved(made, device)
 
     def account(self) -> str:
-        """Return in one line what was read and what was computed."""
+        """Return one line about what was read and what was computed."""
         read, computed = sum(self.read), sum(self.computed)
         if self.cache is None:
-            return f"features of {computed:,} pictures computed for this run alone; in a cache the next run finds them"
+            return f"features of {computed:,} pictures computed for this run only; set cache to keep them"
         if not computed:
             return f"features of {read:,} pictures read from {self.cache}"
         return f"features of {computed:,} pictures computed and kept in {self.cache}" + (
@@ -140,9 +140,9 @@ def rest_of(pictures: Some, row: int) -> Some:
 
 
 def made_in(network: Classifier, precision: str, code: str = "") -> tuple[str, ...]:
-    """Return what else features hang on, to the last bit: device and its instructions, precision, code.
+    """Return what else features depend on, to the last bit: device and its instructions, precision, code.
 
-    code: of which code the network is, where it is a user's own: its weights would not tell.
+    code: of a user's own network, because its weights do not identify it.
     """
     device = device_of(network)
     chip = f"{sys.platform} {torch.backends.cpu.get_cpu_capability()}" if device.type == CPU else name_of(device)
@@ -155,7 +155,7 @@ def as_array(out: Output) -> np.ndarray:
 
 
 def digest_of_body(network: Classifier) -> str:
-    """Return sha256 over all that features depend on, the last layer left out."""
+    """Return sha256 over all parameters and buffers that features depend on, without the last layer."""
     state = network.state_dict().items()
     parts = [(name, digest_of(value)) for name, value in state if not name.startswith(HEAD)]
     return hashlib.sha256(repr((type(network).__qualname__, parts)).encode()).hexdigest()

@@ -16,15 +16,15 @@ from clp_train.loading.cache import load_or_fill, path_of
 from clp_train.pictures.types import BoxedPictures
 
 META = "meta"
-"""What reading the meta set is called in a progress bar, and in the key of its file."""
+"""Name of the meta set in a progress bar and in the key of its file."""
 IMAGES = "meta/images"
 
 
 def meta_pictures(shard: ShardReader, cache: Path | None = None, watch: Watch = unwatched) -> BoxedPictures:
     """Return the meta set of a shard: originals, counterfactuals and factuals.
 
-    cache: folder where its pictures are kept as a mapped file, None for memory; watch: shows how far they are. Raises
-    InputError for a picture that is damaged, and what `load_or_fill` raises.
+    cache: folder that keeps its pictures as a mapped file, None for memory; watch: wraps the rows for a progress bar.
+    Raises InputError for a picture that is damaged, and what `load_or_fill` raises.
     """
     tables = shard.tables
     group = tables["meta/group"] if shard.header.group_names else tables["meta/label"]
@@ -41,10 +41,10 @@ def meta_pictures(shard: ShardReader, cache: Path | None = None, watch: Watch = 
 def stored_pictures(
     shard: ShardReader, rows: np.ndarray, name: str, cache: Path | None = None, watch: Watch = unwatched
 ) -> Tensor:
-    """Return some rows, int64 (n,), of /meta/images: uint8 (n, 3, H, W); one at a time is read.
+    """Return some rows, int64 (n,), of /meta/images: uint8 (n, 3, H, W), read one at a time.
 
-    name: for the progress bar, and for the key of the file in the cache, which hangs on the pictures' digests; a shard
-    of version 1.0, which has none, goes to memory. Raises as `meta_pictures` does.
+    name: for the progress bar and the key of the file in the cache; the key also depends on the pictures' digests. A
+    shard of version 1.0 has no digests and goes to memory. Raises as `meta_pictures` does.
     """
     height, width = shard.shape[1:3]
     shape, digests = (len(rows), 3, height, width), shard.digests.get(IMAGES)

@@ -1,4 +1,4 @@
-"""LOAD: the rows of an audit shard by their views, and val's objects before backgrounds of other classes."""
+"""LOAD: the rows of an audit shard by their views: objects of val before backgrounds of other classes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from clp_train.loading.stored import stored_pictures
 from clp_train.pictures.types import Pictures
 
 VIEWS = "views"
-"""What reading them is called in a progress bar."""
+"""Name of these pictures in a progress bar."""
 VAL = "val"
 USUAL_FIT = "crop"
 
 
 def read_views(path: Path, shard: ShardReader, cache: Path | None = None, watch: Watch = unwatched) -> Pictures:
-    """Return val's objects before backgrounds of other classes, uint8 (n, 3, H, W), each with the label of its object.
+    """Return the objects of val before backgrounds of other classes, uint8 (n, 3, H, W), with the objects' labels.
 
-    path: of an audit shard; shard: the meta set of the run, whose own pictures are left out; cache: folder where they
-    are kept as a mapped file, None for memory; watch: shows how far it is. Raises InputError for a shard that is not of
-    val of the same data set, in the same size, or has no such view.
+    path: of an audit shard; shard: the meta set of the run; its own pictures are left out; cache: folder that keeps
+    them as a mapped file, None for memory; watch: wraps the rows for a progress bar. Raises InputError for a shard that
+    is not of val of the same data set in the same size, or has no such view.
     """
     reader = ShardReader(path)
     made = audit_of(reader, shard)
@@ -37,7 +37,7 @@ def read_views(path: Path, shard: ShardReader, cache: Path | None = None, watch:
     rows = rows[~np.isin(reader.tables["meta/sample_id"][rows], shard.tables["meta/sample_id"])]
     if not len(rows):
         raise InputError(
-            f"shard {path}: none of its pictures stands before the background of another class; make it again with"
+            f"shard {path}: none of its pictures has the background of another class; expected some; make it again with"
             f" {audit_command(shard.header)}"
         )
 
@@ -49,8 +49,8 @@ def read_views(path: Path, shard: ShardReader, cache: Path | None = None, watch:
 
 
 def audit_of(reader: ShardReader, shard: ShardReader) -> AuditHeader:
-    """Return how an audit shard was made. Raises InputError unless it is of val of the data set of a run's shard, in
-    the same size.
+    """Return how an audit shard was made. Raises InputError unless it shows val of the run's data set in the run's
+    size.
     """
     try:
         if AUDIT not in reader.header.settings:
@@ -58,10 +58,10 @@ def audit_of(reader: ShardReader, shard: ShardReader) -> AuditHeader:
         made = header_of(reader.header.settings[AUDIT])
         check_same(reader.header, shard.header)
         if made.split != VAL:
-            raise ValueError(f"of split {made.split}, expected {VAL}")
+            raise ValueError(f"it is of split {made.split}, expected {VAL}")
     except ValueError as error:
         remedy = f"make one with {audit_command(shard.header)}"
-        raise InputError(f"shard {reader.path}: no audit of val of this run ({error}); {remedy}") from None
+        raise InputError(f"shard {reader.path}: not an audit of val for this run ({error}); {remedy}") from None
     return made
 
 
@@ -95,12 +95,12 @@ def rows_before_others(reader: ShardReader, made: AuditHeader) -> np.ndarray:
 
 
 def first_rows(made: AuditHeader, tables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the row of each original, int64 (P,). Raises ValueError unless its views follow it, as they should."""
+    """Return the row of each original, int64 (P,). Raises ValueError unless the views of each original follow it."""
     views = made.views()
     each = 1 + len(views)
     kind, parent = tables["meta/kind"], tables["meta/parent_id"]
     if len(kind) % each:
-        raise ValueError(f"{len(kind)} rows do not divide by {each}")
+        raise ValueError(f"{len(kind)} rows are not a multiple of {each}")
     kinds = [ORIGINAL, *(view.kind for view in views)]
     if not np.array_equal(kind, np.tile(kinds, len(kind) // each)):
         raise ValueError("the kinds of its rows are not in order")
@@ -110,17 +110,17 @@ def first_rows(made: AuditHeader, tables: Mapping[str, np.ndarray]) -> np.ndarra
 
 
 def check_views_given(select: str, audit: Path | None, header: Header) -> None:
-    """Raise SettingError for epochs that are to be compared by views of val, where no shard of them is given.
+    """Raise SettingError if epochs are compared by views of val, and no shard with such views is given.
 
     header: of the run's shard.
     """
     if select == GAP and audit is None:
-        reason = f"it asks about objects of val before other backgrounds; make them with {audit_command(header)}"
+        reason = f"it needs views of val with other backgrounds; make them with {audit_command(header)}"
         raise SettingError("select", select, reason, {"audit": "SHARD"})
 
 
 def audit_command(header: Header) -> str:
-    """Return the command that makes an audit shard of val, in the form of a run's shard."""
+    """Return the command that makes an audit shard of val that fits a run's shard."""
     settings = header.settings
     words = ["clp-augment", "--audit", VAL, "--dataset", header.dataset, "--size", settings.get("size", "SIZE")]
     if settings.get("fit", USUAL_FIT) != USUAL_FIT:

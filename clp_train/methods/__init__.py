@@ -1,8 +1,9 @@
-"""The registry of methods. Each fills in the slots of `algorithm.method.Method`; a new one is one file and a line here.
+"""The registry of methods. Each implements `algorithm.method.Method`; a new one is one file and a line here.
 
 A method's module has `build(options, context) -> Method` and, if it has settings of its own, a frozen dataclass
-`Options`, or one a method in a dictionary `OPTIONS`. `--set` and presets name them with the settings of every run.
-One that is not here is a plug-in: module:name, file.py:name, or a name that an installed package has added.
+`Options`, or one per method in a dictionary `OPTIONS`. `--set` and presets name them together with the settings of
+every run. A method that is not listed here is a plug-in: module:name, file.py:name, or a name that an installed package
+has added.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 class Entry:
     """One registered method.
 
-    module: where it is, beside this file; source: the paper; family: what it changes; needs: of "meta" (clean meta
+    module: its file beside this one; source: the paper; family: what it changes; needs: of "meta" (clean meta
     pictures), "groups" (labels of every training picture), "stages" (more than one) and "noise" (the share of wrong
-    labels); cost: of a run, in that of plain cross entropy, by counting passes; parts: of META_STEP, META_DELTA and
-    SALIENCY, whose settings it takes besides those of every run; exact_under_ranks: whether several ranks make the same
-    run of it as one, but for rounding, which all that is made of a network's outputs on whole batches is.
+    labels); cost: of a run, in runs of plain cross entropy, by counting passes; parts: of META_STEP, META_DELTA and
+    SALIENCY; it has their settings besides those of every run; exact_under_ranks: whether several ranks give the same
+    run as one process, except for rounding. This holds for every method that only uses a network's outputs on whole
+    batches.
     """
 
     module: str
@@ -111,16 +113,16 @@ METHODS = {
     "meta-only": Entry("controls", "control", "sampling", ("meta",)),
     "dfr": Entry("dfr", "Kirichenko et al. 2023", "stages", ("meta", "groups", "stages")),
 }
-"""Modules lie beside this file and load only when asked for."""
+"""Modules are beside this file and load only when they are needed."""
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in of a name, None for a registered method. Raises UsageError for an unknown name."""
     return find(METHODS, name, "method")
 
 
 def entry_of(name: str) -> Entry:
-    """Return what is known of a method, registered or a plug-in. Raises UsageError for an unknown name."""
+    """Return the entry of a method, registered or a plug-in. Raises UsageError for an unknown name."""
     plugin = plugin_of(name)
     return METHODS[name] if plugin is None else own_entry(plugin)
 
@@ -141,9 +143,9 @@ def options_of(name: str) -> type:
 
 
 def make_options(name: str, values: Mapping[str, object]) -> Any:
-    """Return a method's own settings, the default for each that `values` does not have.
+    """Return a method's own settings, with defaults for those that `values` does not have.
 
-    Raises UsageError for one that it does not have, SettingError for a value that the dataclass refuses.
+    Raises UsageError for a setting that the method does not have, SettingError for a value that the dataclass refuses.
     """
     kind = options_of(name)
     for key in values:
@@ -155,21 +157,24 @@ def build_method(options: Any, context: Context) -> Method:
     """Return the method that context.method names, ready for its first step.
 
     options: its own settings, of `options_of`. Raises UsageError for an unknown name, SettingError for a run that the
-    method cannot do.
+    method does not support.
     """
     plugin = plugin_of(context.method)
     return module_of(context.method).build(options, context) if plugin is None else build_own(plugin, options, context)
 
 
 def own_entry(plugin: Plugin) -> Entry:
-    """Return what is known of a method that is a plug-in: its attributes of the names that `Entry` has, else the first
-    line of its docstring, that it needs and takes nothing, and that nobody says it is exact under ranks. Raises
-    UsageError for what these attributes cannot be.
+    """Return the entry of a plug-in method: its attributes that have names of `Entry`'s fields.
+
+    Defaults for missing attributes: the source is the first line of its docstring, it needs and takes nothing, and it
+    is not exact under ranks. Raises UsageError for attributes of a wrong kind.
     """
     facts = {name: getattr(plugin.value, name, ()) for name in ("needs", "parts")}
     for name, known in (("needs", NEEDS), ("parts", PARTS)):
         if not isinstance(facts[name], tuple) or not set(facts[name]) <= set(known):
-            raise plugin.refuse(f"{name} = {facts[name]!r}; expected a tuple of {listed(known)}, ({known[0]!r},) say")
+            raise plugin.refuse(
+                f"{name} = {facts[name]!r}; expected a tuple of {listed(known)}, such as ({known[0]!r},)"
+            )
     texts = {"source": summary_of(plugin.value), "family": "own", "cost": "?"}
     texts = {name: str(getattr(plugin.value, name, text)) for name, text in texts.items()}
     exact = getattr(plugin.value, "exact_under_ranks", False) is True
@@ -177,7 +182,7 @@ def own_entry(plugin: Plugin) -> Entry:
 
 
 def own_options(plugin: Plugin) -> type:
-    """Return the dataclass of a plug-in's own settings: what its parameter `options` is annotated with.
+    """Return the dataclass of a plug-in's own settings: the annotation of its parameter `options`.
 
     Raises UsageError for a parameter without such an annotation.
     """
@@ -196,8 +201,10 @@ def own_options(plugin: Plugin) -> type:
 
 
 def build_own(plugin: Plugin, options: Any, context: Context) -> Method:
-    """Return the method that a plug-in makes: a subclass of `Method`, or a function that returns one, called with
-    `options` and `context` as far as it has such parameters. Raises UsageError for anything else.
+    """Return the method that a plug-in makes.
+
+    The plug-in is a subclass of `Method` or a function that returns a method. It is called with those of `options` and
+    `context` that it has as parameters. Raises UsageError for anything else.
     """
     from clp_train.algorithm.method import Method
 

@@ -1,8 +1,8 @@
-"""ACE-lite: a classifier is tuned on its own answers and on counterfactuals that are graded from one class to none.
+"""ACE-lite: a classifier is fine-tuned on its own predictions and on counterfactuals graded from one class to none.
 
 Augmentation by Counterfactual Explanation (Singla et al. 2023) makes them with a generator that is trained on the
-classifier for days. Here they come from the counterfactuals of the shard, through `parts.graded.SOURCES`: ours, as
-is all that follows from it. What ACE reaches is not what this reaches.
+classifier for days. Here they come from the counterfactuals of the shard, through `parts.graded.SOURCES`. This is ours,
+with everything that follows from it, so results are not those of ACE.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Options(Settings):
     """The settings of ACE-lite. Source: ours, unless a setting says otherwise."""
 
     source: str = setting(
-        "blend", "How graded pictures are made: both pictures blended, or the original revealed in part of the box.",
+        "blend", "How graded pictures are made: blend both pictures, or reveal the original in part of the box.",
         choices=SOURCES,
     )  # fmt: skip
-    copies: int = setting(4, "Graded pictures from each counterfactual, each with a share of its own.", low=1)
+    copies: int = setting(4, "Graded pictures from each counterfactual, each with its own share.", low=1)
     made: float = setting(
-        0.5, "Graded pictures for each real one in an epoch of tuning.", low=0.01, high=100,
+        0.5, "Graded pictures per real picture in an epoch of tuning.", low=0.01, high=100,
         source="the authors' notebook",
     )  # fmt: skip
     certain: float = setting(
-        0.5, "Share of the training pictures that tuning looks at: those that the classifier is most certain of.",
+        0.5, "Share of the training pictures that tuning uses: those that the classifier is most certain of.",
         low=0.000001, high=1, source="ours; 2000 pictures in the authors' notebook",
     )  # fmt: skip
     tuning: float = setting(0.2, "Share of the run's epochs for tuning.", low=0.01, high=0.99)
@@ -51,11 +51,11 @@ class Options(Settings):
 
 
 class AceLite(Method):
-    """Stage 0 is ERM. Stage 1 tunes it: the target of a real picture is what stage 0 made of it, that of a graded one
-    its share for its label and the rest in equal parts for the other classes, so that a whole counterfactual means
-    "not y".
+    """Stage 0 is ERM; stage 1 fine-tunes it.
 
-    soft: (N, C), what stage 0 made of the training pictures, zeros until then; shares: (P,), of the graded pictures.
+    The target of a real picture is its prediction by stage 0. The target of a graded picture is its share for its
+    label, and the rest in equal parts for the other classes, so a full counterfactual means "not y". soft: (N, C),
+    predictions of stage 0 for the training pictures, zeros until then; shares: (P,), of the graded pictures.
     """
 
     def __init__(self, options: Options, table: TrainTable, generator: torch.Generator) -> None:
@@ -74,7 +74,7 @@ class AceLite(Method):
     def additions(self, meta: BoxedPictures) -> BoxedPictures | None:
         if not (meta.kind == COUNTERFACTUAL).any():
             raise SettingError(
-                "method", "ace", "the shard has no counterfactuals; expected one at least; make the shard with"
+                "method", "ace", "the shard has no counterfactuals; expected at least one; make the shard with"
                 " clp-augment --cf, or take a method without them",
             )  # fmt: skip
         if self.stage == 0:
@@ -96,7 +96,7 @@ class AceLite(Method):
         return np.array_split(rows, steps_per_epoch(n, batch_size))
 
     def certain(self) -> np.ndarray:
-        """Return the rows of the training pictures with the highest probabilities of any class, the first of equals."""
+        """Return the rows of the training pictures with the highest top probabilities; of equal ones the first."""
         order = self.soft.amax(1).argsort(descending=True, stable=True)
         return order[: max(1, round(self.options.certain * len(order)))].numpy()
 
@@ -120,8 +120,8 @@ class AceLite(Method):
 
 
 def build(options: Options, context: Context) -> AceLite:
-    """Return the method before its first step. Raises SettingError where there is one class."""
+    """Return the method before its first step. Raises SettingError if there is only one class."""
     if context.table.classes < 2:
-        reason = "the data set has one class; expected two at least, for what is not of a class"
+        reason = "the data set has one class; expected at least two"
         raise SettingError("method", context.method, reason)
     return AceLite(options, context.table, context.generator)

@@ -1,6 +1,6 @@
-"""Automatic feature reweighting (Qiu et al. 2023): a last layer is fitted again to what a first network is unsure of.
+"""Automatic feature reweighting (Qiu et al. 2023): refit the last layer on pictures that a first network is unsure of.
 
-No group is known in training. Most of the training pictures teach a first network by plain cross entropy; its last
+Training uses no group labels. Most of the training pictures teach a first network by plain cross entropy; its last
 layer then learns from the others, whose weights fall with the probability that the first network gives their labels.
 """
 
@@ -35,16 +35,16 @@ class Options(Settings):
 
     first: float = setting(0.8, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours")
     held_out: float = setting(
-        0.2, "Share of the training pictures that the first network does not see, and the last layer is fitted to.",
+        0.2, "Share of the training pictures that only the fit of the last layer uses, not the first network.",
         low=0.000001, high=0.99,
     )  # fmt: skip
     gamma: float = setting(10.0, "Weights fall as exp(-gamma p), p being the probability of the label.", low=0)
     pull: float = setting(
         0.0, "Weight of the squared distance to the first network's last layer.", low=0, source="lambda of the authors"
     )
-    clip: float = setting(1.0, "Norm that the gradient of the fit is scaled down to where it is larger.", above=0)
+    clip: float = setting(1.0, "Largest norm of the gradient of the fit; a larger one is scaled down to it.", above=0)
     steps: int = setting(
-        500, "Steps of the fit, each on all held-out pictures, in equal parts to its epochs; one for each at least.",
+        500, "Steps of the fit, each on all held-out pictures, spread evenly over its epochs; at least one per epoch.",
         low=1,
     )  # fmt: skip
     rate: float = setting(
@@ -66,8 +66,8 @@ class FeatureReweighting(Method):
     """Stage 0 is ERM on `seen`; stage 1 minimises sum_i mu_i CE_i + pull ||W - W_0||^2 over the last layer, on `held`.
 
     seen, held: int64 rows of the training pictures, drawn once, from the seed; weight: mu, float64 (N,), 0 where not
-    held or not known yet; anchor: W_0 by parameter, empty until then. Steps of stage 1 take all that is held at once.
-    factor: what scales the step under way down, a scalar.
+    held or not known yet; anchor: W_0 by parameter, empty until then; factor: a scalar that scales the present step
+    down. Each step of stage 1 uses all of `held`.
     """
 
     def __init__(self, options: Options, table: TrainTable, epochs: int, batch_size: int, order: Tensor) -> None:
@@ -99,7 +99,7 @@ class FeatureReweighting(Method):
         return max(1, (done + 1) * steps // epochs - done * steps // epochs)
 
     def pictures(self, epoch: int) -> int:
-        """Return the pictures of an epoch; of stage 1 as many as so many steps have elsewhere."""
+        """Return the number of pictures of an epoch; in stage 1, of as many plain batches as it has steps."""
         return len(self.seen) if epoch < self.start else self.steps(epoch) * self.batch_size
 
     def batches(self, epoch: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -137,10 +137,10 @@ class FeatureReweighting(Method):
 
 
 def build(options: Options, context: Context) -> FeatureReweighting:
-    """Return the method before its first step. Raises SettingError for too few pictures to hold some out."""
+    """Return the method before its first step. Raises SettingError if there are too few pictures to hold some out."""
     pictures = len(context.table.label)
     if not 0 < round(options.held_out * pictures) < pictures:
-        reason = f"one part of {pictures} training pictures would be empty; expected one in each at least"
+        reason = f"one part of {pictures} training pictures would be empty; expected at least one in each part"
         raise SettingError("held_out", options.held_out, reason)
     order = torch.randperm(pictures, generator=context.generator)
     return FeatureReweighting(options, context.table, context.epochs, context.batch_size, order)

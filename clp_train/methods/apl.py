@@ -1,4 +1,4 @@
-"""Active passive loss (Ma et al. 2020): a normalised loss that fits, and one that keeps off other classes."""
+"""Active passive loss (Ma et al. 2020): a normalised loss that fits labels, and one that avoids other classes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Options(Settings):
 
     active: str = setting("nce", "Loss that fits: normalised cross entropy, or normalised focal loss.", choices=ACTIVE)
     passive: str = setting(
-        "rce", "Loss that keeps off other classes: reverse cross entropy, or mean absolute error.",
+        "rce", "Loss that avoids the other classes: reverse cross entropy, or mean absolute error.",
         choices=tuple(PASSIVE),
     )  # fmt: skip
     alpha: float = setting(1.0, "Weight of the active loss.", low=0, source="theirs for CIFAR-100 is 10")

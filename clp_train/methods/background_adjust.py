@@ -1,7 +1,7 @@
 """Background adjustment: tau log P(class | background), added within the loss; no meta step.
 
-The bias product of Clark et al. (2019), whose biased model here is a linear classifier on pictures without their
-object. Where CLP starts with `omega_start=background`; what its meta step is worth shows against this.
+The bias product of Clark et al. (2019). The biased model here is a linear classifier on pictures without their object.
+CLP with `omega_start=background` starts from this, so the difference to it shows the effect of CLP's meta step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Class-balanced cross entropy (Cui et al. 2019): a class weighs by the effective number of its pictures."""
+"""Class-balanced cross entropy (Cui et al. 2019): class weights by the effective number of pictures."""
 
 from __future__ import annotations
 

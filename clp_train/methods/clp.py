@@ -36,34 +36,34 @@ WITH_OMEGA = ("omega_form", FORMS)
 
 @dataclass(frozen=True)
 class Options(OmegaRate, BackgroundEpochs):
-    """The settings that only CLP and Meta-LP have: Omega, and where delta starts."""
+    """The settings that only CLP and Meta-LP have: Omega and the start of delta."""
 
     omega_lr: float = narrowed(OmegaRate, "omega_lr", WITH_OMEGA)
     omega_form: str = setting(
-        "full", "Form of delta: a free number a class, one bounded by 3 tanh, or one for the own class alone; none"
-        " leaves Omega out: delta is the background's share.", choices=(*FORMS, ALONE),
+        "full", "Form of delta: full: a free number per class; bounded: 3 tanh of it; true-class: only for the label's"
+        " class; none: no Omega, delta is only the background's share.", choices=(*FORMS, ALONE),
         source="section 3.2 has the full form; none is ours",
     )  # fmt: skip
     omega_start: str = setting(
-        "zero", "Where delta starts: at 0, at the log class shares, or at the log probabilities of the classes given"
+        "zero", "Start of delta: 0, the log class shares, or the log probabilities of the classes given"
         " the picture without its object.", choices=("zero", "log-prior", "background"), source="ours",
     )  # fmt: skip
     leave_out: int = setting(
-        0, "Characteristic of Table 1 that Omega sees as 0; 0 leaves none out.", low=0, high=len(CHARACTERISTICS),
-        source="Fig. 9", works_with=WITH_OMEGA,
+        0, "Characteristic of Table 1, from 1, that Omega sees as 0; with 0 it sees all.", low=0,
+        high=len(CHARACTERISTICS), source="Fig. 9", works_with=WITH_OMEGA,
     )  # fmt: skip
     batches: str = setting(
-        "natural", "Training batches: as the pictures come, or all classes equally often.", choices=("natural", "class")
+        "natural", "Sampling of training batches: natural, or all classes equally often.", choices=("natural", "class")
     )
     omega_schedule: str = setting(
-        "constant", "Learning rates of the meta step: constant, or falling as the network's does.",
+        "constant", "Learning rates of the meta step: constant, or following the network's schedule.",
         choices=("constant", "network"),
     )  # fmt: skip
     background_share: float = setting(
         1.0, "Share of the background's log probabilities in delta.", low=0, source="ours", works_with=BACKGROUND_ONLY
     )
     background_step: float = setting(
-        0.0, "Learning rate of Adam by which the meta step moves that share; 0 leaves it.", low=0, source="ours",
+        0.0, "Learning rate of Adam for that share in the meta step; 0 keeps the share fixed.", low=0, source="ours",
         works_with=BACKGROUND_ONLY,
     )  # fmt: skip
 
@@ -74,23 +74,23 @@ class Options(OmegaRate, BackgroundEpochs):
                                {"omega_form": "full"})  # fmt: skip
         if self.background_epochs is not None and self.omega_start != "background":
             raise SettingError(
-                "background_epochs", self.background_epochs, f"no background is learnt where omega_start is"
+                "background_epochs", self.background_epochs, f"no background is learnt with omega_start ="
                 f" {self.omega_start}", {"omega_start": "background"},
             )  # fmt: skip
         if self.omega_form == ALONE and (self.omega_start != "background" or not self.background_step):
             raise SettingError(
-                "omega_form", ALONE, "delta would be nothing that the meta step moves",
+                "omega_form", ALONE, "the meta step would have nothing to learn",
                 {"omega_start": "background", "background_step": 3e-2},
             )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ClpOptions(Options):
-    """The settings of CLP: what its counterfactuals ask for."""
+    """The settings of CLP: the target of its counterfactuals."""
 
     counterfactual_target: str = setting(
-        "not-y", "What the meta step wants of a counterfactual: any class but y, or that it speaks for no class more"
-        " than for another.", choices=tuple(COUNTERFACTUAL_LOSSES), source="eq. (3); chance is ours",
+        "not-y", "Target of a counterfactual in the meta step: not-y: any class but y; chance: all classes equally"
+        " likely.", choices=tuple(COUNTERFACTUAL_LOSSES), source="eq. (3); chance is ours",
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ OPTIONS = {"clp": ClpOptions, "meta-lp": Options}
 
 
 class Share(nn.Module):
-    """The share of the background, where it is all that the meta step moves. share: a scalar."""
+    """The share of the background, if the meta step learns nothing else. share: a scalar."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -106,8 +106,9 @@ class Share(nn.Module):
 
 
 class Clp(Learner):
-    """Omega, its Adam and the running class means; where delta starts from the background, its part, (N, C), and share.
-    omega: None where the share is all of delta.
+    """Omega, its Adam and the running class means; if delta starts from the background, its log prior (N, C) and share.
+
+    omega: None if delta is only the share.
 
     Source: Algorithm 1 of the paper; Adam is the authors'; the background and its share are ours.
     """
@@ -144,7 +145,7 @@ class Clp(Learner):
         self.prior = torch.zeros(len(table.label), table.classes) if self.sees_background else None
 
     def learn_share(self, step: float) -> None:
-        """Let the meta step move the share, too, with a step of its own."""
+        """Let the meta step learn the share too, with its own learning rate."""
         self.share = self.network.share = nn.Parameter(self.share)
         self.learned = (*self.learned, self.share)
         self.optimiser.add_param_group({"params": [self.share], "lr": step})
@@ -173,7 +174,7 @@ class Clp(Learner):
         return Terms(delta=sum(parts[1:], parts[0]))
 
     def perturb(self, omega: Omega, view: View) -> Tensor:
-        """PERTURB: return what Omega makes of the characteristics of a view, (n, C)."""
+        """PERTURB: return Omega's perturbation for the characteristics of a view, (n, C)."""
         g = standardise(characteristics(view, self.classes))
         delta: Tensor = omega(g * self.column_mask.to(g), view.label)
         return delta
@@ -207,12 +208,12 @@ CLASSES = {"clp": Clp, "meta-lp": MetaLp}
 def build(options: Options, context: Context) -> Clp:
     """Return CLP or Meta-LP before its first step.
 
-    Raises SettingError where delta of meta pictures is asked for, whose backgrounds nobody scores.
+    Raises SettingError if meta pictures need a delta from their backgrounds, which are not scored.
     """
     method = CLASSES[context.method](options, context)
     if method.sees_background and context.meta_step.meta_delta != "none":
         raise SettingError(
-            "omega_start", "background", "backgrounds of training pictures alone are known; set meta_delta to none, or"
+            "omega_start", "background", "only backgrounds of training pictures are scored; set meta_delta to none, or"
             " omega_start to zero",
         )  # fmt: skip
     return method

@@ -1,6 +1,6 @@
-"""Correct-N-Contrast (Zhang et al. 2022): features of a class are pulled together across what misled a first network.
+"""Correct-N-Contrast (Zhang et al. 2022): pull features of a class together across a first network's errors.
 
-No group is known in training. The first network learns by plain cross entropy; the paper gives it much weight decay.
+Training uses no group labels. The first network learns by plain cross entropy; the paper gives it much weight decay.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Options(Settings):
     temperature: float = setting(0.1, "Temperature of the similarities.", low=0.001)
     contrast: float = setting(0.75, "Share of the contrastive terms in the objective.", low=0, high=1)
     anchors: str = setting(
-        "even", "Classes of the first anchors of sets: all equally often, or as they come.", choices=("even", "natural")
+        "even", "Classes of the first anchors of sets: all equally often, or natural.", choices=("even", "natural")
     )
     first: float = setting(0.5, "Share of the run's epochs for the first network.", low=0.01, high=0.99, source="ours")
 
@@ -42,8 +42,8 @@ class Options(Settings):
 class CorrectNContrast(Method):
     """Stage 0 is ERM; stage 1 starts again, on batches of sets, each of which has `PARTS` parts of `size` pictures.
 
-    predicted: int64 (N,), what the first network made of the training pictures, their labels until then. An epoch has
-    as many batches as one of ERM; a step per set, or per as many as the batch holds, is ours.
+    predicted: int64 (N,), the first network's predictions for the training pictures, their labels until then. An epoch
+    has as many batches as one of ERM. One step per set, or per as many sets as a batch holds, is ours.
     """
 
     def __init__(self, options: Options, table: TrainTable, batch_size: int) -> None:
@@ -89,11 +89,11 @@ class CorrectNContrast(Method):
 
 
 def build(options: Options, context: Context) -> CorrectNContrast:
-    """Return the method before its first step. Raises SettingError for a run that leaves nothing to contrast."""
+    """Return the method before its first step. Raises SettingError for a run without contrasts."""
     method, table, batch_size = context.method, context.table, context.batch_size
     if batch_size < PARTS:
-        raise SettingError("batch_size", batch_size, f"method {method} expects {PARTS} at least, one of each part")
+        raise SettingError("batch_size", batch_size, f"method {method} expects at least {PARTS}, one of each part")
     require_learning_body(context, "acts on features that learn")
     if len(table.label.unique()) < 2:
-        raise SettingError("method", method, "all training pictures are of one class; expected two classes at least")
+        raise SettingError("method", method, "all training pictures are of one class; expected at least two classes")
     return CorrectNContrast(options, table, batch_size)

@@ -1,7 +1,7 @@
-"""Controls: what group labels, or the meta pictures, are worth without any perturbation.
+"""Controls: the effect of group labels, or of the meta pictures, without any perturbation.
 
-Group weighting and group sampling, which Sagawa et al. 2020 call upweighting, know the group of every training picture,
-which CLP does not; meta-only learns from the meta originals, which CLP knows too.
+Group weighting and group sampling, called upweighting by Sagawa et al. 2020, use the group of every training picture,
+which CLP does not. Meta-only learns from the meta originals, which CLP uses too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clp_train.models.parts import Classifier, device_of
 
 
 class GroupWeight(Method):
-    """Each picture weighs N / (G n_g), so that all groups count alike and the mean weight is 1."""
+    """Each picture has the weight N / (G n_g): all groups count the same and the mean weight is 1."""
 
     def __init__(self, table: TrainTable) -> None:
         counts = table.group_counts()
@@ -32,7 +32,7 @@ class GroupWeight(Method):
 
 
 class GroupSample(Method):
-    """All groups come equally often."""
+    """Sample all groups equally often."""
 
     stages = (Stage(sampler="group"),)
 

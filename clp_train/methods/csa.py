@@ -1,13 +1,12 @@
-"""CSA, context-shift augmentation (Shi et al. 2023): rare classes in front of what lies around frequent ones.
+"""CSA, context-shift augmentation (Shi et al. 2023): rare classes in front of contexts of frequent ones.
 
-Two heads share the body. The first learns from the training pictures; where it is sure, what its Grad-CAM leaves out is
-the picture's context and goes to a bank. The second learns from pictures drawn evenly over the classes, each blended
-with the context of another: x~ = a M x_bank + (1 - a M) x, M = (1 - CAM)^2, a uniform in [0, 1), one a step.
-
-Other than the authors' code: a picture is sure by its probability in the step itself, so only the sure ones cost a
-Grad-CAM, where a look at who they are costs nothing; these are bilinear; a flat one is no context; a step takes
-contexts of the steps before it; and the blended pictures leave the running statistics of batch norm alone, since
-pictures are judged as they are.
+Two heads share the body. The first learns from the training pictures. If it is sure of a picture, the part outside of
+its Grad-CAM is the picture's context and goes to a bank. The second learns from pictures drawn evenly over the classes,
+each blended with another context: x~ = a M x_bank + (1 - a M) x, M = (1 - CAM)^2, a uniform in [0, 1), one per step.
+Differences from the authors' code: the probability in the step itself says whether a picture is sure, so only sure
+pictures cost a Grad-CAM, if the device can be asked without waiting. Grad-CAMs are bilinear, and a flat one gives no
+context. A step uses contexts of earlier steps. The blended pictures do not change the running statistics of batch norm,
+because evaluation uses pictures without blending.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ class Options(Settings):
         0.05, "Share of the run's epochs before contexts are blended in.", low=0, high=1, source="epoch 10 of 200"
     )
     confidence: float = setting(
-        0.8, "Probability of the label from which on a picture's context goes to the bank.", low=0, high=1
+        0.8, "Smallest probability of the label at which a picture's context goes to the bank.", low=0, high=1
     )
     judge: str = setting(
-        "first", "Head that pictures are judged by, or the mean of both.", choices=JUDGES,
+        "first", "Head that predicts, or the mean of both.", choices=JUDGES,
         source="ours; the authors keep the best of the first",
     )  # fmt: skip
 
 
 class Csa(Method):
-    """bank: the latest contexts of the epoch, `size` at most, None for none; counts: whether the blended pictures of
-    the step do, a bool scalar where a device decides it, None where they are there only if they do.
+    """bank: the latest contexts of the epoch, at most `size`, None for none; counts: whether the blended pictures of
+    the step count: a bool scalar if a device decides it, None if they exist only when they count.
     """
 
     head = "dual"
@@ -101,7 +100,7 @@ class Csa(Method):
         return loss
 
     def keep(self, batch: Batch, logits: Tensor, network: Classifier) -> None:
-        """Put the contexts of the pictures that the first head is sure about into the bank."""
+        """Put the contexts of pictures that the first head is sure of into the bank."""
         sure = logits.softmax(1).gather(1, batch.label[:, None]).squeeze(1) >= self.options.confidence
         images, label = batch.images, batch.label
         if divided.is_known(sure):  # each costs a Grad-CAM
@@ -139,13 +138,13 @@ def context_masks(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def second_logits(head: nn.Linear, features: Tensor) -> Tensor:
-    """Return what the second head makes of features, (n, C). Raises TypeError for a last layer with one head."""
+    """Return the second head's logits of features, (n, C). Raises TypeError for a last layer with one head."""
     if not isinstance(head, DualHead):
-        raise TypeError(f"{type(head).__name__} has no second head")
+        raise TypeError(f"{type(head).__name__} has no second head, expected DualHead")
     return head.second(features)
 
 
 def build(options: Options, context: Context) -> Csa:
-    """Return the method before its first step. Raises SettingError where there are no pictures to look at."""
+    """Return the method before its first step. Raises SettingError if the run trains on features, not on pictures."""
     require_learning_body(context, FEATURES_ONCE)
     return Csa(options, context.table.label, context.batch_size)

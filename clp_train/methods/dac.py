@@ -1,8 +1,8 @@
 """DaC, decompose and compose (Noohdani et al. 2024): causal parts of pictures in front of the rest of others.
 
-A first network learns by plain cross entropy. Pictures that it finds easy are taken apart: what its evidence lies on is
-the causal part, or, ours, the box. In the second stage every batch has, behind its own pictures, the causal parts alone
-and the causal parts on pictures of other classes, with the label of the causal part.
+A first network learns by plain cross entropy. Pictures that it finds easy are decomposed: the causal part is where its
+evidence is, or, ours, the box. In the second stage every batch also has the causal parts alone, and the causal parts on
+pictures of other classes, with the label of the causal part.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class Options(Settings):
     """The settings of DaC. Source: the authors' runs on Waterbirds, unless a setting says otherwise."""
 
     parts: str = setting(
-        "attributions", "What the causal part of a picture is: where the first network's evidence lies, or the box.",
+        "attributions", "Causal part of a picture: where the first network's evidence is, or the box.",
         choices=("attributions", "boxes"), source="attributions; boxes are ours",
     )  # fmt: skip
     invert: bool = setting(
-        False, "Take the other part for the causal one, for a first network that looks at backgrounds.",
+        False, "Swap both parts: for a first network that looks at backgrounds.",
         works_with=("parts", ("attributions",)),
     )  # fmt: skip
     quantile: float = setting(
-        0.6, "Quantile of the first network's losses up to which pictures are taken apart.", low=0, high=1
+        0.6, "Quantile of the first network's losses up to which pictures are decomposed.", low=0, high=1
     )
     alpha: float = setting(
-        10.0, "Weight of the causal parts alone, and of those on other pictures, beside the pictures' own of 1.", low=0
+        10.0, "Weight of the causal parts alone, and of those on other pictures; a picture itself has weight 1.", low=0
     )
     retrained: str = setting(
-        "head", "What learns in the second stage: a new last layer on the first network's body, or all of it.",
+        "head", "What learns in the second stage: a new last layer on the first network's body, or the whole network.",
         choices=("head", "all"),
     )  # fmt: skip
     first: float = setting(
@@ -68,8 +68,8 @@ class Options(Settings):
 class DecomposeAndCompose(Method):
     """Stage 0 is ERM. Stage 1 keeps the batch norm of a body that does not learn in training mode, as the authors do.
 
-    chosen: bool (N,), which training pictures are taken apart; values: of the first network, where it gives the masks;
-    weight: (n + 2 s,), of the batch's pictures in the step under way; fresh: whether stage 1 is about to begin.
+    chosen: bool (N,), which training pictures are decomposed; values: of the first network, if it gives the masks;
+    weight: (n + 2 s,), of the batch's pictures in the present step; fresh: whether stage 1 is about to begin.
     """
 
     def __init__(self, options: Options, label: Tensor, seed: int) -> None:
@@ -114,7 +114,7 @@ class DecomposeAndCompose(Method):
         return followed_by(batch, replace(easy, images=alone), replace(easy, images=fused))
 
     def masks(self, batch: Batch) -> Tensor:
-        """Return the causal parts of pictures, bool (n, H, W). Without a box, all of a picture is one: ours."""
+        """Return the causal parts of pictures, bool (n, H, W). A picture without a box is causal as a whole: ours."""
         if self.options.parts == "boxes":
             return batch.inside | ~batch.inside.flatten(1).any(1)[:, None, None]
         masks = adaptive_masks(require(self.network, "network"), self.values, batch.images, batch.label)
@@ -137,7 +137,7 @@ class DecomposeAndCompose(Method):
 
 
 def composed(images: Tensor, mask: Tensor, partner: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return causal parts on one colour, and on the rest of their partners, whose own causal parts that colour hides.
+    """Return causal parts on one colour, and on the rest of their partners; it hides the partners' causal parts.
 
     images, and both returned: float (n, 3, H, W); mask: bool (n, H, W), the causal parts; partner: int64 (n,), rows, on
     the CPU; mean: (1, 3, 1, 1), the colour. Source: the authors' code.
@@ -148,8 +148,10 @@ def composed(images: Tensor, mask: Tensor, partner: Tensor, mean: Tensor) -> tup
 
 
 def draw_partners(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture of another class for each, int64 (n,), all of them equally likely; of pictures of one class, all
-    in another order. label: int64 (n,). Source: the authors' code, for any number of classes.
+    """Return a random picture of another class for each picture, int64 (n,).
+
+    If all pictures are of one class, it is a random permutation. label: int64 (n,). Source: the authors' code, for any
+    number of classes.
     """
     classes = np.unique(label)
     if len(classes) == 1:
@@ -164,8 +166,8 @@ def draw_partners(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def weights_of(pictures: int, easy: int, alpha: float) -> Tensor:
     """Return each picture's weight, float64 (n + 2 s,), the batch's own n first, then s parts alone and s composed.
 
-    With the objective's own division by n + 2 s they give L + alpha L' + alpha L'' of mean losses, over 1 + 2 alpha:
-    the authors do not divide, and their Adam takes no note of it.
+    With the objective's division by n + 2 s they give (L + alpha L' + alpha L'') / (1 + 2 alpha) of mean losses. The
+    authors do not divide by 1 + 2 alpha; their Adam does not depend on that.
     """
     own = torch.full((pictures,), 1 / pictures, dtype=torch.float64)
     made = torch.full((2 * easy,), alpha / max(easy, 1), dtype=torch.float64)
@@ -173,6 +175,6 @@ def weights_of(pictures: int, easy: int, alpha: float) -> Tensor:
 
 
 def build(options: Options, context: Context) -> DecomposeAndCompose:
-    """Return the method before its first step. Raises SettingError where there are no pictures to take apart."""
+    """Return the method before its first step. Raises SettingError if the run trains on features, not on pictures."""
     require_learning_body(context, FEATURES_ONCE)
     return DecomposeAndCompose(options, context.table.label, context.seed)

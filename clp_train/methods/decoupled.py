@@ -1,7 +1,7 @@
-"""Cross entropy as pictures come, then a short second stage in which all classes come equally often.
+"""Cross entropy with natural sampling, then a short second stage that samples all classes equally often.
 
 cRT and LWS (Kang et al. 2020) keep the body of the first stage, batch norm included, and learn a new last layer or one
-number a class; class-balanced fine-tuning (Cui et al. 2018) moves the whole network at a smaller learning rate.
+number per class. Class-balanced fine-tuning (Cui et al. 2018) moves the whole network at a smaller learning rate.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Options(Settings):
     )
     rate: float = setting(1.0, "Learning rate of the second stage, as a multiple of the run's.", low=0)
     sampler: str = setting(
-        "class", "An epoch of the second stage: as many pictures as there are, classes drawn equally often; or of every"
-        " class as many as of the largest, in turn, but no more than four times as many as there are.",
-        choices=SAMPLERS, source="ours; class-aware is that of the benchmarks of Tables 7 and 8",
+        "class", "An epoch of the second stage: as many pictures as there are, classes drawn evenly; class-aware:"
+        " every class as often as the largest, in turn, at most four times all pictures.", choices=SAMPLERS,
+        source="ours; class-aware is that of the benchmarks of Tables 7 and 8",
     )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ OPTIONS = {"crt": Options, "lws": Options, "cb-fine-tune": FineTuneOptions}
 
 
 class TwoStages(Method):
-    """The two stages; of what learns in the second, trainable and fresh_head as in `Stage`."""
+    """The two stages. trainable, fresh_head: of the second stage, as in `Stage`."""
 
     def __init__(self, options: Options, context: Context, trainable: str, fresh_head: bool = False) -> None:
         second = Stage(options.share, "train", "class", trainable, options.rate, fresh_head)
@@ -58,7 +58,7 @@ class TwoStages(Method):
         self.first = round((1 - options.share) * context.epochs)  # epochs of the first stage
 
     def is_class_aware(self, epoch: int) -> bool:
-        """Tell whether an epoch (from 0) is one of the class-aware sampler."""
+        """Return whether an epoch (from 0) uses the class-aware sampler."""
         return self.sampler == "class-aware" and epoch >= self.first
 
     def pictures(self, epoch: int) -> int | None:

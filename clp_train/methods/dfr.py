@@ -1,7 +1,7 @@
-"""Deep feature reweighting (Kirichenko et al. 2023): cross entropy, then a new last layer on features of even groups.
+"""Deep feature reweighting (Kirichenko et al. 2023): cross entropy, then a new last layer on group-balanced features.
 
-As published, "l1": the last epoch has a layer that is fitted in closed form, by sparse logistic regression on
-standardised features, and that SGD does not move. "sgd" learns it by SGD for half of the epochs, which is ours.
+"l1", as published: before the last epoch the layer is fitted by sparse logistic regression on standardised features,
+and SGD does not move it. "sgd", ours: SGD learns the layer for half of the epochs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clp_train.models.parts import Classifier
 from clp_train.pictures.types import BoxedPictures, meta_of_kinds
 
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
-"""Of which one is chosen, the first of equal ones. Source: the authors' runs on Waterbirds."""
+"""Candidates of C; of equally good ones the first is chosen. Source: the authors' runs on Waterbirds."""
 FITTED = ("fit", ("l1",))
 
 
@@ -37,13 +37,13 @@ class Options(Settings):
         choices=("l1", "sgd"), source="sgd is ours",
     )  # fmt: skip
     drawn_from: str = setting(
-        "meta", "What the balanced draws are of: meta originals, or training pictures.", choices=("meta", "train"),
+        "meta", "Source of the balanced draws: meta originals, or training pictures.", choices=("meta", "train"),
         source="their DFR-val and DFR-train", works_with=FITTED,
     )  # fmt: skip
     draws: int = setting(10, "Balanced draws; the last layer is the mean of their fits.", low=1, works_with=FITTED)
     strength: float | None = setting(
         None, "C, weight of the cross entropies against the l1 penalty.", above=0, works_with=FITTED,
-        shown="the best of 1 to 0.01 on the worst group of pictures held out",
+        shown="the best of 1 to 0.01 on the worst group of held-out pictures",
     )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class Sample:
         return self[np.concatenate([part[:smallest] for part in rows])]
 
     def halves(self, rng: np.random.Generator) -> tuple[Sample, Sample]:
-        """Return both halves of each group, drawn at random; the first has the picture more of an odd number."""
+        """Return two random halves of each group; the first has one picture more if the number is odd."""
         rows = [rng.permutation(np.flatnonzero(self.group == g)) for g in np.unique(self.group)]
         parts = [(part[: -(-len(part) // 2)], part[-(-len(part) // 2) :]) for part in rows]
         first, second = (self[np.concatenate(half)] for half in zip(*parts, strict=True))
@@ -73,10 +73,10 @@ class Sample:
 
 
 class Standard:
-    """Takes features to a mean of 0 and a standard deviation of 1 over some pictures, and weights back.
+    """Scales features to mean 0 and standard deviation 1 over some pictures, and converts weights back.
 
-    features: float64 (n, A), of those; one that never varies is only shifted. without_bias: of a last layer that can
-    make up for no shift, so features are only scaled.
+    features: float64 (n, A), of these pictures; a constant feature is only shifted. without_bias: the last layer has no
+    bias to undo a shift, so features are only scaled.
     """
 
     def __init__(self, features: np.ndarray, without_bias: bool = False) -> None:
@@ -86,7 +86,7 @@ class Standard:
         self.without_bias = without_bias
 
     def fit(self, sample: Sample, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights (C, A) and biases (C,) for features as they are, fitted to standardised ones."""
+        """Return weights (C, A) and biases (C,) for unscaled features, fitted on standardised ones."""
         scaled = (sample.features - self.mean) / self.std
         ones = np.ones((len(scaled), 0 if self.without_bias else 1))
         weight = fit_sparse(np.hstack([scaled, ones]), sample.label, classes, strength)
@@ -96,7 +96,7 @@ class Standard:
 
 
 def worst_group(logits: np.ndarray, sample: Sample) -> float:
-    """Return the accuracy on the group with the lowest one, in [0, 1]; 1 without pictures. logits: (n, C)."""
+    """Return the accuracy of the worst group, in [0, 1]; 1 without pictures. logits: (n, C)."""
     right = logits.argmax(1) == sample.label
     return min((float(right[sample.group == g].mean()) for g in np.unique(sample.group)), default=1.0)
 
@@ -112,9 +112,9 @@ def choose_strength(fitted: Sample, held_out: Sample, standard: Standard, classe
 
 
 class SparseFit(Method):
-    """ERM in all epochs but the last, before which the last layer is fitted.
+    """ERM in all epochs but the last; before the last epoch the last layer is fitted.
 
-    strength: C, NaN until it is known. The last layer is the network's own, so the state of the run has it.
+    strength: C, NaN until it is known. The layer is the network's own, so the run's state contains it.
     """
 
     head_of_run: nn.Linear
@@ -130,7 +130,7 @@ class SparseFit(Method):
         self.stage, self.head_of_run = stage, network.head
 
     def additions(self, meta: BoxedPictures) -> None:
-        """Take note of labels and groups of the meta originals; no picture joins the stream."""
+        """Keep labels and groups of the meta originals; no picture is added to the stream."""
         self.meta = meta_of_kinds(meta, (ORIGINAL,))
 
     def begin_epoch(self, epoch: int, epochs: int, scores: Scores) -> None:
@@ -140,7 +140,7 @@ class SparseFit(Method):
             self.put(*self.fit(train, meta, without_bias=self.head_of_run.bias is None))
 
     def fit(self, train: Sample, meta: Sample, without_bias: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights (C, A) and biases (C,) of the last layer, and note the strength."""
+        """Return weights (C, A) and biases (C,) of the last layer, and keep the strength."""
         standard, classes = Standard(train.features, without_bias), self.table.classes
         is_of_train, chosen = self.options.drawn_from == "train", self.options.strength
         if chosen is None and is_of_train:
@@ -171,9 +171,9 @@ class SparseFit(Method):
 
 
 class SgdFit(Method):
-    """ERM, then a new last layer on its frozen features, learnt from the meta originals with all groups alike.
+    """ERM, then a new last layer on its frozen features, learnt from the meta originals with all groups equally often.
 
-    Half of the epochs each.
+    Each takes half of the epochs.
     """
 
     stages = (Stage(share=0.5), Stage(share=0.5, stream="meta", sampler="group", trainable="head", fresh_head=True))

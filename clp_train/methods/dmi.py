@@ -1,7 +1,7 @@
-"""L_DMI (Xu et al. 2019): a network trained with cross entropy goes on with a loss that label noise only shifts.
+"""L_DMI (Xu et al. 2019): after cross entropy, a network learns by a loss that label noise only shifts.
 
-The loss is of a batch, not of a picture, and exists where every class is in the batch: so the second stage takes
-batches that cover the classes.
+The loss is that of a batch, not of a picture, and exists only if every class is in the batch. So the second stage uses
+batches that cover all classes.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ class Options(Settings):
 
 
 def covering_batches(label: np.ndarray, steps: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return the rows of so many batches, int64, each with every class; sizes as those of a plain epoch.
+    """Return the rows of `steps` batches, int64, each with every class; sizes are those of a plain epoch.
 
-    label: int64 (N,). Every picture comes once if each class has as many pictures as there are batches; a rarer one
-    repeats its own, and as many others stay out. Needs batches no smaller than the number of classes.
+    label: int64 (N,). Every picture comes once if each class has at least as many pictures as there are batches. A
+    rarer class repeats its pictures, and as many others are left out. Batches must not be smaller than the number of
+    classes.
     """
     shuffled = rng.permutation(len(label))
     members = [shuffled[label[shuffled] == c] for c in np.unique(label)]
@@ -67,7 +68,7 @@ class Dmi(Method):
         return Terms(loss=self.loss) if self.tuning else Terms()
 
     def loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Return the batch's loss for each of its pictures, (n,). Raises DivergedError where it does not exist."""
+        """Return the batch's loss for each of its pictures, (n,). Raises DivergedError if it does not exist."""
         value = determinant_loss(logits, label)
         check_exists(
             value,
@@ -78,7 +79,7 @@ class Dmi(Method):
 
 
 def build(options: Options, context: Context) -> Dmi:
-    """Return the method. Raises SettingError where its loss is void: a class or a batch that is too small."""
+    """Return the method. Raises SettingError for a class or a batch that is too small for its loss."""
     table, batch_size = context.table, context.batch_size
     table.require_all_classes(context.method)
     pictures = len(table.label)
@@ -86,6 +87,6 @@ def build(options: Options, context: Context) -> Dmi:
     if smallest < table.classes:
         raise SettingError(
             "batch_size", batch_size, f"method {context.method} would get {smallest} pictures in a batch, expected at"
-            f" least its {table.classes} classes, or the determinant is 0; raise it",
+            f" least one for each of {table.classes} classes, else the determinant is 0; raise it",
         )  # fmt: skip
     return Dmi(options, table.label)

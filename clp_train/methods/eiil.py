@@ -1,7 +1,7 @@
-"""EIIL (Creager et al. 2021): two environments are inferred from a first network's mistakes; GroupDRO learns over them.
+"""EIIL (Creager et al. 2021): infer two environments from a first network's errors, then use GroupDRO over them.
 
-No group is known in training. The environments are those over which the first network's risk changes most, by IRM's
-penalty; a group is one of them and a class.
+Training uses no group labels. The environments maximise IRM's penalty of the first network; a group is an environment
+and a class.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Options(group_dro.Options):
 def infer_environments(slopes: Tensor, start: Tensor, steps: int, lr: float) -> Tensor:
     """Return the environment of each picture, 0 or 1, int64 (N,), that makes IRM's penalty large.
 
-    slopes: float (N,), d CE(s z, y) / ds at s = 1; start: float (N,), what the assignments' logits w start from. The
+    slopes: float (N,), d CE(s z, y) / ds at s = 1; start: float (N,), start values of the assignments' logits w. The
     penalty is (a^2 + b^2) / 2 with a = mean(q slopes), b = mean((1 - q) slopes), q = sigmoid(w); Adam climbs it. Its
-    slope is written out: (a - b) slopes q (1 - q) / N. Source: the authors' code; their eq. (EI) of the paper.
+    slope is written out: (a - b) slopes q (1 - q) / N. Source: the authors' code; eq. (EI) of their paper.
     """
     w = start.clone()
     optimiser = Adam([w], lr)
@@ -64,7 +64,7 @@ def infer_environments(slopes: Tensor, start: Tensor, steps: int, lr: float) -> 
 
 
 class Eiil(Method):
-    """Stage 0 is ERM; stage 1 starts again, with GroupDRO over groups (y, inferred environment), equally often.
+    """Stage 0 is ERM; stage 1 starts again, with GroupDRO over groups (y, inferred environment), sampled equally often.
 
     group: int64 (N,), of each training picture; dro: the GroupDRO over these groups. Both are None until stage 1.
     """
@@ -90,7 +90,7 @@ class Eiil(Method):
             self.take(self.table.label * ENVIRONMENTS + environment)
 
     def take(self, group: Tensor) -> None:
-        """Take up the inferred groups, int64 (N,), with GroupDRO before its first step."""
+        """Set the inferred groups, int64 (N,), and a new GroupDRO over them."""
         table = self.table._replace(group=group, groups=self.table.classes * ENVIRONMENTS)
         self.group, self.dro = group, GroupDro(self.options, table)
 

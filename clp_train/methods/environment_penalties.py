@@ -1,7 +1,7 @@
-"""IRM, IB-IRM, V-REx and CORAL: the environments of the training set shall look alike to the classifier.
+"""IRM, IB-IRM, V-REx and CORAL: penalties that make a classifier treat all environments alike.
 
-An environment is what groups share across classes, the place of a bird for instance; were it the group itself, every
-environment would have one label, and the penalties would hold for no classifier that tells labels apart.
+An environment is what groups share across classes, for example the place of a bird. If it were the group itself, every
+environment would have one label, and every classifier that separates labels would be penalised.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.samplers import even_batches
 from clp_train.pictures.types import Batch
 
-EVENLY = "What comes equally often in each batch; natural: nothing, pictures as they come."
+EVENLY = "What is sampled equally often in each batch; natural: nothing, plain sampling."
 HALF_A_RUN = "500, or half of a run under 1,000 steps"
 GULRAJANI = "Gulrajani and Lopez-Paz 2021"
 LONGEST = 500  # steps before a penalty has its strength, where the run has as many again
@@ -36,8 +36,8 @@ LONGEST = 500  # steps before a penalty has its strength, where the run has as m
 
 @dataclass(frozen=True)
 class Coral(Settings):
-    """The settings of CORAL. Source: Gulrajani and Lopez-Paz 2021; even groups are ours: environments that differ in
-    their labels should differ in their features, so classes have to be as common in each.
+    """The settings of CORAL. Source: Gulrajani and Lopez-Paz 2021; even groups are ours: environments with different
+    label frequencies should differ in their features, so each class must be equally frequent in all of them.
     """
 
     strength: float = setting(1.0, "Weight of the penalty.", low=0, source=GULRAJANI)
@@ -46,8 +46,8 @@ class Coral(Settings):
 
 @dataclass(frozen=True)
 class VRex(Coral):
-    """The settings of V-REx. Source: Gulrajani and Lopez-Paz 2021; half of a short run, which would never see its
-    penalty else, is ours.
+    """The settings of V-REx. Source: Gulrajani and Lopez-Paz 2021; half of a short run is ours, because a short run
+    would otherwise never use its penalty.
     """
 
     strength: float = setting(10.0, "Weight of the penalty.", low=0, source=GULRAJANI)
@@ -85,14 +85,14 @@ OPTIONS = {"irm": Irm, "ib-irm": IbIrm, "v-rex": VRex, "coral": Coral}
 
 
 def settle_anneal(options: Coral, steps: int) -> Coral:
-    """Return the settings for a run of so many steps: half of them, 500 at most, in place of None."""
+    """Return the settings for a run of `steps` steps: None becomes half of them, at most 500."""
     early = min(LONGEST, steps // 2)
     settings: dict[str, Any] = {f.name: early for f in fields(options) if getattr(options, f.name) is None}
     return replace(options, **settings)
 
 
 class Aligned(Method):
-    """Batches in which environments or groups come equally often, and the penalty of CORAL on the features."""
+    """Batches with environments or groups equally often, and the penalty of CORAL on the features."""
 
     def __init__(self, options: Coral, table: TrainTable) -> None:
         self.options, self.of_group = options, table.environments()
@@ -119,10 +119,9 @@ class Aligned(Method):
 
 
 class Annealed(Aligned):
-    """The mean over environments of their risks, plus a penalty that is weak at first; all of it over the penalty's
-    strength once that is more than 1, as in the code of Arjovsky et al. 2019: the steps stay as large as they were.
-
-    step: how many have begun.
+    """The mean over environments of their risks, plus a penalty that is weak at first. If the penalty's strength is
+    above 1, the sum is divided by it, as in the code of Arjovsky et al. 2019, so steps keep their size. step: how many
+    have begun.
     """
 
     options: VRex
@@ -136,11 +135,11 @@ class Annealed(Aligned):
         self.step += 1
 
     def is_past(self, steps: int | None) -> bool:
-        """Tell whether the step under way comes after so many; None, which `settle_anneal` replaces, is never past."""
+        """Return whether `steps` steps are past; None, which `settle_anneal` replaces, is never past."""
         return steps is not None and bool(self.step > steps)
 
     def strength(self) -> float:
-        """Return what the penalty weighs in the step under way, before all is divided."""
+        """Return the penalty's weight in the present step, before the sum is divided."""
         return self.options.strength if self.is_past(self.options.anneal) else 1.0
 
     def terms(self, view: View) -> Terms:

@@ -1,4 +1,4 @@
-"""Empirical risk minimisation: the base line, plain cross entropy. The meta set is not used."""
+"""Empirical risk minimisation: the baseline, plain cross entropy. The meta set is not used."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from clp_train.methods import NoOptions
 
 
 def build(options: NoOptions, context: Context) -> Method:
-    """Return the method with every slot empty."""
+    """Return the method with all defaults."""
     return Method()

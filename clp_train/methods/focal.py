@@ -1,7 +1,7 @@
-"""Focal loss (Lin et al. 2017), and with class weights (Cui et al. 2019): pictures that are right count less.
+"""Focal loss (Lin et al. 2017), also with class weights (Cui et al. 2019): correctly classified pictures count less.
 
-Two forms: "softmax" modulates the cross entropy, "sigmoid" the logistic loss of each class against the rest, which is
-how both papers wrote it. Both work with logarithms: the slope of (1 - p)^gamma is infinite at p = 1 for gamma < 1.
+Two forms: "softmax" modulates the cross entropy; "sigmoid" modulates the logistic loss of each class against the rest,
+as in both papers. Both compute with logarithms: the slope of (1 - p)^gamma is infinite at p = 1 for gamma < 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def softmax_focal(logits: Tensor, label: Tensor, gamma: float, detached: bool = 
 
 
 def sigmoid_focal(logits: Tensor, label: Tensor, gamma: float, detached: bool = False) -> Tensor:
-    """Return the sum over classes of (1 - q_c)^gamma times -log q_c, (n,), q_c the probability of what is true.
+    """Return the sum over c of (1 - q_c)^gamma times -log q_c, (n,), q_c the probability of the truth for class c.
 
     q_c is sigmoid(z_c) for the own class and 1 - sigmoid(z_c) for each other. logits: (n, C); label: int64 (n,);
     detached: hold the factors constant.
@@ -55,11 +55,11 @@ class Options(Settings):
         source="their best",
     )  # fmt: skip
     form: str = setting(
-        "softmax", "What is modulated: cross entropy, or the logistic loss of each class against the rest.",
+        "softmax", "Loss that is modulated: cross entropy, or the logistic loss of each class against the rest.",
         choices=tuple(FORMS), source="both papers have sigmoid",
     )  # fmt: skip
     detached: bool = setting(
-        False, "Hold the factor constant, so that it is a weight without a slope of its own.",
+        False, "Hold the factor constant: it is a weight without a gradient.",
         source="as the code of the benchmarks of Tables 7 and 8",
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ OPTIONS = {"focal": Options, "cb-focal": BalancedOptions}
 
 
 class Focal(Method):
-    """The loss, weighted by class or not, its sum divided by n. weights: (C,), or None."""
+    """The loss, with or without class weights; its sum is divided by n. weights: (C,), or None."""
 
     def __init__(self, options: Options, weights: Tensor | None = None) -> None:
         self.loss: Callable[[Tensor, Tensor], Tensor] = functools.partial(
@@ -99,7 +99,7 @@ class Focal(Method):
 
 
 def build(options: Options, context: Context) -> Focal:
-    """Return the method. Raises SettingError for a class without pictures where classes are weighted."""
+    """Return the method. Raises SettingError for a class without pictures if classes are weighted."""
     if not isinstance(options, BalancedOptions):
         return Focal(options)
     context.table.require_all_classes(context.method)

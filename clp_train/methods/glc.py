@@ -1,7 +1,7 @@
-"""Gold loss correction (Hendrycks et al. 2018): a first classifier shows on clean pictures how labels go wrong.
+"""Gold loss correction (Hendrycks et al. 2018): a first classifier estimates the label noise on clean pictures.
 
 Two stages of half the epochs each: cross entropy on the noisy pictures; then, from the first weights again, clean and
-noisy pictures together, the noisy ones through the estimated matrix. The clean pictures are the meta originals.
+noisy pictures together, the noisy ones corrected by the estimated matrix. The clean pictures are the meta originals.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Options(Settings):
     """The setting of gold loss correction. Source: Hendrycks et al. 2018."""
 
     smoothing: float = setting(
-        0.0, "s of T = (1 - s) T-hat + s / C, for classes with few clean pictures; 0 takes T-hat as it is.", low=0,
-        high=1, source="ours; the paper takes T-hat as it is",
+        0.0, "s of T = (1 - s) T-hat + s / C, for classes with few clean pictures; 0 uses T-hat unchanged.", low=0,
+        high=1, source="ours; the paper uses T-hat unchanged",
     )  # fmt: skip
 
 
 class Glc(Method):
-    """transition: T-hat, float32 (C, C), zeros until it is estimated. Rows from `noisy` on are clean pictures."""
+    """transition: T-hat, float32 (C, C), zeros until it is estimated. The stream's rows from `noisy` on are clean."""
 
     stages = (Stage(share=0.5), Stage(share=0.5, stream="both", restart=True))
 
@@ -63,7 +63,7 @@ class Glc(Method):
         return Terms(loss=self.loss_of(onto(clean, view.label.device)))
 
     def loss_of(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the loss of a batch: cross entropy of clean pictures, bool (n,), the corrected one of the others."""
+        """Return the loss of a batch: cross entropy for clean pictures, corrected for the others. clean: bool (n,)."""
 
         def loss(logits: Tensor, label: Tensor) -> Tensor:
             corrected = corrected_cross_entropy(logits, label, self.transition)

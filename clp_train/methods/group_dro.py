@@ -1,4 +1,4 @@
-"""GroupDRO (Sagawa et al. 2020): groups whose loss is high come to weigh more, step by step."""
+"""GroupDRO (Sagawa et al. 2020): groups with a high loss get more weight, step by step."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Options(Settings):
 class GroupDro(Method):
     """The objective is sum_g q_g L_g, where q_g is multiplied by exp(eta (L_g + C / sqrt(n_g))) before each step.
 
-    L_g: mean loss of the group in the batch; a group that is not there keeps its weight until all are scaled to a sum
-    of 1. log_q: (G,), -inf for a group without training pictures. Groups come equally often. Source: the paper's online
-    algorithm, with a batch in place of one picture.
+    L_g: mean loss of the group in the batch; a group that is not in the batch keeps its weight until all are scaled to
+    a sum of 1. log_q: (G,), -inf for a group without training pictures. Groups are sampled equally often. Source: the
+    paper's online algorithm, with a batch in place of one picture.
     """
 
     stages = (Stage(sampler="group"),)

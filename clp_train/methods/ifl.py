@@ -1,9 +1,9 @@
-"""IFL, invariant feature learning (Tang et al. 2022): what a class's features share between two environments.
+"""IFL, invariant feature learning (Tang et al. 2022): learn features that a class shares between two environments.
 
-The first environment is the training set as it is, the second one prefers, within each class, the pictures that the
-classifier finds hard. Every other picture comes from each, drawn with replacement, and the features of both are pulled
-to one centre a class. Other than the authors' code: an epoch draws as many pictures as there are, not twice as many;
-hardness is that of pictures as they are, in evaluation mode; centres start at the class means, not at random.
+The first environment is the training set itself; the second one prefers, within each class, pictures that the
+classifier finds hard. Pictures are drawn alternately from both, with replacement, and the features of both are pulled
+to one centre per class. Differences from the authors' code: an epoch draws as many pictures as there are, not twice as
+many; hardness is measured without augmentation, in evaluation mode; centres start at the class means, not at random.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.types import Batch
 
 LOSSES = ("cross-entropy", "balanced-softmax")
-FEW = 5  # pictures of a class, below which all weigh the same
-TARGET = 4.0  # about how many times the others' mean weight that of the hardest fifth is to be
+FEW = 5  # a class with fewer pictures has equal weights
+TARGET = 4.0  # about the ratio of the mean weight of the hardest fifth to that of the others
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Options(Settings):
 
     first: float = setting(0.6, "Share of the run's epochs before the second environment is made.", low=0, high=1)
     second: float = setting(
-        0.8, "Share of the run's epochs before the second environment is made again; first at least.", low=0, high=1
+        0.8, "Share of the run's epochs before the second environment is made again; at least first.", low=0, high=1
     )
     first_pull: float = setting(
         0.001, "Weight of the centre loss once the second environment is made; before that it is 0.", low=0
@@ -54,7 +54,7 @@ class Options(Settings):
 
 
 class Ifl(Method):
-    """weights: float64 (N,), of the second environment, and centres: (C, A), both None until it is made."""
+    """weights: float64 (N,), of the second environment; centres: (C, A); both None until it is made."""
 
     paced = True
 
@@ -104,7 +104,7 @@ class Ifl(Method):
     def penalty(self, out: Output, batch: Batch, network: Classifier) -> Tensor | None:
         if self.pull == 0:
             return None
-        centres = require(self.centres_before, "centres").to(out.features)[batch.label]  # as the features are
+        centres = require(self.centres_before, "centres").to(out.features)[batch.label]  # in the features' type
         return self.pull * (out.features - centres).square().sum(1).mean()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -118,11 +118,11 @@ class Ifl(Method):
 
 
 def environment_weights(probability: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Return what each picture weighs in the second environment, float64 (N,), of sum 1 in each class.
+    """Return each picture's weight in the second environment, float64 (N,), with sum 1 in each class.
 
     probability: float64 (N,), of the own class; label: int64 (N,). Within a class hardness is d = 1 - p, p scaled to
-    [0, 1]; weights go as d^e, e in [1, 10] with r^e = 4, r being the mean hardness of the hardest fifth over that of
-    the other four. Source: the authors' code; so are the offsets, which keep all weights above 0.
+    [0, 1]; weights are proportional to d^e, e in [1, 10] with r^e = 4, r being the mean hardness of the hardest fifth
+    over that of the other four. Source: the authors' code; so are the offsets, which keep all weights above 0.
     """
     weights = torch.zeros_like(probability)
     for c in range(classes):
@@ -141,7 +141,7 @@ def environment_weights(probability: Tensor, label: Tensor, classes: int) -> Ten
 
 
 def move_centres(centres: Tensor, features: Tensor, label: Tensor, rate: float) -> Tensor:
-    """Return the centres, (C, A), after a step down the mean squared distance of features, (n, A), to their own."""
+    """Return the centres, (C, A), after a step down the mean squared distance of features, (n, A), to them."""
     gaps = (features.to(centres) - centres[label]) / len(label)
     return centres + 2 * rate * torch.zeros_like(centres).index_add_(0, label, gaps)
 

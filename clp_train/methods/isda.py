@@ -1,7 +1,7 @@
-"""ISDA (Wang et al. 2019): the loss of infinitely many features drawn around each picture's own, bounded from above.
+"""ISDA (Wang et al. 2019): an upper bound of the loss over infinitely many features drawn around each picture's own.
 
-The step follows the head's weights within delta too, as the paper does, so `terms` takes those of the network itself,
-with their graph, and not those of the view.
+As in the paper, the gradient also flows through the head's weights inside delta. So `terms` uses the network's own
+weights, with their graph, not those of the view.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Options(Settings):
     """The settings of ISDA. Source: Wang et al. 2019."""
 
     strength: float = setting(
-        0.5, "lambda_0, weight of the covariances at the end of the run; it grows from 0 at the start.", low=0,
+        0.5, "lambda_0, weight of the covariances at the end of the run; it grows from 0.", low=0,
         source="theirs for CIFAR; for ImageNet 7.5 with diag",
     )  # fmt: skip
     covariance: str = setting(
@@ -33,10 +33,10 @@ class Options(Settings):
 
 
 class Isda(Method):
-    """delta_j = lambda_t / 2 (w_j - w_y)^T Sigma_y (w_j - w_y); lambda_t = lambda_0 times the share of epochs done.
+    """delta_j = lambda_t / 2 (w_j - w_y)^T Sigma_y (w_j - w_y); lambda_t = lambda_0 times the finished share of epochs.
 
-    start: that share before which the loss is plain cross entropy and nothing is observed; moments: of the classes,
-    the batch's own features taken up before its delta.
+    start: before this share of epochs the loss is plain cross entropy and nothing is observed; moments: of the classes;
+    they include the batch's own features before its delta is computed.
     """
 
     start = 0.0
@@ -54,7 +54,7 @@ class Isda(Method):
 
     @property
     def has_started(self) -> bool:
-        """Whether the part of the run with plain cross entropy is over."""
+        """Whether the plain cross entropy part of the run is over."""
         return self.progress >= self.start
 
     def require_moments(self) -> Moments:
@@ -70,13 +70,13 @@ class Isda(Method):
         return Terms(self.delta(view)) if self.has_started else Terms()
 
     def delta(self, view: View) -> Tensor:
-        """Return what is added to the logits, (n, C)."""
+        """Return delta, which is added to the logits, (n, C)."""
         return isda_delta(
             self.weight(view), self.require_moments().covariance, view.label, self.strength * self.progress
         )
 
     def weight(self, view: View) -> Tensor:
-        """Return the head's weights, (C, A): with a graph to them for training pictures, those of a meta view else."""
+        """Return the head's weights, (C, A): with a graph for training pictures; for meta pictures the view's."""
         return view.head if view.row is None else self.last.weight
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
-"""Just train twice (Liu et al. 2021): what a first network gets wrong comes more often when training starts again.
+"""Just train twice (Liu et al. 2021): repeat the errors of a first network more often in a second training.
 
-No group is known in training. Both networks learn by plain cross entropy, with the settings of the run.
+Training uses no group labels. Both networks learn by plain cross entropy, with the settings of the run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Options(Settings):
         source="60 epochs, then 300",
     )  # fmt: skip
     upweight: int = setting(
-        100, "Copies of each picture that the first network gets wrong, which join the training pictures.", low=1,
+        100, "Copies of each picture that the first network gets wrong, added to the training pictures.", low=1,
         source="lambda_up of the authors",
     )  # fmt: skip
 
 
 def upsampled(wrong: np.ndarray, copies: int) -> np.ndarray:
-    """Return the rows of all pictures, and so many more of each that is wrong, int64. wrong: bool (N,)."""
+    """Return the rows of all pictures, and `copies` more of each wrong one, int64. wrong: bool (N,)."""
     return np.concatenate([np.arange(len(wrong)), np.tile(np.flatnonzero(wrong), copies)])
 
 
@@ -52,9 +52,9 @@ def stretch(rows: np.ndarray, start: int, count: int, seed: int) -> np.ndarray:
 class JustTrainTwice(Method):
     """Stage 0 is ERM; stage 1 starts again, on the training pictures and the copies of those that stage 0 gets wrong.
 
-    wrong: bool (N,), what the first network got wrong at its end, in evaluation mode, of untransformed pictures; none
-    until then. An epoch has as many pictures as one of ERM, so that a pass over pictures and copies takes several;
-    the next epoch goes on where the last one stopped: ours. The authors' epoch is a whole pass.
+    wrong: bool (N,), errors of the first network at its end, in evaluation mode, without augmentation; all False until
+    then. An epoch has as many pictures as one of ERM, so a pass over pictures and copies takes several epochs; each
+    epoch continues where the last one stopped. This is ours: the authors' epoch is a whole pass.
     """
 
     def __init__(self, options: Options, table: TrainTable, epochs: int, seed: int) -> None:

@@ -1,7 +1,7 @@
-"""Learning to reweight (Ren et al. 2018): a picture weighs what a step on it alone would take off the meta loss.
+"""Learning to reweight (Ren et al. 2018): a picture's weight is the decrease of the meta loss by a step on it alone.
 
 The weights eps_i start at 0, so the virtual step is no step and -dL_meta/deps_i is the learning rate times the product
-of the picture's gradient with the meta gradient. What is negative becomes 0, and the rest is scaled to a sum of 1.
+of the picture's gradient with the meta gradient. Negative weights become 0, and the rest is scaled to a sum of 1.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DIFFERENCES = (
 
 
 class L2rw(Method):
-    """learned: eps of this step's pictures, zeros; weight: what the meta step made of them, (n,), mean 1 or all 0.
+    """learned: eps of this step's pictures, zeros; weight: their weights after the meta step, (n,), mean 1 or all 0.
 
-    A batch that the meta loss wants nothing of weighs 0 as a whole; without a meta step all pictures weigh 1.
+    If no picture of a batch lowers the meta loss, all its weights are 0. Without a meta step all weights are 1.
     """
 
     meta_kinds = (ORIGINAL,)
@@ -45,7 +45,7 @@ class L2rw(Method):
         self.weight = None if due else torch.ones_like(start)
 
     def terms(self, view: View) -> Terms:
-        if view.row is None:  # meta pictures count as they are
+        if view.row is None:  # meta pictures have no weights
             return Terms()
         return Terms(weight=self.learned[0] if self.weight is None else self.weight)
 
@@ -62,7 +62,7 @@ class L2rw(Method):
 
 
 def build(options: NoOptions, context: Context) -> L2rw:
-    """Return the method. Raises SettingError for a meta step behind the step: its weights would come too late."""
+    """Return the method. Raises SettingError for a lagged meta step: its weights would come too late."""
     require_exact_meta_step(context, "weighs the pictures of the step itself")
     kind = context.meta_step.hypergradient
     remark = DIFFERENCES.format(kind) if kind in ("central", "one-sided") else ""

@@ -1,8 +1,9 @@
-"""LfF, learning from failure (Nam et al. 2020): what is hard for a biased classifier weighs more for a second one.
+"""LfF, learning from failure (Nam et al. 2020): pictures that are hard for a biased classifier get more weight.
 
-The biased one learns by generalised cross entropy, which amplifies what is easy. The other, which is the first of the
-peers and judges, learns by cross entropy, weighted by how hard a picture is for the biased one in relation to itself.
-Where the last layer alone learns, the biased classifier is one more last layer on the same features.
+The biased classifier learns by generalised cross entropy, which amplifies easy pictures. The other classifier is the
+first of the peers and makes the predictions. It learns by cross entropy with weights: how hard a picture is for the
+biased classifier relative to this one. If only the last layer learns, the biased classifier is another last layer on
+the same features.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from clp_train.pictures.moving import onto
 from clp_train.pictures.types import Batch
 
 BIASED = "biased."  # how the names of the additional last layer's parameters begin in a state
-LEAST = 1e-8  # what keeps the weights of pictures without any loss finite
+LEAST = 1e-8  # keeps the weights of pictures with zero loss finite
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Options(Settings):
     """The settings of LfF. Source: the authors' code."""
 
     amplification: float = setting(
-        0.7, "q, exponent of the own probability in the biased classifier's loss.", above=0, high=1
+        0.7, "q, exponent of the label's probability in the biased classifier's loss.", above=0, high=1
     )
     decay: float = setting(0.7, "Decay of the moving average of each picture's losses.", low=0, below=1)
 
@@ -50,10 +51,11 @@ def amplified_cross_entropy(logits: Tensor, label: Tensor, q: float) -> Tensor:
 
 
 class LearningFromFailure(Method):
-    """Two classifiers; the first is judged.
+    """Two classifiers; the first one predicts.
 
     averages: (2, N), moving averages of each picture's cross entropy, for the biased classifier and the other, 0 before
-    it was met; met: bool (N,). A picture's weight is W = b / (b + d), of its averages divided by their class's largest.
+    the picture was seen; met: bool (N,), which were seen. A picture's weight is W = b / (b + d), with its two averages
+    divided by the largest of their class.
     """
 
     networks = 2
@@ -70,9 +72,9 @@ class LearningFromFailure(Method):
         self.met, self.label = self.met.to(device), self.label.to(device)
 
     def note(self, row: Tensor, biased: Tensor, other: Tensor) -> None:
-        """Mix the losses of a step, (n,) each, into the averages, and make the weights of its pictures.
+        """Mix the losses of a step, (n,) each, into the averages, and compute the weights of its pictures.
 
-        row: int64 (n,), which pictures, none twice. The first loss of a picture counts whole.
+        row: int64 (n,), the pictures' rows, none twice. The first loss of a picture is its first average.
         """
         decay = self.options.decay
         losses = torch.stack([biased, other]).detach().to(self.averages)
@@ -89,7 +91,7 @@ class LearningFromFailure(Method):
         return self.biased_loss(logits, out.logits, batch)
 
     def biased_loss(self, biased: Tensor, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the biased classifier's mean loss, and note both classifiers' losses. biased, logits: (n, C)."""
+        """Return the biased classifier's mean loss, and record both classifiers' losses. biased, logits: (n, C)."""
         row = onto(require(batch.row, "rows of the batch"), batch.label.device)
         self.note(row, *(cross_entropy(part, batch.label) for part in (biased, logits)))
         return amplified_cross_entropy(biased, batch.label, self.options.amplification).mean()
@@ -105,9 +107,9 @@ class LearningFromFailure(Method):
 
 
 class OnFeatures(LearningFromFailure):
-    """The same where the last layer alone learns: biased is another one, moved by an optimiser as the run's.
+    """The same if only the last layer learns: `biased` is another last layer with its own optimiser.
 
-    sgd: of the run, epochs: how many it has. The biased layer takes its step when its loss is known.
+    sgd: settings of both optimisers; epochs: of the run. The biased layer takes its step as soon as its loss is known.
     """
 
     networks = 1

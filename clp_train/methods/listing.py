@@ -10,18 +10,18 @@ COLUMNS = ("method", "paper", "family: what it changes", "needs", "cost")
 NEEDS = {"meta": "meta set", "groups": "group labels", "stages": "stages", "noise": "noise rate"}
 INTRODUCTION = """# Methods
 
-Every name that `clp-train --method` takes, by what a method changes. Needs: a clean meta set, a group label for every
-training picture, more than one stage, the share of wrong labels. Cost: of a run, in that of plain cross entropy, by
-counting passes. The settings of a method: [settings.md](settings.md), or `clp-train --list-settings NAME`.
-This page is `make docs`.
+Every name for `clp-train --method`, grouped by what the method changes. Needs: a clean meta set, a group label for
+every training picture, more than one stage, the share of wrong labels. Cost: of a run, relative to plain cross
+entropy, by counting passes. The settings of a method: [settings.md](settings.md), or `clp-train --list-settings NAME`.
+`make docs` writes this page.
 """
 
 
 def methods_table(markdown: bool = False, method: str | None = None) -> str:
-    """Return a line a method, those of a family together, with a head; or the page of the docs, of registered ones.
+    """Return a table with one line per method, grouped by family; or, as Markdown, the docs page of registered methods.
 
-    Behind these stand those that installed packages have added, and the plug-in that `method` names. Raises UsageError
-    for one that cannot be loaded.
+    Methods of installed packages and the plug-in `method` follow at the end. Raises UsageError for a plug-in that
+    cannot be loaded.
     """
     added = [] if markdown else [*entry_points(GROUPS["method"]), *([method] if method is not None else [])]
     own = [name for name in dict.fromkeys(added) if name not in METHODS]
@@ -37,7 +37,7 @@ def methods_table(markdown: bool = False, method: str | None = None) -> str:
 
 
 def by_family() -> list[str]:
-    """Return the names, the reference first, then by family and name."""
+    """Return the names: the reference first, the others by family and name."""
     return sorted(METHODS, key=lambda name: (METHODS[name].family != "reference", METHODS[name].family, name))
 
 

@@ -1,4 +1,4 @@
-"""Logit adjustment (Menon et al. 2021): tau log(class prior), added within the loss or taken off afterwards.
+"""Logit adjustment (Menon et al. 2021): tau log(class prior), added in the loss or subtracted from the final logits.
 
 Balanced softmax (Ren et al. 2020) is the loss with tau = 1: log n and log prior differ by the same number everywhere.
 """
@@ -40,7 +40,7 @@ def adjustment(counts: Tensor, tau: float) -> Tensor:
 
 
 class LogitAdjust(Method):
-    """delta: (C,), for every picture the same; a class without training pictures has the prior 0 and -inf."""
+    """delta: (C,), the same for every picture; a class without training pictures has prior 0, so delta is -inf."""
 
     def __init__(self, counts: Tensor, tau: float) -> None:
         self.delta = adjustment(counts, tau)
@@ -53,7 +53,7 @@ class LogitAdjust(Method):
 
 
 class PostHoc(Method):
-    """Plain cross entropy; pictures are judged by logits less tau log(prior)."""
+    """Plain cross entropy; predictions use the logits minus tau log(prior)."""
 
     def __init__(self, counts: Tensor, tau: float) -> None:
         self.delta = adjustment(counts, tau)
@@ -63,7 +63,7 @@ class PostHoc(Method):
 
 
 def build(options: Options | NoOptions, context: Context) -> Method:
-    """Return the method. Raises SettingError for a class without pictures where it would always be predicted."""
+    """Return the method. Raises SettingError for a class without pictures if it would always be predicted."""
     counts = context.table.class_counts()
     tau = options.tau if isinstance(options, Options) else 1.0
     if context.method != "la-posthoc":

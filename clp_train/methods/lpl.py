@@ -1,7 +1,7 @@
-"""LPL (Li et al. 2022): in each batch, a perturbation of the logits of each class, found by steps along its own loss.
+"""LPL (Li et al. 2022): in each batch, perturb the logits of each class by steps along its own loss.
 
-Steps lower the loss of head classes and raise that of tail classes, which spreads them as augmentation would. How many
-steps a class takes follows from its pictures: most for the most frequent and for the rarest class.
+Steps lower the loss of head classes and raise the loss of tail classes, which spreads tail classes like augmentation.
+The number of steps depends on the class's number of pictures: the most frequent and the rarest class take most.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Options(Settings):
     head_steps: float = setting(0.6, "Steps of the most frequent class, as a multiple of those of the rarest.", low=0)
     rate: float = setting(0.15, "Length of a step.", low=0)
     prior: bool = setting(
-        False, "Add the log class priors to the logits first, which the steps start from: LA + LPL.",
+        False, "Add the log class priors to the logits before the steps: LA + LPL.",
         source="the authors' code for CIFAR-100-LT of ratio 100",
     )  # fmt: skip
 
@@ -40,7 +40,7 @@ def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """Return the sign of each class's steps, -1 for the head, and their number: float64 (C,), int64 (C,).
 
     A head class takes head_steps * steps * n_c / n_max, a tail class steps * n_min / n_c, rounded, none at 0. Classes
-    with as many pictures as the last of the head are head too, so that names of classes decide nothing.
+    with as many pictures as the last head class are head classes too, so their names do not matter.
     """
     n = counts.double()
     size = round(options.head * len(n))
@@ -51,7 +51,7 @@ def signs_and_steps(counts: Tensor, options: Options) -> tuple[Tensor, Tensor]:
 
 
 def moves_of(signs: Tensor, steps: Tensor, rate: float) -> Tensor:
-    """Return how far each class goes in each step and which way: float64 (K, C), 0 once its steps are done.
+    """Return the signed length of each class's steps: float64 (K, C), 0 after its last step.
 
     signs, steps: of `signs_and_steps`; K: the most steps that a class takes.
     """
@@ -73,7 +73,7 @@ def class_perturbations(logits: Tensor, label: Tensor, moves: Tensor) -> Tensor:
 
 
 class Lpl(Method):
-    """delta of the own class, after the log priors or none; what it was found from is held constant.
+    """delta of the picture's class, with or without the log priors; it is held constant.
 
     moves: (K, C), of `moves_of`; prior: (C,), or None.
     """

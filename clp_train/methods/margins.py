@@ -1,7 +1,7 @@
-"""Margins on cosines: less is added to the own class's cosine, so that it must be right by more.
+"""Margins on cosines: the cosine of the picture's class is lowered in the loss, so it must win by a margin.
 
-LDAM (Cao et al. 2019) asks more of rare classes; with deferred re-weighting (DRW) they weigh more late in the run. ALA
-(Zhao et al. 2022) asks more of rare classes and of pictures that are far from their class.
+LDAM (Cao et al. 2019) has larger margins for rare classes; with deferred re-weighting (DRW) these get more weight late
+in the run. ALA (Zhao et al. 2022) has larger margins for rare classes and for pictures that are far from their class.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Options(Settings):
     """The settings of LDAM. Source: the authors' settings for CIFAR-LT."""
 
     margin: float = setting(0.5, "Margin of the rarest class.", low=0)
-    scale: float = setting(30.0, "Factor of the cosines within the loss.", low=0)
+    scale: float = setting(30.0, "Factor of the cosines in the loss.", low=0)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DeferredOptions(Options):
 class AlaOptions(Settings):
     """The settings of ALA. Source: Zhao et al. 2022."""
 
-    scale: float = setting(30.0, "Factor of the cosines within the loss.", low=0)
+    scale: float = setting(30.0, "Factor of the cosines in the loss.", low=0)
     base: float = setting(
         2.0, "Base of the logarithm of class sizes; with 2 the rarest class's factor is 1.", above=1,
         source="ours; e is the other reading",
@@ -57,12 +57,12 @@ OPTIONS = {"ldam": Options, "ldam-drw": DeferredOptions, "ala": AlaOptions}
 
 
 def at_own_class(values: Tensor, view: View) -> Tensor:
-    """Return a delta, (n, C), with values (n,) at each picture's class and 0 elsewhere."""
+    """Return a delta, (n, C): values (n,) at each picture's class, 0 elsewhere."""
     return torch.zeros_like(view.logits).scatter(1, view.label[:, None], values.to(view.logits)[:, None])
 
 
 class Ldam(Method):
-    """delta = -m_y at the own class, m_c = margin (n_min / n_c)^(1/4), on cosines. margins: (C,)."""
+    """delta = -m_y at the picture's class, m_c = margin (n_min / n_c)^(1/4), on cosines. margins: (C,)."""
 
     head = "cosine"
 
@@ -78,7 +78,7 @@ class Ldam(Method):
 
 
 class DeferredLdam(Ldam):
-    """LDAM, its classes weighted from a share of the run's epochs on; the sum is divided by that of the weights."""
+    """LDAM with class weights after a share of the run's epochs; the sum is divided by the sum of the weights."""
 
     options: DeferredOptions
     paced = True
@@ -99,7 +99,7 @@ class DeferredLdam(Ldam):
 
 
 class Ala(Method):
-    """delta = -d_i q_y at the own class: d_i = (1 - cos_iy) / 2, held constant, q_c = 1 / log_base(n_c / n_min + 1)."""
+    """delta = -d_i q_y at the class y: d_i = (1 - cos_iy) / 2, constant, q_c = 1 / log_base(n_c / n_min + 1)."""
 
     head = "cosine"
 

@@ -1,8 +1,8 @@
-"""MentorNet (Jiang et al. 2018): a curriculum of weights v for pictures, by how their losses compare with others'.
+"""MentorNet (Jiang et al. 2018): a curriculum of weights v for pictures, from their losses relative to others'.
 
-"pd", the predefined curriculum, is the closed form of the weights that their network is trained to repeat. "dd", the
-data-driven one, fits a small network to clean pictures, the meta originals, whose labels are made wrong as the noise
-makes them; how (one fit, labels drawn from the matrix of Hendrycks et al. 2018) is ours.
+"pd", the predefined curriculum, is the closed form of the weights that the authors' network is trained to reproduce.
+"dd", the data-driven one, fits a small network to clean pictures, the meta originals, after making their labels wrong
+with the same noise. The fit (once, with labels drawn from the matrix of Hendrycks et al. 2018) is ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from clp_train.methods.parts.present import require
 from clp_train.models.parts import Classifier, device_of, start_linear
 
 PREDEFINED = ("curriculum", ("pd",))
-LEAST_BURN_IN = 0.01  # of the data-driven curriculum, whose first stage it is
+LEAST_BURN_IN = 0.01  # of the data-driven curriculum: its first stage
 WIDTH, FIT_STEPS, FIT_LR = 20, 500, 0.01  # of the data-driven network; its width is theirs
 
 
@@ -40,26 +40,26 @@ class Options(Settings):
     """The settings of MentorNet. Source: the authors' code."""
 
     curriculum: str = setting(
-        "pd", "How weights follow from losses: predefined, or data-driven, by a network fitted to the meta originals.",
+        "pd", "Weights from losses: predefined (pd), or data-driven (dd), by a network fitted to the meta originals.",
         choices=("pd", "dd"),
     )  # fmt: skip
     percentile: float = setting(
-        0.75, "Quantile of a batch's losses that each of them is compared with: the nearest of them.", low=0, high=1,
+        0.75, "Quantile of a batch's losses that each loss is compared with (the nearest loss).", low=0, high=1,
         source="0.75 for 20 and 40 % noise, 0.5 for 80 %",
     )  # fmt: skip
     decay: float = setting(0.5, "Decay of that quantile's moving average.", low=0, below=1)
     burn_in: float = setting(
-        0.19, "Share of the run's epochs in which all pictures weigh 1; 0.01 at least with curriculum dd.", low=0,
+        0.19, "Share of the run's epochs in which all weights are 1; at least 0.01 with curriculum dd.", low=0,
         high=0.99, source="epochs 0 to 18 of 100",
     )  # fmt: skip
     soft_from: float = setting(
-        0.9, "Share of the run's epochs before weights fall off gradually, not at once.", low=0, high=1,
+        0.9, "Share of the run's epochs after which weights fall gradually, not at once.", low=0, high=1,
         works_with=PREDEFINED,
     )  # fmt: skip
     gamma: float = setting(1.0, "Units of loss over which weights fall off.", low=0, works_with=PREDEFINED)
     early: float = setting(0.17, "Share of the run's epochs with early_dropout in place of dropout.", low=0, high=1)
     early_dropout: float = setting(
-        0.5, "Share of each batch that is left out at random in these first epochs.", low=0, below=1
+        0.5, "Share of each batch that is left out at random in the early epochs.", low=0, below=1
     )
     dropout: float = setting(0.05, "Share of each batch that is left out at random later.", low=0, below=1)
 
@@ -73,13 +73,14 @@ class Options(Settings):
 def predefined_weights(excess: Tensor, gamma: float) -> Tensor:
     """Return v in [0, 1] that minimises v l + gamma v^2 / 2 - (lambda + gamma) v, for excess = l - lambda: (n,).
 
-    1 where l <= lambda, then down to 0 over gamma; with gamma = 0 at once. Source: their eqs. (5) and (6).
+    It is 1 where l <= lambda and falls to 0 over gamma above it; with gamma = 0 at once. Source: their eqs. (5) and
+    (6).
     """
     return (1 - excess / gamma).clamp(0, 1) if gamma > 0 else (excess <= 0).to(excess)
 
 
 def nearest_quantile(losses: Tensor, share: float) -> Tensor:
-    """Return the loss that is nearest to a quantile, a scalar: of losses (n,), the one at a whole number of ranks.
+    """Return the loss that is nearest to a quantile, a scalar: one of losses (n,), at a whole rank.
 
     Half-way ranks are rounded to even ones, counted from the largest loss. Source: the authors' code.
     """
@@ -87,13 +88,13 @@ def nearest_quantile(losses: Tensor, share: float) -> Tensor:
 
 
 def kept_pictures(left_out: float, n: int) -> int:
-    """Return how many of n pictures are kept when a share is left out: rounded down, 1 at least."""
+    """Return how many of n pictures are kept when a share is left out: rounded down, at least 1."""
     return max(math.floor((1 - left_out) * n + 1e-9), 1)  # 0.9 * 10 is 9, not 8.999
 
 
 class MentorNet(Method):
-    """The predefined curriculum. typical: moving average of the quantile of the losses, a scalar, float64 where the
-    device has it, NaN before the first.
+    """The predefined curriculum. typical: moving average of the quantile of the losses, a scalar, float64 if the device
+    has it, NaN before the first.
     """
 
     paced = True
@@ -160,9 +161,9 @@ class DataDriven(MentorNet):
             self.fit(scores("meta").logits)
 
     def fit(self, logits: Tensor) -> None:
-        """Fit the perceptron to tell right labels from wrong ones. logits: (K, C), of the clean pictures.
+        """Fit the perceptron to distinguish right from wrong labels. logits: (K, C), of the clean pictures.
 
-        It is small: on the CPU the fit takes no longer, and is the same for all devices.
+        The fit is small, so it runs on the CPU: it takes no longer there, and is the same for all devices.
         """
         self.mentor.cpu()
         transition = estimate_transition(logits.softmax(1), self.clean_label, self.classes)

@@ -1,8 +1,8 @@
-"""MetaSAug (Li et al. 2021): ISDA late in the run, its covariances corrected by each meta step, classes balanced.
+"""MetaSAug (Li et al. 2021): ISDA late in the run, with covariances that each meta step corrects, and balanced classes.
 
 Plain cross entropy first. Then, each step: Sigma~ = Sigma - rate * gradient of the meta loss at the virtual weights,
-used for this step and thrown away; what stays is the running covariance of the features, as in the authors' code.
-Nothing keeps Sigma~ positive semi-definite, there or here.
+used only for this step; the running covariance of the features is kept, as in the authors' code. Sigma~ need not be
+positive semi-definite, there or here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Options(isda.Options):
 
 
 class MetaSaug(isda.Isda):
-    """learned: the covariances of this step, from before its batch was taken up; weights: of the classes, (C,)."""
+    """learned: the covariances of this step, without its own batch; weights: of the classes, (C,)."""
 
     meta_kinds = (ORIGINAL,)
 
@@ -53,7 +53,7 @@ class MetaSaug(isda.Isda):
         self.take_leaf()
 
     def take_leaf(self) -> None:
-        """Take the running covariances for those that the meta step moves."""
+        """Let the meta step move a copy of the running covariances."""
         self.learned = (self.require_moments().covariance.clone().requires_grad_(),)
 
     def learns(self, progress: float) -> bool:
@@ -76,7 +76,7 @@ class MetaSaug(isda.Isda):
 
 
 def build(options: Options, context: Context) -> MetaSaug:
-    """Return the method. Raises SettingError for a class without pictures, and for a meta step behind the step."""
+    """Return the method. Raises SettingError for a class without pictures, and for a lagged meta step."""
     context.table.require_all_classes(context.method)
     require_exact_meta_step(context, "corrects the covariances of the step itself")
     return MetaSaug(options, context.table.class_counts())

@@ -1,9 +1,9 @@
-"""Meta feature re-weighting with a meta equalisation softmax (Ricci et al. 2023): an advisor that only training hears.
+"""Meta feature re-weighting with a meta equalisation softmax (Ricci et al. 2023): an advisor used only in training.
 
-From features and loss of a picture the advisor makes a factor for each feature (their MFRW) and for each class that is
-not the picture's own. Of the second part, MES, the published abstract says that it equalises the gradients of classes;
-that it scales exp(z_j) of the others, as equalisation softmaxes do, is our reading. The meta loss and predictions are
-of the plain network.
+From features and loss of a picture the advisor computes a factor for each feature (their MFRW) and for each class other
+than the picture's own. About the second part, MES, the published abstract only says that it equalises the gradients of
+classes. We read this as factors of exp(z_j) of the other classes, as in equalisation softmaxes. The meta loss and the
+predictions use the plain network.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ HIDDEN = 100
 class Options(OmegaRate):
     """The settings of meta feature re-weighting. Source: Ricci et al. 2023."""
 
-    equalise: bool = setting(True, "Use MES beside MFRW.", source="our reading of MES")
+    equalise: bool = setting(True, "Use MES together with MFRW.", source="our reading of MES")
 
 
 class Advisor(nn.Module):
     """Features (n, A) and losses (n,) -> gate (n, A) in (0, 1) and log omega (n, C) <= 0, of every class.
 
-    A hidden layer of 100 for either input; source: their MFRW. The last layer of log omega is ours.
+    Each input has a hidden layer of 100; source: their MFRW. The last layer of log omega is ours.
     """
 
     def __init__(self, features: int, classes: int, generator: torch.Generator) -> None:
@@ -70,7 +70,7 @@ class Mfrw(Learner):
         Learner.__init__(self, Advisor(features, self.classes, self.generator), self.options.omega_lr)
 
     def terms(self, view: View) -> Terms:
-        if view.row is None:  # meta pictures are seen without the advisor
+        if view.row is None:  # the advisor does not act on meta pictures
             return Terms()
         gate, omega = self.network(view.features, cross_entropy(view.logits, view.label))
         return Terms(omega.scatter(1, view.label[:, None], 0.0) if self.options.equalise else None, gate=gate)
@@ -81,7 +81,7 @@ class Mfrw(Learner):
 
 
 def build(options: Options, context: Context) -> Mfrw:
-    """Return the method. Raises SettingError for a run of only the last layer, and for a meta step behind the step."""
+    """Return the method. Raises SettingError for a run of only the last layer, and for a lagged meta step."""
     require_learning_body(context, "acts on features that learn")
     require_exact_meta_step(context, "needs the head as it was")
     return Mfrw(options, context.table.classes, context.generator)

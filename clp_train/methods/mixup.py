@@ -1,6 +1,6 @@
-"""Mixup (Zhang et al. 2018): every batch is mixed with itself in another order, pictures and labels by one share.
+"""Mixup (Zhang et al. 2018): mix every batch with a permutation of itself, pictures and labels by one share.
 
-On a frozen body it mixes features.
+With a frozen body it mixes features.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Options(Settings):
 
 
 class Mixup(Method):
-    """One share and one random order a batch, so that a picture may meet itself. Source: the authors' code."""
+    """One share and one random permutation per batch, so a picture may meet itself. Source: the authors' code."""
 
     def __init__(self, options: Options, classes: int) -> None:
         self.alpha, self.classes = options.alpha, classes

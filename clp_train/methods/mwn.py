@@ -1,7 +1,8 @@
 """Meta-Weight-Net (Shu et al. 2019): a weight for each picture, learned from its loss by the meta step.
 
-The authors' two repositories differ. For wrong labels the weights are of losses held constant, and Adam moves Omega;
-for long tails the virtual step goes down the weights' own slope too, and SGD moves Omega. The first is the default.
+The authors' two repositories differ. For wrong labels the weights are functions of constant losses, and Adam moves
+Omega. For long tails the virtual step also follows the gradient of the weights, and SGD moves Omega. The first is the
+default.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from clp_train.methods.parts.checks import require_exact_meta_step
 from clp_train.methods.parts.omega import OmegaRate
 
 WIDTH, DECAY = 100, 1e-4
-MOMENTUM, SGD_DECAY = 0.9, 5e-4  # of Omega where SGD moves it
+MOMENTUM, SGD_DECAY = 0.9, 5e-4  # of Omega, if SGD moves it
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Options(OmegaRate):
         source="the authors' code: n for wrong labels, sum_w for long tails",
     )  # fmt: skip
     attached: bool = setting(
-        False, "In the virtual step let each weight follow its picture's loss, in place of holding it constant.",
+        False, "Differentiate each weight by its picture's loss in the virtual step, instead of holding it constant.",
         source="the authors' code: true for long tails",
     )  # fmt: skip
     omega_optimiser: str = setting(
-        "adam", "What moves Omega: Adam, or SGD with Nesterov momentum 0.9, which needs another omega_lr.",
+        "adam", "Optimiser of Omega: Adam, or SGD with Nesterov momentum 0.9, which needs another omega_lr.",
         choices=("adam", "sgd"), source="the authors' code: sgd with omega_lr 1e-5 for long tails",
     )  # fmt: skip
 
@@ -73,7 +74,7 @@ def attached_weights(network: nn.Module, losses: Tensor, normaliser: str) -> Ten
 
 
 class MetaWeightNet(Learner):
-    """Weights v(loss), in the real step always constant. virtual: whether the terms are the virtual step's."""
+    """Weights v(loss); in the real step they are constant. virtual: whether the terms are those of the virtual step."""
 
     meta_kinds = (ORIGINAL,)
 
@@ -99,9 +100,9 @@ class MetaWeightNet(Learner):
 
 
 def build(options: Options, context: Context) -> MetaWeightNet:
-    """Return the method before its first step. Raises SettingError for attached weights in the real step's place."""
+    """Return the method before its first step. Raises SettingError for attached weights with a lagged meta step."""
     if options.attached:
-        require_exact_meta_step(context, "with attached = true has a virtual step of its own")
+        require_exact_meta_step(context, "with attached = true needs its own virtual step")
         interval = context.meta_step.meta_interval
         if interval > 1:
             reason = f"method {context.method} with attached = true takes a meta step before every real one"

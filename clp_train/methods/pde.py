@@ -1,7 +1,7 @@
-"""Progressive data expansion (Deng et al. 2023): learn from few pictures, all groups alike, then add others bit by bit.
+"""Progressive data expansion (Deng et al. 2023): learn from a few group-balanced pictures, then add others.
 
-No rule but the set: cross entropy throughout. An epoch goes through the set once, so it has few steps; runs of many
-epochs are the rule here. The set of an epoch follows from the seed, so there is nothing to save.
+Only the set changes; the loss is always cross entropy. An epoch is one pass over the set, so it has few steps, and runs
+need many epochs. The set of an epoch follows from the seed, so there is no state to save.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class Options(Settings):
 
 
 class ProgressiveExpansion(Method):
-    """A set of as many pictures of each group as the smallest has; from `start` on it grows every so many epochs.
+    """A set with as many pictures of each group as the smallest has; from `start` on it grows every `interval` epochs.
 
-    What is added is drawn from all that is left, whatever its group, and nothing twice. order: int64 (N,), the balanced
-    set and then the rest as they come in, an order of its own: in the first one, those that a small group has left come
-    late. balanced: how many are of the balanced set. The second stage's momentum starts from 0: ours.
+    Added pictures are drawn from all remaining ones, whatever their group, and none twice. order: int64 (N,), the
+    balanced set, followed by the rest in the order of their addition. The rest is permuted again, because in the first
+    permutation the remaining pictures of small groups come late. balanced: size of the balanced set. The second stage's
+    momentum starts from 0: ours.
     """
 
     def __init__(self, options: Options, table: TrainTable, epochs: int, generator: torch.Generator) -> None:

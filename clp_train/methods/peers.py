@@ -1,9 +1,9 @@
-"""Two classifiers that teach each other what to believe: co-teaching (Han et al. 2018), JoCoR (Wei et al. 2020).
+"""Two classifiers that select pictures for each other: co-teaching (Han et al. 2018), JoCoR (Wei et al. 2020).
 
-Both learn from the pictures with the smallest losses of each batch. Co-teaching: each from those that its peer finds
-easy; JoCoR: both from those with a small joint loss, part of which is how far they disagree. The first classifier's
-share of the objective goes through `terms`, the rest is the penalty; SGD moves each classifier by itself, so one
-optimiser over both is two of the same settings.
+Both learn from the pictures with the smallest losses of each batch. Co-teaching: each learns from those that its peer
+finds easy. JoCoR: both learn from those with a small joint loss, which includes their disagreement. The first
+classifier's part of the objective goes through `terms`, the rest is the penalty. SGD moves each classifier separately,
+so one optimiser over both equals two with the same settings.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Options(Settings):
     """The settings of co-teaching. Source: Han et al. 2018."""
 
     noise_rate: float | None = setting(
-        None, "tau, the true share of wrong labels.", low=0, below=1, shown="that of the shard's label noise"
+        None, "tau, the true share of wrong labels.", low=0, below=1, shown="from the shard's label noise"
     )
-    ramp: int = setting(10, "T_k, epochs until the share tau of a batch is left out.", low=1)
+    ramp: int = setting(10, "T_k, epochs until the full share tau of a batch is left out.", low=1)
     exponent: float = setting(1.0, "c, exponent of the epoch in the share that is left out.", low=0)
 
 
@@ -52,17 +52,17 @@ OPTIONS = {"co-teaching": Options, "jocor": JointOptions}
 
 
 def kept_share(epoch: int, noise_rate: float, ramp: int, exponent: float) -> float:
-    """Return R = 1 - tau min(t^c / T_k, 1), the share of a batch that is kept in epoch t, from 0."""
+    """Return R = 1 - tau min(t^c / T_k, 1), the share of a batch that is kept in epoch t (from 0)."""
     return 1 - noise_rate * min(epoch**exponent / ramp, 1) if epoch else 1.0
 
 
 def kept_count(share: float, pictures: int) -> int:
-    """Return how many of so many pictures are kept: rounded down, 1 at least."""
+    """Return how many of `pictures` pictures are kept: rounded down, at least 1."""
     return max(math.floor(share * pictures + 1e-9), 1)  # 0.7 * 10 is 7, not 6.999
 
 
 class CoTeaching(Method):
-    """Each classifier's mean loss over the pictures whose loss is small for the other one."""
+    """Each classifier's mean loss over the pictures for which the other one has a small loss."""
 
     networks = 2
 
@@ -88,7 +88,7 @@ class CoTeaching(Method):
 
 
 class JoCoR(CoTeaching):
-    """(1 - lambda) (CE_1 + CE_2) + lambda (KL(p_1 || p_2) + KL(p_2 || p_1)), mean of its smallest."""
+    """(1 - lambda) (CE_1 + CE_2) + lambda (KL(p_1 || p_2) + KL(p_2 || p_1)), the mean of its smallest values."""
 
     options: JointOptions
 
@@ -103,7 +103,7 @@ class JoCoR(CoTeaching):
 
 
 def build(options: Options, context: Context) -> CoTeaching:
-    """Return the method. Raises SettingError for trainable "head": two heads on one body's features are no peers."""
+    """Return the method. Raises SettingError for trainable "head": two heads on the same features are not peers."""
     require_learning_body(context, "needs two whole networks")
     kinds: dict[str, Callable[[Any, int, float], CoTeaching]] = {"co-teaching": CoTeaching, "jocor": JoCoR}
     return kinds[context.method](options, context.epochs, context.table.wrong)

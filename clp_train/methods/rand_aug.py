@@ -1,4 +1,4 @@
-"""Cross entropy on pictures that two random operations have changed; see `pictures.transforms.rand_augment`."""
+"""Cross entropy on pictures after two random operations; see `pictures.transforms.rand_augment`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class RandAug(Method):
 
 
 def build(options: NoOptions, context: Context) -> RandAug:
-    """Return the method. Raises SettingError for a frozen body, whose features are made once."""
+    """Return the method. Raises SettingError for a frozen body, because its features are computed once."""
     require_learning_body(context, FEATURES_ONCE)
     return RandAug()

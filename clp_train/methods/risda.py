@@ -1,13 +1,14 @@
-"""RISDA (Chen et al. 2022): ISDA late in the run, with what rare classes borrow from those they are taken for.
+"""RISDA (Chen et al. 2022): ISDA late in the run; rare classes borrow statistics from classes they are confused with.
 
-Plain cross entropy first. When it ends, the classifier looks at the training pictures once: the shares in which class c
-is taken for each class k, K, give a shift D_c = sum_k K_ck mu_k - mu_c of the class means mu. From then on
+Plain cross entropy first. At its end, the classifier is evaluated on the training pictures once: K_ck is the share of
+class c that is predicted as class k. It gives a shift D_c = sum_k K_ck mu_k - mu_c of the class means mu. From then on
 
     delta_j = beta_t / 2 (w_j - w_y)^T Sigma'_y (w_j - w_y) + alpha_t (w_j - w_y)^T D_y,
 
-Sigma'_c being sum_k K_ck Sigma_k for tail classes and Sigma_c for head classes, alpha_t and beta_t their values times
-the share of epochs done, classes weighed by their effective numbers. Other than the authors' code, which shifts the
-features too and so shifts twice, and which puts Sigma' back for Sigma each step; K here is of pictures as they are.
+with Sigma'_c = sum_k K_ck Sigma_k for tail classes and Sigma_c for head classes, alpha_t and beta_t their values times
+the finished share of epochs, and classes weighted by their effective numbers. Differences from the authors' code: it
+also shifts the features and so shifts twice, and it replaces Sigma by Sigma' in each step; K here is computed without
+augmentation.
 """
 
 from __future__ import annotations
@@ -35,16 +36,14 @@ class Options(isda.Options):
     strength 7.5, shift 0 and covariance diag.
     """
 
-    strength: float = setting(
-        0.75, "beta, weight of the covariances at the end of the run; it grows from 0 at the start.", low=0
-    )
+    strength: float = setting(0.75, "beta, weight of the covariances at the end of the run; it grows from 0.", low=0)
     shift: float = setting(
-        0.5, "alpha, weight of the shift of the class means at the end of the run; it grows from 0 at the start.", low=0
+        0.5, "alpha, weight of the shift of the class means at the end of the run; it grows from 0.", low=0
     )
     start: float = setting(0.8, "Share of the run's epochs with plain cross entropy.", low=0, high=1)
     head: float = setting(
-        0.2, "Share of the classes, the largest, that borrow no covariance: one class at least, and all that are as"
-        " large as the smallest of them.", low=0, high=1,
+        0.2, "Share of the largest classes that borrow no covariance: at least one class, and all that are as large"
+        " as the smallest of them.", low=0, high=1,
     )  # fmt: skip
     beta: float = setting(
         0.9999, "beta of the effective number of pictures; 0 gives all classes the same weight.", low=0, below=1
@@ -52,8 +51,8 @@ class Options(isda.Options):
 
 
 class Risda(isda.Isda):
-    """label: int64 (N,), of the training pictures; tail: bool (C,); confusion: K, (C, C), displacement: D, (C, A), None
-    until the classifier has looked.
+    """label: int64 (N,), of the training pictures; tail: bool (C,); confusion: K, (C, C), displacement: D, (C, A); both
+    None until the classifier was evaluated.
     """
 
     def __init__(self, options: Options, label: Tensor, counts: Tensor) -> None:
@@ -70,7 +69,7 @@ class Risda(isda.Isda):
         self.place_looks()
 
     def place_looks(self) -> None:
-        """Put what the classifier's look gave, if it has looked, where its last layer is."""
+        """Move K and D, if they are known, to the device of the last layer."""
         if self.confusion is not None and self.displacement is not None:
             device = self.last.weight.device
             self.confusion, self.displacement = self.confusion.to(device), self.displacement.to(device)
@@ -111,15 +110,15 @@ class Risda(isda.Isda):
 
 
 def is_largest(counts: Tensor, share: float) -> Tensor:
-    """Tell of each class whether it is among the largest, as many as the share of classes, 1 or more: bool (C,).
+    """Return whether each class is among the largest `share` of the classes, at least 1: bool (C,).
 
-    Classes as large as the last of these are among them too, so that names of classes decide nothing.
+    Classes as large as the smallest of these are included, so that names of classes do not matter.
     """
     return counts >= counts.sort(descending=True).values[max(1, round(share * len(counts))) - 1]
 
 
 def confusion(logits: Tensor, label: Tensor) -> Tensor:
-    """Return the share of class c's pictures that are taken for class k, (C, C), rows of sum 1.
+    """Return the share of class c's pictures that are predicted as class k, (C, C), rows of sum 1.
 
     logits: (N, C); label: int64 (N,), no class without pictures.
     """

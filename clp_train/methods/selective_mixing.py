@@ -1,6 +1,6 @@
 """LISA (Yao et al. 2022) and DomainMix: every picture is mixed with one of another environment, or of another label.
 
-An environment is what groups share across classes, the place of a bird for instance.
+An environment is what groups share across classes, for example the place of a bird.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clp_train.pictures.types import Batch
 
 @dataclass(frozen=True)
 class DomainMixOptions(Settings):
-    """The setting of DomainMix. Source: ours, that of LISA; no public text says what DomainMix took."""
+    """The setting of DomainMix. Source: ours, that of LISA; no public text has the value of DomainMix."""
 
     alpha: float = setting(2.0, "A picture's share in its mixture is drawn from Beta(alpha, alpha).", low=0.001)
 
@@ -43,11 +43,11 @@ OPTIONS = {"domain-mix": DomainMixOptions, "lisa": LisaOptions}
 
 
 class DomainMix(Method):
-    """A partner from another environment, whatever its label; each of its pictures is equally likely.
+    """A partner from another environment, whatever its label; all pictures there are equally likely.
 
-    Source: ours, after what Yao et al. 2022 say of their baseline, named after Xu et al. 2020, who adapt to a domain
-    without labels instead. A cell is a label in an environment: a group, unless labels are wrong. of_group: environment
-    of each group; cell: of each picture, label * places + environment; members: rows of each cell.
+    Source: ours, from the description of the baseline in Yao et al. 2022. It is named after Xu et al. 2020, who adapt
+    to a domain without labels instead. A cell is a label in an environment: a group, unless labels are wrong. of_group:
+    environment of each group; cell: of each picture, label * places + environment; members: rows of each cell.
     """
 
     def __init__(self, options: DomainMixOptions, table: TrainTable) -> None:
@@ -63,9 +63,10 @@ class DomainMix(Method):
         return (label * self.places + self.of_group[group]).numpy()
 
     def draw_partners(self, batch: Batch, fits: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a partner for each picture out of the cells that fit its own; its own row where none does.
+        """Return a partner for each picture from the cells that fit its own cell; its own row if none fits.
 
-        fits: bool (K, K); sizes: (K,), what the chance of a cell with pictures is proportional to.
+        fits: bool (K, K); sizes: (K,), weights of the cells; the chance of a cell with pictures is proportional to its
+        weight.
         """
         has_pictures = np.array([len(rows) > 0 for rows in self.members])
         partner = require(batch.row, "rows of the batch").numpy().copy()
@@ -90,8 +91,8 @@ class DomainMix(Method):
 class Lisa(DomainMix):
     """A partner of the same label from another environment, or, in other batches, of another label from the same one.
 
-    Every cell that fits is equally likely. Cells come equally often, as in the authors' runs, where each step takes as
-    many pictures of each. A picture that no cell fits stays as it is: ours.
+    Every cell that fits is equally likely. Cells are sampled equally often, as in the authors' runs, where each step
+    has the same number of pictures of each. A picture without a fitting cell is not changed: ours.
     """
 
     options: LisaOptions

@@ -1,7 +1,7 @@
-"""SELF (LaBonte et al. 2023): the last layer goes on with pictures on which the network has changed its mind.
+"""SELF (LaBonte et al. 2023): fine-tune the last layer on pictures whose predictions have changed during training.
 
-No group is known in training. Some training pictures are held out; those of them on which the network as it was early
-on and the network as it is disagree most are mostly of rare groups. The last layer learns from them, classes alike.
+Training uses no group labels. Some training pictures are held out. Those on which an early and the final network
+disagree most are mostly of rare groups. The last layer learns from them, with classes equally often.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Options(Settings):
         source="ours; theirs are half of the val split, 599 beside 4,795 pictures of Waterbirds",
     )  # fmt: skip
     early: float = setting(
-        0.2, "Share of the epochs of the whole network after which it is looked at.", low=0, high=0.99,
+        0.2, "Share of the whole network's epochs after which its early logits are recorded.", low=0, high=0.99,
         source="theirs: 0.1, 0.2 or 0.5, chosen on val",
     )  # fmt: skip
     chosen: int = setting(
@@ -52,9 +52,9 @@ def disagreement(early: Tensor, late: Tensor) -> Tensor:
 
 
 def most_disputed(disagreements: Tensor, label: Tensor, count: int) -> Tensor:
-    """Return the rows, int64, with the largest disagreements, (n,), and of each class the one with its largest.
+    """Return the `count` rows, int64, with the largest disagreements, (n,), at least one of each class.
 
-    label: int64 (n,). `count` rows, or all where there are fewer; of equal ones the first. That no class is missing is
+    label: int64 (n,). All rows if there are fewer than `count`; of equal ones the first. At least one of each class is
     ours.
     """
     order = disagreements.argsort(descending=True, stable=True)
@@ -65,7 +65,7 @@ def most_disputed(disagreements: Tensor, label: Tensor, count: int) -> Tensor:
 
 
 def drawn_by_class(rows: np.ndarray, label: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return so many of the rows, int64 (count,), drawn with replacement, every class that is there equally likely.
+    """Return `count` of the rows, int64 (count,), drawn with replacement; all classes among them are equally likely.
 
     rows: int64 (n,); label: int64 (N,), of all pictures.
     """
@@ -75,7 +75,7 @@ def drawn_by_class(rows: np.ndarray, label: np.ndarray, count: int, rng: np.rand
 
 
 def whole_epochs(options: Options, epochs: int) -> int:
-    """Return how many epochs of so many the whole network learns, as `stages.plan` rounds them."""
+    """Return how many of `epochs` epochs the whole network learns, rounded as in `stages.plan`."""
     return round((1 - options.share) * epochs)
 
 
@@ -131,10 +131,10 @@ def build(options: Options, context: Context) -> Self:
     """Return the method before its first step. Raises SettingError for too few epochs or too few chosen pictures."""
     whole, classes = whole_epochs(options, context.epochs), context.table.classes
     if whole < 2:
-        reason = f"they leave {whole} for the whole network; expected 2 at least, one before it is looked at; raise it"
+        reason = f"they leave {whole} for the whole network; expected at least 2; raise epochs"
         raise SettingError("epochs", context.epochs, reason)
     if options.chosen < classes:
         raise SettingError(
-            "chosen", options.chosen, f"there are {classes} classes; expected one picture of each at least"
+            "chosen", options.chosen, f"there are {classes} classes; expected at least one picture of each"
         )
     return Self(options, context.table, context.epochs, context.generator)

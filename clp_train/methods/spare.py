@@ -1,7 +1,7 @@
-"""SPARE (Yang et al. 2024): early on, what a network makes of a class falls into clusters; rare ones come more often.
+"""SPARE (Yang et al. 2024): cluster a network's early outputs in each class, and sample rare clusters more often.
 
-No group is known in training. Early in training spurious features alone decide what the network says, so clusters of
-its outputs tell the pictures that have them from those that have not.
+Training uses no group labels. Early in training, only spurious features decide the outputs, so clusters of outputs
+separate the pictures with such features from those without.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ class Options(Settings):
     """The settings of SPARE. Source: SpuCo, the authors' library, unless a setting says otherwise."""
 
     first_epochs: int = setting(1, "Epochs before outputs are clustered.", low=1)
-    clusters: int = setting(5, "Most clusters of a class; silhouettes choose from 2 to as many.", low=2)
+    clusters: int = setting(
+        5, "Largest number of clusters of a class; silhouettes choose from 2 to this number.", low=2
+    )
     threshold: float = setting(
-        0.9, "Silhouette of a class's clusters below which power counts, in place of 1.", low=-1, high=1
+        0.9, "Silhouette of a class's clusters below which the exponent is power instead of 1.", low=-1, high=1
     )
     power: float = setting(2.0, "Exponent of the cluster's size in the weights of classes below it.", low=0)
 
 
 def sampling_weights(size: Tensor, label: Tensor, power: Tensor) -> Tensor:
-    """Return how likely each picture is drawn, float64 (N,) of sum 1, all classes that are there alike.
+    """Return the probability to draw each picture, float64 (N,) of sum 1; all classes with pictures are equally likely.
 
-    size: int64 (N,), pictures in its cluster; label: int64 (N,); power: float64 (C,). Within class c as size^-power_c.
+    size: int64 (N,), pictures in its cluster; label: int64 (N,); power: float64 (C,). Within class c the probability is
+    proportional to size^-power_c.
     """
     raw = size.double() ** -power[label]
     sums = torch.zeros_like(power).index_add_(0, label, raw)
@@ -58,7 +61,7 @@ class Spare(Method):
             self.weights = self.weights_of(scores("train").logits.double().softmax(1))
 
     def weights_of(self, probabilities: Tensor) -> Tensor:
-        """Return how likely each picture is drawn, float64 (N,). probabilities: float64 (N, C), of the network."""
+        """Return the probability to draw each picture, float64 (N,). probabilities: float64 (N, C), of the network."""
         table, options = self.table, self.options
         size, power = torch.ones_like(table.label), torch.ones(table.classes, dtype=torch.float64)
         for c in table.label.unique().tolist():
@@ -86,6 +89,6 @@ class Spare(Method):
 def build(options: Options, context: Context) -> Spare:
     """Return the method before its first step. Raises SettingError for a run that ends before outputs are clustered."""
     if options.first_epochs >= context.epochs:
-        reason = f"the run has {context.epochs} epochs; expected fewer before outputs are clustered"
+        reason = f"the run has {context.epochs} epochs; expected a smaller number"
         raise SettingError("first_epochs", options.first_epochs, reason)
     return Spare(options, context.table, context.seed)

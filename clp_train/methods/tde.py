@@ -1,7 +1,7 @@
-"""De-confounded training and total direct effect (Tang et al. 2020): what momentum drags along is taken off at the end.
+"""De-confounded training and total direct effect (Tang et al. 2020): remove the drift by momentum from predictions.
 
-In training, plain cross entropy on a last layer of normed parts; features drift towards the classes that come most
-often, and their mean shows where to. Pictures are judged without the part of their features along it.
+Training: plain cross entropy on a last layer of normalised parts. Features drift towards frequent classes, and their
+mean shows the direction. Predictions leave out the part of the features along this direction.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Options(Settings):
     """The settings of TDE. Source: Tang et al. 2020."""
 
     alpha: float = setting(
-        1.0, "Factor of what lies along the mean of the features and is taken off; 0 takes nothing off.", low=0,
+        1.0, "Factor of the part along the mean of the features that is subtracted; 0 subtracts nothing.", low=0,
         source="theirs for CIFAR-10-LT; 1.5 for CIFAR-100-LT, 3 for ImageNet-LT",
     )  # fmt: skip
     decay: float = setting(0.9, "Decay of the running mean of the features.", low=0, high=1)
 
 
 class Tde(Method):
-    """The running mean of features, mean <- decay mean + batch mean, is the head's; only its direction matters."""
+    """The head holds the running mean of features, mean <- decay mean + batch mean; only its direction matters."""
 
     head = "causal-norm"
 
@@ -48,7 +48,7 @@ class Tde(Method):
 
 
 def causal(head: nn.Linear) -> CausalNormHead:
-    """Return a last layer as what it is. Raises TypeError for another kind, which has no mean of the features."""
+    """Return a last layer as a CausalNormHead. Raises TypeError for another kind."""
     if not isinstance(head, CausalNormHead):
         raise TypeError(f"{type(head).__name__}: expected CausalNormHead")
     return head

@@ -1,6 +1,6 @@
-"""Control: cross entropy on training pictures of which a share has another background, Mix-Rand out of the batch.
+"""Control: cross entropy on training pictures; a share of them gets another background, Mix-Rand from the batch.
 
-What boxes are worth where every training picture has one, without a meta set, a meta step or a perturbation.
+It shows the effect of boxes for all training pictures, without a meta set, a meta step or a perturbation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Options(Settings):
 
 
 class TrainInfills(Method):
-    """A factual in place of the picture, made again each time; a picture without a box stays as it is. Source: ours."""
+    """A new factual replaces the picture each time; a picture without a box is not changed. Source: ours."""
 
     def __init__(self, options: Options) -> None:
         self.share = options.share
@@ -52,6 +52,6 @@ def boxes_around(inside: Tensor) -> Tensor:
 
 
 def build(options: Options, context: Context) -> TrainInfills:
-    """Return the control. Raises SettingError for a frozen body, whose features are made once."""
+    """Return the control. Raises SettingError for a frozen body, because its features are computed once."""
     require_learning_body(context, FEATURES_ONCE)
     return TrainInfills(options)

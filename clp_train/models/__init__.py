@@ -1,11 +1,10 @@
-"""The registry of classifiers. Each gives features and logits; a new one is one file and one line here.
+"""The registry of classifiers. Each returns features and logits; a new one is one file and one line here.
 
-A classifier takes float32 (N, 3, H, W) in [0, 1], normalises inside, so that gradients with respect to the input
-(eq. 6, FGSM) are in pixel units, and returns `Output`. Its last layer is `head`, an nn.Linear; `tail` holds the
-beginnings of the names of its last block's parameters, the head's among them. Noise that it draws of itself, such as
-dropout, is the same in all passes of one step (`algorithm/noise.py`); those of ours draw none.
-
-Networks from elsewhere come by name out of a library (`SOURCES`), or from a function of the user's own.
+A classifier takes float32 (N, 3, H, W) in [0, 1], normalises inside, and returns `Output`. So gradients with respect to
+the input (eq. 6, FGSM) are in pixel units. Its last layer is `head`, an nn.Linear; `tail` holds name prefixes of its
+last block's parameters, including the head's. The network's own noise, such as dropout, is the same in all passes of
+one step (`algorithm/noise.py`); our classifiers have none.
+Other networks come by name from a library (`SOURCES`), or from a function of the user.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Model:
     """One registered classifier, loaded on request.
 
     builder: "module:function", called with (argument, classes, mean, std, generator); check: "module:function", called
-    with the argument before anything is read, for what can be missing.
+    with the argument before anything is read, to find missing packages or files.
     """
 
     builder: str
@@ -41,8 +40,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """Where networks from elsewhere come from. builder: "module:function", called with what is asked for and `Given`;
-    check: "module:function", called with what is asked for before anything is read.
+    """A source of other networks. builder: "module:function", called with the requested name and `Given`; check:
+    "module:function", called with the requested name before anything is read.
     """
 
     builder: str
@@ -61,17 +60,17 @@ SOURCES = {
     "torchvision": Source("clp_train.models.from_torchvision:build", "clp_train.models.from_torchvision:check"),
     "timm": Source("clp_train.models.from_timm:build", "clp_train.models.from_timm:check"),
 }
-"""What stands before the colon of a library's network -> that library."""
+"""Prefix before the colon of a library's network -> that library."""
 OWN = Source("clp_train.models.from_factory:build", "clp_train.models.from_factory:check")
-"""Networks of the user's own, by module:name, file.py:name or an entry point of the group clp.models."""
+"""The user's own networks: module:name, file.py:name or an entry point of the group clp.models."""
 NAMES = (*MODELS, *(f"{source}:NAME" for source in SOURCES))
-"""What a user can write, besides names of an own one, each with or without @WEIGHTS."""
+"""Names that a user can write, besides the user's own networks, each with or without @WEIGHTS."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a name stands for. model: where it comes from; argument: what its functions are called with; weights: to
-    start from, as the user wrote it, None for none; plugin: the user's own code, None for a registered name.
+    """Meaning of a name. model: where it comes from; argument: of its functions; weights: start weights, as the user
+    wrote them, None for none; plugin: the user's own code, None for a registered name.
     """
 
     model: Model | Source
@@ -81,7 +80,7 @@ class Named:
 
 
 def check_model(name: str) -> None:
-    """Raise UsageError or InputError unless the classifier of that name can be built. Light for those of our own."""
+    """Raise UsageError or InputError unless the classifier of that name can be built. Fast for our own classifiers."""
     named = find(name)
     if named.model.check:
         load(named.model.check)(named.argument)
@@ -90,9 +89,9 @@ def check_model(name: str) -> None:
 
 
 def check_head(name: str, head: str) -> None:
-    """Raise SettingError for the place of a last layer, of a classifier whose last layer is known without it."""
+    """Raise SettingError if a last layer is named for a classifier whose last layer is known."""
     if find(name).plugin is None:
-        reason = f"has no effect where model is {name}, whose last layer is known"
+        reason = f"has no effect with model {name}, whose last layer is known"
         raise SettingError("model_head", head, reason, {"model_head": None})
 
 
@@ -105,10 +104,10 @@ def build_model(
     head: str | None = None,
     size: int | None = None,
 ) -> Classifier:
-    """Return a freshly started classifier: float32 (N, 3, H, W) in [0, 1] -> Output; its last layer is `head`.
+    """Return a newly initialised classifier: float32 (N, 3, H, W) in [0, 1] -> Output; its last layer is `head`.
 
     mean, std: the channels' statistics, three floats each; a pretrained network keeps its own instead. generator:
-    torch.Generator that every start value is drawn from. head: the dotted place of the last layer of an own network,
+    torch.Generator that every start value is drawn from. head: dotted name of the last layer of a user's own network,
     None to find it. size: side of the pictures in pixels, for networks that are made for one size. Raises UsageError
     for an unknown name or a network without a last layer, InputError for weights that do not fit.
     """
@@ -119,7 +118,7 @@ def build_model(
 
     named = find(name)
     weights = None if named.weights is None else Weights(weights_file(name, named.weights))
-    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are started again
+    with torch.random.fork_rng(devices=[]):  # layers draw from the global generator before they are initialised again
         builder, network = load(named.model.builder), None
         if isinstance(named.model, Source):
             network = builder(named.argument, Given(classes, mean, std, generator, weights, head, size))
@@ -132,7 +131,7 @@ def build_model(
 
 
 def takes_any_size(name: str) -> bool:
-    """Tell whether a classifier of that name takes pictures of every size, and starts from no weights of the user's."""
+    """Return whether a classifier of that name takes pictures of every size and has no start weights of the user."""
     named = find(name)
     return isinstance(named.model, Model) and named.weights is None
 
@@ -143,7 +142,7 @@ def plugin_of(name: str) -> Plugin | None:
 
 
 def find(name: str) -> Named:
-    """Return what a name stands for. Raises UsageError for one that is neither registered nor a plug-in."""
+    """Return the meaning of a name. Raises UsageError for a name that is neither registered nor a plug-in."""
     bare, weights = split(name)
     kind, colon, rest = bare.partition(":")
     if kind in SOURCES:

@@ -29,9 +29,9 @@ def check(pretrained: bool) -> None:
 def build(
     pretrained: bool, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
 ) -> EfficientNetClassifier:
-    """Return the network under a new head; what is not pretrained starts only from `generator`.
+    """Return the network with a new head; weights that are not pretrained are drawn only from `generator`.
 
-    mean, std: not used, the network brings its own.
+    mean, std: not used; the network has its own.
     """
     network = EfficientNetClassifier(classes)
     for module in network.modules():

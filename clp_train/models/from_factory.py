@@ -1,4 +1,4 @@
-"""Networks of the user's own: any nn.Module that a function of theirs makes."""
+"""The user's own networks: any nn.Module that a function of the user returns."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from clp_train.models.weights import load_fitting, note_start, own_names
 from clp_train.models.wrapped import FoundClassifier, find_head, head_like
 
 CLASSES = ("classes", "num_classes", "n_classes")
-"""What an argument is called that takes the number of classes though it has a default."""
-EXPECTED = "expected a function of the number of classes, or of nothing, that makes a torch.nn.Module"
+"""Names of arguments that get the number of classes although they have a default."""
+EXPECTED = "expected a function of the number of classes, or without arguments, that returns a torch.nn.Module"
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def check(plugin: Plugin) -> None:
-    """Raise UsageError for a plug-in that is no function of the number of classes, or of nothing."""
+    """Raise UsageError for a plug-in that is not a function of the number of classes, or without arguments."""
     arguments(plugin, 2)
 
 
 def build(plugin: Plugin, given: Given) -> Classifier:
-    """Return the network that a factory makes, as a classifier.
+    """Return the network of a factory as a classifier.
 
-    A `Classifier` is taken as it is. Of another nn.Module the last linear layer is found, or named by `given.head`; it
-    stays where it has the classes, else a new one takes its place. Layers start in their own way, from a seed that the
-    generator draws; the data's mean and std normalise. Raises UsageError for what is no network, or a factory that
-    fails, SettingError for a place where no linear layer is, InputError for weights that do not fit.
+    A `Classifier` is used unchanged. In another nn.Module the last linear layer is found, or named by `given.head`. It
+    is kept if it has the right number of classes, else a new one replaces it. Layers initialise themselves, from a seed
+    that the generator draws; the data's mean and std normalise. Raises UsageError for a factory that fails or returns
+    no network, SettingError for a name that is not a linear layer, InputError for weights that do not fit.
     """
     given.seed_layers()
     network = make(plugin, given.classes)
     if isinstance(network, Classifier):
         if given.head is not None:
-            reason = f"has no effect where {plugin.name} makes a Classifier, whose last layer is its head"
+            reason = f"has no effect because {plugin.name} returns a Classifier, whose last layer is its head"
             raise SettingError("model_head", given.head, reason, {"model_head": None})
         return network
     place = find_head(network, given.classes, plugin.name, given.head)
@@ -53,17 +53,17 @@ def build(plugin: Plugin, given: Given) -> Classifier:
 
 
 def make(plugin: Plugin, classes: int) -> nn.Module:
-    """Return what a factory makes. Raises UsageError where it fails, or makes no nn.Module."""
+    """Return the network of a factory. Raises UsageError if it fails or does not return an nn.Module."""
     network = plugin.call(plugin.value, **arguments(plugin, classes))
     if not isinstance(network, nn.Module):
-        raise plugin.refuse(f"it makes {type(network).__name__}, expected a torch.nn.Module")
+        raise plugin.refuse(f"it returns {type(network).__name__}, expected a torch.nn.Module")
     return network
 
 
 def arguments(plugin: Plugin, classes: int) -> dict[str, int]:
-    """Return what a factory is called with: the number of classes, where it takes it, else nothing.
+    """Return the arguments of a factory: the number of classes if it takes it, else none.
 
-    Raises UsageError for what cannot be called so.
+    Raises UsageError for a factory that needs other arguments.
     """
     factory: Callable[..., Any] = plugin.value
     if isinstance(factory, nn.Module) or not callable(factory):
@@ -77,9 +77,7 @@ def arguments(plugin: Plugin, classes: int) -> dict[str, int]:
 
 
 def load_bare(network: nn.Module, place: str, model: str, given: Given) -> str:
-    """Load weights of the bare network, its last layer too where they have it with the same shapes; return what was
-    taken, in words.
-    """
+    """Load weights of the bare network, including its last layer if the shapes fit; return in words what was loaded."""
     weights, head = given.weights_of_body, f"{place}."
     assert weights is not None
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Any classifier of timm by name, random or with weights out of a local file. Nothing is downloaded."""
+"""Any classifier of timm by name, random or with weights from a local file. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clp_train.models.weights import Weights, load_fitting, note_start, own_name
 from clp_train.models.wrapped import WrappedClassifier, head_like
 
 CONVERTER = "checkpoint_filter_fn"
-"""The function of a module of timm that gives weights of earlier forms today's names."""
+"""Name of the function in a timm module that renames weights of earlier versions."""
 
 
 def check(name: str) -> None:
@@ -37,21 +37,22 @@ def check(name: str) -> None:
 
 
 def library() -> Any:
-    """Return timm. Raises UsageError where it is not installed."""
+    """Return timm. Raises UsageError if it is not installed."""
     try:
         import timm
     except ImportError:
-        raise UsageError("timm:NAME needs timm: pip install 'timm>=1.0.31', or the extra [timm]") from None
+        raise UsageError("timm:NAME needs timm: pip install 'causal-logit-perturbation[timm]'") from None
     return timm
 
 
 def build(name: str, given: Given) -> Classifier:
-    """Return the classifier of a name under a head of the classes.
+    """Return the classifier of a name with a head of `given.classes` classes.
 
-    The data's mean and std are used without weights of timm's; with them, those of its preprocessing for that network.
-    What is not loaded starts in timm's own way, from a seed that the generator draws. A network that is made for one
-    size is made for that of the run, as timm does it. Raises InputError when the weights are not this network's; those
-    of its old head are ignored unless they are of as many classes. Raises SettingError for a size that it cannot take.
+    With timm's weights, timm's preprocessing for that network normalises; otherwise the data's mean and std. Weights
+    that are not loaded are initialised by timm, from a seed that the generator draws. A network for one size is built
+    for the run's size, by timm's own means. Raises InputError if the weights are not this network's; weights of the old
+    head are ignored unless they have the same number of classes. Raises SettingError for a size that the network cannot
+    take.
     """
     check(name)
     given.seed_layers()
@@ -73,19 +74,19 @@ def build(name: str, given: Given) -> Classifier:
 
 
 def join_heads(body: nn.Module, width: int, name: str) -> None:
-    """Let a network with several last layers give the mean of what comes into them, in place.
+    """Let a network with several last layers return the mean of their inputs, in place.
 
-    width: of what comes into the first. Raises UsageError where they are of several widths.
+    width: of the first one's input. Raises UsageError if the widths differ.
     """
     if width != vars(body).get("head_hidden_size", vars(body)["num_features"]):
-        raise UsageError(f"timm:{name} has several last layers, of several widths; choose another model")
+        raise UsageError(f"timm:{name} has several last layers of different widths; choose another model")
     body.reset_classifier(0)  # type: ignore[operator]  # every network of timm has it
 
 
 def load(body: nn.Module, places: Sequence[str], weights: Weights, name: str) -> str:
-    """Load weights in place, of earlier forms as timm converts them; return what was taken, in words.
+    """Load weights in place, with timm's conversion of earlier versions; return in words what was loaded.
 
-    places: of its last layers; one is taken where it has the same shapes, two are not, which were trained apart.
+    places: of its last layers. One is loaded if the shapes fit; two are not, because they were trained separately.
     """
     heads = tuple(f"{place}." for place in places)
     expected = {key: tuple(value.shape) for key, value in body.state_dict().items()}
@@ -97,7 +98,7 @@ def load(body: nn.Module, places: Sequence[str], weights: Weights, name: str) ->
 
 
 def converter_of(body: nn.Module) -> Any:
-    """Return what gives tensors by name of an earlier form of a network today's, None where timm has nothing."""
+    """Return timm's converter of earlier versions of a network's tensors by name, None if timm has none."""
     convert = getattr(sys.modules[type(body).__module__], CONVERTER, None)
     if convert is None:
         return None
@@ -110,18 +111,18 @@ def converter_of(body: nn.Module) -> Any:
 
 
 def fit_size(body: nn.Module, preset: Mapping[str, Any], size: int | None, name: str) -> None:
-    """Make a network that takes one size take another, in place, where timm can; what it takes shows in a pass.
+    """Change a network for one size to another size, in place, if timm can; a later pass shows what it takes.
 
-    Raises SettingError for a size that timm cannot make it for.
+    Raises SettingError for a size that timm cannot change it to.
     """
     usual, resize = preset["input_size"][-1], getattr(body, "set_input_size", None)
     if size in (None, usual) or not preset.get("fixed_input_size") or resize is None:
         return
     try:
-        with warnings.catch_warnings():  # torch's, of how timm interpolates
+        with warnings.catch_warnings():  # of torch, about timm's interpolation
             warnings.simplefilter("ignore", UserWarning)
             resize(img_size=(size, size))
     except Exception as error:  # each network refuses in its own way
-        reason = f"it takes no pictures of {size} x {size} ({first_line(error)}), but of {usual} x {usual}"
+        reason = f"it does not take pictures of {size} x {size} ({first_line(error)}), expected {usual} x {usual}"
         remedy = f"make the shard with clp-augment --size {usual}, or choose another model"
         raise SettingError("model", f"timm:{name}", f"{reason}: {remedy}") from None

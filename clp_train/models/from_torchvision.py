@@ -1,4 +1,4 @@
-"""Any classifier of torchvision.models by name, random or with weights out of a local file. Nothing is downloaded."""
+"""Any classifier of torchvision.models by name, random or with weights from a local file. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from clp_train.models.parts import ALL_BUT_HEAD
 from clp_train.models.weights import Weights, load_fitting, note_start
 from clp_train.models.wrapped import WrappedClassifier
 
-WITH_AUXILIARY_HEADS = {"googlenet": "aux", "inception_v3": "AuxLogits"}  # which only add losses in training
+WITH_AUXILIARY_HEADS = {"googlenet": "aux", "inception_v3": "AuxLogits"}  # they only add losses in training
 WITHOUT_LINEAR_HEAD = ("squeezenet1_0", "squeezenet1_1")
 
 
 class MNASNet(models.MNASNet):
-    """One that takes up states without version numbers, as runs and files hold them: its own refuses those."""
+    """MNASNet that loads states without version numbers, as runs and files have; torchvision's own refuses them."""
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
@@ -30,9 +30,9 @@ class MNASNet(models.MNASNet):
 
 
 class TorchvisionClassifier(WrappedClassifier):
-    """A network of torchvision with its last linear layer taken out, and a new one: (N, 3, H, W) in [0, 1] -> Output.
+    """A network of torchvision with a new last linear layer: (N, 3, H, W) in [0, 1] -> Output.
 
-    Dropout and stochastic depth are off, as they always were here.
+    Dropout and stochastic depth are always off here.
     """
 
     def __init__(self, body: nn.Module, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -44,7 +44,7 @@ class TorchvisionClassifier(WrappedClassifier):
 
 
 def linear_head(body: nn.Module) -> tuple[str, nn.Linear]:
-    """Return the place and the layer that gives the logits: the last linear one."""
+    """Return the name and the layer that computes the logits: the last linear one."""
     return [(name, module) for name, module in body.named_modules() if isinstance(module, nn.Linear)][-1]
 
 
@@ -53,17 +53,19 @@ def check(name: str) -> None:
     names = models.list_models(module=models)
     if name not in names:
         matches = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or ["resnet50", "resnext50_32x4d"]
-        raise UsageError(f"unknown torchvision classifier {name!r}: there are {', '.join(matches)} among {len(names)}")
+        raise UsageError(
+            f"unknown torchvision classifier {name!r}: expected one of {len(names)}, such as {', '.join(matches)}"
+        )
     if name in WITHOUT_LINEAR_HEAD:
         raise UsageError(f"torchvision:{name} ends in a convolution; choose a classifier with a linear last layer")
 
 
 def build(name: str, given: Given) -> TorchvisionClassifier:
-    """Return the classifier of a name under a new head.
+    """Return the classifier of a name with a new head.
 
-    The data's mean and std are used without weights of torchvision's; with them, those of its preprocessing for that
-    network. What is not loaded starts in torchvision's own way, from a seed that the generator draws. Raises InputError
-    when the weights are not this network's; those of its old head, and of auxiliary heads, are ignored.
+    With torchvision's weights, its preprocessing for that network normalises; otherwise the data's mean and std.
+    Weights that are not loaded are initialised by torchvision, from a seed that the generator draws. Raises InputError
+    if the weights are not this network's; weights of the old head and of auxiliary heads are ignored.
     """
     check(name)
     weights = given.weights_of_body
@@ -81,7 +83,7 @@ def build(name: str, given: Given) -> TorchvisionClassifier:
 
 
 def make_body(name: str, pretrained: bool) -> nn.Module:
-    """Return the network of torchvision, started its own way."""
+    """Return the network of torchvision with its own initialisation."""
     body: nn.Module = models.get_model_builder(name)(weights=None, **options(name, pretrained))
     if isinstance(body, models.MNASNet):
         body.__class__ = MNASNet
@@ -89,7 +91,7 @@ def make_body(name: str, pretrained: bool) -> nn.Module:
 
 
 def options(name: str, pretrained: bool) -> dict[str, bool]:
-    """Return what the constructors with auxiliary heads must be told; their weights bring a second normalisation."""
+    """Return the options of constructors with auxiliary heads; their weights would add a second normalisation."""
     if name not in WITH_AUXILIARY_HEADS:
         return {}
     return {"aux_logits": False, "init_weights": not pretrained, "transform_input": pretrained}

@@ -1,4 +1,4 @@
-"""What a classifier is built for."""
+"""The arguments that a classifier is built from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from clp_train.models.weights import Weights
 
 @dataclass(frozen=True)
 class Given:
-    """What a classifier from elsewhere is built for. classes: how many; mean, std: of each channel of the data, in
-    [0, 1] units; generator: that every start value is drawn from; weights: to start from; head: the place of its last
-    layer, None to find it; size: side of the pictures in pixels, None where nobody knows it.
+    """Arguments of the builder of another network. classes: how many; mean, std: of each channel of the data, in [0, 1]
+    units; generator: of every start value; weights: to start from; head: the dotted name of its last layer, None to
+    find it; size: side of the pictures in pixels, None if unknown.
     """
 
     classes: int
@@ -27,9 +27,9 @@ class Given:
 
     @property
     def weights_of_body(self) -> Weights | None:
-        """Weights of the bare network, as it is elsewhere; None where they are a run's."""
+        """Weights of the bare network; None if they are those of a run."""
         return None if self.weights is None or self.weights.of_a_classifier else self.weights
 
     def seed_layers(self) -> None:
-        """Let layers start in their own way, from the global generator of the CPU, with a seed that ours draws."""
+        """Seed the CPU's global generator from ours, because layers initialise themselves from it."""
         torch.default_generator.manual_seed(int(torch.randint(1 << 62, (), generator=self.generator)))

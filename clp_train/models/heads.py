@@ -1,4 +1,4 @@
-"""The registry of last layers. Each is a linear layer with (C, A) weights that some methods read or use otherwise."""
+"""The registry of last layers. Each is a linear layer with (C, A) weights, used in the way of a method."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class CosineHead(nn.Linear):
 
 
 class SigmoidHead(nn.Linear):
-    """A linear layer for losses of one class against the rest: each starts with the probability 1 / C.
+    """A linear layer for losses of one class against the rest: each class starts with the probability 1 / C.
 
     Source: Lin et al. 2017, with the prior of Cui et al. 2019.
     """
 
 
 class ScaledHead(nn.Linear):
-    """A linear layer whose logits are multiplied by one learnable number a class, 1 at first: s_c (w_c f + b_c).
+    """A linear layer with one learnable factor per class, 1 at first: s_c (w_c f + b_c).
 
     Source: learnable weight scaling of Kang et al. 2020.
     """
@@ -49,7 +49,7 @@ class ScaledHead(nn.Linear):
 class CausalNormHead(nn.Linear):
     """Features and weights in two parts, each of unit norm: z = tau / K sum_k <f_k / |f_k|, w_k / (|w_k| + gamma)>.
 
-    mean: a running sum of features, (A,), that the method keeps; it lies with the weights so that it is always theirs.
+    mean: a running sum of features, (A,), that the method updates; it is stored with the weights that it belongs to.
     Source: Tang et al. 2020, multi-head with K = 2, tau = 16, gamma = 1 / 32.
     """
 
@@ -64,7 +64,7 @@ class CausalNormHead(nn.Linear):
         return self.logits(x)
 
     def logits(self, x: Tensor, direction: Tensor | None = None, alpha: float = 0.0) -> Tensor:
-        """Return (n, C); with a direction, (A,), less alpha times each part's share along it (their eq. for TDE)."""
+        """Return logits (n, C); with a direction, (A,), minus alpha times each part's share along it (their TDE)."""
         total = x.new_zeros(())
         columns = range(self.PARTS)
         parts = [x.chunk(self.PARTS, 1), self.weight.chunk(self.PARTS, 1)]
@@ -79,7 +79,7 @@ class CausalNormHead(nn.Linear):
 
 
 class DualHead(nn.Linear):
-    """Two linear layers on the same features; pictures are judged by the first. Source: Shi et al. 2023."""
+    """Two linear layers on the same features; the first one predicts. Source: Shi et al. 2023."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__(features, classes)
@@ -97,7 +97,7 @@ HEADS: dict[str, type[nn.Linear]] = {
 
 
 def make_head(name: str, features: int, classes: int, generator: torch.Generator) -> nn.Linear:
-    """Return a last layer, started only from `generator`. Raises UsageError for an unknown name."""
+    """Return a last layer, initialised only from `generator`. Raises UsageError for an unknown name."""
     with torch.random.fork_rng(devices=[]):
         head = pick(HEADS, name, "head")(features, classes)
     start_head(head, generator)
@@ -105,15 +105,15 @@ def make_head(name: str, features: int, classes: int, generator: torch.Generator
 
 
 def replace_head(network: Classifier, head: nn.Linear) -> None:
-    """Put another last layer in place of a classifier's, which may have been of the weights that it starts from."""
+    """Replace a classifier's last layer, which may have come from its start weights."""
     network.head = head
     if network.start_weights is not None:
         network.start_weights = network.start_weights._replace(taken=ALL_BUT_HEAD)
 
 
 def start_head(head: nn.Linear, generator: torch.Generator) -> None:
-    """Start a last layer: weights and biases uniform in +-1 / sqrt(features), scales 1; rows of cosines of norm 1,
-    as in Cao et al. 2019; biases of sigmoids -log(C - 1).
+    """Initialise a last layer: weights and biases uniform in +-1 / sqrt(features), scales 1; rows of a cosine layer
+    have norm 1, as in Cao et al. 2019; biases of a sigmoid layer are -log(C - 1).
     """
     for module in head.modules():
         if isinstance(module, nn.Linear):

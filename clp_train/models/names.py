@@ -1,4 +1,4 @@
-"""What a user writes as a model: NAME, or NAME@WEIGHTS. No torch here."""
+"""Names of models as users write them: NAME, or NAME@WEIGHTS. No torch here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from clp_aug.contract.errors import InputError, UsageError
 
 SAFE = ".safetensors"
 SUFFIXES = (SAFE, ".pth", ".pt", ".bin", ".ckpt")
-"""Of files of weights; all but the first are torch.save's, of which tensors alone are read."""
+"""Suffixes of files of weights; all but the first are torch.save's, and only tensors are read from them."""
 OF_A_RUN = ("selected.safetensors", "last.safetensors")
-"""What a run's folder may hold, the better first."""
+"""Weights that a run's folder may hold, the preferred file first."""
 PYTHON_FILE = ".py:"
 
 
@@ -22,9 +22,9 @@ def split(text: str) -> tuple[str, str | None]:
 
 
 def weights_file(text: str, weights: str) -> Path:
-    """Return the file of NAME@WEIGHTS, the text: WEIGHTS is one, or the folder of a run.
+    """Return the file of weights of NAME@WEIGHTS, `text`: WEIGHTS is a file, or the folder of a run.
 
-    Raises UsageError for a name that no file of weights has, InputError where there is nothing.
+    Raises UsageError for another suffix, InputError if there is no such file.
     """
     path = Path(weights)
     if weights and path.is_dir():
@@ -35,7 +35,7 @@ def weights_file(text: str, weights: str) -> Path:
             )
         return found
     if not weights:
-        raise UsageError(f"model {text}: expected weights behind the @, a file or the folder of a run")
+        raise UsageError(f"model {text}: expected weights after the @: a file or the folder of a run")
     if not path.exists() and path.suffix not in SUFFIXES:
         raise InputError(f"model {text}: no such file or folder; give the path of weights, nothing is downloaded")
     if path.suffix not in SUFFIXES:

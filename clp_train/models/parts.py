@@ -1,4 +1,4 @@
-"""What all classifiers share: their output, input normalisation, start values, frozen batch norm, the last block."""
+"""Parts that all classifiers share: output, input normalisation, initialisation, frozen batch norm, the last block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Output(NamedTuple):
-    """What a classifier returns. features: (N, A), the head's input; logits: (N, C); other: of its peer, if any."""
+    """A classifier's output. features: (N, A), the head's input; logits: (N, C); other: output of its peer, if any."""
 
     features: Tensor
     logits: Tensor
@@ -21,11 +21,11 @@ class Output(NamedTuple):
 
 
 ALL, ALL_BUT_HEAD = "all of it", "all but its last layer"
-"""What a classifier takes of weights, in words."""
+"""Part of the weights that a classifier has loaded, in words."""
 
 
 class StartWeights(NamedTuple):
-    """Weights that a classifier starts from. file: its path; sha256: of its bytes; taken: what of it, in words."""
+    """Start weights of a classifier. file: its path; sha256: of its bytes; taken: the loaded part, in words."""
 
     file: str
     sha256: str
@@ -33,10 +33,10 @@ class StartWeights(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """What all classifiers are: float32 (N, 3, H, W) in [0, 1] -> Output.
+    """Base class of classifiers: float32 (N, 3, H, W) in [0, 1] -> Output.
 
-    head: the last layer; tail: how the names of the last block's parameters begin, the head's among them;
-    start_weights: those of the user's that it starts from, None for none.
+    head: the last layer; tail: name prefixes of the last block's parameters, including the head's; start_weights: the
+    user's weights that it starts from, None for none.
     """
 
     head: nn.Linear
@@ -49,7 +49,7 @@ class Classifier(nn.Module):
 
 
 class Normalise(nn.Module):
-    """Float (N, 3, H, W) in [0, 1] minus each channel's mean, over its standard deviation."""
+    """Float (N, 3, H, W) in [0, 1] minus each channel's mean, divided by its standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -64,16 +64,16 @@ class Normalise(nn.Module):
 
 
 def start_linear(linear: nn.Linear, generator: torch.Generator) -> None:
-    """Start weight and bias uniformly in +-1 / sqrt(inputs), torch's own way, only from `generator`."""
+    """Initialise weight and bias uniformly in +-1 / sqrt(inputs), as torch does, only from `generator`."""
     bound = 1 / math.sqrt(linear.in_features)
     for values in (linear.weight, linear.bias):
         if values is not None:
             drawn = torch.empty(values.shape, dtype=values.dtype).uniform_(-bound, bound, generator=generator)
-            values.data.copy_(drawn)  # the generator is that of the CPU, wherever the layer lies
+            values.data.copy_(drawn)  # the generator is on the CPU, the layer on any device
 
 
 class Peers(Classifier):
-    """Two classifiers that learn from the same pictures, each from its own start; judged by the first."""
+    """Two classifiers that learn from the same pictures, with different initial weights; the first one predicts."""
 
     def __init__(self, first: Classifier, second: Classifier) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class Peers(Classifier):
 
     @property
     def first(self) -> Classifier:
-        """The one that pictures are judged by."""
+        """The classifier that predicts."""
         return cast(Classifier, self.nets[0])
 
     @property
-    def head(self) -> nn.Linear:  # type: ignore[override]  # an attribute would be a second name of its weights
+    def head(self) -> nn.Linear:  # type: ignore[override]  # an attribute would add a second name for its weights
         """The last layer of the first."""
         return self.first.head
 
@@ -101,7 +101,7 @@ class Peers(Classifier):
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Return where a network lies."""
+    """Return the device of a network."""
     return next(network.parameters()).device
 
 
@@ -119,7 +119,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 
 @cache
 def frozen(kind: type[Any]) -> type[Any]:
-    """Return a kind of batch norm that stays in evaluation mode; what else it does, an activation perhaps, it keeps."""
+    """Return a subclass of a batch norm that stays in evaluation mode; other behaviour, such as activation, is kept."""
     if kind is nn.BatchNorm2d or issubclass(kind, FrozenBatchNorm2d):
         return FrozenBatchNorm2d
 
@@ -130,14 +130,14 @@ def frozen(kind: type[Any]) -> type[Any]:
 
 
 def frozen_batch_norm(network: Classifier) -> Classifier:
-    """Keep a network's batch norms in evaluation mode for good, in place, and return it.
+    """Keep a network's batch norms in evaluation mode from now on, in place, and return the network.
 
-    For pretrained networks on small batches: no picture's output depends on the others of its batch.
+    For pretrained networks on small batches: a picture's output does not depend on the rest of its batch.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             kind: Any = type(module)
-            module.__class__ = frozen(kind)  # the same tensors under the same names, whoever holds them
+            module.__class__ = frozen(kind)  # tensors and their names do not change
             module.eval()
     return network
 

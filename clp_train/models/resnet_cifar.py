@@ -59,7 +59,7 @@ class ResNet(Classifier):
 
 
 def build(blocks: int, classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator) -> ResNet:
-    """Return a ResNet of 6 * blocks + 2 layers, Kaiming-started only from `generator`."""
+    """Return a ResNet of 6 * blocks + 2 layers, with Kaiming initialisation only from `generator`."""
     network = ResNet(blocks, classes, mean, std)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):

@@ -10,17 +10,17 @@ from clp_train.models import NAMES, check_head, check_model
 
 @dataclass(frozen=True)
 class ModelSettings(Settings):
-    """Which classifier learns."""
+    """The classifier."""
 
     model: str = setting(
-        "resnet8", f"Classifier: {', '.join(NAMES)}. Or an own one, MODULE:NAME or FILE.py:NAME. With @WEIGHTS behind"
+        "resnet8", f"Classifier: {', '.join(NAMES)}. Or your own, MODULE:NAME or FILE.py:NAME. With @WEIGHTS after"
         " its name it starts from a file, or from the folder of a run.", option=True,
     )  # fmt: skip
     model_head: str | None = setting(
-        None, "Place of the last layer of an own network, such as classifier.fc.", shown="the last linear one"
+        None, "Name of the last layer of your own network, such as classifier.fc.", shown="the last linear one"
     )
     freeze_batch_norm: bool = setting(
-        False, "Keep the batch-norm statistics of the start, for pretrained models on small batches.",
+        False, "Freeze the batch norm statistics, for pretrained models on small batches.",
         works_with=("trainable", ("all",)),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Look at a network in training without leaving a trace: its own mode again, copies of its state, no gradients left."""
+"""Evaluate a network during training without side effects: mode restored, buffers copied, no gradients left."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from clp_train.ranks.splitting import whole_passes
 def untouched(network: nn.Module, training: bool = False) -> Iterator[Callable[[Tensor], Any]]:
     """Yield a function x -> network(x), computed in evaluation or training mode with gradients only to x.
 
-    Parameters take no gradient and no .grad, buffers are copies, and every module has its own mode back at the end,
-    also after an error. Works under torch.no_grad too. Each rank of a run takes all of x through the network.
+    Parameters get no gradient, buffers are copies, and every module returns to its own mode at the end, also after an
+    error. Works under torch.no_grad too. Each rank of a run passes all of x through the network.
     """
     modes, place = {module: module.training for module in network.modules()}, next(network.parameters()).device
     state = {name: value.detach() for name, value in network.named_parameters()}

@@ -1,4 +1,4 @@
-"""Weights that a classifier starts from: out of a file, or of a run's folder. Nothing is downloaded or executed."""
+"""Start weights of a classifier: from a file, or from a run's folder. Nothing is downloaded or executed."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from clp_train.models.parts import ALL, ALL_BUT_HEAD, Classifier, StartWeights
 
 LARGEST = 2**36  # bytes of a pickled file
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network")
-"""Keys under which other trainers store the tensors, the most telling first."""
+"""Keys under which other trainers store the tensors, the most specific first."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What data parallelism, compilation and training frameworks put before the name of every tensor."""
-FIRST, OTHERS = "nets.0.", "nets."  # how the names of the first of two networks of a run begin, and those of both
-OF_A_CLASSIFIER = "normalise.mean"  # a tensor that the weights of a run have, and those of a bare network have not
+"""Prefixes that data parallelism, compilation and training frameworks add to the name of every tensor."""
+FIRST, OTHERS = "nets.0.", "nets."  # name prefix of the first of two networks of a run, and of both
+OF_A_CLASSIFIER = "normalise.mean"  # a tensor that only weights of a run have, not those of a bare network
 HEAD = "head."
 RESULT = "result.json"  # beside the weights of a run
 COUNTER = "num_batches_tracked"  # of batch norm; old files lack it
 SHOWN = 80  # characters of a tensor's name
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of tensors by name."""
+"""Shapes of tensors by name."""
 Convert = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-"""Tensors by name in one form -> those in another."""
+"""Tensors by name in one version -> the same in another."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights, also where a run's folder was given. Names are those in the file, wrappers left out.
+    """A file of weights, possibly from a run's folder. Names are those in the file, without wrappers.
 
-    Raises InputError for a file that holds no tensors, when they are asked for.
+    Reading raises InputError for a file that holds no tensors.
     """
 
     path: Path
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape that each tensor is said to have; of a .safetensors file no value is read for it."""
+        """The shape of each tensor; for a .safetensors file no value is read for it."""
         if self._pickled is not None:
             return {name: tuple(value.shape) for name, value in self._pickled.items()}
         shapes: dict[str, tuple[int, ...]] = self._read(shapes_in)
@@ -60,7 +60,7 @@ class Weights:
 
     @property
     def of_a_classifier(self) -> bool:
-        """Whether they are those of a run, head and normalisation among them, not of a bare network."""
+        """Whether they are those of a run, with head and normalisation, not of a bare network."""
         return any(name.endswith(OF_A_CLASSIFIER) for name in self.shapes)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -69,9 +69,9 @@ class Weights:
         return tensors
 
     def told_model(self) -> str:
-        """Return "they are of MODEL, " where a result beside the file tells the model of its run; else ""."""
+        """Return "they are of MODEL, " if a result beside the file names the model of its run; else ""."""
         try:
-            result = json.loads((self.path.parent / RESULT).read_text())
+            result = json.loads((self.path.parent / RESULT).read_text(encoding="utf-8"))
             return f"they are of {result['config']['model'][:SHOWN]}, "
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
@@ -91,7 +91,7 @@ class Weights:
     def _read(self, read: Callable[[Path], Any]) -> Any:
         try:
             return read(self.path)
-        except Exception as error:  # what hostile bytes make a parser raise is nowhere listed
+        except Exception as error:  # a parser may raise anything on hostile bytes
             raise InputError(
                 f"weights {self.path}: not a readable {self.path.suffix} file of tensors ({first_line(error)}); write"
                 f" it again, best as {SAFE}"
@@ -100,33 +100,33 @@ class Weights:
 
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor that a .safetensors file says it has."""
-    with safe_open(path, "np") as tensors:  # of these types too that numpy has not
+    with safe_open(path, "np") as tensors:  # works for types that numpy lacks, too
         return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
 
 
 def unpickled(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file of torch.save, out of their wrappers; whatever is no tensor is never built.
+    """Return the tensors of a file of torch.save, without their wrappers; only tensors are ever unpickled.
 
-    Raises ValueError, or what torch raises, for a file that has none.
+    Raises ValueError, or what torch raises, for a file without tensors.
     """
     size = check_size(path, LARGEST)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             check_unpacked(archive.infolist(), allowance(size))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is in the file; what cannot be read is an error
+        warnings.simplefilter("ignore")  # about contents of the file; unreadable contents are an error
         content = torch.load(path, map_location="cpu", weights_only=True)
     while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
     if not isinstance(content, Mapping):
-        raise ValueError(f"no tensors by name, neither at its top nor under {', '.join(WRAPPERS)}")
+        raise ValueError(f"it has no named tensors, neither at its top level nor under {', '.join(WRAPPERS)}")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def own_names(stored: Iterable[str], expected: Collection[str]) -> dict[str, str]:
-    """Return the name in a file -> the network's own name, of those tensors that are of the (first) network.
+    """Return the name in a file -> the network's own name, for the tensors of the (first) network.
 
-    Prefixes that all names share are left out until one is a name of the network. expected: the network's names.
+    Prefixes that all names share are removed until one is a name of the network. expected: the network's names.
     """
     names = {name: name for name in stored}
     prefix: str | None = ""
@@ -139,10 +139,10 @@ def own_names(stored: Iterable[str], expected: Collection[str]) -> dict[str, str
 
 
 def take_classifier(network: Classifier, weights: Weights, model: str) -> None:
-    """Load the weights of a run into a whole classifier, in place, and note it.
+    """Load the weights of a run into a whole classifier, in place, and record that.
 
-    The last layer is taken, too, where it has the same tensors; else the network keeps its own. model: its name.
-    Raises InputError where the others do not fit.
+    The last layer is loaded too if its tensors fit; else the network keeps its own. model: its name. Raises InputError
+    if other tensors do not fit.
     """
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     names = own_names(weights.shapes, expected)
@@ -154,18 +154,18 @@ def take_classifier(network: Classifier, weights: Weights, model: str) -> None:
 
 
 def note_start(network: Classifier, weights: Weights, what: str) -> None:
-    """Note on a network which weights it starts from. what: of them was taken, in words."""
-    network.start_weights = StartWeights(str(weights.path), weights.sha256(), what)
+    """Record a network's start weights on it. what: the loaded part, in words."""
+    network.start_weights = StartWeights(weights.path.as_posix(), weights.sha256(), what)
 
 
 def load_fitting(
     network: nn.Module, weights: Weights, ignored: tuple[str, ...], model: str, convert: Convert | None = None
 ) -> None:
-    """Load all but some tensors of a network, in place. Shapes are compared before any value is read.
+    """Load the tensors of a network, except ignored ones, in place. Shapes are compared before any value is read.
 
-    ignored: how the names of tensors begin that are loaded neither from the file nor expected in it; convert: gives
-    tensors of an earlier form, by name, today's form, where they do not fit as they are. Raises InputError for tensors
-    that do not fit, with their number, and for values that are no finite numbers.
+    ignored: name prefixes of tensors that are neither loaded nor expected in the file; convert: converts tensors of an
+    earlier version, by name, if they do not fit directly. Raises InputError for tensors that do not fit, with their
+    number, and for values that are not finite.
     """
     current = network.state_dict()
     names = own_names(weights.shapes, current)
@@ -190,15 +190,15 @@ def load_fitting(
 
 
 def converted(convert: Convert, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors in another form; none where they cannot be brought there."""
+    """Return tensors in another version; {} if they cannot be converted."""
     try:
         return {name: value for name, value in convert(tensors).items() if isinstance(value, Tensor)}
-    except Exception:  # it is made for the tensors of one network, and these are any
+    except Exception:  # the converter is made for one network, and these tensors may be of any
         return {}
 
 
 def misfits(expected: Mapping[str, Tensor], shapes: Shapes, ignored: tuple[str, ...] = ()) -> list[str]:
-    """Return the names of tensors that lack, are too many, or have another shape; counters may lack."""
+    """Return the names of tensors that are missing, unexpected, or of another shape; counters may be missing."""
     given = {name: shape for name, shape in shapes.items() if not name.startswith(ignored)}
     counters = {name for name in expected if name.endswith(COUNTER)}
     return sorted(k for k in (expected.keys() | given.keys()) - counters

@@ -31,7 +31,7 @@ class Block(nn.Module):
 
 
 class WideResNet(Classifier):
-    """Depth 6 k + 4 has k blocks a group. Float (N, 3, H, W) in [0, 1] -> Output; normalises inside; no dropout.
+    """Depth 6 k + 4 has k blocks per group. Float (N, 3, H, W) in [0, 1] -> Output; normalises inside; no dropout.
 
     Source: Zagoruyko & Komodakis 2016.
     """
@@ -61,7 +61,7 @@ class WideResNet(Classifier):
 def build(
     shape: tuple[int, int], classes: int, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
 ) -> WideResNet:
-    """Return a wide ResNet of shape (depth, widening), started only from `generator`: Kaiming normal by fan-out."""
+    """Return a wide ResNet of shape (depth, widening), initialised only from `generator`: Kaiming normal by fan-out."""
     network = WideResNet(*shape, classes, mean, std)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

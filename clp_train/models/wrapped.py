@@ -1,4 +1,4 @@
-"""A network from elsewhere as a classifier: its last linear layer is taken out, a new one stands behind it."""
+"""Another network as a classifier: its last linear layer is removed, and a new one follows it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from clp_train.models.parts import Classifier, Normalise, Output
 
 SEQUENCES = (nn.Sequential, nn.ModuleList)
 ENCODER = "torchvision.models.vision_transformer"
-"""Has one more; it takes longer to load than the rest of a run, and no network has that one before it is loaded."""
-NAME_IT = "let it end there, or name the layer that gives its logits with model_head"
+"""Module of another sequence type. It loads slowly, and no network has that type before the module is loaded."""
+NAME_IT = "let it end there, or name the layer that computes its logits with model_head"
 SHOWN = 6  # layers that a message names
 
 
@@ -29,13 +29,13 @@ class HardSigmoid(nn.Module):
 
 
 class EndError(ValueError):
-    """A network does not end in the layer that was taken for its last one, whatever the pictures."""
+    """A network does not end in its supposed last layer, for any pictures."""
 
 
 class WrappedClassifier(Classifier):
-    """A network whose layer at a place is taken out, and a linear one behind it: (N, 3, H, W) in [0, 1] -> Output.
+    """A network without its layer at `place`, followed by a linear head: (N, 3, H, W) in [0, 1] -> Output.
 
-    The features are what the network gives without that layer.
+    The features are the network's output without that layer.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class WrappedClassifier(Classifier):
         return Output(features, self.head(features))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what comes into the last layer, (N, A), of float (N, 3, H, W) in [0, 1]."""
-        with sdpa_kernel(SDPBackend.MATH):  # the one attention with forward-mode and second derivatives
+        """Return the last layer's input, (N, A). x: float (N, 3, H, W) in [0, 1]."""
+        with sdpa_kernel(SDPBackend.MATH):  # the only attention with forward-mode and second derivatives
             return as_features(self.body(self.normalise(x)))
 
 
 class FoundClassifier(WrappedClassifier):
-    """One whose last layer was found, or named by a user: `check_end` looks whether it is the last."""
+    """A wrapped network whose last layer was found, or named by a user; `check_end` checks that it is the last."""
 
     def __init__(
         self, body: nn.Module, place: str, head: nn.Linear, mean: Sequence[float], std: Sequence[float]
@@ -71,14 +71,14 @@ class FoundClassifier(WrappedClassifier):
         self.place = place
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the same. Raises EndError where the last layer does not take it."""
+        """Return the same. Raises EndError if the last layer cannot take it."""
         features = super().features(x)
         if features.shape[1] != self.head.in_features:
             raise EndError(f"it does not end in its layer {self.place}; {NAME_IT}")
         return features
 
     def check_end(self, run: Callable[[Tensor], Any], images: Tensor) -> None:
-        """Raise EndError unless the features of pictures are what comes into the place of the last layer.
+        """Raise EndError unless the features of pictures are the input of the layer at the last layer's place.
 
         run: this network in evaluation mode, as a function; images: float (n, 3, H, W) in [0, 1].
         """
@@ -96,9 +96,9 @@ class FoundClassifier(WrappedClassifier):
 
 
 def as_features(output: Any) -> Tensor:
-    """Return what a network gave for N pictures as (N, A): the tensor, or the logits or the first of several ones.
+    """Return a network's output for N pictures as (N, A): the tensor, or `logits`, or the first of several tensors.
 
-    Raises EndError for anything that is not one vector a picture.
+    Raises EndError for an output that is not one vector per picture.
     """
     if isinstance(output, Mapping):
         output = output.get("logits")
@@ -107,20 +107,21 @@ def as_features(output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
-        raise EndError(f"it gives {type(output).__name__}, expected a tensor of logits")
+        raise EndError(f"it returns {type(output).__name__}, expected a tensor of logits")
     if output.ndim > 2 and output.shape[2:].numel() == 1:
         output = output.flatten(1)
     if output.ndim != 2:
-        raise EndError(f"its last layer gets {tuple(output.shape)}, expected one vector a picture; pool before it")
+        raise EndError(f"its last layer gets {tuple(output.shape)}, expected one vector per picture; pool before it")
     return output
 
 
 def last_of(body: nn.Module, head: str) -> list[str]:
-    """Return the beginnings of the names of the last block's parameters, and of all that follows it.
+    """Return the name prefixes of the parameters of the last block and of everything after it.
 
-    The block is the last child with a layer of weights before the child that holds the head; of a sequence, its last
-    such part. Layers are taken to be registered in the order in which they run. Where all weights stand beside the head
-    in one child, the block is looked for in there; of a network without any, it is the holder of the head.
+    The block is the last child with weights before the child that holds the head; in a sequence, its last part with
+    weights. Layers are assumed to be registered in the order in which they run. If all weights are in the child that
+    holds the head, the block is searched inside it. In a network without other weights, it is the module that holds the
+    head.
     """
     path, children, prefix = head.split("."), list(body.named_children()), ""
     beginnings: list[str] = []
@@ -145,29 +146,29 @@ def last_of(body: nn.Module, head: str) -> list[str]:
 
 
 def is_sequence(block: nn.Module) -> bool:
-    """Tell whether a module is a row of blocks, one after the other."""
+    """Return whether a module is a sequence of blocks."""
     loaded = sys.modules.get(ENCODER)
     return type(block) in (SEQUENCES if loaded is None else (*SEQUENCES, loaded.Encoder))
 
 
 def has_weights(module: nn.Module) -> bool:
-    """Tell whether a module holds a layer of weights."""
+    """Return whether a module holds a layer of weights."""
     return any(values.ndim > 1 for values in module.parameters())
 
 
 def is_head(module: nn.Module) -> bool:
-    """Tell whether a module is linear in one vector a picture: a linear layer, or a convolution of one pixel."""
+    """Return whether a module is linear in one vector per picture: a linear layer, or a convolution of one pixel."""
     if isinstance(module, nn.Conv2d):
         return module.kernel_size == (1, 1) and module.groups == 1
     return isinstance(module, nn.Linear)
 
 
 def find_head(body: nn.Module, classes: int, model: str, named: str | None = None) -> str:
-    """Return the place of a network's last layer: the named one, or the last linear one, of as many outputs as there
-    are classes if there is such a one; the last convolution of one pixel where no layer is linear.
+    """Return the dotted name of a network's last layer.
 
-    named: its dotted place, None to find it. Raises SettingError for a place where no such layer is, UsageError for a
-    network without any.
+    It is the named one, or the last linear one, preferably with `classes` outputs; without linear layers, the last
+    convolution of one pixel. named: its dotted name, None to find it. Raises SettingError for a name that is no such
+    layer, UsageError for a network without any.
     """
     places = {name: module for name, module in body.named_modules() if is_head(module)}
     if named is not None:
@@ -180,17 +181,17 @@ def find_head(body: nn.Module, classes: int, model: str, named: str | None = Non
     outputs = [name for name in linear if places[name].out_features == classes]
     found = outputs or linear or list(places)
     if not found:
-        raise UsageError(f"model {model}: it has no linear layer, which must give its logits")
+        raise UsageError(f"model {model}: it has no linear layer; expected one that computes its logits")
     if not found[-1]:
         raise UsageError(f"model {model}: it is a linear layer itself, expected a network that ends in one")
     return found[-1]
 
 
 def head_like(layer: nn.Module, classes: int, model: str) -> nn.Linear:
-    """Return a last layer in place of another one: that one where it has the classes, or its weights where it is no
-    plain linear layer but computes the same; else a new one.
+    """Return the replacement of a last layer with `classes` outputs.
 
-    Raises UsageError for one that computes something else than a linear layer.
+    It is the layer itself if it has these outputs; a linear layer with its weights if it is of another type that
+    computes the same; else a new one. Raises UsageError for a layer that does not compute a linear function.
     """
     if type(layer) is nn.Linear and layer.out_features == classes:
         return layer
@@ -210,7 +211,7 @@ def linear_part(layer: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Tell whether a layer computes x W^T + b of its weight and bias, and nothing else."""
+    """Return whether a layer computes x W^T + b from its weight and bias, and nothing else."""
     weight, bias = linear_part(layer)
     x = torch.linspace(-1, 2, 3 * weight.shape[1]).sin().view(3, -1).to(weight)
     with torch.no_grad():

@@ -18,12 +18,12 @@ from clp_train.pictures.types import Batch, BoxedPictures, as_input, masks
 
 
 def make_batch(pictures: BoxedPictures, rows: np.ndarray, generator: torch.Generator, transform: str) -> Batch:
-    """Transform some rows, int64 (n,), to a batch. transform: a name of the registry."""
+    """Transform some rows, int64 (n,), into a batch. transform: a name of the registry."""
     return batch_of(pictures.take(torch.from_numpy(rows)), generator, transform)
 
 
 def batch_of(part: BoxedPictures, generator: torch.Generator, transform: str) -> Batch:
-    """Transform pictures to a batch, on their device. transform: a name of the registry."""
+    """Transform pictures into a batch, on their device. transform: a name of the registry."""
     if part.images.dim() == 2:
         images, inside = part.images, torch.zeros(len(part), 0, 0, dtype=torch.bool, device=part.images.device)
     else:
@@ -32,12 +32,12 @@ def batch_of(part: BoxedPictures, generator: torch.Generator, transform: str) ->
 
 
 def steps_per_epoch(pictures: int, batch_size: int) -> int:
-    """Return the number of batches that hold every picture once, none larger than batch_size."""
+    """Return the number of batches of at most batch_size that hold every picture once."""
     return -(-pictures // batch_size)
 
 
 class Labelled(Protocol):
-    """What the order of an epoch hangs on. label, group: int64 (N,)."""
+    """What the order of an epoch depends on. label, group: int64 (N,)."""
 
     @property
     def label(self) -> Tensor: ...
@@ -58,20 +58,20 @@ def epoch_rows(
 def train_batch(
     pictures: BoxedPictures, rows: np.ndarray, step: int, seed: int, transform: str, stream: str = "train"
 ) -> Batch:
-    """Return the batch of a step of the run; stream: of the random numbers that its transform takes."""
+    """Return the batch of a step of the run; stream: of the random numbers for its transform."""
     return step_batch(pictures.take(torch.from_numpy(rows)), rows, step, seed, transform, stream)
 
 
 def step_batch(
     part: BoxedPictures, rows: np.ndarray, step: int, seed: int, transform: str, stream: str = "train"
 ) -> Batch:
-    """Return the same of pictures that were taken already; rows: theirs, which stay on the CPU."""
+    """Return the same for pictures that were selected already; rows: their rows, which stay on the CPU."""
     batch = batch_of(part, generator_for(seed, step, f"{stream} transform"), transform)
     return replace(batch, row=torch.from_numpy(rows))
 
 
 def meta_rows(step: int, pictures: int, batch_size: int, seed: int) -> np.ndarray:
-    """Return the rows of one step's meta batch, int64 (batch_size,): a stream that cycles through all."""
+    """Return the rows of one step's meta batch, int64 (batch_size,), from a stream that cycles through all pictures."""
     start, parts = step * batch_size, []
     for cycle in range(start // pictures, (start + batch_size - 1) // pictures + 1):
         begin = start - cycle * pictures

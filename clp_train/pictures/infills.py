@@ -1,4 +1,4 @@
-"""Factuals made inside a training batch: Mix-Rand out of the batch, FGSM against the classifier of this step.
+"""Factuals made inside a training batch: Mix-Rand from the batch, FGSM against the classifier of this step.
 
 The paper makes both "within the same training batch" (section 3.2.1); clp-augment makes them beforehand. The rules
 are those of clp_aug.fills: the same partner gives the same pixels.
@@ -23,8 +23,8 @@ from clp_train.pictures.types import masks
 def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the largest strip beside each box, int64 (n, 4), and whether it is wide enough to tile with, bool (n,).
 
-    box: int64 (n, 4), half-open pixels. Where none is wide enough, the strip is the whole picture. The rules are those
-    of `usable_strip` of the contract, for all boxes at once, on their device.
+    box: int64 (n, 4), half-open pixels. If none is wide enough, the strip is the whole picture. The rules are those of
+    the contract's `usable_strip`, for all boxes at once, on their device.
     """
     x0, y0, x1, y1 = box.T
     none, right, bottom = torch.zeros_like(x0), torch.full_like(x0, width), torch.full_like(x0, height)
@@ -32,7 +32,7 @@ def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Ten
     before, behind, whole = (none, none, x0, bottom), (x1, none, right, bottom), (none, none, right, bottom)
     strips = torch.stack([torch.stack(strip, 1) for strip in (above, below, before, behind, whole)], 1)  # (n, 5, 4)
     sides = strips[:, :4, 2:] - strips[:, :4, :2]
-    best = (sides[..., 0] * sides[..., 1]).argmax(1)  # of equal ones the first
+    best = (sides[..., 0] * sides[..., 1]).argmax(1)  # the first of equal ones
     picture = torch.arange(len(box), device=box.device)
     usable = sides[picture, best].amin(1) >= math.ceil(max(2, MIN_STRIP * min(height, width)))
     return strips[picture, torch.where(usable, best, 4)], usable
@@ -41,7 +41,8 @@ def background_strips(box: Tensor, height: int, width: int) -> tuple[Tensor, Ten
 def choose_partners(label: Tensor, usable: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return for each picture a random usable one of another class, int64 (n,), and whether there is one, bool (n,).
 
-    label: int64 (n,); usable: bool (n,). Every fitting picture is equally likely; without one, the row is its own.
+    label: int64 (n,); usable: bool (n,). All fitting pictures are equally likely; without one, the result is the
+    picture's own row.
     """
     n = len(label)
     lots = torch.rand((n, n), generator=generator, dtype=torch.float64)
@@ -67,9 +68,9 @@ def mix_rand(images: Tensor, box: Tensor, label: Tensor, generator: torch.Genera
     """Replace each background by the tiled background of a random picture of another class of the batch.
 
     images: uint8 or float (n, 3, H, W), untransformed; box: int64 (n, 4), half-open pixels; label: int64 (n,). Returns
-    new pictures of that type and bool (n,): False for a picture that no other class offers a wide enough strip to; it
-    keeps its background. Inside the boxes nothing changes. Boxes and labels may lie on the CPU and the pictures on a
-    device; the bool (n,) lies where the labels do. Source: the paper, section 3.2.1, factual 1).
+    new pictures of that type and bool (n,): False for a picture without a wide enough strip of another class; it keeps
+    its background. Pixels inside the boxes do not change. Boxes and labels may be on the CPU and the pictures on a
+    device; the bool (n,) is on the device of the labels. Source: the paper, section 3.2.1, factual 1).
     """
     height, width = images.shape[2:]
     strips, usable = background_strips(box, height, width)
@@ -88,12 +89,13 @@ def fgsm(
     targeted: bool,
     generator: torch.Generator,
 ) -> Tensor:
-    """Move each background by epsilon along the sign of the loss gradient of the classifier as it is now.
+    """Move each background by epsilon along the sign of the present classifier's loss gradient.
 
     images: float (n, 3, H, W) in [0, 1]; box: int64 (n, 4); label: int64 (n,); epsilon: in [0, 1] pixel units;
-    targeted: down the cross entropy of a random other class, else up that of the own one. Returns new pictures in
-    [0, 1], identical inside the boxes. The gradient is taken at the untouched picture in evaluation mode; the network
-    is left as it was. Raises UsageError where a target is asked for and there is one class. Source: the paper,
+    targeted: lower the cross entropy of a random other class; else raise the cross entropy of the label. Returns new
+    pictures in
+    [0, 1], identical inside the boxes. The gradient is taken at the unchanged picture in evaluation mode; the network
+    does not change. Raises UsageError if `targeted` and there is only one class. Source: the paper,
     section 3.2.1, factual 2); Goodfellow et al. 2015.
     """
     pixels = images.detach().clone().requires_grad_()
@@ -108,7 +110,7 @@ def fgsm(
 
 
 def other_class(label: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Return for each label, int64 (n,), another of the classes at random. Raises UsageError when there is one."""
+    """Return for each label, int64 (n,), another of the classes at random. Raises UsageError if there is only one."""
     if classes < 2:
-        raise UsageError("targeted FGSM needs another class to aim at, and there is one class; take the untargeted one")
+        raise UsageError("targeted FGSM has only one class, expected at least two; use untargeted FGSM")
     return (label + onto(torch.randint(1, classes, label.shape, generator=generator), label.device)) % classes

@@ -1,4 +1,4 @@
-"""From the memory of the CPU to a device, so that the CPU does not wait for what the device is doing."""
+"""Copies from the CPU's memory to a device, without making the CPU wait for the device."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from clp_aug.nets.devices import CPU
 
 
 def onto(values: Tensor, device: torch.device) -> Tensor:
-    """Return values on a device; themselves where they lie there.
+    """Return values on a device; the values themselves if they are there already.
 
-    From pinned memory, where the device knows it: the copy is in the queue of the device when this returns, behind
-    what was put there before.
+    Uses pinned memory if the device supports it: when this returns, the copy is in the device's queue, after earlier
+    work.
     """
     if values.device.type == CPU and can_pin(device.type):
         return values.pin_memory().to(device, non_blocking=True)
@@ -23,7 +23,7 @@ def onto(values: Tensor, device: torch.device) -> Tensor:
 
 @functools.cache
 def can_pin(kind: str) -> bool:
-    """Tell whether memory of the CPU can be pinned for devices of a kind, such as "cuda"."""
+    """Return whether memory of the CPU can be pinned for devices of a kind, such as "cuda"."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is None or accelerator.type != kind:
         return False

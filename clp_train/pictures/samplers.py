@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import numpy as np
 
-TOGETHER, MOST = 4, 4  # of `class_aware`: pictures of a class in a row, and how often the pictures fit into an epoch
+TOGETHER, MOST = (
+    4,
+    4,
+)  # of `class_aware`: consecutive pictures of a class, and the largest epoch in passes over the pictures
 
 
 def natural(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every picture once."""
+    """Return every picture once."""
     return rng.permutation(len(label))
 
 
 def balanced_by_class(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every class equally often, with repeats."""
+    """Return every class equally often, with repeats."""
     return draw_evenly(label, rng)
 
 
 def balanced_by_group(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Every group equally often, with repeats."""
+    """Return every group equally often, with repeats."""
     return draw_evenly(group, rng)
 
 
@@ -32,10 +35,10 @@ def draw_evenly(part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return the batches of an epoch in which every part, int64 (N,), has as many pictures, or one more or less.
+    """Return the batches of an epoch with equally many pictures of every part, int64 (N,), up to a difference of one.
 
-    N rows in all, in as few batches as a pass over the pictures takes, int64 each. The pictures of a part come in
-    random order, all of them before any comes again.
+    There are N rows in total, int64, in as few batches as one pass over the pictures needs. The pictures of a part come
+    in random order, all of them before any is repeated.
     """
     _, part_of = np.unique(part, return_inverse=True)
     turn = rng.permutation(part_of.max() + 1)[np.arange(len(part)) % (part_of.max() + 1)]
@@ -47,16 +50,16 @@ def even_batches(part: np.ndarray, batch_size: int, rng: np.random.Generator) ->
 
 
 def class_aware_size(label: np.ndarray) -> int:
-    """Return the pictures of an epoch of `class_aware`: C n_max, but no more than 4 N. label: int64 (N,)."""
+    """Return the number of pictures of an epoch of `class_aware`: C n_max, but at most 4 N. label: int64 (N,)."""
     counts = np.unique(label, return_counts=True)[1]
     return min(len(counts) * int(counts.max()), MOST * len(label))
 
 
 def class_aware(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of an epoch of every class as often, int64 (M,), M of `class_aware_size`. label: int64 (N,).
+    """Return the rows of an epoch, all classes equally often, int64 (M,), M of `class_aware_size`. label: int64 (N,).
 
-    Classes take turns, four pictures each, all classes before any comes again; so do the pictures of a class. Source:
-    the class-aware sampler of Kang et al. (2020), as Tang et al. (2022) set it.
+    Classes take turns with four pictures each, all classes before any is repeated; the same holds for the pictures of a
+    class. Source: the class-aware sampler of Kang et al. (2020), with the settings of Tang et al. (2022).
     """
     there, class_of = np.unique(label, return_inverse=True)
     total = class_aware_size(label)
@@ -69,7 +72,7 @@ def class_aware(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def repeat(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return so many of the rows, int64 (count,), in random order: all of them before any comes again."""
+    """Return `count` rows, int64 (count,), in random order: all rows before any is repeated."""
     passes = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate([rows[:0], *passes])[:count]
 

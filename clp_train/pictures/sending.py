@@ -1,6 +1,6 @@
-"""Rows of pictures on their way to a device: gathered in pinned memory, copied in a queue of their own.
+"""Transfer of rows of pictures to a device: they are gathered in pinned memory and copied in a separate queue.
 
-A queue is what torch calls a stream. Where a device has but one, copies go through that.
+A queue is a stream in torch's words. If a device has only one, copies use that one.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from clp_train.pictures.types import BoxedPictures
 
 @dataclass(frozen=True)
 class Lane:
-    """A queue of a device beside the one that the step works in. module: what torch has for devices of the kind."""
+    """A second queue of a device, besides the queue of the step. module: torch's module for this kind of device."""
 
     module: Any
     queue: Any
 
     def stamp(self) -> Any:
-        """Return the event that all that is in the queue now is done."""
+        """Return an event for the end of everything that is in the queue now."""
         return self.queue.record_event()
 
     def hand_over(self, values: list[Tensor], done: Any) -> None:
-        """Make the current queue wait for an event; the CPU does not. The values are kept until that queue is done."""
+        """Make the current queue wait for an event; the CPU does not wait. The values are kept until then."""
         current = self.module.current_stream(self.queue.device)
         current.wait_event(done)
         for value in values:
@@ -37,21 +37,21 @@ class Lane:
 
 @dataclass(frozen=True)
 class Sent:
-    """Pictures that are under way, and the event of their arrival; without a lane they are in the queue of the step."""
+    """Pictures in transfer, and the event of their arrival; without a lane they are in the queue of the step."""
 
     pictures: BoxedPictures
     lane: Lane | None = None
     done: Any = None
 
     def received(self) -> BoxedPictures:
-        """Return the pictures; what the device does with them comes after their arrival."""
+        """Return the pictures; the device uses them only after their arrival."""
         if self.lane is not None:
             self.lane.hand_over(list(vars(self.pictures).values()), self.done)
         return self.pictures
 
 
 def lane_of(device: torch.device) -> Lane | None:
-    """Return a queue for copies to a device; None where memory cannot be pinned for it, or where it has one queue."""
+    """Return a queue for copies to a device; None if memory cannot be pinned for it, or if it has only one queue."""
     module = torch.get_device_module(device)
     if not can_pin(device.type) or not hasattr(module, "Stream"):
         return None
@@ -59,7 +59,7 @@ def lane_of(device: torch.device) -> Lane | None:
 
 
 def send(pictures: BoxedPictures, rows: Tensor, device: torch.device, lane: Lane | None = None) -> Sent:
-    """Gather rows, int64 (n,), of pictures on the CPU, and put their copies to a device into a queue."""
+    """Gather rows, int64 (n,), of pictures on the CPU, and queue their copies to a device."""
     pins = can_pin(device.type)
     gathered = [gather(values, rows, pins) for values in vars(pictures).values()]
     with contextlib.nullcontext() if lane is None else lane.module.stream(lane.queue):

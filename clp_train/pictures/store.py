@@ -1,7 +1,7 @@
-"""Where the pictures of a stream live, and how a batch of them comes to the device that works on it.
+"""Where the pictures of a stream are stored, and how a batch of them gets to the device.
 
-"device": all on the device. "memory", "mapped": on the CPU, which gathers the rows of the next batches and puts their
-copies under way while the device works on one. On a CPU all is where it is needed: nothing is copied, no thread runs.
+"device": all on the device. "memory", "mapped": on the CPU, which gathers the rows of the next batches and starts their
+copies while the device works on a batch. If the CPU itself trains, nothing is copied and no thread runs.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from clp_train.pictures.sending import Sent, lane_of, send
 from clp_train.pictures.settings import DEVICE, MAPPED, MEMORY
 from clp_train.pictures.types import BoxedPictures, Pictures
 
-AHEAD = 2  # batches that are under way while one is worked on
-SHARE = 0.5  # of a device's free memory that pictures take unasked
+AHEAD = 2  # batches that are in transfer while one is used
+SHARE = 0.5  # of a device's free memory that pictures may take by default
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Store:
-    """A stream, and the device that its batches are wanted on. pictures: as they live; label, group, kind, box: on the
-    CPU, for who chooses rows.
+    """A stream, and the device that needs its batches. pictures: where they are stored; label, group, kind, box: on the
+    CPU, to choose rows by.
     """
 
     pictures: BoxedPictures
@@ -44,7 +44,7 @@ class Store:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether the pictures live where their batches are wanted."""
+        """Whether the pictures are on the device that needs their batches."""
         return self.pictures.images.device == self.device
 
     def take(self, rows: np.ndarray) -> BoxedPictures:
@@ -54,15 +54,15 @@ class Store:
 
 
 def choose_store(store: str, streams: Sequence[Pictures], device: torch.device, is_mapped: bool) -> str:
-    """Return where the pictures of all streams of a run live: "device", "memory" or "mapped".
+    """Return where the pictures of all streams of a run are stored: "device", "memory" or "mapped".
 
-    store: what is asked for; streams: in memory, or memory-mapped. Raises SettingError for what cannot be.
+    store: the setting; streams: in memory, or memory-mapped. Raises SettingError for a setting that is not possible.
     """
     as_they_are = MAPPED if is_mapped else MEMORY
     if device.type == CPU and store != AUTO:
-        raise SettingError("store", store, "networks run on the CPU, which needs no other place", {"store": AUTO})
+        raise SettingError("store", store, "networks run on the CPU, expected auto", {"store": AUTO})
     if store == MAPPED and not is_mapped:
-        raise SettingError("store", store, "pictures are mapped from the file of a cache", {"cache": "FOLDER"})
+        raise SettingError("store", store, "pictures can only be mapped from the file of a cache", {"cache": "FOLDER"})
     if device.type == CPU or store in (MEMORY, MAPPED):
         return as_they_are if store == AUTO else store
     need, free = sum(stream.images.nbytes for stream in streams), free_memory_of(device)
@@ -75,7 +75,7 @@ def choose_store(store: str, streams: Sequence[Pictures], device: torch.device, 
 
 
 def place(pictures: BoxedPictures, store: str, device: torch.device, is_mapped: bool = False) -> Store:
-    """Return the store of a stream on the CPU. store: as `choose_store` says; is_mapped: whether it is mapped now."""
+    """Return the store of a stream on the CPU. store: of `choose_store`; is_mapped: whether it is memory-mapped."""
     device = torch.empty(0, device=device).device  # with its number
     columns = {name: values for name, values in vars(pictures).items() if name in ("label", "group", "kind", "box")}
     if store == DEVICE:
@@ -88,9 +88,9 @@ def place(pictures: BoxedPictures, store: str, device: torch.device, is_mapped: 
 def ahead(store: Store, batches: Iterable[np.ndarray]) -> Generator[BoxedPictures, None, None]:
     """Yield the pictures of batches, rows int64 (n,) each, in their order, on the device.
 
-    Where they are not at hand a thread gathers them, and the next two are under way while one is worked on; rows are
-    asked for as much earlier. What a batch raises is raised where it would have come. The thread ends with the
-    iterator: close it, or use it up.
+    If they are not on the device, a thread gathers them, and the next two batches are in transfer while one is used; so
+    rows are requested two batches earlier. An error of a batch is raised in place of that batch. The thread ends with
+    the iterator: close it, or exhaust it.
     """
     if store.is_at_hand:
         yield from map(store.take, batches)

@@ -1,4 +1,4 @@
-"""Pictures in memory, and a batch of them with what is known of each picture."""
+"""Pictures in memory, and a batch of them with the columns of each picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clp_train.pictures.moving import onto
 class Pictures:
     """Pictures in memory. images: uint8 (N, 3, H, W); label, group, sample_id: int64 (N,).
 
-    group: the class where the data set knows no groups.
+    group: the class if the data set has no groups.
     """
 
     images: Tensor
@@ -42,11 +42,11 @@ class BoxedPictures(Pictures):
         return BoxedPictures(*(values[places] for values in fields))
 
     def every(self, rows: slice) -> BoxedPictures:
-        """Return the rows of a slice as they lie, not copied."""
+        """Return the rows of a slice, not copied."""
         return BoxedPictures(*(values[rows] for values in vars(self).values()))
 
     def to(self, device: torch.device) -> BoxedPictures:
-        """Return all of them on a device; their columns with them."""
+        """Return all pictures and their columns on a device."""
         return BoxedPictures(*(values.to(device) for values in vars(self).values()))
 
     def followed_by(self, others: BoxedPictures) -> BoxedPictures:
@@ -57,9 +57,9 @@ class BoxedPictures(Pictures):
 
 @dataclass(frozen=True)
 class Batch:
-    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box. Features
-    of a frozen body come as (n, A), with nothing inside. row: int64 (n,), which pictures of the stream these are;
-    target: soft labels (n, C) of mixed pictures; second: as many other pictures, for methods that ask for partners.
+    """A transformed batch. images: float32 (n, 3, H, W) in [0, 1]; inside: bool (n, H, W), True in the box. Features of
+    a frozen body have shape (n, A), with an empty `inside`. row: int64 (n,), rows of the pictures in the stream;
+    target: soft labels (n, C) of mixed pictures; second: as many other pictures, for methods that need partners.
     """
 
     images: Tensor
@@ -86,7 +86,7 @@ class Batch:
         return self.between(slice(n))
 
     def between(self, rows: slice) -> Batch:
-        """Return the pictures of some places that follow each other, without partners."""
+        """Return the pictures of a slice, without partners."""
         parts = {name: values[rows] for name, values in vars(self).items() if isinstance(values, Tensor)}
         return replace(self, **parts, second=None)
 
@@ -99,16 +99,16 @@ def masks(box: Tensor, height: int, width: int) -> Tensor:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Return uint8 pictures as float32 in [0, 1]; features, already float, as they are."""
+    """Return uint8 pictures as float32 in [0, 1]; features, already float, unchanged."""
     return images if images.is_floating_point() else images.float() / 255
 
 
 def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
     """Return the meta pictures of some kinds of the contract, in their order.
 
-    Pictures are as they lie, not copied, where their rows are as far apart throughout: of a shard in which every
-    original has as many others behind it, the originals, or all. Features are copied: a product of matrices may round
-    otherwise where their rows lie apart.
+    Pictures are not copied if their rows are evenly spaced: for example the originals of a shard in which every
+    original has the same number of others after it, or all pictures. Features are always copied, because a matrix
+    product may round differently if rows are not adjacent.
     """
     rows = rows_of_kinds(meta.kind, kinds)
     if len(rows) == len(meta):
@@ -118,12 +118,12 @@ def meta_of_kinds(meta: BoxedPictures, kinds: Sequence[int]) -> BoxedPictures:
 
 
 def rows_of_kinds(kind: Tensor, kinds: Sequence[int]) -> Tensor:
-    """Return the rows of a column of kinds, uint8 (N,), that hold one of some, int64 (n,), ascending."""
+    """Return the rows of a column of kinds, uint8 (N,), that hold one of `kinds`: int64 (n,), ascending."""
     return torch.isin(kind, torch.tensor(kinds, dtype=torch.uint8, device=kind.device)).nonzero().squeeze(1)
 
 
 def slice_of(rows: Tensor) -> slice | None:
-    """Return rows, int64 (n,), ascending, as a slice; None where they are not as far apart throughout."""
+    """Return rows, int64 (n,), ascending, as a slice; None if they are not evenly spaced."""
     if not len(rows):
         return slice(0)
     first, last = int(rows[0].item()), int(rows[-1].item())

@@ -1,1 +1,1 @@
-"""A trained classifier used afterwards: what it is, loading it, predictions of pictures, its model card."""
+"""Trained classifiers: their description, loading, predictions of pictures, and model cards."""

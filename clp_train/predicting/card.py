@@ -17,10 +17,10 @@ CARD = "card.md"
 UNSAID = (
     *PLACES, "method", "export", "device", "store", "workers", "preset", "plugins", "options", "checkpoint_interval",
 )  # fmt: skip
-"""Settings that say nothing of the classifier, or are said elsewhere in the card."""
-MOST_ROWS = 50  # groups, of more only how many there are
+"""Settings that say nothing about the classifier, or that the card names elsewhere."""
+MOST_ROWS = 50  # groups; of more groups the card gives only the number
 TERMS = "_terms"
-"""How the names of a shard's settings end that say the terms of a fill's weights."""
+"""End of the names of a shard's settings that hold the terms of a fill's weights."""
 
 
 def write_card(folder: Path, about: Description, result: Mapping[str, Any], header: Header) -> None:
@@ -34,7 +34,7 @@ def write_card(folder: Path, about: Description, result: Mapping[str, Any], head
 
 
 def title(about: Description) -> Iterator[str]:
-    """Yield what the classifier is."""
+    """Yield the title and one paragraph about the classifier."""
     config = about.config
     yield f"# {in_markdown(about.method)} on {in_markdown(about.dataset)}"
     yield ""
@@ -63,7 +63,7 @@ def loading(about: Description) -> Iterator[str]:
 
 
 def data(result: Mapping[str, Any], about: Description) -> Iterator[str]:
-    """Yield what it was trained on, with counts."""
+    """Yield the section about its training data, with counts."""
     part = "group" if result["has_groups"] else "class"
     names, counts = result["group_names"], result["train_group_counts"]
     meta = ", ".join(f"{n} {kind}s" for kind, n in result["meta_kinds"].items())
@@ -74,7 +74,7 @@ def data(result: Mapping[str, Any], about: Description) -> Iterator[str]:
     )
     noise = result["shard_settings"].get("noise")
     if noise:
-        yield f"Labels of training pictures were made wrong on purpose: noise {in_markdown(str(noise))}."
+        yield f"Some labels of training pictures were changed on purpose: noise {in_markdown(str(noise))}."
     yield ""
     if len(names) > MOST_ROWS:
         yield f"{len(names)} {part}s of {min(counts)} to {max(counts)} training pictures."
@@ -84,7 +84,7 @@ def data(result: Mapping[str, Any], about: Description) -> Iterator[str]:
 
 
 def accuracies(result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what it reaches on each split, and by group on the tests."""
+    """Yield its accuracy on each split, and by group on the test splits."""
     snapshot = result["selected"] or result["last"]
     worst = "worst group" if result["has_groups"] else "worst class"
     yield from ("## Accuracy", "", f"| split | average | {worst} | weighted as in training | pictures |")
@@ -103,12 +103,12 @@ def accuracies(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def chosen(result: Mapping[str, Any]) -> str:
-    """Say how the epoch was selected."""
+    """Return one sentence on how the epoch was selected."""
     way = result.get("selected_by") or WORST_GROUP
     if not result["selected"] or way == LAST:
         return "Nothing was selected: it is the last epoch."
     title, knew = title_of(way, result["has_groups"]), knew_of(way, result["has_groups"])
-    return f"The epoch was selected by the {title} on val, which takes {knew}, never by test."
+    return f"The epoch was selected by the {title} on val, which needs {knew}, never by test."
 
 
 def percent(share: float | None) -> str:
@@ -131,7 +131,7 @@ def settings(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def terms(header: Header) -> Iterator[str]:
-    """Yield the terms of what went into it, as far as the shard says."""
+    """Yield the terms of pictures, boxes, fills and weights, as far as the shard states them."""
     yield from ("## Terms", "")
     yield f"- Pictures: those of data set {in_markdown(header.dataset)} itself, which are not recorded."
     if header.matte.get("licence"):

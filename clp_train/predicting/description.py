@@ -1,4 +1,4 @@
-"""classifier.json: what a trained classifier is, all that loading it takes beside its weights."""
+"""classifier.json: the description of a trained classifier. Loading needs this file and the weights."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from clp_train.running.checkpoint import CHECKPOINT, LAST, SELECTED
 
 DESCRIPTION, RESULT = "classifier.json", "result.json"
 PLACES = ("meta", "audit", "root", "out", "cache")
-"""Settings that say where things were on the machine of the run, which nobody needs afterwards."""
+"""Settings with paths on the machine of the run, which nobody needs afterwards."""
 NORMALISING = ("torchvision:googlenet", "torchvision:inception_v3")
-WRITE_IT = "the command of that run with --resume writes what it lacks"
+WRITE_IT = "the command of that run with --resume writes the missing files"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a trained classifier is.
+    """The description of a trained classifier.
 
-    size, fit: of the pictures that it takes, side in pixels and how they become square; config: the run's settings, as
-    result.json has them; cells: (class, group, training pictures), where known, of those that have some; group_weights:
-    what the weighted average weighs each group by; weights: file beside this one, of this epoch (from 1); left_out:
-    names of pictures that the run did without; attributes: columns of the data set that its groups were chosen by;
-    transform_input: whether the body normalises once more, as some of torchvision's with weights do.
+    size, fit: of its pictures, the side in pixels and how they become square; config: the run's settings, as in
+    result.json; cells: (class, group, training pictures) for each pair that has pictures, None if unknown;
+    group_weights: weights of the groups in the weighted average; weights: name of the file of weights beside this one;
+    epoch: of these weights, from 1; left_out: names of pictures that the run left out; attributes: columns of the data
+    set that form its groups; transform_input: whether the body normalises a second time, as some torchvision networks
+    with weights do.
     """
 
     dataset: str
@@ -51,11 +52,11 @@ class Description:
 
     @property
     def method(self) -> str:
-        """The method that it was trained with."""
+        """The method of its training."""
         return str(self.config["method"])
 
     def about(self) -> dict[str, Any]:
-        """Return what an exported program says of itself."""
+        """Return the description that an exported program carries."""
         return {
             "class_names": list(self.class_names),
             "dataset": self.dataset,
@@ -70,9 +71,9 @@ class Description:
 
 
 def describe(result: Mapping[str, Any], data: RunData | None = None, network: nn.Module | None = None) -> Description:
-    """Return what the classifier of a run is, from its result; with its data also how many pictures it saw of what.
+    """Return the description of a run's classifier from its result; with `data` also its numbers of training pictures.
 
-    network: its own, as far as it is at hand; else what its name says has to do.
+    network: its own if available; else only the name of the model is used.
     """
     snapshot = result["selected"] or result["last"]
     settings = result["shard_settings"]
@@ -94,7 +95,7 @@ def describe(result: Mapping[str, Any], data: RunData | None = None, network: nn
 
 
 def normalises_twice(network: nn.Module | str) -> bool:
-    """Tell whether a network's body normalises once more: those with weights of torchvision's that had auxiliary heads.
+    """Return whether a network's body normalises a second time: torchvision models with weights and auxiliary heads do.
 
     network: itself, or its name, NAME@WEIGHTS.
     """
@@ -105,14 +106,14 @@ def normalises_twice(network: nn.Module | str) -> bool:
 
 
 def counted(data: RunData) -> tuple[tuple[int, int, int], ...]:
-    """Return (class, group, pictures) of the training pictures, those that there are."""
+    """Return (class, group, number of training pictures) for each pair that has pictures."""
     pairs = torch.stack([data.train.label, data.train.group], dim=1)
     cells, counts = pairs.unique(dim=0, return_counts=True)
     return tuple((c, g, n) for (c, g), n in zip(cells.tolist(), counts.tolist(), strict=True))
 
 
 def cells_of(result: Mapping[str, Any]) -> tuple[tuple[int, int, int], ...] | None:
-    """Return the same from a result alone, None where it does not say: its groups are not its classes."""
+    """Return the same from a result alone, None if it has groups: it does not count pictures by class and group."""
     if result["has_groups"]:
         return None
     return tuple((c, c, n) for c, n in enumerate(result["train_group_counts"]) if n)
@@ -121,11 +122,12 @@ def cells_of(result: Mapping[str, Any]) -> tuple[tuple[int, int, int], ...] | No
 def write_description(folder: Path, description: Description) -> None:
     """Write classifier.json. Raises InputError when the disk refuses."""
     with written_beside(folder / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(asdict(description), indent=1) + "\n")
+        temporary.write_text(json.dumps(asdict(description), indent=1) + "\n", encoding="utf-8")
 
 
 def read_description(folder: Path) -> Description:
-    """Return what the classifier in a folder is: classifier.json, or what result.json says of an earlier run.
+    """Return the description of the classifier in a folder, from classifier.json, or from result.json of an earlier
+    run.
 
     Raises InputError for a folder without a finished run, and for files of another kind.
     """
@@ -133,7 +135,7 @@ def read_description(folder: Path) -> Description:
         kind = "it is a file" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {kind}; give the folder of a finished run of clp-train")
     if (folder / CHECKPOINT).exists() and not (folder / RESULT).exists():
-        raise InputError(f"{folder}: an unfinished run; the command of that run with --resume goes on with it")
+        raise InputError(f"{folder}: an unfinished run; continue it with the command of that run and --resume")
     for name, read in ((DESCRIPTION, from_json), (RESULT, describe)):
         if (folder / name).exists():
             return read_as(folder / name, read)
@@ -141,7 +143,7 @@ def read_description(folder: Path) -> Description:
 
 
 def read_as(path: Path, read: Any) -> Description:
-    """Return what a JSON file says, as `read` takes it. Raises InputError for a file that says no such thing."""
+    """Return the description that `read` makes of a JSON file. Raises InputError for any other file."""
     try:
         found: Description = read(json.loads(path.read_text("utf-8")))
         check(found)
@@ -150,11 +152,11 @@ def read_as(path: Path, read: Any) -> Description:
         raise disk_error(path, error, "read") from None
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not what clp-train writes of a classifier ({reason}); train again") from None
+        raise InputError(f"{path}: not a description of a classifier by clp-train ({reason}); train again") from None
 
 
 def from_json(values: Mapping[str, Any]) -> Description:
-    """Return a description of plain JSON. Raises TypeError and the like for what is none."""
+    """Return a description from plain JSON. Raises TypeError, LookupError or ValueError for any other content."""
     lists = ("class_names", "group_names", "group_weights", "left_out", "attributes")
     cells = values["cells"]
     plain: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in values.items() if k != "cells"}
@@ -162,10 +164,10 @@ def from_json(values: Mapping[str, Any]) -> Description:
 
 
 def check(found: Description) -> None:
-    """Raise ValueError for values that no run has."""
+    """Raise ValueError for values that no run can have."""
     names: Sequence[Any] = (*found.class_names, *found.group_names, *found.left_out, *found.attributes, found.dataset)
     if not all(isinstance(name, str) for name in names) or len(found.class_names) < 2:
-        raise ValueError("expected names, of two classes or more")
+        raise ValueError("expected names, of at least two classes")
     if type(found.size) is not int or not 0 < found.size <= MAX_SIDE or found.fit not in FITS:
         raise ValueError(f"size {found.size!r}, fit {found.fit!r}")
     if found.weights not in (LAST, SELECTED) or not isinstance(found.config["method"], str):

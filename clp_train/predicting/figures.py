@@ -1,4 +1,4 @@
-"""What predictions are worth where labels are known: the metrics of EVALUATE, and the confusion matrix."""
+"""Figures of predictions for pictures with known labels: the metrics of EVALUATE, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from clp_train.predicting.table import Made
 def figures(made: Made, source: Source, about: Description) -> dict[str, Any] | None:
     """Return the figures of the pictures with known labels as plain JSON, None without any.
 
-    pictures: how many they are; metrics: as results have them, by group where all of them have one, else by class;
-    group_names: of that; confusion: how many of each class, down, were taken for each, across.
+    pictures: their number; metrics: as in results, by group if all pictures have one, else by class; group_names: of
+    these groups or classes; confusion: pictures of each class (rows) that were predicted as each class (columns).
     """
     rows = torch.tensor(made.rows)
     label, group = (torch.from_numpy(values)[rows] for values in (source.label, source.group))
@@ -46,8 +46,8 @@ def figures(made: Made, source: Source, about: Description) -> dict[str, Any] | 
 
 
 def weights_of(about: Description, label: Tensor, has_groups: bool) -> list[int]:
-    """Return what the weighted average weighs each group by, each class without groups: as the run did, if it is by
-    the same; else by the pictures that there are.
+    """Return the weights of groups, or of classes without groups, in the weighted average: those of the run if it has
+    the same groups or classes, else the numbers of pictures.
     """
     if has_groups == bool(about.group_names):
         return list(about.group_weights)

@@ -1,4 +1,4 @@
-"""What pictures are to be predicted: a folder, a list, or a split of a data set; with labels and groups, if known."""
+"""The pictures to predict: a folder, a list, or a split of a data set; with labels and groups, if known."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NONE: Mapping[str, np.ndarray] = {}
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures to predict. names: what they are called in the table; read: row -> uint8 (size, size, 3); label, group:
-    int64 (n,), UNKNOWN where they are; strata: name -> which pictures are in it, bool (n,); remarks: what a user should
-    know of how they were found.
+    """Pictures to predict. names: in the table; read: row -> uint8 (size, size, 3); label, group: int64 (n,), UNKNOWN
+    if not known; strata: name -> which pictures are in it, bool (n,); remarks: notes for the user on how the pictures
+    were found.
     """
 
     names: Sequence[str]
@@ -45,9 +45,9 @@ class Source:
 
 
 def find_pictures(path: Path, about: Description) -> Source:
-    """Return the pictures of a folder, at any depth, of a list, or one picture.
+    """Return the pictures of a folder, at any depth, the pictures of a list, or one picture.
 
-    A picture of a folder that is named as a class has that label. Raises InputError where there are none.
+    A picture in a folder with the name of a class has that label. Raises InputError if there are no pictures.
     """
     if path.is_dir():
         return of_folder(path, about)
@@ -57,29 +57,29 @@ def find_pictures(path: Path, about: Description) -> Source:
 
 
 def of_folder(folder: Path, about: Description) -> Source:
-    """Return the pictures below a folder, in the order of their paths. Raises InputError where there are none."""
+    """Return the pictures below a folder, in the order of their paths. Raises InputError if there are none."""
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
     shown = [name for name in names if not any(part.startswith(".") for part in PurePosixPath(name).parts)]
     pictures = [name for name in shown if name.lower().endswith(images.SUFFIXES)]
     if not pictures:
         raise InputError(f"{folder}: no picture in it ({', '.join(images.SUFFIXES)}), nor in folders below")
     others = [name for name in shown if name not in set(pictures)]
-    remarks = [f"files passed over, no pictures by their names: {len(others)} ({some(others)})"] if others else []
+    remarks = [f"files left out, not pictures by their names: {len(others)} ({some(others)})"] if others else []
     labels = [folder_class(name, about.class_names) for name in pictures]
     return of_files(folder, pictures, labels, about, remarks)
 
 
 def folder_class(name: str, class_names: Sequence[str]) -> str | None:
-    """Return the class that a picture's folder is named as, None for another folder. The last such part counts."""
+    """Return the class with the name of a picture's folder, None for another folder. The innermost folder counts."""
     return next((part for part in reversed(PurePosixPath(name).parts[:-1]) if part in class_names), None)
 
 
 def of_files(
     root: Path, names: Sequence[str], labels: Sequence[str | None], about: Description, remarks: Sequence[str] = ()
 ) -> Source:
-    """Return files below a folder as pictures. labels: names of classes of the run, None where none is known.
+    """Return files below a folder as pictures. labels: names of classes of the run, None if unknown.
 
-    Without groups of its own the run's groups are its classes.
+    If the run has no groups, its groups are its classes.
     """
     index = {name: c for c, name in enumerate(about.class_names)}
     label = np.array([UNKNOWN if one is None else index[one] for one in labels], np.int64)
@@ -90,10 +90,10 @@ def of_files(
 
 
 def of_list(path: Path, about: Description) -> Source:
-    """Return the pictures that a text file lists, one path a line, relative to its folder; or a CSV table with a column
-    file and, where known, label and group.
+    """Return the pictures that a file lists: text with one path per line, relative to the file's folder, or a CSV table
+    with the column file and, if known, label and group.
 
-    Raises InputError for a list that is none, and for a label or group that the run does not have.
+    Raises InputError for a file that is not a list, and for a label or group that the run does not have.
     """
     lines = lines_of(path)
     header = [name.strip().strip('"').lower() for sign in ",;\t" for name in lines[0].split(sign)]
@@ -115,16 +115,18 @@ def of_list(path: Path, about: Description) -> Source:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a list that say something. Raises InputError for a file without any, or that is no text."""
+    """Return the lines of a list that are not empty. Raises InputError for a file without any, or that is not text."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
         if isinstance(error, UnicodeDecodeError):
-            raise InputError(f"{path}: no picture by its name, and no list of pictures: it is not UTF-8 text") from None
+            raise InputError(
+                f"{path}: its name is not a picture's, and it is no list of pictures: not UTF-8 text"
+            ) from None
         raise disk_error(path, error, "read") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{path}: the list is empty; expected one path of a picture a line")
+        raise InputError(f"{path}: the list is empty; expected one path of a picture per line")
     return lines
 
 
@@ -135,15 +137,16 @@ def require_name(path: Path, line: int, what: str, name: str | None, names: Sequ
 
 
 def shown(names: Sequence[str]) -> str:
-    """Return what names there are, the first of many."""
+    """Return the names as text, only the first of many."""
     return f"it has {', '.join(names[:10])}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def of_dataset(name: str, root: Path | None, split: str | None, about: Description) -> Source:
-    """Return the pictures of a split of a data set; labels and groups by the names that it shares with the run.
+    """Return the pictures of a split of a data set; its labels and groups are matched to the run by name.
 
-    split: its name, None for the first test split that has pictures. Pictures that the run did without are left out.
-    Raises UsageError for an unknown data set or split, InputError for one without pictures or classes of the run.
+    split: its name, None for the first test split with pictures. Pictures that the run left out are left out here.
+    Raises UsageError for an unknown data set or split, InputError for one without pictures or without classes of the
+    run.
     """
     is_same = label_of(name) == about.dataset
     dataset = load_dataset(name, root, about.attributes if is_same else ())
@@ -166,10 +169,10 @@ def of_dataset(name: str, root: Path | None, split: str | None, about: Descripti
 
 
 def by_name(theirs: Sequence[str], ours: Sequence[str]) -> np.ndarray:
-    """Return their number -> ours, int64, UNKNOWN for a name that we do not have."""
+    """Return their index -> our index, int64, UNKNOWN for a name that we do not have."""
     return np.array([ours.index(name) if name in ours else UNKNOWN for name in theirs], np.int64)
 
 
 def same_file(first: Path, second: Path) -> bool:
-    """Tell whether two paths are of one file."""
+    """Return whether two paths are the same file."""
     return first.exists() and second.exists() and os.path.samefile(first, second)

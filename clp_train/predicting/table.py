@@ -1,4 +1,4 @@
-"""Predictions of pictures as a CSV table, written while they are read: any number of pictures takes as much memory."""
+"""Predictions of pictures as a CSV table, written while pictures are read: the pictures do not stay in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from clp_train.loading.decoding import block_of, default_workers, read_in_order
 from clp_train.predicting.pictures import UNKNOWN, Source
 from clp_train.predicting.trained import TrainedClassifier
 
-LISTED = 10  # pictures that a message names
+LISTED = 10  # most pictures that a message names
 
 
 @dataclass
@@ -59,11 +59,11 @@ def write_predictions(
     skip_broken: bool = False,
     watch: Watch = unwatched,
 ) -> Made:
-    """Predict pictures, and write a line a picture: file, label and group where some are known, predicted class, and
-    the probabilities of all classes, or the `top` likeliest classes with theirs.
+    """Predict pictures and write one line per picture: file, label and group if any are known, predicted class, and the
+    probabilities of all classes, or the `top` most likely classes with their probabilities.
 
-    Raises InputError for pictures that cannot be read, all of them in one line, unless they are to be passed over, or
-    where none can; DivergedError where a logit is NaN.
+    Raises InputError, in one line, for all pictures that cannot be read, unless they may be skipped; also if none can
+    be read; DivergedError for a logit that is NaN.
     """
     made = Made()
     with written_beside(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
@@ -81,26 +81,26 @@ def write_predictions(
 
 
 def known_columns(source: Source, classifier: TrainedClassifier) -> dict[str, tuple[np.ndarray, Sequence[str]]]:
-    """Return the columns of what is known of pictures: name -> indices, and what each is called."""
+    """Return the columns of known facts of the pictures: name -> indices, and the names of the indices."""
     groups = classifier.about.group_names
     columns = {"label": (source.label, classifier.class_names)} if (source.label != UNKNOWN).any() else {}
     return columns | ({"group": (source.group, groups)} if groups and (source.group != UNKNOWN).any() else {})
 
 
 def name_of(index: int, names: Sequence[str]) -> str:
-    """Return the name of an index, nothing for UNKNOWN."""
+    """Return the name of an index, "" for UNKNOWN."""
     return "" if index == UNKNOWN else names[index]
 
 
 def share_columns(class_names: Sequence[str], top: int | None) -> list[str]:
-    """Return what the columns of probabilities are called."""
+    """Return the names of the columns of probabilities."""
     if top is None:
         return [f"p({name})" for name in class_names]
     return [title for k in range(1, top + 1) for title in (f"class_{k}", f"p_{k}")]
 
 
 def share_values(shares: Tensor, class_names: Sequence[str], top: int | None) -> list[str]:
-    """Return the probabilities of one picture, float32 (C,), as the table has them."""
+    """Return the probabilities of one picture, float32 (C,), as cells of the table."""
     if top is None:
         return [as_text(share) for share in shares.tolist()]
     values, order = torch.sort(shares, descending=True, stable=True)
@@ -109,14 +109,14 @@ def share_values(shares: Tensor, class_names: Sequence[str], top: int | None) ->
 
 
 def as_text(share: float) -> str:
-    """Return a float32 as text that is read as the same number."""
+    """Return a float32 as text that reads back as the same number."""
     return f"{share:.9g}"
 
 
 def predict(
     classifier: TrainedClassifier, source: Source, made: Made, skip_broken: bool, watch: Watch
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Yield rows, predicted classes (n,) and probabilities (n, C) of pictures, some at a time; note them in `made`."""
+    """Yield rows, predicted classes (n,) and probabilities (n, C) of pictures, in batches; store them in `made`."""
     waiting = deque[int]()
 
     def parts() -> Iterator[Tensor]:
@@ -133,7 +133,7 @@ def predict(
 
 
 def batches(pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield rows and pictures, uint8 (n, 3, size, size), as many at a time as EVALUATE takes."""
+    """Yield rows and pictures, uint8 (n, 3, size, size), in batches as large as those of EVALUATE."""
     rows: list[int] = []
     images: list[np.ndarray] = []
     for row, image in pictures:
@@ -149,9 +149,9 @@ def batches(pictures: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[list[i
 def readable(
     source: Source, size: int, broken: list[str], skip_broken: bool, watch: Watch
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield row and picture, uint8 (size, size, 3), of those that can be read; note in `broken` why others cannot.
+    """Yield row and picture, uint8 (size, size, 3), of those that can be read; store in `broken` why others cannot.
 
-    Raises InputError of all that cannot, after the first of them, unless they are to be passed over.
+    Raises InputError that names all pictures that cannot be read, unless they may be skipped.
     """
 
     def read(row: int) -> Any:
@@ -187,9 +187,9 @@ def refusal(broken: Sequence[str], looked_at: int, remedy: str) -> InputError:
 def write_labelled(
     path: Path, names: Sequence[str], columns: dict[str, list[Any]], class_names: Sequence[str], found: Predictions
 ) -> None:
-    """Write predictions of pictures with labels, a line each, with the probabilities of predicted class and label.
+    """Write predictions of pictures with labels, one line each, with the probabilities of predicted class and label.
 
-    columns: what is known of each picture: id, label, group. Raises InputError when the disk refuses.
+    columns: known facts of each picture: id, label, group. Raises InputError when the disk refuses.
     """
     text = io.StringIO(newline="")
     writer: Any = csv.writer(text, lineterminator="\n")

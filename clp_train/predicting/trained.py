@@ -33,15 +33,15 @@ from clp_train.predicting.description import WRITE_IT, Description, read_descrip
 from clp_train.running.checkpoint import read_weights
 
 FIRST, PEERS = "nets.0.", "nets."
-"""How the names of the first of two networks begin, and those of both."""
+"""Beginnings of the names of weights: of the first of two networks, and of both."""
 Picture = Image.Image | np.ndarray | Path | str
 
 
 class TrainedClassifier(Judged):
-    """A trained classifier in evaluation mode: float32 (N, 3, size, size) in [0, 1] -> logits (N, C), whose softmax are
-    probabilities.
+    """A trained classifier in evaluation mode: float32 (N, 3, size, size) in [0, 1] -> logits (N, C); their softmax
+    gives probabilities.
 
-    about: what it is; class_names: in the order of the logits; preprocess: brings one picture into its form.
+    about: its description; class_names: in the order of the logits; preprocess: prepares one picture for it.
     """
 
     network: Classifier
@@ -52,17 +52,17 @@ class TrainedClassifier(Judged):
         self.eval()
 
     def preprocess(self, picture: Picture) -> Tensor:
-        """Return one picture as the classifier takes it, as training read it: float32 (3, size, size) in [0, 1].
+        """Return one picture as the classifier needs it, read as in training: float32 (3, size, size) in [0, 1].
 
         picture: the path of a file, a PIL image, or uint8 (H, W, 3) RGB or (H, W) grey. Raises InputError for a file
-        that is no picture, and for an array of another type.
+        that is not a picture, and for an array of another type.
         """
         read = image_of(picture, self.about.size, self.about.fit)
         return as_input(torch.from_numpy(np.ascontiguousarray(read.transpose(2, 0, 1))))
 
 
 def image_of(picture: Picture, size: int, fit: str) -> np.ndarray:
-    """Return a picture through the fixed resize and crop: uint8 (size, size, 3)."""
+    """Return a picture after the fixed resize and crop: uint8 (size, size, 3)."""
     if isinstance(picture, (str, Path)):
         try:
             data = Path(picture).read_bytes()
@@ -83,12 +83,12 @@ def image_of(picture: Picture, size: int, fit: str) -> np.ndarray:
 def load_classifier(
     run: Path | str, device: str = CPU, *, model: str | None = None, method: str | None = None
 ) -> TrainedClassifier:
-    """Return the classifier of a finished run, the selected one where there is a val split, else the last.
+    """Return the classifier of a finished run: of the selected epoch if there is a val split, else of the last one.
 
-    run: the folder that clp-train wrote, or a copy of its classifier.json and the weights that it names; device: as
-    --device has it; model, method: names of the run's own ones that are plug-ins: no code is run that a file alone
-    names. Raises InputError for a folder without a finished run, or with files that are not of one, SettingError for a
-    device that is not there, and for a plug-in that is not named.
+    run: the folder that clp-train wrote, or a copy of its classifier.json and the weights that this file names; device:
+    a value of --device; model, method: names of the run's model and method, required if they are plug-ins, because code
+    never runs on the word of a file alone. Raises InputError for a folder without a finished run, or with other files;
+    SettingError for a device that does not exist, and for a plug-in that is not named.
     """
     folder = Path(run)
     about = with_names(read_description(folder), model, method)
@@ -103,13 +103,13 @@ def load_classifier(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not the weights of model {about.config['model']} ({reason}); train again") from None
-    network.to(memory_format=torch.channels_last)  # as in training: other layouts round otherwise
+    network.to(memory_format=torch.channels_last)  # as in training: other layouts round differently
     network.requires_grad_(False)
     return TrainedClassifier(network.to(place), judge, about)
 
 
 def with_names(about: Description, model: str | None, method: str | None) -> Description:
-    """Return the same with the names of the user, and models without the weights that training started from."""
+    """Return the same with the names that the user gave, and without the weights that training started from."""
     names = {
         "model": named("model", split(str(about.config["model"]))[0], model and split(model)[0]),
         "method": named("method", about.method, method),
@@ -118,14 +118,14 @@ def with_names(about: Description, model: str | None, method: str | None) -> Des
 
 
 def named(what: str, recorded: str, given: str | None) -> str:
-    """Return the name of a model or method: the recorded one, or that of a plug-in which the user gives.
+    """Return the name of a model or method: the recorded one, or the plug-in that the user names.
 
     Raises SettingError for a plug-in that the user does not name, and for the name of another one.
     """
     if given is not None and label(given) != label(recorded):
-        raise SettingError(what, given, f"the run has {recorded}; leave it out, or name that", {what: recorded})
+        raise SettingError(what, given, f"the run has {recorded}; leave it out, or give that name", {what: recorded})
     if given is None and is_code(recorded, what):
-        reason = f"the run's {what} is a plug-in, whose code is run only if you name it, too"
+        reason = f"the run's {what} is a plug-in, and its code runs only if you name it, too"
         raise SettingError(what, recorded, reason, {what: recorded})
     return given or recorded
 
@@ -143,18 +143,20 @@ def network_of(about: Description, method: Method) -> Classifier:
 
 
 def method_of(about: Description, folder: Path) -> Method:
-    """Return the method of a run, to judge pictures with.
+    """Return the method of a run, which computes the final logits.
 
-    Raises InputError where it needs the classes of the training pictures and a run of an earlier version does not tell.
+    Raises InputError if it needs the classes of the training pictures and a run of an earlier version lacks them.
     """
     method = build_method(options_from(about), context_of(about))
     if about.cells is None and type(method).predict is not Method.predict:
-        raise InputError(f"{folder}: {about.method} adjusts its logits by what a run kept nothing of then; {WRITE_IT}")
+        raise InputError(
+            f"{folder}: {about.method} adjusts its logits with numbers that earlier versions did not store; {WRITE_IT}"
+        )
     return method
 
 
 def options_from(about: Description) -> Any:
-    """Return the method's own settings, as a run's record has them."""
+    """Return the method's own settings from the record of a run."""
     kind, record = options_of(about.method), {**about.config, **about.config.get("options", {})}
     return make_options(
         about.method, {name: typed(kind, name, record[name]) for name in fields_of(kind) if name in record}
@@ -162,7 +164,7 @@ def options_from(about: Description) -> Any:
 
 
 def context_of(about: Description) -> Context:
-    """Return what the method of a run knew before it started, as far as predictions hang on it."""
+    """Return what the method of a run knew before it started, as far as predictions depend on it."""
     config = about.config
     return Context(
         about.method, table_of(about), generator_for(config["seed"], 0, "method"), config["seed"], config["epochs"],
@@ -174,13 +176,13 @@ ROOMS: tuple[Callable[..., Any], ...] = (SgdSettings, MetaStepSettings, Saliency
 
 
 def room_of(kind: Any, config: Any) -> Any:
-    """Return the settings of a room that a record has."""
+    """Return the settings of one group, a dataclass, from a record."""
     names = [field.name for field in fields(kind) if field.name in config]
     return kind(**{name: typed(kind, name, config[name]) for name in names})
 
 
 def table_of(about: Description) -> TrainTable:
-    """Return as many training pictures of each class and group as there were; one of each pair where nobody knows."""
+    """Return a table with the run's numbers of training pictures per class and group; one per pair if unknown."""
     classes, groups = len(about.class_names), len(about.group_names) or len(about.class_names)
     cells = about.cells
     if cells is None:

@@ -1,9 +1,9 @@
-"""Presets: named settings in TOML files beside this one, or in a file of the user's.
+"""Presets: named settings in the TOML files beside this one, or in a file of the user's own.
 
-A file has a table [settings]; it may name another preset that it `extends`, whose settings, those for one method too,
-it takes where it has none of its own; and it may have a table [data]: the data sets that it is for and, besides them,
-settings of the shard. A run on another shard is refused. Tables [methods.NAME] hold what only one method has otherwise
-on these data.
+A file has a table [settings]. It may have `extends`, the name of another preset: then it takes the settings of that
+one, also those for one method, where it has none of its own. It may have a table [data]: the data sets that it is for
+and, besides them, settings of the shard; a run on another shard is refused. Tables [methods.NAME] hold the settings of
+one method that differ from the others' on these data. `about` and `device` say what it is for, see `presets.listing`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from clp_aug.common.plugins import is_own
 from clp_aug.common.toml import named_files, read_named
 from clp_aug.contract.errors import InputError, UsageError, pick
 from clp_train.methods import METHODS
+from clp_train.presets.aliases import with_stored_names
 
 FOLDER = Path(__file__).parent
 NO_PRESET = "no shipped preset fits it; drop --preset and pass settings with options or --set"
@@ -65,6 +66,11 @@ def load_preset(name: str) -> Preset:
     for method in methods:
         if not is_own(method, "method"):
             pick(METHODS, method, f"method of preset {path}")
+    settings = with_stored_names(settings, f"preset {path}")
+    methods = {
+        method: with_stored_names(table, f"preset {path}", table.keys() if is_own(method, "method") else ())
+        for method, table in methods.items()
+    }
     if base is None:
         return Preset(settings, data, methods)
     if base not in names() or "extends" in read_file(base)[1]:

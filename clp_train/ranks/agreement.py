@@ -1,4 +1,4 @@
-"""What ranks must agree on: whether all could do what one did, and whether they see the same data and settings."""
+"""Agreement of ranks: whether all of them succeeded, and whether they have the same data and settings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from clp_aug.contract.errors import ClpError, InputError, UsageError
 from clp_train.ranks.launching import here
 from clp_train.ranks.team import Ranks
 
-SHOWN = 80  # characters of a value that a message has
+SHOWN = 80  # characters of a value in a message
 
 
 class OtherRankFailed(ClpError):
-    """Another rank could not do what all must do; exit_code is its own."""
+    """Another rank has failed; exit_code is that rank's."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -24,9 +24,9 @@ class OtherRankFailed(ClpError):
 
 @contextlib.contextmanager
 def together(ranks: Ranks) -> Iterator[None]:
-    """Within it, each rank does its own; at its end all know whether each could, and none goes on alone.
+    """Let each rank do its own work inside this context; at its end all know if one failed, and none continues alone.
 
-    Raises what this rank raised where rank 0 raised, too; else OtherRankFailed with the line of the first that failed.
+    Raises this rank's own error if rank 0 failed too; else OtherRankFailed with the line of the first rank that failed.
     """
     if ranks.size == 1:
         yield
@@ -47,7 +47,7 @@ def together(ranks: Ranks) -> Iterator[None]:
 
 
 def said_by_first(ranks: Ranks, value: str) -> str:
-    """Return what rank 0 says; what others say does not count."""
+    """Return the value of rank 0; the values of other ranks are ignored."""
     return ranks.texts(value)[0]
 
 
@@ -67,12 +67,12 @@ def check_same(ranks: Ranks, facts: Mapping[str, Any]) -> None:
 
 
 def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts as JSON has them."""
+    """Return facts as they are after a round trip through JSON."""
     return dict(json.loads(json.dumps(dict(facts), default=str)))
 
 
 def short(value: Any) -> str:
-    """Return a value for a message."""
+    """Return a value, shortened for a message."""
     text = json.dumps(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
@@ -81,6 +81,6 @@ def require_enough(ranks: Ranks, name: str, pictures: int, what: str) -> None:
     """Raise UsageError for a batch with fewer pictures than there are ranks. what: the batch, in words."""
     if pictures < ranks.size:
         raise UsageError(
-            f"{name} {pictures}: {what} has fewer pictures than there are ranks, {ranks.size}; expected one each at"
-            " least; start fewer ranks, or raise it"
+            f"{name} {pictures}: {what} has fewer pictures than there are ranks, {ranks.size}; expected at least one"
+            f" for each rank; start fewer ranks, or raise {name}"
         )

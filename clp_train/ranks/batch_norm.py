@@ -1,6 +1,6 @@
-"""Batch norm by the statistics of the whole batch, whose rows lie on several ranks; differentiable as often as asked.
+"""Batch norm by the statistics of the whole batch, whose rows are on several ranks; differentiable any number of times.
 
-torch's own has no second derivative, and is not there on CPUs.
+torch's own has no second derivative, and does not exist for CPUs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Synchronised:
-    """What stands in the place of a batch norm's forward while a network's passes are split."""
+    """Replaces a batch norm's forward while a network's passes are split."""
 
     def __init__(self, module: nn.Module, passes: SplitPasses) -> None:
         self.module, self.forward, self.passes = module, module.forward, passes
@@ -34,9 +34,9 @@ class Synchronised:
 
 
 class WholeBatch(TorchFunctionMode):
-    """Within it, batch norm in training mode takes the statistics of all ranks' rows. counts: rows of each rank.
+    """Let batch norm in training mode use the statistics of all ranks' rows inside it. counts: rows of each rank.
 
-    Means and squared differences of parts are put together as Chan et al. (1979) do, with one exchange a pass.
+    Means and squared differences of parts are combined as in Chan et al. (1979), with one exchange per pass.
     """
 
     def __init__(self, counts: Sequence[int], rank: int) -> None:
@@ -58,7 +58,7 @@ class WholeBatch(TorchFunctionMode):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Return what `torch.nn.functional.batch_norm` returns of the whole batch, this rank's rows of it."""
+        """Return this rank's rows of `torch.nn.functional.batch_norm` over the whole batch."""
         if not training:
             return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
         kind = x.dtype

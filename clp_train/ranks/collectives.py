@@ -1,7 +1,7 @@
-"""What ranks do together, with derivatives: rows are gathered, statistics are stacked.
+"""Operations over ranks, with derivatives: gather rows, stack statistics.
 
-Every rank computes the same loss of gathered rows. Its gradient by the rank's own weights is N times that of the rank's
-own rows, and the mean over ranks is the gradient of the whole.
+Every rank computes the same loss of gathered rows. Its gradient by the rank's own weights is N times the gradient of
+the rank's own rows, so the mean over ranks is the gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from torch import distributed as dist
 
 
 def stacked(own: Tensor) -> Tensor:
-    """Return the tensors of all ranks, (N, ...), of one that each has, with derivatives of any order.
+    """Return the tensors of all ranks, (N, ...), with derivatives of any order. own: this rank's.
 
-    For small ones: statistics of a batch. What follows may differ from rank to rank, so gradients are exchanged.
+    For small tensors, such as statistics of a batch. Later computations may differ between ranks, so gradients are
+    exchanged.
     """
     return cast(Tensor, Stacked.apply(own))
 
@@ -25,7 +26,7 @@ def stacked(own: Tensor) -> Tensor:
 def gathered(own: Tensor, counts: Sequence[int], rank: int) -> Tensor:
     """Return the rows of all ranks in their order, (n, ...), with derivatives. own: (counts[rank], ...).
 
-    counts: rows of each rank. What follows is the same on every rank, so its gradient is not exchanged.
+    counts: rows of each rank. Later computations are the same on every rank, so gradients are not exchanged.
     """
     return cast(Tensor, Gathered.apply(own, tuple(counts), rank))
 
@@ -47,7 +48,7 @@ class Stacked(torch.autograd.Function):
 
 
 class Scattered(torch.autograd.Function):
-    """Of tensors (N, ...) that each rank has, the sum over ranks of this rank's row. Its transpose is `Stacked`."""
+    """The sum over ranks of this rank's row of their tensors (N, ...). Its transpose is `Stacked`."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -59,7 +60,7 @@ class Scattered(torch.autograd.Function):
 
 
 class Gathered(torch.autograd.Function):
-    """Rows of all ranks; backward, a rank's own rows of the gradient that all have, times the number of ranks."""
+    """Rows of all ranks. Backward: a rank's own rows of the gradient, which all have, times the number of ranks."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
@@ -77,7 +78,7 @@ class Gathered(torch.autograd.Function):
 
 
 def stack_of(own: Tensor) -> Tensor:
-    """Return the tensors of all ranks, (N, ...), without a graph. A gather: its latency is half that of a sum."""
+    """Return the tensors of all ranks, (N, ...), without a graph. A gather has half the latency of a sum."""
     received = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
     dist.all_gather(received, own.detach().contiguous())
     return torch.stack(received)
@@ -94,7 +95,7 @@ def rows_of_all(own: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def averages(tensors: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:
-    """Return the mean over ranks of each tensor, laid out in memory as it was; those of one type travel as one."""
+    """Return the mean over ranks of each tensor, in its memory layout; tensors of one type are sent as one."""
     found: list[Tensor] = list(tensors)
     for kind in dict.fromkeys(values.dtype for values in tensors):
         places = [i for i, values in enumerate(tensors) if values.dtype == kind]
@@ -107,7 +108,7 @@ def averages(tensors: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:
 
 
 def texts_of_all(own: str, size: int) -> list[str]:
-    """Return the text of each rank, in their order. They travel between CPUs, whatever the run's device."""
+    """Return the text of each rank, in their order. Texts are sent between CPUs, whatever the run's device."""
     data = torch.frombuffer(bytearray(own.encode() or b"\0"), dtype=torch.uint8)
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(size)]
     dist.all_gather(lengths, torch.tensor([len(own.encode())]))

@@ -14,9 +14,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def ends_as_rank(command: Command) -> Command:
-    """Wrap a command: a process that a launcher started as one of several ends with it, before it returns.
+    """Wrap a command: a rank that a launcher started ends its process together with the command.
 
-    Taken apart by Python as others are, a rank aborts now and then: a thread of torch's may hold what is gone already.
+    In Python's normal shutdown a rank sometimes aborts, because a thread of torch may use objects that are gone
+    already.
     """
 
     @functools.wraps(command)

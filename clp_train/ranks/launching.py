@@ -1,7 +1,7 @@
 """How the ranks of a run find each other: by the variables that torchrun and other launchers set.
 
-RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say who is who; LOCAL_RANK which one it is on its machine. Without them,
-or with a world of one, a run is alone.
+RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT identify the ranks; LOCAL_RANK is the rank's number on its machine.
+Without them, or with a world size of 1, a run is a single process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATIENCE = timedelta(hours=24)  # one rank may read pictures for hours while oth
 MEETING = timedelta(seconds=60)
 TOLD = "clp/told"
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "Timed out", "NCCL")
-"""What torch says in a rank whose partner is gone."""
+"""Parts of torch's messages in a rank whose partner is gone."""
 
 
 class RankLost(ClpError):
@@ -30,12 +30,12 @@ class RankLost(ClpError):
 
 
 def ranks_of(environment: Mapping[str, str], batch_norm: str = SYNCHRONISED) -> Ranks:
-    """Return who this process is by its environment. Raises InputError for variables that do not fit together."""
+    """Return this process's rank from its environment. Raises InputError for variables that do not fit together."""
     if environment.get("WORLD_SIZE", "1") == "1":
         return ALONE
     missing = [name for name in NAMES if not environment.get(name)]
     if missing:
-        raise InputError(f"WORLD_SIZE is set, but {', '.join(missing)} not; start the ranks with torchrun")
+        raise InputError(f"WORLD_SIZE is set, but {', '.join(missing)} is missing; start the ranks with torchrun")
     numbers = {}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         text = environment.get(name, environment["RANK"])
@@ -50,9 +50,9 @@ def ranks_of(environment: Mapping[str, str], batch_norm: str = SYNCHRONISED) -> 
 
 @contextlib.contextmanager
 def joined(ranks: Ranks) -> Iterator[None]:
-    """Within it, the ranks of a run talk to each other; what one raises ends all, and one of them tells it.
+    """Connect the ranks of a run inside this context; an error of one rank ends all, and one of them reports it.
 
-    Raises InputError where they do not find each other, RankLost where one is gone.
+    Raises InputError if they do not find each other, RankLost if one is gone.
     """
     if ranks.size == 1:
         yield
@@ -70,7 +70,7 @@ def joined(ranks: Ranks) -> Iterator[None]:
 
 
 def meet(ranks: Ranks) -> None:
-    """Wait for the other ranks. Raises InputError where they do not come."""
+    """Wait for the other ranks. Raises InputError if they do not come."""
     import torch
     from torch import distributed as dist
 
@@ -84,13 +84,13 @@ def meet(ranks: Ranks) -> None:
         at = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"rank {ranks.rank} of {ranks.size}: the ranks do not meet at {at} ({reason}); start all of them, with the"
-            " same address and port"
+            f"rank {ranks.rank} of {ranks.size}: the ranks cannot connect at {at} ({reason}); start all of them, with"
+            " the same address and port"
         ) from None
 
 
 def leave() -> None:
-    """Let the other ranks go on alone."""
+    """Disconnect from the other ranks."""
     from torch import distributed as dist
 
     with contextlib.suppress(RuntimeError, ValueError):
@@ -100,7 +100,7 @@ def leave() -> None:
 
 @contextlib.contextmanager
 def lost_ranks_told(ranks: Ranks) -> Iterator[None]:
-    """Within it, what torch says where another rank is gone is one line. Raises RankLost."""
+    """Turn torch's errors about a lost rank into one line inside this context. Raises RankLost."""
     try:
         yield
     except RuntimeError as error:
@@ -113,7 +113,7 @@ def lost_ranks_told(ranks: Ranks) -> Iterator[None]:
 
 
 def is_first_to_tell(ranks: Ranks) -> bool:
-    """Tell whether no other rank has told why the run ends."""
+    """Return whether no other rank has reported why the run ends."""
     store = store_of_run()
     if store is None:
         return True
@@ -124,12 +124,12 @@ def is_first_to_tell(ranks: Ranks) -> bool:
 
 
 def store_of_run() -> Any:
-    """Return the store that all ranks share, None where there is none."""
+    """Return the store that all ranks share, None if there is none."""
     from torch import distributed as dist
 
     if not dist.is_initialized():
         return None
-    return dist.distributed_c10d._get_default_store()  # nothing public gives it
+    return dist.distributed_c10d._get_default_store()  # there is no public function for it
 
 
 def code_of(error: BaseException) -> int:

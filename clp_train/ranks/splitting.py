@@ -1,7 +1,7 @@
-"""A network whose passes are split: each rank takes its own part of a batch through it, and all get all of the output.
+"""A network with split passes: each rank passes its own part of a batch, and all ranks get the whole output.
 
-This stands in the network's place of `forward`, so who calls it, with other weights or in evaluation mode, need not
-know. What asks for derivatives by pictures, or looks inside, takes whole passes.
+This replaces the network's `forward`, so callers need not know, also with other weights or in evaluation mode. Code
+that needs derivatives by pictures, or intermediate values, must use whole passes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FORWARD = "forward"
 
 
 class SplitPasses:
-    """What stands in the place of a network's forward. share: of the pass under way, None for one of all pictures; own:
-    of passes that are given this rank's rows alone; whole: whether passes are left as they are.
+    """Replaces a network's forward. share: of the present pass, None for a pass of all pictures; own: share of passes
+    that get only this rank's rows; whole: whether passes are not split.
     """
 
     def __init__(self, network: nn.Module, ranks: Ranks) -> None:
@@ -45,7 +45,7 @@ class SplitPasses:
 
 @contextmanager
 def split_passes(network: nn.Module, ranks: Ranks) -> Iterator[None]:
-    """Within it, the passes of a network are split over the ranks; alone, nothing changes."""
+    """Split the passes of a network over the ranks inside this context; in a single process nothing changes."""
     if ranks.size == 1:
         yield
         return
@@ -64,14 +64,14 @@ def split_passes(network: nn.Module, ranks: Ranks) -> Iterator[None]:
 
 
 def passes_of(network: nn.Module) -> SplitPasses | None:
-    """Return what splits a network's passes, None where they are not."""
+    """Return the object that splits a network's passes, None if they are not split."""
     found = vars(network).get(FORWARD)
     return found if isinstance(found, SplitPasses) else None
 
 
 @contextmanager
 def whole_passes(network: nn.Module) -> Iterator[None]:
-    """Within it, each rank takes all that a network is given through it."""
+    """Let each rank pass all of the network's input through it inside this context."""
     passes = passes_of(network)
     if passes is None:
         yield
@@ -85,9 +85,9 @@ def whole_passes(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def own_passes(network: nn.Module, share: Share | None) -> Iterator[None]:
-    """Within it, a network is given this rank's own rows of a batch, and gives its own output; None: as `whole_passes`.
+    """Let a network take this rank's own rows of a batch and return their output; with None as `whole_passes`.
 
-    Statistics of batch norm are those of the whole batch, where they are synchronised.
+    Statistics of batch norm are those of the whole batch if they are synchronised.
     """
     passes = passes_of(network)
     if passes is None or share is None:
@@ -102,7 +102,7 @@ def own_passes(network: nn.Module, share: Share | None) -> Iterator[None]:
 
 
 def gathered_output(out: Any, share: Share | None) -> Any:
-    """Return what a network says of all parts of a batch: named tuples of tensors (n, ...), or None, within."""
+    """Return a network's output for all parts of a batch. out: nested named tuples of tensors (n, ...) or None."""
     if share is None or out is None:
         return out
     if isinstance(out, Tensor):

@@ -1,4 +1,4 @@
-"""The ranks of a run as its parts see them: how many, which one this is, and what they do together."""
+"""The ranks of a run: how many they are, which one this is, and what they compute together."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Share:
         return slice(start, start + self.counts[self.rank])
 
     def gather(self, own: Tensor) -> Tensor:
-        """Return the rows of all ranks, (n, ...), of each rank's own; with derivatives as `gathered` has them."""
+        """Return the rows of all ranks, (n, ...), from each rank's own rows; with the derivatives of `gathered`."""
         return gathered(own, self.counts, self.rank)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run. rank: which one this is, from 0; size: how many there are; local: which one it is on its
+    """The processes of a run. rank: number of this one, from 0; size: how many there are; local: its number on its
     machine; batch_norm: of BATCH_NORMS.
 
-    Of one process alone everything below gives back what it is given.
+    In a single process all methods return their arguments unchanged.
     """
 
     rank: int = 0
@@ -49,23 +49,23 @@ class Ranks:
         return self.rank == 0
 
     def share(self, pictures: int) -> Share | None:
-        """Return this rank's part of a batch; None where each takes all: alone, or with fewer pictures than ranks."""
+        """Return this rank's part of a batch; None if each takes all: as a single process, or with too few pictures."""
         if self.size == 1 or pictures < self.size:
             return None
         each, more = divmod(pictures, self.size)
         return Share(tuple(each + (rank < more) for rank in range(self.size)), self.rank)
 
     def average(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the mean over ranks of each tensor: of gradients, those of the whole batch."""
+        """Return the mean over ranks of each tensor; for gradients, this is the gradient of the whole batch."""
         return tuple(tensors) if self.size == 1 or not tensors else averages(tensors, self.size)
 
     def texts(self, own: str) -> list[str]:
-        """Return a text of each rank, in their order."""
+        """Return the texts of all ranks, in their order."""
         return [own] if self.size == 1 else texts_of_all(own, self.size)
 
     @torch.no_grad()
     def even_out(self, network: nn.Module) -> None:
-        """Average what batch norms keep, in place, where each rank took its own part's statistics."""
+        """Average the running statistics of batch norms, in place, if each rank used the statistics of its own part."""
         if self.size == 1 or self.batch_norm != LOCAL:
             return
         kept = [values for values in network.buffers() if values.is_floating_point()]

@@ -1,4 +1,4 @@
-"""REPORT: figures of an audit as bars with intervals, in numbers that an HTML and SVG template can draw."""
+"""REPORT: figures of an audit as bars with intervals, as numbers for an HTML and SVG template."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from clp_train.auditing.estimates import Estimate
 from clp_train.auditing.words import percent, points, tenths
 from clp_train.report.curves import ticks
 
-MOST_ROWS = 20  # of a panel: more classes than that nobody reads
-LOWEST = -2.0  # below all differences of shares
+MOST_ROWS = 20  # most rows of a panel: nobody reads more classes
+LOWEST = -2.0  # smaller than all differences of shares
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Bar(NamedTuple):
     """One figure of one model. All positions are in per cent of the panel's width.
 
-    model: 0 for the first; start, width: the bar, from zero to the figure; low, high: ends of its interval, None where
-    it has none; text: the figure; interval: the same in words.
+    model: 0 for the first; start, width: the bar, from zero to the figure; low, high: ends of its interval, None
+    without one; text: the figure; interval: its interval as text.
     """
 
     model: int
@@ -31,28 +31,28 @@ class Bar(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one line of a panel shows: a bar a model."""
+    """One line of a panel: one bar per model."""
 
     name: str
     bars: tuple[Bar, ...]
 
 
 class Mark(NamedTuple):
-    """A value to compare bars with, in [0, 1], such as what guessing scores. text: what it is, without the value."""
+    """A value to compare bars with, in [0, 1], such as the accuracy of guessing. text: its name, without the value."""
 
     value: float
     text: str
 
 
 class Line(NamedTuple):
-    """Where a mark stands: x in per cent of the width; text: what it is, with the value."""
+    """The place of a mark: x in per cent of the width; text: its name, with the value."""
 
     x: float
     text: str
 
 
 class Tick(NamedTuple):
-    """A round value on the axis: x in per cent of the width; main: whether narrow axes have it, too, as they have 0."""
+    """A round value on the axis: x in per cent of the width; main: whether narrow axes show it too."""
 
     x: float
     text: str
@@ -60,7 +60,7 @@ class Tick(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Rows on one axis. zero: where bars begin, in per cent of the width; note: on rows that are not shown, or ""."""
+    """Rows on one axis. zero: the place where bars begin, in per cent of the width; note: about hidden rows, or ""."""
 
     title: str
     note: str
@@ -80,7 +80,7 @@ def value_text(estimate: Estimate, share: bool) -> str:
 
 
 def interval_text(estimate: Estimate) -> str:
-    """Return the 95 % interval of a figure as text, e.g. "40.0 to 60.0"; what is missing where there is none."""
+    """Return the 95 % interval of a figure as text, e.g. "40.0 to 60.0"; a reason if there is none."""
     if estimate.value is None:
         return "no pictures to compute it of"
     if estimate.low is None or estimate.high is None:
@@ -89,9 +89,9 @@ def interval_text(estimate: Estimate) -> str:
 
 
 def panel(title: str, rows: Sequence[Named], share: bool, marks: Sequence[Mark] = (), note: str = "") -> Panel | None:
-    """Lay out figures on one axis: from 0 to 1 for shares, else round values, 0 among them, that hold all intervals.
+    """Lay out figures on one axis: from 0 to 1 for shares, else round values, 0 among them, that include all intervals.
 
-    rows: at least one estimate each, all of them as many; those without any value are left out; None where none is
+    rows: at least one estimate each, all of the same number; rows without any value are left out; None if no row is
     left. Source: ours.
     """
     rows = [row for row in rows if any(each.value is not None for each in row[1])]
@@ -120,7 +120,7 @@ def panel(title: str, rows: Sequence[Named], share: bool, marks: Sequence[Mark] 
 
 
 def bar(model: int, estimate: Estimate, zero: float, share: bool, x: Callable[[float], float]) -> Bar:
-    """Lay out one figure. zero: where bars begin; x: value -> per cent of the width."""
+    """Lay out one figure. zero: the place where bars begin; x: value -> per cent of the width."""
     end = zero if estimate.value is None else x(estimate.value)
     has_value = estimate.value is not None
     return Bar(
@@ -135,16 +135,17 @@ def bar(model: int, estimate: Estimate, zero: float, share: bool, x: Callable[[f
 
 
 def levels_of(estimates: Sequence[Estimate]) -> list[float]:
-    """Return round values for an axis of differences, 0 among them, that hold all figures and their intervals."""
+    """Return round values for an axis of differences, 0 among them, that include all figures and their intervals."""
     values = [v for each in estimates for v in (each.value, each.low, each.high) if v is not None]
     return [level / 100 for level in ticks(100 * min(values), 100 * max(values))]
 
 
 def clearest(rows: Sequence[Named], what: str) -> tuple[list[Named], str]:
-    """Return at most MOST_ROWS rows and a note on the others: with more, those of which some model has the highest low
-    end of the interval, so that what is shown is not what few pictures happen to say.
+    """Return at most MOST_ROWS rows and a note on the others. If there are more, rows with the highest low ends of
+    their intervals under any model are kept, because rows with few pictures have large figures by chance.
 
-    what: what rows are, in the plural, for the note. Rows without a figure under any model are left out. Source: ours.
+    what: the name of rows, in the plural, for the note. Rows without a figure under any model are left out. Source:
+    ours.
     """
     known = [row for row in rows if any(each.value is not None for each in row[1])]
     notes = []

@@ -21,10 +21,10 @@ from clp_train.auditing.words import percent, points
 from clp_train.report.audit_bars import Mark, Panel, clearest, interval_text, panel, value_text
 from clp_train.report.audit_strips import choose, named, strata_of, strips
 
-ROWS = 60  # pictures on a page
+ROWS = 60  # most pictures on a page
 LETTERS = ("A", "B")
 TONES = {STRONG: "bad", SOME: "doubt", NONE_SEEN: "good"}
-"""Word of a verdict -> how the page colours it."""
+"""Word of a verdict -> its tone on the page."""
 VIEW_NAMES = {
     MIX_OWN: "object pasted back (mix-own)",
     MIX_SAME: "before its own class's backgrounds (mix-same)",
@@ -46,11 +46,11 @@ CANNOT_SEE = (
 def write_audit_page(
     path: Path, audits: Sequence[Audit], reader: ShardReader, comparison: Comparison | None, rows: int = ROWS
 ) -> None:
-    """Write the page of one audit, or of two of the same audit set, to `path`: one HTML file without any outside
+    """Write the page of one audit, or of two audits of the same audit set, to `path`: one HTML file without any outside
     resource. The same audits give the same bytes.
 
-    reader: the shard of the audit set, whose pictures are read one by one; comparison: of two audits, else None; rows:
-    of single pictures, at most. Raises ValueError for another number of audits or audits of different pictures,
+    reader: the shard of the audit set; its pictures are read one by one; comparison: of two audits, else None; rows:
+    most pictures to show one by one. Raises ValueError for another number of audits or audits of different pictures,
     InputError for a damaged picture and when the disk refuses. Source: ours.
     """
     import jinja2
@@ -87,18 +87,18 @@ def check(audits: Sequence[Audit]) -> None:
 
 
 def digest_of_script(source: str) -> str:
-    """Return what the page's policy calls its one script: no other, such as one in a class name, will run."""
+    """Return the hash of the page's one script for its policy: no other script, as in a class name, can run."""
     script = source.partition("<script>")[2].partition("</script>")[0]
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def head_of(audits: Sequence[Audit], reader: ShardReader) -> dict[str, Any]:
-    """Return what stands above the figures: title, what was audited, verdicts, where backgrounds come from."""
+    """Return the head of the page: title, audited pictures, verdicts, source of backgrounds."""
     audit_set = audits[0].audit_set
     names = [printable(audit.subject_name) for audit in audits]
     title = f"Does {named(names[0])} look at the background?"
     return {
-        "title": title if len(names) == 1 else "Before and after: what two models owe to the background",
+        "title": title if len(names) == 1 else "Before and after: how much two models rely on the background",
         "lead": lead(audit_set, reader.header.dataset),
         "verdicts": [verdict(audit, name) for audit, name in zip(audits, names, strict=True)],
         "backgrounds": backgrounds(audit_set),
@@ -115,7 +115,7 @@ def lead(audit_set: AuditSet, dataset: str) -> str:
 
 
 def verdict(audit: Audit, name: str) -> dict[str, Any]:
-    """Return what a card says of a model: name, word, tone, evidence, gap."""
+    """Return the card of a model: name, word, tone, evidence, gap."""
     gap = audit.figures.gap
     return {
         "name": name,
@@ -130,7 +130,7 @@ def verdict(audit: Audit, name: str) -> dict[str, Any]:
 
 
 def backgrounds(audit_set: AuditSet) -> str:
-    """Return where backgrounds come from and how pictures were put together, in sentences."""
+    """Return sentences about the source of backgrounds and the composition of pictures."""
     at = audit_set.settings
     pool, draws = at.get("pool"), at.get("draws")
     cut = {"matte": "cut out along its matte", "box": "its whole box"}.get(at.get("paste", ""), "as the shard has it")
@@ -143,7 +143,7 @@ def backgrounds(audit_set: AuditSet) -> str:
 
 
 def settings(audits: Sequence[Audit], reader: ShardReader) -> list[tuple[str, str]]:
-    """Return what the audit was made with: (name, value)."""
+    """Return the settings of the audit: (name, value)."""
     pairs = [("shard", reader.path.name), ("dataset", reader.header.dataset)]
     pairs += [(name, str(value)) for name, value in sorted(audits[0].audit_set.settings.items())]
     height, width = reader.shape[1:3]
@@ -166,7 +166,7 @@ def figures_of(audits: Sequence[Audit], comparison: Comparison | None) -> dict[s
 
 
 def panels(audit_set: AuditSet, figures: Sequence[Figures], marks: Sequence[Mark]) -> list[Panel | None]:
-    """Return the bars of the page, None for those that there is nothing to draw of."""
+    """Return the bars of the page, None for panels without data."""
     views = [(view, [each.by_view[view] for each in figures]) for view in audit_set.rows]
     total = ("all pictures", [each.gap for each in figures])
     of_class = [(named(n), [f.gap_by_class[c] for f in figures]) for c, n in enumerate(audit_set.class_names)]
@@ -184,7 +184,7 @@ def panels(audit_set: AuditSet, figures: Sequence[Figures], marks: Sequence[Mark
 
 
 def marks_of(audits: Sequence[Audit]) -> list[Mark]:
-    """Return what the background alone is compared with, each value once: guessing, and a classifier of backgrounds."""
+    """Return the references for the background alone, each value once: guessing, and a classifier of backgrounds."""
     found: dict[float, dict[str, list[str]]] = {}
     for letter, audit in zip(LETTERS, audits, strict=False):
         values = {
@@ -201,7 +201,7 @@ def marks_of(audits: Sequence[Audit]) -> list[Mark]:
 
 
 def others(figures: Sequence[Figures]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the figures that have no bar: (what it is, [(value, interval) of each model])."""
+    """Return the figures without a bar: (name, [(value, interval) of each model])."""
 
     def row(text: str, estimates: Sequence[Estimate], share: bool) -> tuple[str, list[tuple[str, str]]]:
         return text, [(value_text(each, share), interval_text(each)) for each in estimates]
@@ -220,19 +220,19 @@ def others(figures: Sequence[Figures]) -> list[tuple[str, list[tuple[str, str]]]
 
 
 def attention_row(audits: Sequence[Audit]) -> tuple[str, list[tuple[str, str]]]:
-    """Return how much of Grad-CAM lies in the box of originals, or why there is no map."""
+    """Return how much of Grad-CAM is inside the box of originals, or why there is no map."""
     found = [audit.attention for audit in audits]
     cells = [
         (percent(None), f"no map: {each['no_map']}")
         if each["inside"] is None
-        else (percent(each["inside"]), f"the box takes {percent(each['area'])}; {each['maps']:,} maps")
+        else (percent(each["inside"]), f"the box covers {percent(each['area'])}; {each['maps']:,} maps")
         for each in found
     ]
     return "share of Grad-CAM within the box", cells
 
 
 def change_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """Return how the second model differs from the first: (what, first, second, difference, interval, p value)."""
+    """Return how the second model differs from the first: (name, first, second, difference, interval, p value)."""
     gaps, originals = comparison.gaps, comparison.originals
     gap_of, share_of = ([show(e.value) for e in pair] for show, pair in ((points, gaps), (percent, originals)))
     return [
@@ -247,7 +247,7 @@ def difference(estimate: Estimate, p: float) -> tuple[str, str, str]:
 
 
 def how_chosen(pictures: int, shown: int, rows: int, models: int) -> str:
-    """Say which pictures the page shows."""
+    """Return one sentence about the choice of pictures on the page."""
     if shown == pictures:
         return f"All {pictures:,} pictures"
     half = (rows + 1) // 2
@@ -259,7 +259,7 @@ def how_chosen(pictures: int, shown: int, rows: int, models: int) -> str:
 
 
 def filters(audit_set: AuditSet, labels: Sequence[int], groups: Sequence[int]) -> dict[str, list[tuple[int, str]]]:
-    """Return the choices of the filters by class and group: (index, name), of those that occur on the page."""
+    """Return the choices of the filters by class and group: (index, name), only for those on the page."""
     names = audit_set.group_names
     return {
         "class": [(label, named(audit_set.class_names[label])) for label in labels],

@@ -1,4 +1,4 @@
-"""REPORT: single pictures of an audit, each under all its views, with what the models say of them."""
+"""REPORT: single pictures of an audit, each under all its views, with the answers of the models."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from clp_train.auditing.words import points
 
 SIDE = 160  # pixels: larger pictures are shrunk for the page
 MOST_DRAWS = 3  # of one kind of background
-LONGEST = 60  # characters of a name; the whole of it is in the title of the row
+LONGEST = 60  # characters of a name; the title of the row has the whole name
 OTHER_CLASS = "another class"
 SIGNS = {
     (True, True): ("✓", "right"), (True, False): ("✗", "wrong"),
     (False, True): ("=", "same"), (False, False): ("≠", "other"),
 }  # fmt: skip
-"""(the object is there, the class said is its class) -> sign and mark."""
+"""(the object is present, the predicted class is its class) -> sign and mark."""
 
 
 def named(name: str) -> str:
-    """Return a name that others gave as one line of at most LONGEST characters that print."""
+    """Return a name from outside as one line of at most LONGEST printable characters."""
     name = printable(name) or "(no name)"
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def choose(strata: np.ndarray, moved: Sequence[np.ndarray], rows: int) -> np.ndarray:
-    """Return at most `rows` of P pictures, int64 indices: half of them those that the background moved most under any
-    model, half spread over strata. Sorted by how much it moved them under the first model, most first.
+    """Return at most `rows` of P pictures, int64 indices: half of them the pictures that the background moved most
+    under any model, half spread over strata. Sorted by how much it moved them under the first model, most first.
 
-    strata: int64 (P,), e.g. class and group; moved: float64 (P,) a model, NaN where unknown. Source: ours.
+    strata: int64 (P,), e.g. class and group; moved: float64 (P,) per model, NaN if unknown. Source: ours.
     """
     pictures = np.arange(len(strata))
     most = np.fmax.reduce(list(moved))
@@ -55,8 +55,8 @@ def strata_of(audit_set: AuditSet) -> np.ndarray:
 
 
 def changes(audit_set: AuditSet, answers: Answers, i: int) -> bool:
-    """Tell whether the class that a model says of picture i changes between backgrounds of its own and other classes:
-    some pair of these has two answers.
+    """Return whether the predicted class of picture i changes between backgrounds of its own and of other classes: some
+    pair of these has two answers.
     """
     same, other = (audit_set.rows[view][i] for view in (MIX_SAME, MIX_OTHER))
     said, said_of_other = (answers.predicted[rows[rows >= 0]] for rows in (same, other))
@@ -64,7 +64,7 @@ def changes(audit_set: AuditSet, answers: Answers, i: int) -> bool:
 
 
 def change_tokens(changed: Sequence[bool]) -> list[str]:
-    """Return the choices of the filter "prediction" that a picture falls under. changed: a truth for each model."""
+    """Return the choices of the filter "prediction" that apply to a picture. changed: a bool for each model."""
     tokens = ["any" if any(changed) else "none"]
     if len(changed) == 2:
         tokens += [f"only-{m}" for m in (0, 1) if changed[m] and not changed[1 - m]]
@@ -73,7 +73,7 @@ def change_tokens(changed: Sequence[bool]) -> list[str]:
 
 
 def strips(audits: Sequence[Audit], reader: ShardReader, chosen: np.ndarray) -> Iterator[dict[str, Any]]:
-    """Yield what the template shows of each chosen picture; its views are read when it is asked for.
+    """Yield the template's values for each chosen picture; its views are read only then.
 
     audits: one or two models on one audit set; chosen: int64 indices of its pictures.
     """
@@ -103,7 +103,7 @@ def strips(audits: Sequence[Audit], reader: ShardReader, chosen: np.ndarray) -> 
 
 
 def parts_of(audit_set: AuditSet) -> list[tuple[str, list[tuple[str, str, int]]]]:
-    """Return the parts of a strip: title, and its views as (what they show, view, draw)."""
+    """Return the parts of a strip: title, and its views as (caption, view, draw)."""
     has, fill = audit_set.rows, audit_set.settings.get("remove", "")
     alone = first_of(has, OBJECT), first_of(has, BACKGROUND, f"{BACKGROUND}{fill}")
     own = [("original", ORIGINALS, 0), ("object alone", alone[0], 0), ("background alone", alone[1], 0)]
@@ -117,12 +117,12 @@ def parts_of(audit_set: AuditSet) -> list[tuple[str, list[tuple[str, str, int]]]
 
 
 def first_of(views: Mapping[str, np.ndarray], begins: str, wished: str = "") -> str:
-    """Return the view of this name, or else the first that begins so; "" where there is none."""
+    """Return the view of this name, else the first whose name begins so; "" if there is none."""
     return wished if wished in views else next((view for view in views if view.startswith(begins)), "")
 
 
 def donor_labels(reader: ShardReader) -> dict[int, int]:
-    """Return the class of each picture that gives backgrounds, by sample id; nothing where the shard does not say."""
+    """Return the class of each picture that gives backgrounds, by sample id; empty if the shard does not store it."""
     tables = reader.tables
     if "train/label" not in tables:
         return {}
@@ -132,10 +132,10 @@ def donor_labels(reader: ShardReader) -> dict[int, int]:
 def cell(
     audits: Sequence[Audit], reader: ShardReader, i: int, what: str, view: str, draw: int, donors: Mapping[int, int]
 ) -> dict[str, Any]:
-    """Return what the template shows of one view of picture i: pixels, box, caption, answers of all models.
+    """Return the template's values for one view of picture i: pixels, box, caption, answers of all models.
 
-    what: the caption, "" for the picture whose background it has; donors: sample id -> class. A view that could not be
-    made has neither pixels nor answers.
+    what: the caption, "" to name the picture that gave the background; donors: sample id -> class. A view that could
+    not be made has neither pixels nor answers.
     """
     audit_set = audits[0].audit_set
     row, donor = int(audit_set.rows[view][i, draw]), int(audit_set.donor[view][i, draw])
@@ -154,7 +154,7 @@ def cell(
 
 
 def answer(audit_set: AuditSet, answers: Answers, i: int, row: int, has_object: bool) -> dict[str, str]:
-    """Return what a model says of a row of picture i: sign, mark, class and probability of it."""
+    """Return the answer of a model to a row of picture i: sign, mark, class and its probability."""
     said = int(answers.predicted[row])
     sign, mark = SIGNS[has_object, said == int(audit_set.label[i])]
     name = named(audit_set.class_names[said]) if said >= 0 else OTHER_CLASS

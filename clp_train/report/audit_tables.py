@@ -1,4 +1,4 @@
-"""REPORT: the figures of clp-audit as tables for a terminal; of two models side by side."""
+"""REPORT: the figures of clp-audit as tables for a terminal, two models side by side."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from clp_train.auditing.figures import Comparison
 from clp_train.auditing.words import UNKNOWN, in_percent, in_points, percent
 from clp_train.report.table import shown
 
-MOST_CLASSES = 20  # more rows than that nobody reads; --json and the page have them
+MOST_CLASSES = 20  # nobody reads more rows; --json and the page have them
 MEANINGS = {
     "mix-own": "mix-own: pasted before its own background",
     "mix-same": "mix-same: before another one of its class",
     "mix-other": "mix-other: before one of another class",
 }
-"""View -> what to call it in full."""
+"""View -> its full name."""
 
 
 def view_table(audits: Sequence[Audit]) -> Table:
-    """Lay out the accuracy under each view, a column a model, with 95 % intervals."""
+    """Lay out the accuracy under each view, one column per model, with 95 % intervals."""
     table = table_of("accuracy under each view", audits)
     for view in audits[0].audit_set.rows:
         name = MEANINGS.get(view, view)
@@ -31,7 +31,7 @@ def view_table(audits: Sequence[Audit]) -> Table:
 
 
 def figure_table(audits: Sequence[Audit], comparison: Comparison | None) -> Table:
-    """Lay out the gap and the other figures, a column a model, and how the second differs where there are two."""
+    """Lay out the gap and the other figures, one column per model, and the difference of two models."""
     table = table_of("figure", audits)
     if comparison is not None:
         table.add_column("second - first", justify="right")
@@ -61,9 +61,9 @@ def figure_table(audits: Sequence[Audit], comparison: Comparison | None) -> Tabl
 
 
 def class_table(audits: Sequence[Audit]) -> Table:
-    """Lay out the gap of each class; of many classes those with the largest gap of the first model, known ones alone.
+    """Lay out the gap of each known class; of many classes only those with the largest gap of the first model.
 
-    Where no class has pictures to judge by there are no rows.
+    There are no rows if no class has enough pictures.
     """
     table = table_of("gap by class", audits, "pictures")
     names, first = audits[0].audit_set.class_names, audits[0].figures
@@ -78,7 +78,7 @@ def class_table(audits: Sequence[Audit]) -> Table:
 
 
 def group_table(audits: Sequence[Audit]) -> Table | None:
-    """Lay out accuracy of originals and gap of each group, None where no groups are known, or too many."""
+    """Lay out accuracy of originals and gap of each group, None if groups are unknown or too many."""
     names = audits[0].audit_set.group_names
     if not 0 < len(names) <= MOST_CLASSES:
         return None
@@ -98,7 +98,7 @@ def group_table(audits: Sequence[Audit]) -> Table | None:
 
 
 def table_of(title: str, audits: Sequence[Audit], *more: str) -> Table:
-    """Return a table with a first column of this title, further ones, and one a model."""
+    """Return a table with a first column of this title, further columns, and one column per model."""
     table = Table()
     table.add_column(title)
     for name in more:
@@ -109,7 +109,7 @@ def table_of(title: str, audits: Sequence[Audit], *more: str) -> Table:
 
 
 def add_row(table: Table, name: str, cells: Sequence[str]) -> None:
-    """Add a row of texts as they are: names in them are no markup."""
+    """Add a row of literal texts: names in them are not markup."""
     table.add_row(shown(name), *map(shown, cells))
 
 
@@ -121,6 +121,6 @@ def differences(comparison: Comparison) -> tuple[list[str], list[str]]:
 
 
 def attention_text(audit: Audit) -> str:
-    """Return the share of the maps in the boxes beside the share of the picture that boxes take."""
+    """Return the share of the maps inside the boxes, and the share of the picture that boxes cover."""
     inside = audit.attention.get("inside")
     return UNKNOWN if inside is None else f"{percent(inside)} (box: {percent(audit.attention['area'])})"

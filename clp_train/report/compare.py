@@ -28,8 +28,8 @@ from clp_train.report.template import rendered
 
 
 class Compared(NamedTuple):
-    """All that a page of several runs shows. rows: its headline; answers: split -> predictions of all runs, or why
-    there are none; looks: Grad-CAM; audits: None where no audit set was given.
+    """The content of a page of several runs. rows: its headline; answers: split -> predictions of all runs, or why
+    there are none; looks: Grad-CAM; audits: None without an audit set.
     """
 
     runs: Runs
@@ -40,12 +40,12 @@ class Compared(NamedTuple):
 
     @property
     def extra(self) -> list[tuple[str, list[str]]]:
-        """Further columns of the headline: (title, a text a line)."""
+        """Further columns of the headline: (title, one text per line)."""
         return [] if self.audits is None else compare_audits.columns(self.audits, self.rows)
 
 
 def compared(runs: Runs, looks: Looks, audits: Audits | None) -> Compared:
-    """Put together what a page shows. Raises InputError for a table of predictions that is none. Source: ours."""
+    """Collect the content of a page. Raises InputError for a file that is not a table of predictions. Source: ours."""
     return Compared(runs, headline(runs), {split: answers_of(runs, split) for split in runs.splits}, looks, audits)
 
 
@@ -56,11 +56,11 @@ def write_compare_page(out: Path, found: Compared) -> None:
     """
     page = rendered("compare.html", parts_of(found))
     with written_beside(Path(out)) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are no text
+        temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are not text
 
 
 def parts_of(found: Compared) -> dict[str, Any]:
-    """Return what the template shows, by its names."""
+    """Return the values of the template, by name."""
     runs = found.runs
     variants = f"{len(runs.variants)} variant" + ("s" if len(runs.variants) > 1 else "")
     return {
@@ -82,7 +82,7 @@ def parts_of(found: Compared) -> dict[str, Any]:
 
 
 def of_split(runs: Runs, split: str, answers: Answers | str) -> dict[str, Any]:
-    """Return what the page shows of single pictures of a split, or why it shows nothing."""
+    """Return the page's values for single pictures of a split, or why there are none."""
     if isinstance(answers, str):
         return {"split": split, "why_not": answers}
     return {
@@ -95,7 +95,7 @@ def of_split(runs: Runs, split: str, answers: Answers | str) -> dict[str, Any]:
 
 
 def as_json(found: Compared) -> dict[str, Any]:
-    """Return what was compared as plain JSON; shares are in [0, 1]. Without curves and pictures."""
+    """Return the comparison as plain JSON, without curves and pictures; shares are in [0, 1]."""
     runs = found.runs
     asked = measures(runs.first)
     audits = [None] * len(runs.runs) if found.audits is None else found.audits.by_run

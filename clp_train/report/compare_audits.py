@@ -23,7 +23,7 @@ from clp_train.report.compare_runs import Runs
 
 class Audits(NamedTuple):
     """The audits of the runs, in their order. reader: the audit set; by_run: an audit, or why there is none;
-    differences: of the gap of each run minus the first one's that has an audit, None for itself and without one.
+    differences: the gap of each run minus that of the first run with an audit; None for that run and without an audit.
     """
 
     reader: ShardReader
@@ -32,12 +32,12 @@ class Audits(NamedTuple):
 
     @property
     def done(self) -> list[Audit]:
-        """The audits that there are."""
+        """The audits of runs that have one."""
         return [each for each in self.by_run if isinstance(each, Audit)]
 
 
 def audits_of(runs: Runs, shard: Path, device: str, watch: Watch = unwatched) -> Audits:
-    """Audit every run on a shard. Raises InputError for a shard that is no audit set; what hinders one run is told."""
+    """Audit every run on a shard. Raises InputError for a shard that is no audit set; failures of a run are kept."""
     reader = audit_reader(shard)
     found = tuple(audit_of(run.folder, reader, device, watch) for run in runs.runs)
     first = next((each for each in found if isinstance(each, Audit)), None)
@@ -45,7 +45,7 @@ def audits_of(runs: Runs, shard: Path, device: str, watch: Watch = unwatched) ->
 
 
 def audit_reader(shard: Path) -> ShardReader:
-    """Return the reader of an audit set. Raises InputError for a shard that is none."""
+    """Return the reader of an audit set. Raises InputError for any other shard."""
     reader = ShardReader(shard)
     read_audit_set(reader)
     return reader
@@ -70,9 +70,9 @@ def difference(first: Audit | None, other: Audit | str) -> Comparison | None:
 
 
 def columns(audits: Audits, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """Return what the headline has of the audits: (title, a text a line), of gaps in points and of verdicts.
+    """Return the columns of the headline for audits, (title, one text per line): gaps in points, and verdicts.
 
-    Of a line of several runs the mean gap with the standard deviation of a sample, and every word that occurs.
+    A line of several runs has their mean gap with the standard deviation of a sample, and every verdict that occurs.
     """
     gaps, words = [], []
     for row in rows:
@@ -85,7 +85,7 @@ def columns(audits: Audits, rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
 
 
 def section(runs: Runs, audits: Audits) -> dict[str, Any]:
-    """Return what the page shows of the audits: what they are of, a line a figure with a cell a run, and remarks."""
+    """Return the page's values for audits: a description, one line per figure with one cell per run, and remarks."""
     done = [(run, each) for run, each in zip(runs.runs, audits.by_run, strict=True) if isinstance(each, Audit)]
     views = list(done[0][1].figures.by_view) if done else []
     lines = [("reliance on backgrounds", [(each.verdict.word, "") for _, each in done])]
@@ -113,7 +113,7 @@ def estimate(figure: Estimate, is_difference: bool) -> tuple[str, str]:
 
 
 def what(audits: Audits) -> str:
-    """Say what was audited, and where its backgrounds come from."""
+    """Return one sentence about the audited pictures and the source of their backgrounds."""
     header = audits.reader.header
     settings = header.settings["audit"]
     return (

@@ -24,8 +24,8 @@ SHOWN = 12  # pictures
 
 
 class Looks(NamedTuple):
-    """Where the first run of each variant looks. shard: whose originals are shown, None where there is none; by_run:
-    name of a run -> its looks, all at the same pictures; remarks: why there are none of others, a line each.
+    """Where the first run of each variant looks. shard: the source of the originals, None without one; by_run: name of
+    a run -> its looks, all at the same pictures; remarks: why other runs have none, one line each.
     """
 
     shard: Path | None
@@ -34,9 +34,9 @@ class Looks(NamedTuple):
 
 
 def looks_of(runs: Runs, audit_shard: Path | None, device: str, watch: Watch = unwatched) -> Looks:
-    """Return where the runs look on a few originals of their shard, else of the audit's, where that one is there.
+    """Return where the runs look on a few originals of their shard, else of the audit set if there is one.
 
-    Of a variant of several runs only the first one is asked. What cannot be shown is a remark, no error.
+    For a variant of several runs only the first one is used. A run that cannot be shown gives a remark, not an error.
     """
     reader, remarks = shard_of(runs, audit_shard)
     by_run: dict[str, list[Look]] = {}
@@ -56,7 +56,7 @@ def looks_of(runs: Runs, audit_shard: Path | None, device: str, watch: Watch = u
 
 
 def shard_of(runs: Runs, audit_shard: Path | None) -> tuple[ShardReader | None, list[str]]:
-    """Return the first shard of a run that is there and of its data, else the audit's, and why there is none."""
+    """Return the first shard of a run that exists and fits its data, else the audit set, and why there is none."""
     remarks = []
     paths = dict.fromkeys(Path(run.result["config"]["meta"]) for run in runs.runs)
     for path in [*paths, *([audit_shard] if audit_shard else [])]:
@@ -67,12 +67,12 @@ def shard_of(runs: Runs, audit_shard: Path | None) -> tuple[ShardReader | None, 
             continue
         if reader.header.fingerprint == runs.first["fingerprint"]:
             return reader, []
-        remarks.append(f"shard {path}: it is of other pictures now")
+        remarks.append(f"shard {path}: it now holds other pictures")
     return None, remarks
 
 
 def originals(reader: ShardReader, most: int) -> BoxedPictures:
-    """Return at most so many originals of a shard, spread evenly over them. Raises InputError for a damaged picture."""
+    """Return at most `most` originals of a shard, spread evenly over them. Raises InputError for a damaged picture."""
     tables = reader.tables
     rows = np.flatnonzero(tables["meta/kind"] == ORIGINAL)
     rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
@@ -85,7 +85,7 @@ def originals(reader: ShardReader, most: int) -> BoxedPictures:
 
 
 def look(run: Run, pictures: BoxedPictures, device: str) -> list[Look] | str:
-    """Return where a run looks on each picture, or why that cannot be shown. Classes are those that it would report."""
+    """Return where a run looks on each picture, or why this cannot be shown. Classes are those that it predicts."""
     side = pictures.images.shape[2]
     try:
         classifier = load_classifier(run.folder, device)
@@ -103,7 +103,7 @@ def look(run: Run, pictures: BoxedPictures, device: str) -> list[Look] | str:
 
 
 def sheet(looks: Looks, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what the page shows: of each picture its own entry and [(name of a run, entry)] of every run."""
+    """Return the page's values: for each picture its own entry and [(name of a run, entry)] of every run."""
     columns = {name: [picture_entry(each, class_names) for each in some] for name, some in looks.by_run.items()}
     rows = zip(*columns.values(), strict=True)
     return [{"picture": row[0], "runs": list(zip(columns, row, strict=True))} for row in rows]

@@ -19,7 +19,7 @@ DASH = "–"
 
 
 class Measure(NamedTuple):
-    """A figure of the headline. title: what it is called; split, key: where it stands in the metrics."""
+    """A figure of the headline. title: its name; split, key: its place in the metrics."""
 
     title: str
     split: str
@@ -27,9 +27,9 @@ class Measure(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of the headline. values, texts: one a measure, in [0, 1] and as text; look: share of Grad-CAM in the box;
-    members: places of the runs behind it; variant: its place among the variants; nested: it stands under its variant's
-    line.
+    """A line of the headline. values, texts: one per measure, in [0, 1] and as text; look: share of Grad-CAM in the
+    box; members: indices of its runs; variant: index of its variant; nested: whether it is below the line of its
+    variant.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 
 def measures(result: Result) -> list[Measure]:
-    """Return what the headline has of each run: averages of the first test split, of all where there are protocols."""
+    """Return the measures of the headline: averages of the first test split, or of all test splits with protocols."""
     metrics = (result["selected"] or result["last"])["metrics"]
     protocols = {split: name for split, name in result.get("protocols", {}).items() if split in metrics}
     if protocols:
@@ -68,7 +68,7 @@ def measures(result: Result) -> list[Measure]:
 
 
 def headline(runs: Runs) -> list[Row]:
-    """Return the headline: a line a variant with mean and standard deviation where it has several runs, then its runs.
+    """Return the headline: one line per variant, with mean and standard deviation for several runs, then its runs.
 
     Standard deviations are those of a sample, with n - 1. Source: ours.
     """
@@ -113,7 +113,7 @@ def looks_inside(result: Result) -> float | None:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of what is known, None of nothing."""
+    """Return the mean of the known values, None if there are none."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 
@@ -128,7 +128,7 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def headline_note(runs: Runs) -> str:
-    """Say which pictures and which epoch the headline is of."""
+    """Return one sentence about the pictures and the epoch of the headline."""
     split = measures(runs.first)[0].split
     selected = sum(run.result["selected"] is not None for run in runs.runs)
     where = "" if len({each.split for each in measures(runs.first)}) > 1 else f"{split}, "
@@ -138,9 +138,9 @@ def headline_note(runs: Runs) -> str:
 
 
 def headline_table(runs: Runs, rows: Sequence[Row], extra: Sequence[tuple[str, Sequence[str]]] = ()) -> Table:
-    """Lay out the headline for a terminal; a model that all runs have stands in its title.
+    """Lay out the headline for a terminal; if all runs have the same model, it is in the title.
 
-    extra: further columns, a title and a text a line each.
+    extra: further columns, each with a title and one text per line.
     """
     models = dict.fromkeys(row.model for row in rows)
     of_model = f", {next(iter(models))}" if len(models) == 1 else ""
@@ -162,7 +162,7 @@ def headline_table(runs: Runs, rows: Sequence[Row], extra: Sequence[tuple[str, S
 def groups(runs: Runs, split: str) -> dict[str, Any]:
     """Return accuracies on the parts of a split side by side: lines (name, pictures, [(text, [(share, run)])]).
 
-    Parts are groups, or classes where none are known; of many only strata, and what a long tail has.
+    Parts are groups, or classes if groups are unknown; if there are many, only strata and the parts of a long tail.
     """
     metrics = [run.snapshot["metrics"][split] for run in runs.runs]
     names = runs.first["group_names"]
@@ -181,7 +181,7 @@ def groups(runs: Runs, split: str) -> dict[str, Any]:
 
 
 def side(runs: Runs, v: int, values: Sequence[float | None]) -> dict[str, Any]:
-    """Return a cell of a variant: its text, and a dot for each of its runs. values: one a run, of all runs."""
+    """Return a cell of a variant: its text, and a dot for each of its runs. values: one per run, of all runs."""
     members = runs.variants[v].runs
     dots = [
         (round(100 * share, 1), f"{runs.runs[i].name}: {spread([share])}")
@@ -193,7 +193,7 @@ def side(runs: Runs, v: int, values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def shots(runs: Runs, metrics: Sequence[dict[str, Any]]) -> list[tuple[str, str, list[float | None]]]:
-    """Return lines for classes with many, medium and few training pictures, where the shard made a long tail."""
+    """Return lines for classes with many, medium and few training pictures, if the shard has a long tail."""
     result = runs.first
     if result["has_groups"] or result["shard_settings"].get("imbalance") is None:
         return []
@@ -206,7 +206,7 @@ def shots(runs: Runs, metrics: Sequence[dict[str, Any]]) -> list[tuple[str, str,
 
 
 def curves(runs: Runs) -> list[dict[str, Any]]:
-    """Return the panels of `report.curves` with one curve a run: what a run's page draws together, each by itself."""
+    """Return the panels of `report.curves` with one curve per run; each curve of a run's page gets its own panel."""
     epochs = max(len(run.result["history"]) for run in runs.runs)
     plots = []
     for title, series, share in PANELS:
@@ -222,7 +222,7 @@ def curves(runs: Runs) -> list[dict[str, Any]]:
 
 
 def points_of(result: Result, key: str) -> list[tuple[int, float]]:
-    """Return (epoch, value) of the lines of a history that have one."""
+    """Return (epoch, value) for the lines of a history that have a value."""
     return [(line["epoch"], line[key]) for line in result["history"] if line.get(key) is not None]
 
 
@@ -234,7 +234,7 @@ def marked(runs: Runs, i: int, values: Sequence[tuple[int, float]], series: dict
 
 
 def different_settings(runs: Runs) -> list[tuple[str, list[str]]]:
-    """Return the settings that are not the same in all runs: (name, [value of each variant]); seeds stand elsewhere."""
+    """Return the settings that differ between runs: (name, [value of each variant]), without seeds."""
     every = [settings_of(run.result) for run in runs.runs]
     rows = []
     for name in differing(every):

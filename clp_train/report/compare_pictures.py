@@ -1,6 +1,6 @@
-"""REPORT: several runs picture by picture, by their tables of predictions: what is taken for what, where they differ.
+"""REPORT: several runs picture by picture, from their tables of predictions: confusions, and where runs differ.
 
-A variant of several runs counts by how many of its runs are right on a picture.
+For a variant of several runs, the share of its runs that are right on a picture counts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from clp_train.report.compare_runs import Runs
 from clp_train.report.confusions import layout
 from clp_train.report.table import MOST_GROUPS
 
-NAMED = 12  # pictures that are named, of each kind
+NAMED = 12  # pictures that are listed by name, of each kind
 COLUMNS = ("file", "label", "predicted")
 
 
 class Answers(NamedTuple):
-    """What the runs made of the pictures of one split. names: of the pictures; label: int64 (n,); part: int64 (n,), the
-    group, or the class where none are known, and part_names; predicted: int64 (R, n), of each run.
+    """The predictions of the runs for one split. names: of the pictures; label: int64 (n,); part: int64 (n,), the
+    group, or the class if groups are unknown, with part_names; predicted: int64 (R, n), of each run.
     """
 
     names: Sequence[str]
@@ -38,24 +38,24 @@ class Answers(NamedTuple):
 
     @property
     def right(self) -> np.ndarray:
-        """Which pictures each run is right on: bool (R, n)."""
+        """Whether each run is right on each picture: bool (R, n)."""
         return self.predicted == self.label
 
 
 def answers_of(runs: Runs, split: str) -> Answers | str:
-    """Return what all runs made of a split, or in words why nobody knows.
+    """Return the predictions of all runs for a split, or a reason why they are unknown.
 
     Raises InputError for a table of another kind.
     """
     paths = [run.folder / f"predictions-{split}.csv" for run in runs.runs]
     missing = [path for path in paths if not path.exists()]
     if missing:
-        return f"{missing[0]} is not there; the command of that run with --resume makes it"
+        return f"{missing[0]} does not exist; the command of that run with --resume makes it"
     tables = [read_answers(path, runs.first["class_names"]) for path in paths]
     names, label, groups, _ = tables[0]
     for path, table in zip(paths, tables, strict=True):
         if table[0] != names or not np.array_equal(table[1], label):
-            return f"{path} is not of the pictures that {paths[0]} is of"
+            return f"{path} holds other pictures than {paths[0]}"
     if not names:
         return f"{paths[0]} has no pictures"
     known = runs.first["has_groups"] and groups is not None and set(groups) <= set(runs.first["group_names"])
@@ -65,7 +65,7 @@ def answers_of(runs: Runs, split: str) -> Answers | str:
 
 
 def read_answers(path: Path, class_names: Sequence[str]) -> tuple[list[str], np.ndarray, list[str] | None, np.ndarray]:
-    """Return names, labels, groups where they are known, and predicted classes of a table that clp-train wrote.
+    """Return names, labels, groups if known, and predicted classes from a table that clp-train wrote.
 
     Raises InputError for another file.
     """
@@ -89,7 +89,7 @@ def read_answers(path: Path, class_names: Sequence[str]) -> tuple[list[str], np.
 
 
 def confusions(runs: Runs, answers: Answers, split: str) -> list[dict[str, Any]]:
-    """Return what is taken for what, of each variant; counts of its runs together."""
+    """Return the confusions of each variant, with the counts of all its runs added."""
     found = []
     for variant in runs.variants:
         counts = sum((matrix(answers, i, runs) for i in variant.runs), start=torch.tensor(0))
@@ -105,8 +105,8 @@ def matrix(answers: Answers, run: int, runs: Runs) -> Tensor:
 
 
 def agreement(answers: Answers) -> dict[str, int]:
-    """Return on how many pictures all runs are right, all are wrong, or some are right, and on how many answers
-    are not all the same.
+    """Return the numbers of pictures on which all runs are right, all are wrong, or some are right, and on which
+    answers differ.
     """
     right = answers.right
     every, some = right.all(0), right.any(0)
@@ -120,10 +120,11 @@ def agreement(answers: Answers) -> dict[str, int]:
 
 
 def disagreements(runs: Runs, answers: Answers) -> list[dict[str, Any]]:
-    """Return how every further variant differs from the first one: pictures gained and lost, by part, and by name.
+    """Return how each further variant differs from the first one: pictures gained and lost, by part and by name.
 
-    A picture is gained where a larger share of the variant's runs is right on it than of the first one's, lost where a
-    smaller one is. Named are those of the largest difference, in the order of the table. Source: ours.
+    A picture is gained if a larger share of the variant's runs is right on it than of the first variant's runs, and
+    lost if a smaller share is. The names are those with the largest difference, in the order of the table. Source:
+    ours.
     """
     shares = np.stack([answers.right[list(variant.runs)].mean(0) for variant in runs.variants])
     found = []
@@ -147,7 +148,7 @@ def disagreements(runs: Runs, answers: Answers) -> list[dict[str, Any]]:
 
 
 def by_part(answers: Answers, gained: np.ndarray, lost: np.ndarray) -> list[tuple[str, int, int, int]]:
-    """Return (name, pictures, gained, lost) of each part, of many those alone where something changed the most."""
+    """Return (name, pictures, gained, lost) of each part; of many parts only those with the most changes."""
     counts = [np.bincount(answers.part[chosen], minlength=len(answers.part_names)).tolist() for chosen in
               (np.ones_like(gained), gained, lost)]  # fmt: skip
     rows = list(zip(answers.part_names, *counts, strict=True))
@@ -157,13 +158,13 @@ def by_part(answers: Answers, gained: np.ndarray, lost: np.ndarray) -> list[tupl
 
 
 def largest(change: np.ndarray) -> list[int]:
-    """Return the places of at most NAMED values above zero, the largest first, of equal ones in their order."""
+    """Return the indices of at most NAMED values above zero, the largest first; equal ones keep their order."""
     order = np.argsort(-change, kind="stable")[:NAMED]
     return [int(i) for i in order if change[i] > 0]
 
 
 def entry(runs: Runs, answers: Answers, v: int, i: int) -> dict[str, str]:
-    """Return what the page says of a picture: its name, what it is, what both variants take it for."""
+    """Return the page's values for a picture: its name, its class, and the predictions of both variants."""
     return {
         "file": answers.names[i],
         "what": answers.part_names[int(answers.part[i])],
@@ -173,7 +174,7 @@ def entry(runs: Runs, answers: Answers, v: int, i: int) -> dict[str, str]:
 
 
 def taken_for(runs: Runs, answers: Answers, v: int, i: int) -> str:
-    """Return the classes that the runs of a variant take a picture for, of several runs with how many of them."""
+    """Return the classes that the runs of a variant predict for a picture, for several runs with their number."""
     members = runs.variants[v].runs
     classes, counts = np.unique(answers.predicted[list(members), i], return_counts=True)
     order = np.argsort(-counts, kind="stable")

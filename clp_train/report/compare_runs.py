@@ -1,4 +1,4 @@
-"""REPORT: several runs of the same data: read, checked, named, and put together where only their seeds differ."""
+"""REPORT: several runs of the same data: read, checked, named, and grouped if only their seeds differ."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from clp_train.running.checkpoint import CHECKPOINT
 PLACES = (
     "meta", "root", "dataset", "out", "cache", "export", "preset", "device", "store", "workers", "checkpoint_interval",
 )  # fmt: skip
-"""Settings that say where things lie or how they are kept: runs that differ in nothing else are alike."""
+"""Settings about places and storage: runs that differ only in these count as equal."""
 SEED = "seed"
-SHARD = "shard: "  # how the names of a shard's settings begin
-NAMED_BY = 2  # settings that tell variants of one method apart in their names, at most
-LONGEST = 24  # of a setting's value in a name
+SHARD = "shard: "  # beginning of the names of a shard's settings
+NAMED_BY = 2  # most settings in the names of variants of one method
+LONGEST = 24  # most characters of a setting's value in a name
 
 
 class Run(NamedTuple):
-    """A finished run. result: plain JSON; name: what it is called among the others."""
+    """A finished run. result: plain JSON; name: its name in the comparison."""
 
     folder: Path
     result: Result
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     @property
     def snapshot(self) -> dict[str, Any]:
-        """Metrics of the selected epoch, of the last where nothing was selected."""
+        """Metrics of the selected epoch, or of the last one if none was selected."""
         found: dict[str, Any] = self.result["selected"] or self.result["last"]
         return found
 
@@ -44,41 +44,41 @@ class Run(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """Runs that differ in their seeds alone. runs: their places among all runs, in the order of their seeds."""
+    """Runs that differ only in their seeds. runs: their indices among all runs, in the order of seeds."""
 
     name: str
     runs: tuple[int, ...]
 
 
 class Runs(NamedTuple):
-    """What is compared, in the order of the command line. variants: every run is of one."""
+    """The compared runs, in the order of the command line. variants: every run belongs to one."""
 
     runs: tuple[Run, ...]
     variants: tuple[Variant, ...]
 
     @property
     def first(self) -> Result:
-        """The first run's result, for what all have in common."""
+        """The first run's result, for facts that all runs share."""
         return self.runs[0].result
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The test splits; val where there is none."""
+        """The test splits, or val if there are none."""
         return splits_of(self.first)
 
     def variant_of(self, run: int) -> int:
-        """Return the place of a run's variant."""
+        """Return the index of a run's variant."""
         return next(v for v, variant in enumerate(self.variants) if run in variant.runs)
 
 
 def read_runs(folders: Sequence[Path]) -> Runs:
-    """Read the runs in some folders, named and put together.
+    """Read the runs in some folders, name them and group them into variants.
 
-    Raises UsageError for fewer than two, and for one that is given twice; InputError for a folder without a finished
-    run, and for runs of different data, naming what differs. Source: ours.
+    Raises UsageError for fewer than two runs, and for a run that is given twice; InputError for a folder without a
+    finished run, and for runs of different data; the message says what differs. Source: ours.
     """
     if len(folders) < 2:
-        raise UsageError(f"expected two runs or more, given {len(folders)}; name the folders that clp-train wrote")
+        raise UsageError(f"expected at least two runs, given {len(folders)}; name the folders that clp-train wrote")
     places: dict[Path, Path] = {}
     for folder in folders:
         if places.setdefault(folder.resolve(), folder) != folder or folders.count(folder) > 1:
@@ -96,7 +96,7 @@ def read_run(folder: Path) -> Run:
         kind = "it is a file" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {kind}; give the folder of a finished run of clp-train")
     if (folder / CHECKPOINT).exists() and not (folder / "result.json").exists():
-        raise InputError(f"{folder}: an unfinished run; the command of that run with --resume goes on with it")
+        raise InputError(f"{folder}: an unfinished run; continue it with the command of that run and --resume")
     run = Run(folder, read_result(folder))
     with result_of_a_run(folder):
         data_of(run.result)
@@ -106,13 +106,13 @@ def read_run(folder: Path) -> Run:
 
 
 def splits_of(result: Result) -> tuple[str, ...]:
-    """Return the test splits of a result; val where there is none."""
+    """Return the test splits of a result, or val if there are none."""
     names = tuple((result["selected"] or result["last"])["metrics"])
     return tuple(name for name in names if name != "val") or names
 
 
 def data_of(result: Result) -> dict[str, Any]:
-    """Return what must be the same in runs that are compared, by what it is called."""
+    """Return the facts that must be equal in all compared runs, by name."""
     metrics = (result["selected"] or result["last"])["metrics"]
     splits = splits_of(result)
     return {
@@ -126,25 +126,25 @@ def data_of(result: Result) -> dict[str, Any]:
 
 
 def check_same_data(first: Run, run: Run) -> None:
-    """Raise InputError for a run of other data than the first one's, naming the first difference."""
+    """Raise InputError, which names the first difference, for a run of other data than the first run."""
     ours, theirs = data_of(first.result), data_of(run.result)
     for what, value in ours.items():
         if theirs.get(what) != value:
             raise InputError(
-                f"{run.folder}: its data are not those of {first.folder}: {what} {briefly(theirs.get(what))}, there"
+                f"{run.folder}: its data differ from those of {first.folder}: {what} {briefly(theirs.get(what))}, there"
                 f" {briefly(value)}; compare runs of the same data"
             )
 
 
 def briefly(value: object) -> str:
-    """Return a value as a message has it: at most 60 characters."""
+    """Return a value as text for a message, at most 60 characters."""
     text = plain(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def settings_of(result: Result) -> dict[str, Any]:
-    """Return all that a run was made with, but its seed and its folder, by name: the run's own settings, the method's
-    further ones, the shard's ("shard: cf"), how many training pictures, and on what it ran.
+    """Return everything that defines a run except its seed and folder, by name: the run's settings, the method's own,
+    the shard's ("shard: cf"), the number of training pictures, and the device.
     """
     config = {k: v for k, v in result["config"].items() if k not in (SEED, "out", "options")}
     options = result["config"].get("options") or {}
@@ -155,7 +155,7 @@ def settings_of(result: Result) -> dict[str, Any]:
 
 
 def variants_of(results: Sequence[Result]) -> list[Variant]:
-    """Put results together that differ in their seeds alone; places and versions do not count. Source: ours."""
+    """Group results that differ only in their seeds; places and versions do not count. Source: ours."""
     members: dict[str, list[int]] = {}
     for i, result in enumerate(results):
         kept = {k: v for k, v in settings_of(result).items() if k not in PLACES and not k.startswith("version: ")}
@@ -166,7 +166,7 @@ def variants_of(results: Sequence[Result]) -> list[Variant]:
 
 
 def variant_names(results: Sequence[Result]) -> list[str]:
-    """Return what variants are called: by their method; of several with one method by settings that differ, too."""
+    """Return the names of variants: their method, and settings that differ if several variants have one method."""
     methods = [short(str(result["config"]["method"])) for result in results]
     names = []
     for result, method in zip(results, methods, strict=True):
@@ -186,13 +186,13 @@ def told_apart(result: Result, rivals: Sequence[Result]) -> str:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the settings that are not the same in all, in their order."""
+    """Return the names of the settings that differ, in their order."""
     names = dict.fromkeys(name for each in settings for name in each)
     return [name for name in names if any(each.get(name) != settings[0].get(name) for each in settings)]
 
 
 def named(runs: Sequence[Run], variants: Sequence[Variant]) -> list[Run]:
-    """Return the runs with names: their variant's, of several runs with the seed, and with the folder where need be."""
+    """Return the runs with names: that of the variant, with the seed for several runs, with the folder if needed."""
     names = [""] * len(runs)
     for variant in variants:
         seeds = Counter(runs[i].seed for i in variant.runs)
@@ -203,7 +203,7 @@ def named(runs: Sequence[Run], variants: Sequence[Variant]) -> list[Run]:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Return names with a number behind those that occur twice."""
+    """Return the names, with a number after each name that occurs twice."""
     counts, seen, found = Counter(names), Counter[str](), []
     for name in names:
         seen[name] += 1

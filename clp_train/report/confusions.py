@@ -1,4 +1,4 @@
-"""REPORT: which classes are taken for which, out of the tables of predictions beside a result."""
+"""REPORT: which classes are confused, from the tables of predictions beside a result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from clp_aug.contract.errors import InputError
 from clp_train.evaluating.confusion import confusion, most_confused
 from clp_train.predicting.table import read_labelled
 
-MOST_CLASSES = 12  # of a matrix; of more classes only pairs are shown
+MOST_CLASSES = 12  # of a matrix; with more classes only pairs are shown
 MOST_PAIRS = 20
 
 
 def confusions_in(folder: Path, result: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the confusion matrix of each test split of a run whose predictions are there, of val without tests.
+    """Return the confusion matrix of each test split of a run with stored predictions, or of val without test splits.
 
     Raises InputError for a table of another kind.
     """
@@ -45,8 +45,8 @@ def matrix_of(path: Path, class_names: Sequence[str]) -> Tensor:
 
 
 def layout(counts: Tensor, class_names: Sequence[str], split: str) -> dict[str, Any]:
-    """Return what the page shows of a confusion matrix, int64 (C, C): all of it where there are few classes, else the
-    pairs that are confused most.
+    """Return the page's values for a confusion matrix, int64 (C, C): the whole matrix if there are few classes, else
+    the most confused pairs.
     """
     few = len(class_names) <= MOST_CLASSES
     totals = counts.sum(1).clamp(min=1)

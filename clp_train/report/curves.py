@@ -8,7 +8,7 @@ from clp_train.evaluating.raised_losses import RIGHT_UP, WRONG_UP
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 34  # margins
-WIDEST = 1e300  # of an axis: beyond it matplotlib overflows
+WIDEST = 1e300  # of an axis: matplotlib overflows beyond it
 PANELS = (
     ("Loss", (("train", "train_loss"), ("meta", "meta_loss")), False),
     ("Saliency, eq. (6) times lambda", (("training pictures", "saliency_loss"),), False),
@@ -16,11 +16,11 @@ PANELS = (
     ("Losses raised by the perturbation", (("right labels", RIGHT_UP), ("wrong labels", WRONG_UP)), True),
     ("Share of the background in delta", (("share", "background_share"),), False),
 )
-"""Title, series as (name, key of a history line), whether they are shares of 1."""
+"""Title, series as (name, key of a history line), and whether values are shares in [0, 1]."""
 
 
 def panels(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the panels that the history has numbers for, in pixels of a WIDTH x HEIGHT drawing.
+    """Return the panels with numbers in the history, in pixels of a WIDTH x HEIGHT drawing.
 
     result: what `runs.result_of` returns. Each panel has its series with points (x, y, text), the two axes' ticks as
     (position, text), and the position of the selected epoch or None.
@@ -41,7 +41,7 @@ def panels(result: dict[str, Any]) -> list[dict[str, Any]]:
 def panel(
     title: str, series: dict[str, list[tuple[int, float]]], share: bool, epochs: int, selected: int | None
 ) -> dict[str, Any]:
-    """Lay out one panel. series: name -> [(epoch, value)]; the axis of values has 0 on it, and ends at 1 for shares."""
+    """Lay out one panel. series: name -> [(epoch, value)]; the axis of values includes 0, and ends at 1 for shares."""
     numbers = [value for values in series.values() for _, value in values]
     levels = [0, 0.25, 0.5, 0.75, 1] if share else ticks(min(numbers), max(numbers))
 
@@ -75,7 +75,7 @@ def panel(
 def ticks(lowest: float, highest: float) -> list[float]:
     """Return round values, 0 among them, from the last not above `lowest` to the first not below `highest`.
 
-    Raises ValueError where they are not numbers, or further apart than WIDEST.
+    Raises ValueError for values that are not numbers, or further apart than WIDEST.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""REPORT: one self-contained page of an audited data set: verdict, classes, and what argues against its label."""
+"""REPORT: one self-contained page of an audited data set: verdict, classes, pictures that contradict their label."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from clp_train.auditing.data_groups import NO_GROUPS
 from clp_train.auditing.estimates import Estimate
 from clp_train.auditing.words import in_percent
 
-PER_CLASS = 12  # pictures that are shown
-MOST_PICTURES = 240  # of all classes together, about 5 MB
+PER_CLASS = 12  # pictures of a class
+MOST_PICTURES = 240  # pictures of all classes, about 5 MB
 MOST_BARS = 60  # classes; --json has all
 
 
 def write_data_page(audit: DataAudit, advice: Advice, out: Path) -> None:
     """Write the page of an audit of data to `out`: one HTML file without any outside resource or script.
 
-    The pictures whose background argues most strongly against their label are read once more, and shown with their
-    boxes. The same audit gives the same bytes. Raises InputError when a picture cannot be read or the disk refuses.
+    The page shows the pictures with backgrounds that speak most strongly against their label, with their boxes; these
+    pictures are read again. The same audit gives the same bytes. Raises InputError when a picture cannot be read or the
+    disk refuses.
     """
     import jinja2
 
@@ -55,20 +56,20 @@ def write_data_page(audit: DataAudit, advice: Advice, out: Path) -> None:
 def lead(audit: DataAudit) -> str:
     """Return the line below the title."""
     train, all_of_them = int(audit.is_train.sum()), len(audit.rows)
-    return (f"{train:,} training and {all_of_them - train:,} held-out pictures · looked at by {audit.eyes} · boxes by"
+    return (f"{train:,} training and {all_of_them - train:,} held-out pictures · features of {audit.eyes} · boxes by"
             f" {audit.boxes.matte}")  # fmt: skip
 
 
 def bars_of(audit: DataAudit) -> list[dict[str, Any]]:
-    """Return the bars: all classes by the background and by the box alone, then each class that has pictures."""
+    """Return the bars: all classes from the background and from the box alone, then each class with pictures."""
     figures = audit.figures
     own = [bar(name, figures.recall[c]) for c, name in enumerate(audit.class_names[:MOST_BARS]) if figures.counts[c]]
     of_all = bar("all classes, balanced", figures.background)
-    return [of_all, bar("by place and size of the box alone", figures.control), *own]
+    return [of_all, bar("from place and size of the box alone", figures.control), *own]
 
 
 def bar(name: str, estimate: Estimate) -> dict[str, Any]:
-    """Return what the template shows of a share: name, text, and where bar and interval lie, in percent."""
+    """Return the template's values for a share: name, text, and the places of bar and interval, in percent."""
     value = estimate.value or 0.0
     low, high = (value if end is None else end for end in (estimate.low, estimate.high))
     return {
@@ -78,16 +79,16 @@ def bar(name: str, estimate: Estimate) -> dict[str, Any]:
 
 
 def group_rows(audit: DataAudit) -> list[tuple[str, list[int]]]:
-    """Return the training pictures of each guessed group: (class, one number a value), none where none was guessed."""
+    """Return the training pictures of each guessed group: (class, one number per value); empty without guesses."""
     if audit.guess.made_of == NO_GROUPS:
         return []
     return [(name, audit.group_counts[c].tolist()) for c, name in enumerate(audit.class_names)]
 
 
 def shown_pictures(audit: DataAudit) -> list[dict[str, Any]]:
-    """Return the classes with the pictures whose background argues most strongly against their label, strongest first.
+    """Return the classes with their pictures that have the strongest background against the label, strongest first.
 
-    PER_CLASS of each class, fewer where there are many classes.
+    PER_CLASS pictures of each class, fewer if there are many classes.
     """
     against, found = audit.against, list[dict[str, Any]]()
     most, left = min(PER_CLASS, max(1, MOST_PICTURES // len(audit.class_names))), MOST_PICTURES
@@ -101,7 +102,7 @@ def shown_pictures(audit: DataAudit) -> list[dict[str, Any]]:
 
 
 def entry(audit: DataAudit, i: int) -> dict[str, Any]:
-    """Return what the template shows of one picture."""
+    """Return the template's values for one picture."""
     boxes, row = audit.boxes, int(audit.rows[i])
     image = np.ascontiguousarray(boxes.dataset.image(row, boxes.size, boxes.fit))
     return {

@@ -16,7 +16,7 @@ MOST_PAIRS = 10
 
 
 def accuracy_of_pictures(found: Mapping[str, Any]) -> Table:
-    """Lay out the metrics of pictures with labels: a row a group, unless there are too many, then the worst and the
+    """Lay out the metrics of pictures with labels: one row per group, unless there are too many, then the worst and the
     averages.
 
     found: as `clp_train.predicting.figures.figures` returns it.
@@ -39,7 +39,7 @@ def accuracy_of_pictures(found: Mapping[str, Any]) -> Table:
 
 
 def confusion_table(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> Table:
-    """Lay out which classes are taken for which: the matrix, or of many classes the pairs that are confused most."""
+    """Lay out which classes are confused: the matrix, or for many classes the most confused pairs."""
     table = Table()
     table.add_column("class")
     if len(class_names) <= MOST_CLASSES:

@@ -23,7 +23,7 @@ from clp_train.report.table import Result, accuracy_table, percent
 from clp_train.report.template import rendered
 
 NONE: Mapping[str, Tensor] = {}
-OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; of the grey picture under it
+OPACITY, DIMMED = 0.85, 0.6  # of the strongest pixel of a heat map; brightness of the grey picture below
 
 RESULT_PARTS = {
     "class_names", "config", "dataset", "fingerprint", "group_names", "has_groups", "history", "last", "meta_kinds",
@@ -58,11 +58,11 @@ def write_result_page(
     }
     page = rendered("page.html", values)
     with written_beside(Path(out)) as temporary:
-        temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are no text
+        temporary.write_bytes(page.encode("utf-8", "replace"))  # a path may have bytes that are not text
 
 
 def parts_of(result: Result) -> dict[str, Any]:
-    """Return what the page shows of a result alone, by the names that its template has for them."""
+    """Return the template's values that come from the result alone, by name."""
     return {
         "title": f"{result['config']['method']} on {result['dataset']}",
         "lead": lead(result),
@@ -75,9 +75,9 @@ def parts_of(result: Result) -> dict[str, Any]:
 
 
 def read_result(folder: Path) -> Result:
-    """Return the result of a finished run as plain JSON, of which a page can be made.
+    """Return the result of a finished run as plain JSON, checked so that a page can be made from it.
 
-    Raises InputError when the folder holds none, or one with a part that is not of its kind.
+    Raises InputError for a folder without a result, or for a result with a part of the wrong kind.
     """
     path = folder / "result.json"
     try:
@@ -96,7 +96,7 @@ def read_result(folder: Path) -> Result:
 
 @contextmanager
 def result_of_a_run(folder: Path) -> Iterator[None]:
-    """Within it, a stored result with a part that is not of its kind is one line. Raises InputError."""
+    """Turn errors from a stored result with a part of the wrong kind into one line. Raises InputError."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
@@ -113,9 +113,9 @@ def lead(result: Result) -> str:
 
 
 def tiles(result: Result) -> list[tuple[str, str, str]]:
-    """Return the headline, (name, value, what it is of): test where there is a test split, else val.
+    """Return the headline, (name, value, source): from test if there is a test split, else from val.
 
-    Of a data set with protocols: accuracy and mean precision of each.
+    For a data set with protocols: accuracy and mean precision of each.
     """
     snapshot = result["selected"] or result["last"]
     moment = f"{'selected' if result['selected'] else 'last'} epoch {snapshot['epoch']}"
@@ -150,7 +150,7 @@ def table_cells(result: Result) -> dict[str, Any]:
 
 
 def settings(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return what the run was made with: (title, [(name, value)])."""
+    """Return the settings of the run: (title, [(name, value)])."""
     data = {
         "dataset": result["dataset"],
         "fingerprint": result["fingerprint"][:12],
@@ -176,7 +176,7 @@ def plain(value: object) -> str:
 
 
 def looks_summary(looks: Sequence[Look]) -> str:
-    """Say in one line how much of the maps lies in the boxes; empty without pictures."""
+    """Return one line about the share of the maps inside the boxes; empty without pictures."""
     if not looks:
         return ""
     maps = torch.stack([look.cam for look in looks])
@@ -189,7 +189,7 @@ def looks_summary(looks: Sequence[Look]) -> str:
 
 
 def picture_entry(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return what the template shows of one picture."""
+    """Return the template's values for one picture."""
     image = look.image.permute(1, 2, 0).numpy()
     height, width = image.shape[:2]
     share = inside_share(look.cam[None], masks(look.box[None], height, width)).item()
@@ -210,7 +210,7 @@ def picture_entry(look: Look, class_names: Sequence[str]) -> dict[str, Any]:
 def heat_map(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
     """Return uint8 (H, W, 3): the picture in dark grey under its map, coloured and opaque by the share of its maximum.
 
-    image: uint8 (H, W, 3); cam: float (H, W) >= 0. For the eye only: a map's own maximum is its unit.
+    image: uint8 (H, W, 3); cam: float (H, W) >= 0. For people only: each map is scaled by its own maximum.
     """
     from matplotlib import colormaps
 

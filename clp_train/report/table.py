@@ -1,4 +1,4 @@
-"""REPORT: one table a run, groups down, splits across."""
+"""REPORT: one table per run, with groups as rows and splits as columns."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from clp_train.evaluating.selection import LAST, WORST_GROUP, title_of
 from clp_train.methods import METHODS
 
 Result = dict[str, Any]
-"""What `clp_train.result.result_of` returns, plain JSON."""
-MOST_GROUPS = 30  # more rows than that nobody reads; result.json has them
+"""The return value of `clp_train.result.result_of`, plain JSON."""
+MOST_GROUPS = 30  # nobody reads more rows; result.json has them
 
 
 def percent(share: float | None) -> str:
@@ -24,10 +24,10 @@ def percent(share: float | None) -> str:
 
 
 def accuracy_table(result: Result) -> Table:
-    """Lay out the metrics of a result: a row a group, or a stratum, then the worst of them and the two averages.
+    """Lay out the metrics of a result: one row per group or stratum, then the worst of them and the two averages.
 
-    result: what `runs.result_of` returns. The last epoch comes first, then the selected one where there is a val split.
-    Of a data set with protocols, test splits are called by them and the mean precision of the classes is a row too.
+    result: as `result_of` returns it. The last epoch comes first, then the selected one if there is a val split. For a
+    data set with protocols, test splits have their names, and the mean precision of the classes is a row too.
     """
     selected = result["selected"]
     part, note = "group" if result["has_groups"] else "class", selection_note(result)
@@ -58,14 +58,14 @@ def accuracy_table(result: Result) -> Table:
 
 
 def more_rows(result: Result) -> list[tuple[str, str]]:
-    """Return the title and the key of each measure that stands below the averages; no two are the same numbers."""
+    """Return the title and the key of each measure below the averages; no two have the same numbers."""
     of_groups = [("worst class", "worst_class"), ("mean of groups", "group_mean")] if result["has_groups"] else []
     of_all = [("macro F1", "macro_f1"), ("AUROC", "auroc"), ("calibration error (ECE)", "ece")]
     return [*of_groups, ("mean of classes", "balanced"), *of_all]
 
 
 def selection_note(result: Result) -> str:
-    """Say which epoch is selected, by what, and what that knew of val; where a result does not, by the worst group."""
+    """Return which epoch is selected, by which measure, and what it used of val; old results mean the worst group."""
     selected = result["selected"]
     if selected is None:
         return "no val split: nothing selected, test at the last epoch only"
@@ -78,23 +78,23 @@ def selection_note(result: Result) -> str:
 
 
 def worst_name(result: Result) -> str:
-    """Return what the worst accuracy is called: of the groups, or, where none are known, of the classes."""
+    """Return the name of the worst accuracy: of the groups, or of the classes if groups are unknown."""
     return "worst" if result["has_groups"] else "worst class"
 
 
 def shown(text: str, style: str = "") -> Text:
-    """Return text for a table as it is: names in it are no markup, and what does not print is replaced."""
+    """Return literal text for a table: names in it are not markup, and unprintable characters are replaced."""
     return Text(printable(text), style)
 
 
 def split_title(split: str, result: Result) -> str:
-    """Return the name of a split in a report, with that of its protocol where it has one."""
+    """Return the name of a split in a report, with its protocol if it has one."""
     protocol = result.get("protocols", {}).get(split)
     return f"{split} = {protocol}" if protocol else split
 
 
 def part_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
-    """Return a row of text a group, unless there are too many, and one a stratum. columns: metrics by column."""
+    """Return one row of text per group, unless there are too many, and one per stratum. columns: metrics by column."""
     rows = []
     if len(result["group_names"]) <= MOST_GROUPS:
         for g, (name, count) in enumerate(zip(result["group_names"], result["train_group_counts"], strict=True)):
@@ -107,9 +107,9 @@ def part_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def shot_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
-    """Return a row for classes with many, medium and few training pictures, where the protocol made a long tail.
+    """Return a row for classes with many, medium and few training pictures, if the protocol made a long tail.
 
-    Without groups, the groups of a result are its classes. columns: metrics.
+    The groups of a result without groups are its classes. columns: metrics.
     """
     if result["has_groups"] or result.get("shard_settings", {}).get("imbalance") is None:
         return []
@@ -123,18 +123,18 @@ def shot_rows(result: Result, columns: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def accuracy_of(metrics: dict[str, Any], classes: list[int]) -> float | None:
-    """Return the accuracy on the pictures of some classes, None where a split has none of them."""
+    """Return the accuracy on the pictures of some classes, None if a split has none of them."""
     pictures = sum(metrics["group_counts"][c] for c in classes)
     right = sum((metrics["per_group"][c] or 0) * metrics["group_counts"][c] for c in classes)
     return right / pictures if pictures else None
 
 
 def remarks(result: Result) -> list[str]:
-    """Return what has to be said besides the accuracies: what the method was told of the noise, how large eq. (6) was,
-    whose losses rose, the best by test.
+    """Return remarks besides the accuracies: what the method knew about noise, the size of eq. (6), the raised losses,
+    the best epoch by test.
     """
     sentences = []
-    entry = METHODS.get(result["config"]["method"])  # of a plug-in nothing is known here
+    entry = METHODS.get(result["config"]["method"])  # nothing is known about a plug-in here
     if entry is not None and "noise" in entry.needs:
         sentences.append("the method was told the share of wrong labels")
     lines = [line for line in result["history"] if line.get("saliency_loss") is not None]
@@ -152,6 +152,6 @@ def remarks(result: Result) -> list[str]:
         test = next(m for split, m in best["metrics"].items() if split != "val")
         sentences.append(
             f"best on test: average {percent(test['average'])}, {worst_name(result)} {percent(test['worst'])}"
-            f" (epoch {best['epoch']}); chosen by test, so no honest figure"
+            f" (epoch {best['epoch']}); chosen by test, so not an honest figure"
         )
     return sentences

@@ -1,4 +1,4 @@
-"""REPORT: the templates of pages, which lie beside this file and share a style and macros."""
+"""REPORT: the templates of pages. They are beside this file and share a style and macros."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def rendered(name: str, values: Mapping[str, Any]) -> str:
-    """Return the page of a template, "page.html", filled with values; text among them is escaped.
+    """Return the page of a template, "page.html", filled with values; texts are escaped.
 
-    Raises jinja2.UndefinedError for a value that the template needs and that is not there. Source: ours.
+    Raises jinja2.UndefinedError for a missing value. Source: ours.
     """
     import jinja2
 

@@ -1,1 +1,1 @@
-"""A run: what a config describes is assembled, trained in stages of epochs of steps, and kept against kills."""
+"""A run: it is assembled from a config, trained in stages of epochs of steps, and saved so that it survives a kill."""

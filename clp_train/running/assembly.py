@@ -1,4 +1,4 @@
-"""What a config describes, made: the method, the network before its first step, the stages, how steps are taken."""
+"""Make the parts of a run from a config: method, network before its first step, stages, and rule of steps."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ Start = Callable[[], Classifier]
 
 @dataclass(frozen=True)
 class Assembly:
-    """All that the loop takes. start: makes the network as it is before its first step; stages: each with its epochs;
-    place: where networks live; ranks: the processes that train it together;
-    backgrounds: features and logits of the training pictures without their objects, by networks that learn them.
+    """All inputs of the loop. start: makes the network as it is before its first step; stages: each with its epochs;
+    place: of the networks; ranks: the processes that train it together; backgrounds: computes features and logits of
+    the training pictures without their objects, by networks that learn them.
 
-    `dataclasses.replace` puts an own method, network, step rule or backgrounds in place of those of the config.
+    `dataclasses.replace` can replace the config's method, network, step rule or backgrounds by your own.
     """
 
     config: TrainConfig
@@ -64,10 +64,10 @@ class Assembly:
 
 
 def assemble(config: TrainConfig, data: RunData, ranks: Ranks = ALONE) -> Assembly:
-    """Return what a config describes on some data, before the first step. ranks: the processes that do it together.
+    """Return the parts of a run, made from its settings and data, before the first step.
 
-    Raises SettingError for a run that the method, the network or the data do not allow, InputError for weights to start
-    from that are damaged.
+    ranks: the processes of the run. Raises SettingError for a run that the method, the network or the data do not
+    allow, InputError for damaged start weights.
     """
     check_meta_batch(config, len(data.meta))
     method = build_method(config.options, context_of(config, data))
@@ -78,11 +78,11 @@ def check_meta_batch(config: TrainConfig, pictures: int) -> None:
     """Raise SettingError for a meta batch that is larger than a meta set of so many pictures."""
     size = config.meta_batches.meta_batch_size
     if size is not None and size > pictures:
-        raise SettingError("meta_batch_size", size, f"the meta set holds {pictures} pictures")
+        raise SettingError("meta_batch_size", size, f"the meta set holds {pictures} pictures; expected at most as many")
 
 
 def assemble_with(method: Method, config: TrainConfig, data: RunData, ranks: Ranks = ALONE) -> Assembly:
-    """Return the same with a method that is made already."""
+    """Return the same with a given method."""
     place = find_place(config.run, ranks)
     choose_store(config.store.store, (), place.device, config.data.cache is not None)
     stages = plan(method.stages, config.run.epochs, config.run.trainable)
@@ -107,7 +107,7 @@ def assemble_with(method: Method, config: TrainConfig, data: RunData, ranks: Ran
 
 
 def context_of(config: TrainConfig, data: RunData) -> Context:
-    """Return what a method may know of its run before it starts."""
+    """Return what a method may know about its run before it starts."""
     return Context(
         config.method, table_of(data), generator_for(config.run.seed, 0, "method"), config.run.seed, config.run.epochs,
         config.batches.batch_size, config.run.trainable, config.sgd, config.meta_step, config.saliency,
@@ -115,7 +115,7 @@ def context_of(config: TrainConfig, data: RunData) -> Context:
 
 
 def table_of(data: RunData) -> TrainTable:
-    """Return what a method may know of a run's pictures before it starts."""
+    """Return what a method may know about a run's pictures before it starts."""
     names, noise = data.header.class_names, data.header.settings.get("noise")
     wrong = wrong_share(parse_noise(noise), len(names)) if noise else 0.0
     meta_label = data.meta.label[data.meta.kind == ORIGINAL]
@@ -129,7 +129,7 @@ def step_rule(config: TrainConfig, ranks: Ranks = ALONE) -> StepRule:
 
 
 def start_network(config: TrainConfig, data: RunData, method: Method) -> Classifier:
-    """Return the classifier before its first step, with the method's last layer; two of them for peers."""
+    """Return the classifier before its first step, with the method's last layer; two classifiers for peers."""
     statistics, classes = channel_statistics(data.train.images), len(data.header.class_names)
     model, size = config.model, data.train.images.shape[-1]
 
@@ -146,27 +146,27 @@ def start_network(config: TrainConfig, data: RunData, method: Method) -> Classif
 
 
 def check_length(stages: list[tuple[Stage, range]], config: TrainConfig, data: RunData) -> None:
-    """Raise SettingError for a warm-up that never ends, and for an early stop that nothing can decide."""
+    """Raise SettingError for a warm-up longer than a stage, and for early stopping without a val score."""
     warmup, patience = config.sgd.warmup_epochs, config.run.patience
     shortest = min(len(epochs) for _, epochs in stages)
     if warmup >= shortest:
         of_stage = "the run" if len(stages) == 1 else "its shortest stage"
         raise SettingError("warmup_epochs", warmup, f"{of_stage} has {shortest} epochs; expected fewer")
     if patience is not None and "val" not in data.evaluation:
-        raise SettingError("patience", patience, "the data have no val split to decide by; leave it out")
+        raise SettingError("patience", patience, "the data have no val split to decide by; leave patience out")
     if patience is not None and len(stages) > 1:
-        reason = f"{config.method} has {len(stages)} stages, each of a length of its own; leave it out"
+        reason = f"{config.method} has {len(stages)} stages of fixed lengths; leave patience out"
         raise SettingError("patience", patience, reason)
 
 
 def check_ranks(
     ranks: Ranks, config: TrainConfig, method: Method, data: RunData, stages: list[tuple[Stage, range]]
 ) -> None:
-    """Raise SettingError or UsageError for what ranks cannot do together, and for their settings where there is one."""
+    """Raise SettingError or UsageError for a run that ranks cannot share, or for settings of ranks in a single one."""
     chosen = config.run.rank_batch_norm
     if ranks.size == 1:
         if chosen != SYNCHRONISED:
-            reason = "has no effect in a run of one process; start several with torchrun"
+            reason = "has no effect in a run of one process; start several processes with torchrun"
             raise SettingError("rank_batch_norm", chosen, reason, {"rank_batch_norm": SYNCHRONISED})
         return
     if not entry_of(config.method).exact_under_ranks:
@@ -180,7 +180,7 @@ def check_ranks(
 
 
 def check_selection(config: TrainConfig, data: RunData) -> None:
-    """Raise SettingError for epochs that are to be compared by what the data do not have."""
+    """Raise SettingError if epochs are to be compared by a measure that the data lack."""
     select = config.run.select
     if select not in (AUTO, LAST) and "val" not in data.evaluation:
         raise SettingError("select", select, "the data have no val split to compare epochs by", {"select": LAST})
@@ -189,17 +189,17 @@ def check_selection(config: TrainConfig, data: RunData) -> None:
 
 
 def check_stages(stages: list[tuple[Stage, range]], method: Method, config: TrainConfig) -> None:
-    """Raise SettingError for factuals in a meta step that must have none, and for what a bare head cannot do."""
+    """Raise SettingError for factuals in a meta step that must have none, or settings that need a trainable body."""
     for stage, _ in stages:
         pick(SAMPLERS, stage.sampler, "sampler")
     online = config.meta_batches.online
     if online != "none" and method.learned and FACTUAL not in method.meta_kinds:
-        reason = f"{config.method} learns from meta originals alone"
+        reason = f"{config.method} learns only from meta originals"
         raise SettingError("online", online, reason, {"online": "none"})
     if not any(stage.trainable == "head" and stage.stream != "meta" for stage, _ in stages):
         return
     if method.saliency_weight > 0:
-        reason = "eq. (6) acts on the body; train all of it, or leave the term out"
+        reason = "eq. (6) acts on the body; train the whole network, or leave the term out"
         raise SettingError("trainable", "head", reason, {"saliency_lambda": 0})
     if online != "none":
-        raise SettingError("online", online, "a frozen body's features are made once", {"online": "none"})
+        raise SettingError("online", online, "features of a frozen body are computed once", {"online": "none"})

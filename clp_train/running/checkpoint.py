@@ -1,8 +1,8 @@
-"""The full state of a run in one file, written beside its name and renamed: a killed run goes on bit by bit.
+"""The full state of a run in one file, written under another name and renamed: a killed run continues bit by bit.
 
-All randomness of a run is keyed by seed, epoch and step, so there is no generator to save: weights, batch-norm
-statistics, the optimiser's and the method's own state, and where the run is, say it all. A body that never learns is as
-it was made: its digest stands for it.
+All randomness of a run is keyed by seed, epoch and step, so no generator is saved. The state is: weights, batch norm
+statistics, the optimiser's and the method's own state, and the position in the run. A frozen body does not change, so
+only its digest is saved.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from clp_train.running.clock import Spent
 CHECKPOINT = "checkpoint.safetensors"
 LAST, SELECTED = "last.safetensors", "selected.safetensors"
 END = "end.safetensors"
-"""The state at the end of a run without its networks, which lie beside it: with it a finished run can go on."""
+"""The state at the end of a run without its networks, which have their own files, to continue a finished run."""
 MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
-"""What taking up a state raises that is not of this run."""
+"""Errors from loading the state of another run."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Snapshot:
 
 @dataclass
 class Position:
-    """Where a run is. step: steps done; begun: whether the method has begun the epoch under way; losses: of that epoch;
-    history: a line an epoch; selected: by val; best: by test, without its state; spent: the time until the last save;
-    machine: what the last save was made on, in words.
+    """The position of a run. step: finished steps; begun: whether the method has begun the present epoch; losses: of
+    that epoch; history: one line per epoch; selected: by val; best: by test, without its state; spent: the time until
+    the last save; machine: of the last save, in words.
     """
 
     step: int = 0
@@ -62,15 +62,15 @@ class Position:
 
     @property
     def epoch(self) -> int:
-        """The epoch under way, from 0."""
+        """The present epoch, from 0."""
         return len(self.history)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of a run's full state. key: settings and data that a resumed run must share, as plain JSON; machine:
-    what this process runs on, in words, which it need not share; beside: part of the state -> the file of weights that
-    it is left to; is_written: whether this process writes it, one of several ranks does.
+    """The file of a run's full state. key: settings and data that must be equal in a resumed run, as plain JSON;
+    machine: of this process, in words; it may differ; beside: part of the state -> the file of weights that holds it
+    instead; is_written: whether this process writes the file; only one of several ranks does.
     """
 
     path: Path
@@ -87,9 +87,9 @@ class Checkpoint:
     def save(
         self, network: nn.Module, optimiser: torch.optim.Optimizer, method: Method, position: Position, body: str = ""
     ) -> str:
-        """Write the state, atomically; return where it is in words.
+        """Write the state, atomically; return its place in words.
 
-        body: digest of a body that never learns and so is left out, "" where it learns.
+        body: digest of a frozen body, which is left out; "" if the body learns.
         """
         if not self.is_written:
             return self.describe(position)
@@ -113,11 +113,11 @@ class Checkpoint:
         return self.describe(position)
 
     def describe(self, position: Position) -> str:
-        """Return in words where the state of a position is."""
+        """Return in words the place of the state of a position."""
         return f"last state: {self.path}, step {position.step}"
 
     def load(self, network: nn.Module, method: Method, body: str = "") -> tuple[Position, dict[str, Tensor]]:
-        """Take up the state; return where the run was and the optimiser's state, as `optimiser_state` had it.
+        """Load the state; return the run's position and the optimiser's state, as `optimiser_state` returned it.
 
         body: as in `save`. Raises what `read_state` raises, and InputError for a state that does not fit.
         """
@@ -127,7 +127,7 @@ class Checkpoint:
                 tensors |= prefixed(part, learnt(read_weights(path), body))
         if plain.get("body", "") != body:
             raise InputError(
-                f"{self.path}: of a run on a frozen body with other weights; restore those, or use another --out"
+                f"{self.path}: it is of a run with another frozen body; restore that, or choose another --out"
             )
         try:
             position = position_of(plain, network, tensors, body)
@@ -137,7 +137,9 @@ class Checkpoint:
             method.load_state_dict(unprefixed("method", tensors))
         except MISFITS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"{self.path}: the state of another run ({reason}); remove it and start anew") from None
+            raise InputError(
+                f"{self.path}: it is the state of another run ({reason}); remove it and start again"
+            ) from None
         return position, kept
 
 
@@ -147,35 +149,35 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; only another run makes it") from None
+        raise InputError(f"{path}: no such file; only another run can make it") from None
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: not the weights of this run ({error}); train again, with another --out") from None
 
 
 def learnt(state: Mapping[str, Tensor], body: str) -> dict[str, Tensor]:
-    """Return what of a network's state can change: all, or the last layer on a body that never learns."""
+    """Return the part of a network's state that can change: all, or only the last layer on a frozen body."""
     return {name: value for name, value in state.items() if not body or name.startswith(HEAD)}
 
 
 def whole(state: Mapping[str, Tensor], network: nn.Module, body: str) -> dict[str, Tensor]:
-    """Return a state with what `learnt` left out. Raises ValueError for one that is not of the network."""
+    """Return a state completed by the part that `learnt` left out. Raises ValueError for a state of another network."""
     current = network.state_dict()
     check_same_tensors(state, learnt(current, body))
     return {name: state[name] if name in state else value.detach().clone() for name, value in current.items()}
 
 
 def prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under names that say what they are of."""
+    """Return tensors under names with a prefix."""
     return {f"{prefix}.{name}": value for name, value in state.items()}
 
 
 def unprefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return those tensors that `prefixed` gave such names, under their own."""
+    """Return the tensors with a prefix, under their names without it."""
     return {n.removeprefix(f"{prefix}."): v for n, v in tensors.items() if n.startswith(f"{prefix}.")}
 
 
 def position_of(plain: dict[str, Any], network: nn.Module, tensors: Mapping[str, Tensor], body: str) -> Position:
-    """Return the position that `save` wrote. Raises MISFITS where it is none."""
+    """Return the position that `save` wrote. Raises MISFITS if it is damaged."""
     if type(plain["step"]) is not int or plain["step"] < 0 or type(plain["begun"]) is not bool:
         raise ValueError(f"step {plain['step']!r}, begun {plain['begun']!r}")
     if not isinstance(plain["history"], list) or not all(isinstance(line, dict) for line in plain["history"]):
@@ -196,7 +198,7 @@ def position_of(plain: dict[str, Any], network: nn.Module, tensors: Mapping[str,
 
 
 def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    """Return epoch and metrics of a snapshot as plain JSON, its state left out; None for none."""
+    """Return epoch and metrics of a snapshot as plain JSON, without its state; None for none."""
     if snapshot is None:
         return None
     return {
@@ -206,7 +208,7 @@ def snapshot_json(snapshot: Snapshot | None) -> dict[str, Any] | None:
 
 
 def snapshot_of(plain: dict[str, Any] | None, state: Callable[[], dict[str, Tensor]]) -> Snapshot | None:
-    """Return the snapshot of what `snapshot_json` gave, and of its state if it is one."""
+    """Return the snapshot for a result of `snapshot_json` and its state; None for none."""
     if plain is None:
         return None
     metrics = {split: metrics_of(values) for split, values in plain["metrics"].items()}
@@ -214,6 +216,6 @@ def snapshot_of(plain: dict[str, Any] | None, state: Callable[[], dict[str, Tens
 
 
 def metrics_of(plain: dict[str, Any]) -> Metrics:
-    """Return the metrics that JSON holds: lists are tuples."""
+    """Return metrics from JSON; its lists become tuples."""
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
     return Metrics(**values)

@@ -1,4 +1,4 @@
-"""The steps of an epoch: their batches and meta batches, composed as the method wants them, and their losses."""
+"""The steps of an epoch: their batches and meta batches, as the method composes them, and their losses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def epoch_steps(
     at: Position,
     step: Callable[..., StepLosses],
 ) -> Iterator[bool]:
-    """Do the steps of an epoch (from 0) that are left, one by one; yield after each whether it is the epoch's last."""
+    """Take the remaining steps of an epoch (from 0), one by one; yield after each whether it is the epoch's last."""
     config, method = assembly.config, assembly.method
     seed, batch_size, progress = config.run.seed, config.batches.batch_size, epoch / config.run.epochs
     part.learner.train()
@@ -52,7 +52,7 @@ def epoch_steps(
 
 
 def meta_batches(part: Part, steps: Sequence[int], due: Sequence[int]) -> Generator[Batch | None, None, None]:
-    """Yield the meta batch of each step, made when it is asked for, of the learner as it is; None where none is due."""
+    """Yield the meta batch of each step, made on request with the present learner; None if none is due."""
     if part.meta is None:
         yield from [None] * len(steps)
         return
@@ -70,13 +70,13 @@ def digest_of(batches: Sequence[np.ndarray]) -> str:
 
 
 def read_new(losses: list[StepLosses]) -> None:
-    """Read the losses of steps that were not read yet, in place. Raises DivergedError for one that is not finite."""
+    """Read the losses of steps that are not read yet, in place. Raises DivergedError for a loss that is not finite."""
     read = next((k for k, one in enumerate(reversed(losses)) if isinstance(one.train, float)), len(losses))
     losses[len(losses) - read :] = read_losses(losses[len(losses) - read :])
 
 
 def compose_batch(stream: Store, rows: np.ndarray, pictures: BoxedPictures, assembly: Assembly, step: int) -> Batch:
-    """Return the batch of a step as the method wants it: with partners out of the stream, mixed. pictures: the rows."""
+    """Return the batch of a step as the method composes it: with partners from the stream, mixed. pictures: its own."""
     method, seed, transform = assembly.method, assembly.config.run.seed, assembly.config.batches.transform
     batch, rng = step_batch(pictures, rows, step, seed, transform), rng_for(seed, step, "mix")
     partners = method.partners(batch, rng)

@@ -1,4 +1,4 @@
-"""What an epoch leaves: its line in the history, and a snapshot of the network if it is the best so far."""
+"""The end of an epoch: its line in the history, and a snapshot of the network if it is the best so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clp_train.evaluating.selection import LAST, WAYS, WORST_GROUP, merit
 from clp_train.running.checkpoint import Position, Snapshot
 
 MEASURES = ("worst", "average", "weighted_average", "worst_class", "balanced", "group_mean")
-"""Of the metrics of a split, those that a history line has."""
+"""The metrics of a split that a history line has."""
 NONE: Mapping[str, float] = {}
 
 
@@ -28,10 +28,10 @@ def conclude_epoch(
     way: str = WORST_GROUP,
     more: Mapping[str, float] = NONE,
 ) -> None:
-    """Write the epoch's line into the history, and snapshot the network if no epoch so far is worth more.
+    """Write the epoch's line into the history, and snapshot the network if no earlier epoch is better.
 
-    watch_test: note the best test score too, without the weights; way: how epochs are compared, of `selection.WAYS`;
-    more: numbers of the line that are of no split.
+    watch_test: record the best test score too, without the weights; way: how epochs are compared, of `selection.WAYS`;
+    more: numbers of the line that belong to no split.
     """
     epoch = at.epoch + 1
     line = {"epoch": epoch, "lr": lr, **means(at.losses), **summary(metrics), **more}
@@ -49,9 +49,9 @@ def conclude_epoch(
 def is_patience_over(
     history: Sequence[Mapping[str, Any]], line: Mapping[str, Any], patience: int | None, way: str = WORST_GROUP
 ) -> bool:
-    """Tell whether so many epochs, the last of them with that line, were worth no more than one before them.
+    """Return whether the last `patience` epochs, ending with `line`, were no better than an earlier one.
 
-    history: a line for each epoch before that one; way: as in `conclude_epoch`.
+    history: one line for each epoch before the last; way: as in `conclude_epoch`.
     """
     if patience is None or WAYS[way].key not in line:
         return False
@@ -60,10 +60,12 @@ def is_patience_over(
 
 
 def check_comparable(history: Sequence[Mapping[str, Any]], way: str, path: Path) -> None:
-    """Raise InputError for a state, of a path, of a version whose lines lack what epochs are compared by."""
+    """Raise InputError for a state of an earlier version whose lines lack the measure that compares epochs."""
     key = WAYS[way].key
     if any("val_average" in line and key not in line for line in history):
-        raise InputError(f"{path}: of an earlier version, whose epochs have no {key}; train anew with another --out")
+        raise InputError(
+            f"{path}: it is of an earlier version, whose epochs have no {key}; train again with another --out"
+        )
 
 
 def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
@@ -72,7 +74,7 @@ def first_test(metrics: dict[str, Metrics]) -> Metrics | None:
 
 
 def means(losses: list[StepLosses]) -> dict[str, float | None]:
-    """Return each loss's mean over the steps that computed it; None for none."""
+    """Return each loss's mean over the steps that computed it; None if none did."""
     averages = {}
     for name in ("train", "meta", "saliency"):
         values = [v for v in (getattr(part, name) for part in losses) if v is not None]
@@ -86,7 +88,7 @@ def summary(metrics: dict[str, Metrics]) -> dict[str, float]:
 
 
 def measures_of(split: str) -> dict[str, str]:
-    """Return what a history line has of a split: measure -> its name there."""
+    """Return the names of a split's measures in a history line: measure -> name."""
     return {key: f"{split}_{key}" for key in MEASURES}
 
 

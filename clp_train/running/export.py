@@ -1,4 +1,4 @@
-"""A classifier as other tools see it, written as a program: torch's own, or ONNX. It says of itself what it is."""
+"""Export a classifier as a program for other tools: torch's own form, or ONNX. The program describes itself."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from clp_train.exports import FILES, ONNX, PT2
 from clp_train.models.parts import Classifier
 
 SAID = "classifier.json"
-"""File of an exported program with what it says of itself."""
+"""Name of the file in an exported program that describes it."""
 TOLERANCE = 1e-4
-"""By which a program's logits may differ from the network's, as a share of the largest, or of 1."""
-TRIED = (1, 7)  # pictures at a time, that a program is tried with
+"""Allowed difference of a program's logits from the network's, as a share of the largest, or of 1."""
+TRIED = (1, 7)  # batch sizes that a program is tested with
 
 About = Mapping[str, Any]
 
 
 class Differs(ValueError):
-    """A program gives other logits than the network that it was made of."""
+    """A program returns other logits than its network."""
 
 
 def export_classifier(network: nn.Module, size: int, path: Path, about: About | None = None) -> None:
     """Write a classifier in evaluation mode as a program for any batch of size x size pictures.
 
-    It takes float32 (N, 3, size, size) in [0, 1] and gives the logits, (N, C), that `Judged` gives. The suffix of the
-    path says the form; about: what it says of itself, as plain JSON. It is tried on random pictures before it is
-    written. Raises Differs where its logits are not the network's, and InputError when the disk refuses.
+    It takes float32 (N, 3, size, size) in [0, 1] and returns the logits of `Judged`, (N, C). The suffix of the path
+    decides the form; about: its description of itself, as plain JSON. It is tested on random pictures before it is
+    written. Raises Differs if its logits are not the network's, and InputError when the disk refuses.
     """
     judged = Judged(network) if isinstance(network, Classifier) else network
     judged.eval().cpu()  # other tools run it there
@@ -48,7 +48,7 @@ def export_classifier(network: nn.Module, size: int, path: Path, about: About | 
 
 
 def check_same_logits(judged: nn.Module, program: Callable[[Tensor], Tensor], size: int, path: Path) -> None:
-    """Raise Differs unless a program gives the logits of the network for random pictures."""
+    """Raise Differs unless a program returns the network's logits for random pictures."""
     draw = torch.Generator().manual_seed(0)
     for n in TRIED:
         pictures = torch.rand(n, 3, size, size, generator=draw)
@@ -56,12 +56,12 @@ def check_same_logits(judged: nn.Module, program: Callable[[Tensor], Tensor], si
             expected, found = judged(pictures), program(pictures)
         difference, most = float((found - expected).abs().max()), max(1.0, float(expected.abs().max()))
         if not difference <= TOLERANCE * most:
-            raise Differs(f"{path.name}: its logits differ by {difference:.1e} from the network's, so it is not kept")
+            raise Differs(f"{path.name}: its logits differ by {difference:.1e} from the network's; it is not kept")
 
 
 def as_pt2(judged: nn.Module, size: int, about: About) -> tuple[bytes, Callable[[Tensor], Tensor]]:
-    """Return a classifier as an exported program of torch: its bytes, and itself, read from them."""
-    content = io.BytesIO()  # torch ends the process where a file refuses
+    """Return a classifier as a program exported by torch: its bytes, and the program read from them."""
+    content = io.BytesIO()  # torch would end the process if a file refuses
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found in the group")  # torch's, of its own file
         torch.export.save(exported(judged, size), content, extra_files={SAID: json.dumps(about)})
@@ -70,14 +70,14 @@ def as_pt2(judged: nn.Module, size: int, about: About) -> tuple[bytes, Callable[
 
 
 def exported(judged: nn.Module, size: int) -> torch.export.ExportedProgram:
-    """Return a classifier as torch exports it, for any number of pictures."""
+    """Return a classifier exported by torch, for any number of pictures."""
     example, dynamic_shapes = torch.zeros(2, 3, size, size), {"images": {0: torch.export.Dim("batch")}}
     return torch.export.export(judged, (example,), dynamic_shapes=dynamic_shapes)
 
 
 def as_onnx(judged: nn.Module, size: int, about: About) -> tuple[bytes, Callable[[Tensor], Tensor]]:
-    """Return a classifier as an ONNX model: its bytes, and what runs them. Texts of `about` are its properties as they
-    are, all else is JSON.
+    """Return a classifier as an ONNX model: its bytes, and a function that runs them. Texts of `about` become its
+    properties unchanged, other values become JSON.
     """
     import onnx
     import onnxruntime
@@ -96,7 +96,7 @@ def as_onnx(judged: nn.Module, size: int, about: About) -> tuple[bytes, Callable
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Within it, torch's exporter neither warns nor logs."""
+    """Silence warnings and logs of torch's exporter inside this context."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

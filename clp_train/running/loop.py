@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,11 +41,11 @@ from clp_train.running.trial import stream_length
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves. selected: the best epoch by `selected_by`, of `selection.WAYS`; None without a val split, but
-    for "last"; best_on_test: the epoch with the best average on the first test split, with `watch_test` only: no honest
-    figure, but one that many papers print; spent: the time that it took, with that of killed processes until they
-    saved, without that for the features of a body that never learns; method: what pictures are judged by; predictions:
-    of the network, by split.
+    """The outcome of a run. selected: the best epoch by `selected_by`, of `selection.WAYS`; without a val split None,
+    except for "last"; best_on_test: the epoch with the best average on the first test split, only with `watch_test`:
+    not an honest number, but many papers report it; spent: the time of the run, including killed processes until their
+    last save, excluding features of a frozen body; method: computes the final logits; predictions: of the network, by
+    split.
     """
 
     network: Classifier
@@ -57,9 +58,19 @@ class Trained:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     selected_by: str = WORST_GROUP
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the outcome."""
+        from clp_train.evaluating.notebook import run_html
+
+        snapshot = self.selected or self.last
+        metrics = {split: dataclasses.asdict(of_split) for split, of_split in snapshot.metrics.items()}
+        epoch = self.selected.epoch if self.selected else None
+        facts = (("method", type(self.method).__name__), ("time", f"{self.spent.seconds:.0f} s"))
+        return run_html("a trained network", facts, metrics, self.history, epoch)
+
 
 class Done(NamedTuple):
-    """What is told after a step: how many of all are done, the epoch under way (from 1), the losses of the step."""
+    """Report after a step: the numbers of finished and of all steps, the present epoch (from 1), the step's losses."""
 
     step: int
     steps: int
@@ -69,9 +80,11 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told, and when. on_step: after each step whose losses are read, on the CPU each one; on_epoch: after each
-    epoch, with the history; watch: wraps the epochs in which backgrounds are learnt; train_step: takes a step, for
-    those that look at it from within; remark: what is to be known of a run, in a line; note: what may be, in a line.
+    """Callbacks of a run.
+
+    on_step: after each step whose losses are read, on the CPU after every step; on_epoch: after each epoch, with the
+    history; watch: wraps the epochs in which backgrounds are learnt; train_step: takes a step; replace it to observe
+    steps; remark: gets a line that users must know; note: gets a line that users may want to know.
     """
 
     on_step: Callable[[Done], None] = lambda _: None
@@ -84,7 +97,7 @@ class Hooks:
 
 NO_HOOKS = Hooks()
 READ_INTERVAL = 20
-"""Steps between two looks at their losses, where a look makes a device wait."""
+"""Steps between two reads of losses, because a read makes a device wait."""
 
 
 def train(
@@ -92,9 +105,9 @@ def train(
 ) -> Trained:
     """Train and evaluate one classifier; the same settings give the same weights on a CPU, killed and resumed or not.
 
-    checkpoint: where the full state goes every so many steps, after each epoch, and once backgrounds are learnt;
-    resume: go on from it. Raises DivergedError when a loss is not finite or a logit is NaN, and what `Checkpoint.load`
-    raises.
+    checkpoint: file of the full state, written every `checkpoint_interval` steps, after each epoch, and once
+    backgrounds are learnt; resume: continue from it. Raises DivergedError when a loss is not finite or a logit is NaN,
+    and what `Checkpoint.load` raises.
     """
     with split_passes(assembly.network, assembly.ranks):
         return follow(Run(assembly, hooks, checkpoint), hooks, resume)
@@ -120,8 +133,8 @@ def follow(run: Run, hooks: Hooks, resume: bool) -> Trained:
 
 
 class Run:
-    """A run under way. at: where it is; part: the stage under way; last_state: where its last full state is; body:
-    digest of one that never learns, so that the state can do without it; "" where it learns, or no state is kept.
+    """A run in progress. at: its position; part: the present stage; last_state: place of its last full state, in words;
+    body: digest of a frozen body, so that the state need not hold the body; "" if the body learns, or no state is kept.
     """
 
     part: Part
@@ -147,26 +160,26 @@ class Run:
         return steps_per_epoch(pictures, self.config.batches.batch_size)
 
     def resume(self) -> None:
-        """Go on from the checkpoint. Raises what `Checkpoint.load` and `check_comparable` raise."""
+        """Continue from the checkpoint. Raises what `Checkpoint.load` and `check_comparable` raise."""
         if self.checkpoint is None:
             raise ValueError("a run without a checkpoint cannot be resumed")
         self.at, self.of_optimiser = self.checkpoint.load(self.network, self.method, self.body)
         check_comparable(self.at.history, self.way, self.checkpoint.path)
         there, here = self.at.machine, self.checkpoint.machine
         if there != here:
-            remark = f"begun on {there}, it goes on on {here}: not bit by bit, which holds on the same machine alone"
+            remark = f"begun on {there}, continued on {here}: results are bit-identical only on the same machine"
             self.hooks.remark(f"{self.checkpoint.path}: {remark}")
         self.clock = Clock(self.at.spent)
         self.last_state = self.checkpoint.describe(self.at)
 
     def save(self) -> None:
-        """Keep the full state, if there is a place for it."""
+        """Save the full state, if there is a checkpoint."""
         if self.checkpoint is not None:
             self.at.spent = self.clock.read()
             self.last_state = self.checkpoint.save(self.network, self.optimiser, self.method, self.at, self.body)
 
     def begin_stage(self, number: int, stage: Stage, epochs: range) -> None:
-        """Start a stage, or go on within it: what learns, from which pictures, with which optimiser."""
+        """Start a stage, or continue inside it: what learns, from which pictures, with which optimiser."""
         fresh = self.at.epoch == epochs.start and not self.at.begun
         if fresh:
             self.method.begin_stage(number, scores_of(self.network, self.data.train, self.data.meta))
@@ -180,12 +193,12 @@ class Run:
             restore_optimiser(self.of_optimiser, self.network, self.optimiser)
 
     def take_up(self, stage: Stage) -> None:
-        """Make what a stage works on, after the pictures of the stage before have left their place."""
+        """Make the part of a stage, after freeing the memory of the previous stage's pictures."""
         vars(self).pop("part", None)
         self.part = part_of(stage, self.assembly, self.hooks.note)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Show the method what the network makes of the pictures, once an epoch."""
+        """Let the method begin an epoch with the network's scores, once per epoch."""
         if self.at.begun:
             return
         self.method.begin_epoch(epoch, self.config.run.epochs, self.scores())
@@ -194,12 +207,12 @@ class Run:
             self.save()
 
     def scores(self) -> Scores:
-        """Return what gives the scores of the stage under way."""
+        """Return the function that computes scores in the present stage."""
         data, learn = self.part.data, functools.partial(self.assembly.backgrounds, self.hooks.watch)
         return scores_of(self.part.learner, data.train, data.meta, data.background, learn)
 
     def train_epoch(self, epoch: int, epochs: range) -> dict[str, Metrics]:
-        """Do the steps of an epoch that are left; return its metrics. epochs: of the stage. Raises DivergedError."""
+        """Take the remaining steps of an epoch; return its metrics. epochs: of the stage. Raises DivergedError."""
         set_rates(self.optimiser, rate_factor(self.config.sgd, epoch - epochs.start, len(epochs)))
         at, interval = self.at, 1 if self.assembly.place.is_cpu else READ_INTERVAL
         try:
@@ -220,11 +233,11 @@ class Run:
             raise DivergedError(f"{error}; {self.last_state}") from None
 
     def is_last(self, epoch: int) -> bool:
-        """Tell whether an epoch is the run's last one."""
+        """Return whether an epoch is the run's last one."""
         return epoch + 1 == self.config.run.epochs
 
     def measure(self, splits: tuple[str, ...]) -> dict[str, Metrics]:
-        """EVALUATE: return the metrics of those of some splits that have pictures, by name."""
+        """EVALUATE: return the metrics of the given splits that have pictures, by name."""
         judge = judge_of(self.method, self.network)
         pictures, weights = self.part.data.evaluation, list(self.data.weights)
         return {
@@ -237,7 +250,7 @@ class Run:
         }  # fmt: skip
 
     def measure_views(self) -> dict[str, float]:
-        """Return the accuracy of val's objects before backgrounds of other classes, where epochs are compared by it."""
+        """Return the accuracy on val's objects before backgrounds of other classes, if epochs are compared by it."""
         views = self.part.data.views
         if self.way != GAP or views is None:
             return {}
@@ -245,7 +258,7 @@ class Run:
         return {BEFORE_OTHERS: balanced_accuracy(self.part.learner, views, classes, judge)}
 
     def conclude_epoch(self, epoch: int, epochs: range, metrics: dict[str, Metrics]) -> None:
-        """Write the epoch's line into the history, keep what is to be kept, and tell."""
+        """Write the epoch's line into the history, save snapshot and state, and call the hooks."""
         config, part = self.config, self.part
         lr = rate_factor(config.sgd, epoch - epochs.start, len(epochs)) * part.stage.rate * config.sgd.lr
         conclude_epoch(self.at, self.network, metrics, lr, config.run.watch_test, self.way, self.of_views)
@@ -260,16 +273,16 @@ class Run:
         if not self.is_last(epoch) and not self.stopped:
             self.save()
         elif self.checkpoint is not None:
-            self.at.spent = Spent()  # the result tells it; the same run leaves the same bytes
+            self.at.spent = Spent()  # the result has it; so the same run writes the same bytes
             self.checkpoint.at_end().save(self.network, self.optimiser, self.method, self.at, self.body)
 
     def result(self, metrics: dict[str, Metrics]) -> Trained:
-        """Measure the selected network on every split, and return what the run leaves. metrics: of the last epoch."""
+        """Measure the selected network on every split, and return the outcome. metrics: of the last epoch."""
         last, selected = Snapshot(self.at.epoch, copy_state(self.network), metrics), self.at.selected
         if selected is not None:
             self.network.load_state_dict(selected.state)
             stage, epochs = self.assembly.stages[-1]
-            if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the features are those at hand
+            if stage.trainable == "all" or selected.epoch <= epochs.start:  # else the present features are right
                 self.take_up(stage)
         predictions = self.predict()
         if selected is not None:
@@ -281,7 +294,7 @@ class Run:
         return Trained(network, last, selected, history, spent, best, self.method, predictions, self.way)
 
     def predict(self) -> dict[str, Predictions]:
-        """Return what the network makes of each picture of every split."""
+        """Return the network's predictions for each picture of every split."""
         judge = judge_of(self.method, self.network)
         return {
             name: predict_labelled(self.part.learner, pictures, judge, self.method.scale)
@@ -296,7 +309,7 @@ class Run:
 
 
 def restart(number: int, stage: Stage, assembly: Assembly) -> None:
-    """Start again what a stage starts again: the whole network, or its last layer."""
+    """Initialise again what a stage restarts: the whole network, or its last layer."""
     network, seed = assembly.network, assembly.config.run.seed
     if stage.restart:
         network.load_state_dict(assembly.start().state_dict())

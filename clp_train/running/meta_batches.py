@@ -22,7 +22,7 @@ from clp_train.run_settings import MetaBatchSettings
 
 @dataclass(frozen=True)
 class MetaStream:
-    """The meta batches of a run. meta: the pictures that its meta step looks at, where they live."""
+    """The meta batches of a run. meta: the pictures of its meta step, where they are stored."""
 
     meta: Store
     settings: MetaBatchSettings
@@ -30,18 +30,18 @@ class MetaStream:
     seed: int
 
     def rows(self, step: int) -> np.ndarray:
-        """Return which meta pictures one step looks at, int64 (n,)."""
+        """Return the rows of the meta pictures of one step, int64 (n,)."""
         size = min(self.settings.meta_batch_size or self.batches.batch_size, len(self.meta))
         return meta_rows(step, len(self.meta), size, self.seed)
 
     def ahead(self, steps: Iterable[int]) -> Generator[BoxedPictures, None, None]:
-        """Yield the pictures of steps on the device of the run, sent ahead of them as `pictures.store.ahead` does."""
+        """Yield the pictures of steps on the device of the run, sent in advance as by `pictures.store.ahead`."""
         return ahead(self.meta, map(self.rows, steps))
 
     def batch(self, step: int, pictures: BoxedPictures, network: Classifier) -> Batch:
         """Return the meta batch of one step, transformed as training pictures are, on the device of the run.
 
-        pictures: those of its rows; network: the classifier as it is, which FGSM attacks; it is left as it was.
+        pictures: of its rows; network: the present classifier, which FGSM attacks; it does not change.
         """
         if self.settings.online != "none":
             rows = self.rows(step)
@@ -61,9 +61,9 @@ def online_factuals(
     generator: torch.Generator,
     network: Classifier,
 ) -> BoxedPictures:
-    """Return a factual of each original whose background can be replaced; uint8 as they came.
+    """Return a factual of each original whose background can be replaced, uint8 like the originals.
 
-    box, label: of the originals, int64 (n, 4) and (n,), on the CPU, which knows without waiting what can be replaced.
+    box, label: of the originals, int64 (n, 4) and (n,), on the CPU, so that it can decide without waiting.
     """
     if not len(originals):
         return originals

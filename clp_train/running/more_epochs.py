@@ -1,7 +1,7 @@
-"""More epochs for a finished run: its state at the end becomes that of a longer run that is under way.
+"""More epochs for a finished run: its final state becomes the state of a longer, unfinished run.
 
-It goes on to the same bytes as a run that had so many epochs from its start. Where that cannot be, it is refused:
-where learning rates, stages or the method follow shares of all epochs.
+The result has the same bytes as a run with that many epochs from the start. If this is impossible, because learning
+rates, stages or the method depend on the share of all epochs, an error is raised.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from clp_train.running.epochs import measures_of
 def check_longer(assembly: Assembly, done: int, epochs_seen: int) -> None:
     """Raise SettingError unless a run of `done` epochs is the beginning of the assembled one.
 
-    epochs_seen: how many it really had, fewer where it stopped early.
+    epochs_seen: how many it really had; fewer if it stopped early.
     """
     config, method = assembly.config, assembly.method
     epochs = config.run.epochs
     start = f"the run of {done} epochs cannot go on"
-    remedy = "train anew with another --out"
+    remedy = "train again with another --out"
     if epochs_seen < done:
         raise SettingError("epochs", epochs, f"{start}: it stopped after {epochs_seen}, by its patience; {remedy}")
     if method.paced:
-        reason = f"{start}: what {config.method} does follows the share of all epochs that is done; {remedy}"
+        reason = f"{start}: {config.method} depends on the finished share of all epochs; {remedy}"
         raise SettingError("epochs", epochs, reason)
     before = plan(method.stages, done, config.run.trainable)
     if len(before) > 1:
@@ -43,17 +43,16 @@ def check_longer(assembly: Assembly, done: int, epochs_seen: int) -> None:
 
 
 def reopen(assembly: Assembly, done: int, checkpoint: Checkpoint, spent: Spent) -> None:
-    """Write the full state of the assembled run, made of that at the end of the same run of `done` epochs.
+    """Write the full state of the assembled run, made from the final state of the same run of `done` epochs.
 
-    checkpoint: where it goes; the state at the end lies beside it, and so do the weights; spent: what they took.
-    Raises what `check_longer` and `read_state` raise, and InputError where there is no state at the end, or weights are
-    missing.
+    checkpoint: its file; the final state and the weights are beside it; spent: the time so far. Raises what
+    `check_longer` and `read_state` raise, and InputError if the final state or weights are missing.
     """
     ended = checkpoint.at_end()
     if not ended.path.exists():
         raise InputError(
-            f"{ended.path}: no such file, so the run cannot go on; runs of earlier versions have none: train anew with"
-            " another --out"
+            f"{ended.path}: no such file, so the run cannot go on; runs of earlier versions have none: train again"
+            " with another --out"
         )
     plain, tensors = read_state(ended.path, ended.key | {"epochs": done})
     check_longer(assembly, done, len(plain["history"]))
@@ -66,6 +65,6 @@ def reopen(assembly: Assembly, done: int, checkpoint: Checkpoint, spent: Spent) 
 
 
 def without_tests(line: dict[str, Any], splits: Collection[str]) -> dict[str, Any]:
-    """Return the line of a last epoch as one has it that others follow: without the metrics of test splits."""
+    """Return the line of a last epoch as if it were not the last: without the metrics of test splits."""
     tests = {name for split in splits if split != "val" for name in measures_of(split).values()}
     return {name: value for name, value in line.items() if name not in tests}

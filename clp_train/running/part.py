@@ -1,4 +1,4 @@
-"""What a stage works on: the learner, the pictures or their features, and where they live."""
+"""The part of a stage: the learner, the pictures or their features, and where they are stored."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from clp_train.running.meta_batches import MetaStream
 
 @dataclass(frozen=True)
 class Part:
-    """One stage as it runs. learner: the network, or only its head; data: the pictures, or their features; stream:
-    those that an epoch goes through, where they live; meta: the meta batches, None without a meta step.
+    """One stage as it runs. learner: the network, or only its head; data: the pictures, or their features; stream: the
+    pictures of an epoch, where they are stored; meta: the meta batches, None without a meta step.
     """
 
     stage: Stage
@@ -36,7 +36,7 @@ def originals_of(data: RunData) -> BoxedPictures:
 
 
 def stream_of(stage: Stage, data: RunData) -> BoxedPictures:
-    """Return what an epoch of a stage goes through."""
+    """Return the pictures of an epoch of a stage."""
     if stage.stream == "train":
         return data.train
     originals = originals_of(data)
@@ -44,13 +44,13 @@ def stream_of(stage: Stage, data: RunData) -> BoxedPictures:
 
 
 def part_of(stage: Stage, assembly: Assembly, note: Callable[[str], None] = silent) -> Part:
-    """Return what a stage works on; for the head only this computes all features, or finds them in the cache.
+    """Return the part of a stage; if only the head learns, this computes all features, or reads them from the cache.
 
-    note: told in one line which, of a body that never learns.
+    note: gets one line about the features of a frozen body.
     """
     config, method, data = assembly.config, assembly.method, assembly.data
     frozen = config.run.trainable == "head"
-    cache, note = (config.data.cache, note) if frozen else (None, silent)  # a body that learns is no other run's
+    cache, note = (config.data.cache, note) if frozen else (None, silent)  # only a frozen body is shared by runs
     more = method.additions(data.meta)
     data = data if more is None else replace(data, train=data.train.followed_by(more))
     learner = assembly.network
@@ -67,7 +67,7 @@ def part_of(stage: Stage, assembly: Assembly, note: Callable[[str], None] = sile
 
 
 def stores_of(streams: Sequence[BoxedPictures], assembly: Assembly) -> list[Store]:
-    """Return where each stream of a stage lives. Raises SettingError where it cannot live where it is asked to."""
+    """Return the store of each stream of a stage. Raises SettingError if the store setting is not possible."""
     device, is_mapped = assembly.place.device, assembly.config.data.cache is not None
     store = choose_store(assembly.config.store.store, streams, device, is_mapped)
     return [place(stream, store, device, is_mapped) for stream in streams]

@@ -1,4 +1,4 @@
-"""Where a run's networks live, and the precision that they compute in: the run's business, and nobody else's."""
+"""The device and the precision of a run's networks; no other code depends on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LESS_MEMORY = "lower batch_size and meta_batch_size, or take store = memory or p
 
 @dataclass(frozen=True)
 class Place:
-    """A device and a precision that it has."""
+    """A device and a precision that it supports."""
 
     device: torch.device
     precision: str
@@ -34,9 +34,9 @@ class Place:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Within it, float32 is rounded on the way only where the precision says so; the CPU never rounds.
+        """Inside this context, float32 is rounded only as the precision says; the CPU never rounds.
 
-        Raises InputError where the device has too little memory for what is done within.
+        Raises InputError if the device runs out of memory inside it.
         """
         if self.is_cpu:
             yield
@@ -51,7 +51,7 @@ class Place:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether networks run where pictures are read."""
+        """Whether networks run on the CPU, where pictures are read."""
         return self.device.type == CPU
 
     @property
@@ -63,7 +63,7 @@ class Place:
         return f"{self.name}, {self.precision}"
 
     def shared_by(self, ranks: Ranks) -> str:
-        """The device in words, and how many ranks have one each."""
+        """The device in words, and the number of ranks, each with its own device."""
         return self.name if ranks.size == 1 else f"{self.name}, {ranks.size} ranks"
 
 
@@ -71,14 +71,14 @@ CPU_PLACE = Place(torch.device(CPU), "float32")
 
 
 def find_place(settings: RunSettings, ranks: Ranks = ALONE) -> Place:
-    """Return the place that settings ask for, of each rank of a machine its own accelerator.
+    """Return the place for the settings; each rank of a machine gets its own accelerator.
 
-    Raises SettingError for a device or a precision that is not there.
+    Raises SettingError for a device or a precision that is not available.
     """
     device = find_device(settings.device)
     if ranks.size > 1 and device.type != CPU:
         if ":" in settings.device:
-            reason = f"{ranks.size} ranks would share it; each takes one of its own"
+            reason = f"{ranks.size} ranks would share it; each needs its own"
             raise SettingError("device", settings.device, reason, {"device": device.type})
         device = find_device(f"{device.type}:{ranks.local}")
     require_precision(device, settings.precision, PRECISIONS)

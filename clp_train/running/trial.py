@@ -1,4 +1,4 @@
-"""A network meets its first pictures: what does not fit is told before the first step, and no trace is left."""
+"""Try a network on its first pictures: report what does not fit before the first step, without side effects."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from clp_train.pictures.batching import steps_per_epoch
 from clp_train.pictures.keys import generator_for
 from clp_train.pictures.types import as_input, rows_of_kinds
 
-SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # in pixels, that a network may take instead
-SHOWN = 200  # characters of what torch says
-SPARE_BATCH_SIZE = 3  # with which no epoch of two or more pictures has a batch of one
+SIDES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512)  # in pixels, that are tried instead
+SHOWN = 200  # characters of torch's message
+SPARE_BATCH_SIZE = 3  # no epoch of two or more pictures has a batch of one with it
 
 Plan = Sequence[tuple[Stage, range]]
 """Stages with their epochs, as `stages.plan` gives them."""
@@ -33,7 +33,7 @@ Plan = Sequence[tuple[Stage, range]]
 def check_before_load(config: TrainConfig, classes: int, size: int) -> None:
     """Raise SettingError or InputError for a network that does not take pictures of a size, before any is read.
 
-    The network is made for that, with the weights that it starts from; those that take every size are not.
+    The network is built for this check, with its start weights, unless it takes every size.
     """
     model = config.model
     if takes_any_size(model.model):
@@ -55,51 +55,51 @@ def check_fit(network: Classifier, config: TrainConfig, data: RunData, method: M
 
 
 def check_network(network: Classifier, model: str, images: Tensor, classes: int) -> None:
-    """Raise SettingError for a network that does not take pictures, uint8 (n, 3, H, W), InputError for one whose logits
-    of them are not finite. model: its name.
+    """Raise SettingError for a network that does not take pictures, uint8 (n, 3, H, W).
+
+    Raises InputError for a network whose logits are not finite. model: its name.
     """
     try:
         with untouched(network) as run:
             logits = run(as_input(images)).logits
         if logits.shape != (len(images), classes):
-            raise ValueError(f"it gives logits of {tuple(logits.shape)}, expected {(len(images), classes)}")
+            raise ValueError(f"it returns logits of shape {tuple(logits.shape)}, expected {(len(images), classes)}")
         if isinstance(network, FoundClassifier):
             with untouched(network) as run:
                 network.check_end(run, as_input(images))
     except EndError as error:
         raise SettingError("model", model, str(error)) from None
-    except Exception as error:  # each network refuses in its own way
+    except Exception as error:  # a network may raise anything
         raise misfit(network, model, images, error) from None
     if not logits.isfinite().all():
         value = "nan" if logits.isnan().any() else "infinite"
         raise InputError(
-            f"model {model}: its logits are {value} before the first step; the weights that it starts from are damaged,"
-            " give others"
+            f"model {model}: its logits are {value} before the first step; its start weights are damaged, give others"
         )
 
 
 def misfit(network: Classifier, model: str, images: Tensor, error: Exception) -> SettingError:
-    """Return what is said of a network that does not take pictures of a size: the next that it takes, or why."""
+    """Return the error for a network that does not take pictures of a size: it names a size that works, or a reason."""
     height, width = images.shape[2:]
     sides = sorted(SIDES, key=lambda side: (side < height, abs(side - height)))
     other = None if takes(network, height) else next((side for side in sides if takes(network, side)), None)
-    refusal = f"it takes no pictures of {width} x {height}"
+    refusal = f"it does not take pictures of {width} x {height}"
     if other is None:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:SHOWN]
         return SettingError("model", model, f"{refusal} ({said}); choose another model")
     remedy = f"make the shard with clp-augment --size {other}, or choose another model"
-    return SettingError("model", model, f"{refusal}, but of {other} x {other}: {remedy}")
+    return SettingError("model", model, f"{refusal}, expected {other} x {other}: {remedy}")
 
 
 def takes(network: Classifier, side: int) -> bool:
-    """Tell whether a network takes square pictures of so many pixels a side, by shapes alone: no number is computed."""
+    """Return whether a network takes square pictures of `side` pixels, by shapes only, without computing values."""
     modes = {module: module.training for module in network.modules()}
     values = [*network.named_parameters(), *network.named_buffers()]
     state = {name: torch.empty_like(value, device="meta") for name, value in values}
     network.eval()
     try:
         functional_call(network, state, (torch.empty(2, 3, side, side, device="meta"),))
-    except Exception:  # each network refuses in its own way
+    except Exception:  # a network may raise anything
         return False
     finally:
         for module, mode in modes.items():
@@ -112,7 +112,7 @@ def check_batches(
 ) -> None:
     """Raise SettingError for batches of one picture that a network cannot learn from.
 
-    smallest: pictures in the smallest batch; name, value: the setting that makes it, and take what would mend it;
+    smallest: pictures in the smallest batch; name, value: the setting that causes it; take: settings that would fix it;
     images: uint8 (n, 3, H, W).
     """
     if smallest > 1:
@@ -120,14 +120,14 @@ def check_batches(
     try:
         with untouched(network, training=True) as run:
             run(as_input(images[:1]))
-    except ValueError:  # what torch's batch norm raises
+    except ValueError:  # torch's batch norm raises it
         size = f"{images.shape[3]} x {images.shape[2]}"
         reason = f"it leaves batches of one picture, which the batch norm of this network cannot take at {size}"
         raise SettingError(name, value, reason, take) from None
 
 
 def smallest_batch(config: TrainConfig, method: Method, data: RunData, stages: Plan, batch_size: int) -> int:
-    """Return the pictures in the smallest batch that goes through the whole network in training mode, with a size."""
+    """Return the pictures in the smallest batch that passes the whole network in training mode, for a batch size."""
     sizes = [batch_size]
     for stage, epochs in stages:
         if stage.trainable != "all":
@@ -142,11 +142,11 @@ def smallest_batch(config: TrainConfig, method: Method, data: RunData, stages: P
 
 
 def smallest_part(pictures: int, batch_size: int) -> int:
-    """Return the pictures in the smallest batch of an epoch, which is cut into batches as equal as can be."""
+    """Return the pictures in the smallest batch of an epoch, which is divided as evenly as possible."""
     return pictures // max(1, steps_per_epoch(pictures, batch_size))
 
 
 def stream_length(stage: Stage, data: RunData) -> int:
-    """Return how many pictures an epoch of a stage goes through."""
+    """Return how many pictures an epoch of a stage has."""
     originals = int((data.meta.kind == ORIGINAL).sum())
     return {"train": len(data.train), "meta": originals, "both": len(data.train) + originals}[stage.stream]

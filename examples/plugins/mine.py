@@ -1,4 +1,4 @@
-"""An own model, data set, method, fill and matte, in one file outside the package; docs/how-to/plugins.md explains each.
+"""An own model, data set, method, fill and matte, in one file outside the package (docs/how-to/plugins.md).
 
     clp-augment --dataset mine.py:discs --cf mine.py:blend --f random --matte mine.py:Bright --set share=0.3
     clp-train --meta shards/discs-blend-random-seed0.h5 --dataset mine.py:discs --method mine.py:Halving \

@@ -1,1 +1,1 @@
-"""What README claims, made of the recorded results alone."""
+"""The claims of README and the docs, made from the recorded results alone."""

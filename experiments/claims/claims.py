@@ -1,11 +1,10 @@
-"""README's and the docs' figures and claims, made anew of the recorded results.
+"""The figures and claims of README and the docs, made again from the recorded results.
 
     python -m experiments.claims.claims            # writes them into README and the docs
     python -m experiments.claims.claims --check    # says whether they are there
 
-A block stands between two marks. A claim is a paired t test over the seeds that both sides have, two-sided; the p
-values of all claims together are corrected after Holm, so a claim that is added makes the others harder. A test of the
-suite runs the check.
+A block is between two marks. A claim is a two-sided paired t test over the seeds that both sides have. The p values of
+all claims together are corrected by Holm's method, so each new claim makes the others harder. A test runs the check.
 """
 
 from __future__ import annotations
@@ -38,17 +37,17 @@ class Claim(NamedTuple):
 
 
 def rival(row: str, moment: str = "last") -> Callable[[], BySeed]:
-    """Return what reads one row of the table of rivals."""
+    """Return a function that reads one row of the table of rivals."""
     return lambda: of_table(tables.TABLE, "worst", row, moment)
 
 
 def fresh(name: str, row: str) -> Callable[[], BySeed]:
-    """Return what reads one row on a fresh set."""
+    """Return a function that reads one row on a fresh set."""
     return lambda: of_fresh(name, row)
 
 
 def search(case: str, row: str) -> Callable[[], BySeed]:
-    """Return what reads one row of the search for the share's stop."""
+    """Return a function that reads one row of the search for the point where the share stops."""
     return lambda: of_search(case, row)
 
 
@@ -86,7 +85,7 @@ def both_sides(ours: BySeed, other: BySeed) -> tuple[list[float], list[float]]:
 
 
 def p_value(ours: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return p of a paired t test, two-sided; None where all differences are equal, which it cannot judge."""
+    """Return p of a two-sided paired t test; None if all differences are equal: the test cannot judge them."""
     differences = {round(a - b, 9) for a, b in zip(ours, other, strict=True)}
     return float(ttest_rel(ours, other).pvalue) if len(differences) > 1 else None
 
@@ -98,7 +97,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
 
 
 def stale(root: Path = HERE) -> dict[Path, str]:
-    """Return the files whose blocks are not those of the results -> what they should hold."""
+    """Return the files whose blocks differ from the results -> the text that they should have."""
     texts = {root / name: (root / name).read_text("utf-8") for name in FILES}
     made = {path: with_blocks(text, BLOCKS, MAKER) for path, text in texts.items()}
     return {path: text for path, text in made.items() if text != texts[path]}
@@ -107,7 +106,7 @@ def stale(root: Path = HERE) -> dict[Path, str]:
 def main() -> None:
     """Write the blocks, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="Change nothing; exit code 1 where a file has others.")
+    parser.add_argument("--check", action="store_true", help="Change nothing; exit code 1 if a file has other figures.")
     arguments = parser.parse_args()
     files = stale()
     if files and arguments.check:

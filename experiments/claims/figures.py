@@ -16,12 +16,12 @@ BySeed = Mapping[int, float]
 
 @cache
 def read(path: str) -> Any:
-    """Return what a JSON file of results holds. path: from the root of the project."""
+    """Return the content of a JSON file of results. path: relative to the root of the project."""
     return json.loads((HERE / path).read_text("utf-8"))
 
 
 def of_table(table: str, column: str, row: str, moment: str = "last", measure: str = "worst") -> BySeed:
-    """Return a figure of test of one row and column of a table of `clp-bench`, nothing for a run that is not there."""
+    """Return a test figure of one row and column of a table of `clp-bench`; seeds without a run are left out."""
     runs = [r for r in read(f"results/{table}-cpu/table.json")["runs"] if (r["row"], r["column"]) == (row, column)]
     return {r["seed"]: 100 * r["metrics"][moment]["test"][measure] for r in runs if r["protocol"] == "common"}
 
@@ -37,12 +37,12 @@ def gap_of_fresh(name: str, row: str) -> BySeed:
 
 
 def share_of_fresh(name: str, row: str) -> BySeed:
-    """Return the share of the background at the end, not in percent; nothing where there is none."""
+    """Return the share of the background at the end, not in percent; seeds without a share are left out."""
     return {s: found["background_share"] for s, found in fresh_rows(name, row).items() if "background_share" in found}
 
 
 def fresh_rows(name: str, row: str) -> dict[int, Any]:
-    """Return what a fresh set's results have of one row, by seed."""
+    """Return the results of one row on a fresh set, by seed."""
     return {int(s): found for s, found in read(f"experiments/fresh/results/{name}.json")["rows"][row].items()}
 
 
@@ -52,12 +52,12 @@ def of_search(case: str, row: str, moment: str = "last") -> BySeed:
 
 
 def share_of_search(case: str, row: str) -> BySeed:
-    """Return the share of the background at the end, not in percent; nothing where there is none."""
+    """Return the share of the background at the end, not in percent; seeds without a share are left out."""
     return {s: found["share"][-1] for s, found in search_rows(case, row).items() if "share" in found}
 
 
 def search_rows(case: str, row: str) -> dict[int, Any]:
-    """Return what `search_share` found of one row in one case, by seed; nothing where it was not run."""
+    """Return the results of `search_share` for one row in one case, by seed; empty if it was not run."""
     rows = read(f"experiments/waterbirds/results/search_share_{case}.json")["rows"]
     return {int(s): found for s, found in rows.get(row, {}).items()}
 
@@ -69,7 +69,7 @@ def of_chain(row: str, run: str, split: str = "test") -> BySeed:
 
 
 def shown(values: BySeed, digits: int = 1) -> str:
-    """Return mean and standard deviation as text, the mean alone of one, nothing of none."""
+    """Return mean and standard deviation as text; only the mean for one value, "" for none."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values.values()):.{digits}f}"
@@ -77,6 +77,6 @@ def shown(values: BySeed, digits: int = 1) -> str:
 
 
 def seeds_of(*some: BySeed) -> str:
-    """Return how many seeds there are, "2 to 5" where that differs; those without any do not count."""
+    """Return the number of seeds, "2 to 5" if it differs; rows without any seed do not count."""
     counts = sorted({len(values) for values in some if values})
     return "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -1,4 +1,4 @@
-"""The tables that README and the docs show of recorded results, as lines of Markdown."""
+"""The tables in README and the docs that show recorded results, as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ FRESH_ROWS = {
 SHARE_ROWS = {
     "ERM": "cross entropy", "start": "CLP's start, no meta step", "Meta-LP, none": "Meta-LP, share alone, from 0",
     "not-y, Omega": "not y, with Omega, from 0", "not-y, Omega, bound": "the same, bound at 1",
-    "not-y, Omega, step falls": "the same, a falling step", "not-y, Omega 3e-5": "the same, Omega's step 3e-5",
+    "not-y, Omega, step falls": "the same, a falling learning rate",
+    "not-y, Omega 3e-5": "the same, Omega's learning rate 3e-5",
     "not-y, none": "not y, share alone, from 0", "not-y, none, bound": "the same, bound at 1",
     "not-y, none, pull": "the same, pulled towards 1", "chance, none": "chance, share alone, from 0",
     "chance, none, from 1": "**chance, share alone, from 1**",
 }  # fmt: skip
 CASES = ("honest", "counterfactuals", "sharp", "flat", "leak")
 CHAINS = (
-    ("a head on ImageNet's features, CLP as before this page", "head alone, 160 px", "head"),
+    ("a head on ImageNet's features, CLP in its earlier form", "head alone, 160 px", "head"),
     ("a head, the background's delta fixed", "B, 160 px", "head"),
-    ("**B: then all of the network, a small step, the same delta**", "B, 160 px", "body"),
+    ("**B: then all of the network, a small learning rate, the same delta**", "B, 160 px", "body"),
     ("B, then a new head by CLP", "B, a new head, 160 px", "new head"),
     ("A: all of the network, the background's delta fixed", "A, 160 px", "body"),
     ("A, then a new head by CLP", "A, 160 px", "head"),
@@ -61,7 +62,7 @@ def short() -> list[str]:
 
 
 def rivals(names: Sequence[str] = ()) -> list[str]:
-    """Return the worst group by method, in the blocks of what is known. names: of rows, all of them when empty."""
+    """Return the worst group by method, in blocks by what is known. names: the rows to show; all rows when empty."""
     lines, before = [], ""
     for name, row in read_table(TABLE).rows.items():
         if names and name not in names:
@@ -91,7 +92,7 @@ def fresh() -> list[str]:
 
 
 def share() -> list[str]:
-    """Return where the share stops and what it is worth, by case."""
+    """Return where the share stops and the worst group that it leads to, by case."""
     lines = []
     for row, title in SHARE_ROWS.items():
         cells = []
@@ -102,7 +103,7 @@ def share() -> list[str]:
 
 
 def whole_network() -> list[str]:
-    """Return the chains in which all of the network learns."""
+    """Return the chains of commands in which the whole network learns."""
     lines = [
         [title, shown(of_chain(row, run, "val")), shown(of_chain(row, run)), seeds_of(of_chain(row, run))]
         for title, row, run in CHAINS

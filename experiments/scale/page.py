@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/scale.md, made anew of the recorded results.
+"""The tables of docs/explanation/scale.md, made again from the recorded results.
 
 python -m experiments.scale.page            # writes them into the page
 python -m experiments.scale.page --check    # says whether they are there
@@ -16,19 +16,19 @@ from experiments.scale.simulate import BLOCK
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "scale.md"
 MAKER = "experiments.scale.page"
-ROWS = {"base": "1,000 workers", "block": "pictures a block", "bound": "blocks a worker has, and in the window",
-        "deaths": "deaths a node, hour"}  # fmt: skip
+ROWS = {"base": "1,000 workers", "block": "pictures in a block", "bound": "blocks of a worker, and in the window",
+        "deaths": "deaths per node and hour"}  # fmt: skip
 BLOCKS: Blocks = {
     "stages": tables.stages, "steps": tables.steps, "jobs": tables.jobs, "hours": tables.hours,
     "sizes": tables.sizes, "volumes": tables.volumes, "shares": tables.shares, "assumed": tables.assumed,
     **{f"{job}_{name}": partial(tables.simulated, job, name, head) for job in BLOCK for name, head in ROWS.items()},
     "boxes_slow": partial(tables.simulated, "boxes", "slow", "slow workers"),
-    "copies_rate": partial(tables.simulated, "copies", "rate", "the driver writes, GB a second"),
+    "copies_rate": partial(tables.simulated, "copies", "rate", "the driver writes, GB per second"),
 }  # fmt: skip
 
 
 def is_stale(page: Path = PAGE) -> bool:
-    """Tell whether a page has other figures than the results."""
+    """Return whether a page has other figures than the results."""
     return blocks.is_stale(page, BLOCKS, MAKER)
 
 

@@ -15,7 +15,7 @@ from experiments.scale.plan import EXACT, JOBS, MACHINES, ONE, PLAIN, ROWS, Plan
 from experiments.scale.simulate import BLOCK, SIMULATED
 
 DERIVED = "≈ "
-"""What stands before a figure that was not measured, but derived."""
+"""The mark before a figure that was derived, not measured."""
 
 
 @cache
@@ -25,14 +25,14 @@ def read(path: Path) -> Any:
 
 
 def stages() -> list[str]:
-    """Return milliseconds and pictures a second of each stage of clp-augment and of LOAD, by size."""
+    """Return milliseconds and pictures per second of each stage of clp-augment and of LOAD, by size."""
     parts = read(MEASURED)["parts"]
     by_size = {size: {**parts[f"offline {size}"]["costs"], "LOAD": parts[f"load {size}"]["LOAD"]} for size in SIZES}
     lines = []
     for stage in by_size[SIZES[0]]:
         cells = [cell for size in SIZES for cell in both(by_size[size][stage]["ms"])]
         lines.append([stage, *cells])
-    heads = [f"{size} px: {what}" for size in SIZES for what in ("ms a picture", "pictures a second")]
+    heads = [f"{size} px: {what}" for size in SIZES for what in ("ms per picture", "pictures per second")]
     wholes = [parts[f"offline {size}"] for size in SIZES]
     for name, key in (
         ("the whole: given, tile, random", None),
@@ -44,18 +44,18 @@ def stages() -> list[str]:
 
 
 def both(ms: float) -> list[str]:
-    """Return milliseconds a picture and pictures a second."""
+    """Return milliseconds per picture and pictures per second."""
     return [digits(ms), digits(1000 / ms)]
 
 
 def digits(value: float, most: int = 3) -> str:
-    """Return a number with so many digits that say something, and no exponent."""
+    """Return a number with at most so many significant digits, without an exponent."""
     places = most - 1 - math.floor(math.log10(abs(value))) if value else 0
     return f"{round(value, places):,.{max(0, places)}f}"
 
 
 def steps() -> list[str]:
-    """Return milliseconds a picture of features and of training steps, with ratios to the plain step."""
+    """Return milliseconds per picture of features and of training steps, with ratios to the plain step."""
     parts, lines = read(MEASURED)["parts"], []
     for name in NETS:
         net = parts[f"training {name}"]
@@ -67,8 +67,8 @@ def steps() -> list[str]:
             found = net["steps"].get(row)
             cells.append("" if found is None else f"{digits(found['ms'])} ({found['ms'] / plain:.1f})")
         size = "" if "parameters" not in net else f", {net['size']} px"
-        lines.append([f"{name}{size}, {net['batch']} a batch", features, *cells, asked])
-    return table(["one core, ms a picture (times plain)", "features", *ROWS, "plain, MFLOP a picture"], lines)
+        lines.append([f"{name}{size}, batches of {net['batch']}", features, *cells, asked])
+    return table(["one core, ms per picture (times plain)", "features", *ROWS, "plain, MFLOP per picture"], lines)
 
 
 def jobs() -> list[str]:
@@ -115,14 +115,14 @@ def short(value: float) -> str:
 
 
 def sizes() -> list[str]:
-    """Return the bytes of one picture, and of what comes back of a block, by size."""
+    """Return the bytes of one picture, and those sent back for a block, by size."""
     found = [read(MEASURED)["parts"][f"offline {size}"]["bytes"] for size in SIZES]
     lines = [[name, *(f"{each[name]:,}" for each in found)] for name in found[0]]
     for job, block in BLOCK.items():
         lines.append(
             [f"sent back, {job}, a block of {block}", *(in_bytes(block * each[f"sent back, {job}"]) for each in found)]
         )
-    return table(["bytes a picture", *(f"{size} px" for size in SIZES)], lines)
+    return table(["bytes per picture", *(f"{size} px" for size in SIZES)], lines)
 
 
 def volumes() -> list[str]:
@@ -134,7 +134,7 @@ def volumes() -> list[str]:
 
 
 def in_bytes(value: float) -> str:
-    """Return bytes in the unit that suits them."""
+    """Return bytes in a suitable unit."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if value >= size:
             return f"{short(value / size)} {unit}"
@@ -142,7 +142,7 @@ def in_bytes(value: float) -> str:
 
 
 def shares() -> list[str]:
-    """Return of each job what share of clp-augment and LOAD each stage is on one core, and training by the hour."""
+    """Return for each job the share of each stage before training on one core, and the ratio of training to them."""
     lines = []
     for job in JOBS:
         plan = Plan(job, read(MEASURED))
@@ -151,7 +151,9 @@ def shares() -> list[str]:
         cells = [f"{hours / whole:.0%}" for hours in offline.values()]
         lines.append([job.name, *cells, f"{short(run / whole)}"])
     names = list(Plan(JOBS[0], read(MEASURED)).offline_hours(ONE))
-    return table(["share of clp-augment and LOAD, one core", *names, f"a run of {EXACT}, in times of all these"], lines)
+    return table(
+        ["share of clp-augment and LOAD, one core", *names, f"a run of {EXACT}, divided by the sum of these"], lines
+    )
 
 
 def simulated(job: str, name: str, head: str) -> list[str]:
@@ -165,8 +167,8 @@ CELLS = (
     "seconds",
     "times the ideal",
     "nodes that died",
-    "lost a death, s of work",
-    "blocks again a death",
+    "s of work lost per death",
+    "blocks repeated per death",
     "GB waiting at the driver",
 )
 
@@ -190,18 +192,19 @@ def assumed() -> list[str]:
         lines.append([what, *("none" if v is None else f"{round(v * scale, 3):,}" for v in values)])
     lines.append(["the ideal: work divided evenly, s", *(f"{job['ideal']:,.1f}" for job in found.values())])
     busy = [job["cluster"]["rate"] * job["cluster"]["seconds"] / job["cluster"]["size"] for job in found.values()]
-    lines.append(["workers that the driver writes for, at most", *(short(workers) for workers in busy)])
+    lines.append(["workers that the driver can write for, at most", *(short(workers) for workers in busy)])
     return table(["", *found], lines)
 
 
 ASSUMPTIONS = {
-    "pictures": ("pictures", 1), "workers": ("workers", 1), "per_node": ("workers a node", 1),
-    "block": ("pictures a block", 1), "seconds": ("ms a picture (measured)", 1000),
-    "spread": ("spread of a picture's time (measured)", 1), "size": ("bytes a picture that come back (measured)", 1),
-    "rate": ("the driver writes, MB a second (measured, into memory)", 1e-6),
-    "start": ("a worker starts in, s (measured, without waits)", 1),
-    "call": ("a block costs the driver besides, ms", 1000),
-    "slow": ("share of slow workers", 1), "times": ("times as slow", 1), "deaths": ("deaths a node and hour", 1),
-    "back": ("s until another node is there", 1), "ahead": ("blocks that a worker has", 1),
-    "window": ("blocks sent and not written, a worker", 1),
+    "pictures": ("pictures", 1), "workers": ("workers", 1), "per_node": ("workers on each node", 1),
+    "block": ("pictures in a block", 1), "seconds": ("ms per picture (measured)", 1000),
+    "spread": ("spread of a picture's time (measured)", 1), "size": ("bytes sent back per picture (measured)", 1),
+    "rate": ("the driver writes, MB per second (measured, into memory)", 1e-6),
+    "start": ("start of a worker, s (measured, without waits)", 1),
+    "call": ("further cost of a block for the driver, ms", 1000),
+    "slow": ("share of slow workers", 1), "times": ("how many times slower they are", 1),
+    "deaths": ("deaths per node and hour", 1),
+    "back": ("s until a new node is there", 1), "ahead": ("blocks that a worker holds", 1),
+    "window": ("blocks sent and not yet written, per worker", 1),
 }  # fmt: skip

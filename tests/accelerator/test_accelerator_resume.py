@@ -41,4 +41,4 @@ def test_a_run_goes_on_on_another_device(method, move, shard, run, device, tmp_p
     assert moved.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=CLOSE)
     assert len(remarks) == 1
     assert f"begun on {first} of the test False" in remarks[0]
-    assert "not bit by bit" in remarks[0]
+    assert "bit-identical only on the same machine" in remarks[0]

@@ -235,7 +235,7 @@ def show_shard(reader: ShardReader, page: Path, names: Sequence[str]) -> None:
     for encoding in ("ascii", "utf-8"):
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding)
-        never_refuse(stream, "replace")
+        never_refuse(stream)
         print_summary(summary, Console(file=stream, width=1000))
         stream.flush()
         text = raw.getvalue().decode(encoding)

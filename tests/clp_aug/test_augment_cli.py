@@ -10,7 +10,7 @@ from PIL import Image
 from clp_aug.cli import augment
 
 REMARKS = [
-    "files passed over, hidden or no pictures by their names: 1 (cat/notes.txt)",
+    "files ignored, hidden or without the suffix of a picture: 1 (cat/notes.txt)",
     "no train/ folder: val and test were held out of each class by file name; to choose them, put pictures under"
     " train/, val/ and test/",
 ]
@@ -78,5 +78,5 @@ def test_where_there_is_nothing_to_remark_nothing_is_said(root):
 def test_settings_are_spelt_as_options(tmp_path):
     done = CliRunner().invoke(augment, ["--dataset", "demo", "--cf", "grey", "--img-max", "50"])
     assert done.exit_code == 2
-    message = "error: --img-max 50: it says where a long tail starts, and there is none; take --imbalance 100\n"
+    message = "error: --img-max 50: it sets the start of a long tail, and there is none; take --imbalance 100\n"
     assert done.stderr == message

@@ -81,7 +81,7 @@ def test_broken_pictures_are_listed_as_ever(root):
 def test_settings_without_effect_are_spelt_as_options(root):
     result, _ = run(root, "--masks-form", "trimap")
     assert result.exit_code == 2
-    assert "--masks-form trimap: it says how --masks is read, and there is none; give it or drop this" in result.stderr
+    assert "--masks-form trimap: it says how to read --masks, which is not given; give it" in result.stderr
     result, _ = run(root, "--boxes", root, "--boxes-form", "yollo")
     assert (
         "--boxes-form yollo: did you mean yolo? expected one of auto, xyxy, xywh, cxcywh, coco, yolo, voc"

@@ -84,7 +84,7 @@ def test_they_are_left_out_where_that_is_asked_for(root):
     break_some(root)
     result, out = run(root, "--skip-broken")
     assert result.exit_code == 0, result.output
-    assert f"pictures left out, for they cannot be read: 3 ({', '.join(BROKEN)})" in result.output
+    assert f"pictures left out because they cannot be read: 3 ({', '.join(BROKEN)})" in result.output
     shard = ShardReader(out)
     assert shard.header.settings["left_out"] == sorted(BROKEN)
     whole = load_dataset("folder", root)

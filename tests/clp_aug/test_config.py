@@ -31,7 +31,7 @@ def test_defaults_and_what_is_stored():
         ({"dataset": "mnist"}, "unknown data set 'mnist': choose one of cifar10, cifar100, demo, folder, "),
         ({"attributes": ("place",)}, "data set demo has no columns to choose groups by; it is for table, wds"),
         ({"cf": ()}, "nothing to make: give counterfactual fills with --cf, factual ones with --f, or both"),
-        ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill stands there twice"),
+        ({"cf": ("grey", "grey")}, "--cf grey,grey: a fill is named twice"),
         ({"cf": ("blur",)}, "unknown fill 'blur'"),
         ({"ratio": -1}, "ratio = -1: expected a whole number from 0 to 100"),
         ({"size": 4}, "size = 4: expected a whole number from 8 to 2048"),

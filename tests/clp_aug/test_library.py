@@ -87,7 +87,7 @@ ROWS = [
     (lambda image: fill(image, BOX, "gray"), UsageError, r"unknown fill 'gray': did you mean grey\?"),
     (lambda image: fill(image, BOX, "grey", kind="fact"), UsageError, r"unknown kind 'fact'"),
     (lambda image: fill(image, BOX, "grey", kind="factual"), UsageError, r"fill 'grey' does not serve --f"),
-    (lambda image: fill(image, BOX, "mix-rand"), InputError, r"mix-rand: it takes from pictures of other classes"),
+    (lambda image: fill(image, BOX, "mix-rand"), InputError, r"mix-rand: it needs pictures of other classes"),
     (lambda image: fill(image, BOX, "fgsm"), UsageError, r"fill 'fgsm' attacks a classifier: give one"),
     (
         lambda image: fill(image, BOX, "grey", settings={"epsilom": 1}),

@@ -152,9 +152,7 @@ def test_partner_fills_need_a_second_class(tmp_path, monkeypatch):
         return dataclasses.replace(split, meta=split.meta[dataset.samples.label[split.meta] == 0])
 
     monkeypatch.setattr(planning, "make_split", of_one_class)
-    with pytest.raises(
-        InputError, match="fill 'mix-rand' takes from another class, but the meta set has one class only"
-    ):
+    with pytest.raises(InputError, match="fill 'mix-rand' needs another class, but the meta set has only one; choose"):
         pipeline.augment(config(tmp_path))
 
 
@@ -190,7 +188,7 @@ def remarks(plan):
 
 def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
     said = remarks(pipeline.read(config(tmp_path)))
-    assert said == ("--limit draws as evenly from groups or classes as it can: a bias or a long tail shrinks",)
+    assert said == ("--limit draws as evenly as possible from groups or classes: a bias or long tail shrinks",)
     assert remarks(pipeline.read(config(tmp_path, limit=None))) == ()
     taken = pipeline.read(config(tmp_path, limit=None, meta="50/class", meta_from="val"))
     assert remarks(taken) == ()
@@ -198,13 +196,13 @@ def test_what_the_protocol_does_to_the_data_is_said(tmp_path):
     label = plan.dataset.samples.label
     rings = plan.split.val[label[plan.split.val] == 0]
     lacking = dataclasses.replace(plan, split=dataclasses.replace(plan.split, val=rings))
-    assert remarks(lacking) == ("val has no picture left of 1 classes: epochs are selected on the others",)
+    assert remarks(lacking) == ("val has no pictures left for 1 classes: epochs are selected by the others",)
     nothing = dataclasses.replace(plan, split=dataclasses.replace(plan.split, val=rings[:0], meta=rings))
     nothing.split.report["meta_missing"] = 7
     assert remarks(nothing) == (
-        "the meta set lacks 7 of the pictures that --meta 90/class asks for",
+        "7 pictures of --meta 90/class are missing from the meta set",
         "class cross has no meta picture",
-        "no val pictures are left: no epoch can be selected, the last one counts",
+        "no val pictures are left: no epoch can be selected, the last one is used",
     )
 
 

@@ -146,7 +146,7 @@ WRONG_FILLS = {
     "floats": "fill 'mine.py:floats': it returned float64 (5, 6, 3); expected uint8 (5, 6, 3), the size of its window",
     "wide": "fill 'mine.py:wide': it returned uint8 (12, 14, 3); expected uint8 (5, 6, 3), the size of its window",
     "broken": "fill 'mine.py:broken': KeyError: 'no such key' (mine.py, line 29)",
-    "few": "fill 'mine.py:few': it takes 1 arguments; expected scene, window, rng, materials and maybe options",
+    "few": "fill 'mine.py:few': it takes 1 arguments; expected scene, window, rng, materials and optionally options",
     "number": "fill 'mine.py:number': expected a function (scene, window, rng, materials), or a Fill",
     "Options": "fill 'mine.py:Options': expected a function (scene, window, rng, materials), or a Fill",
     "untold": "fill 'mine.py:untold': annotate its parameter options with a frozen dataclass, a subclass of"
@@ -161,7 +161,9 @@ def test_fills_that_are_refused_as_they_are_used(name):
     assert said == WRONG_FILLS[name]
 
 
-@pytest.mark.parametrize(("name", "words"), [("careless", "it wrote into the scene"), ("restless", "draw from `rng`")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("careless", "it wrote into the scene"), ("restless", "draw only from `rng`")]
+)
 def test_fills_that_the_tests_find(name, words):
     assert words in refusal(lambda: check_fill(f"mine.py:{name}"))
 
@@ -178,7 +180,7 @@ def test_settings_of_fills():
     assert refusal(lambda: options_of_texts(["dept=9"], used)).startswith("unknown setting of a fill 'dept': did you")
     assert refusal(lambda: read_options({"depth": 300}, used)) == "depth = 300: expected a whole number from 0 to 255"
     assert refusal(lambda: read_options({}, ("mine.py:clash",))) == (
-        "fill 'mine.py:clash': its setting epsilon has the name of one of fill fgsm; give it another"
+        "fill 'mine.py:clash': its setting epsilon has the same name as one of fill fgsm; rename it"
     )
 
 
@@ -191,7 +193,7 @@ WRONG_MATTES = {
     "Bytes": "matte 'mine.py:Bytes': its matte goes from 255 to 255; expected 0 to 1",
     "Text": "matte 'mine.py:Text': it found str; expected an array (h, w), a box (x0, y0, x1, y1) or None",
     "Torn": "matte 'mine.py:Torn': AttributeError: 'Shown' object has no attribute 'nothing' (mine.py, line 70)",
-    "Nothing": "matte 'mine.py:Nothing': it made Nothing, which has no function find(picture)",
+    "Nothing": "matte 'mine.py:Nothing': it made Nothing without a function find(picture); add one",
     "number": "matte 'mine.py:number': it is of type int, which cannot be called",
     "plain": "matte 'mine.py:plain': it asks for scene, but can only have device",
 }
@@ -203,7 +205,7 @@ def test_mattes_that_are_refused(name):
 
 
 def test_a_matte_that_the_tests_find():
-    assert refusal(lambda: check_matte("mine.py:Fickle")).endswith("it found something else when asked again")
+    assert refusal(lambda: check_matte("mine.py:Fickle")).endswith("a second call found something else")
 
 
 def test_boxes_grow_to_whole_pixels_and_end_at_the_picture():
@@ -235,7 +237,7 @@ def test_only_the_user_names_code():
     assert named_dataset("demo", None) == "demo"
     assert named_dataset("mine.py:Pair", "/a/b/mine.py:Pair") == "/a/b/mine.py:Pair"
     assert refusal(lambda: named_dataset("os:system", None)) == (
-        "dataset = None: the shard's data set is a plug-in, whose code is run only if you name it, too; take dataset ="
+        "dataset = None: the shard's data set is a plug-in, and its code runs only if you name it, too; take dataset ="
         " os:system"
     )
     assert refusal(lambda: named_dataset("mine.py:Pair", "demo")) == (

@@ -31,7 +31,9 @@ def test_publish_gives_the_sealed_shard_its_name_and_clears_the_folder(tmp_path)
 def test_what_is_not_what_was_written_is_not_published(tmp_path, damage):
     one = begun(tmp_path, *BLOCKS)
     damage(one)
-    with pytest.raises(InputError, match=r"the disk gave back other bytes than were written \(shard .*then --resume"):
+    with pytest.raises(
+        InputError, match=r"the disk returned other bytes than were written \(shard .*then give --resume"
+    ):
         one.publish()
     assert not one.shard.exists()
     assert one.manifest.exists(), "it can be gone on with"

@@ -7,8 +7,8 @@ from clp_aug.protocol.split import make_split
 from clp_aug.remarks import remarks_of
 from tests.clp_aug.datasets.tiny_sets import Table
 
-NOTHING = "no val and no test pictures: clp-train will have nothing to measure on"
-LARGE = "the meta set takes {} of {} training pictures; a smaller --meta leaves more to train on"
+NOTHING = "no val and no test pictures: clp-train can measure no accuracy"
+LARGE = "the meta set takes {} of {} training pictures; a smaller --meta leaves more for training"
 
 
 def remarks(dataset, **settings):
@@ -20,7 +20,7 @@ def remarks(dataset, **settings):
     ("val", "test", "meta_from", "expected"),
     [
         (0, 0, "train", (NOTHING,)), (2, 0, "train", ()), (0, 2, "train", ()), (2, 0, "val", (NOTHING,)),
-        (2, 2, "val", ("no val pictures are left: no epoch can be selected, the last one counts",)),
+        (2, 2, "val", ("no val pictures are left: no epoch can be selected, the last one is used",)),
     ],
 )  # fmt: skip
 def test_nothing_to_measure_on_is_known_before_training(val, test, meta_from, expected):

@@ -86,7 +86,7 @@ def test_what_stands_in_the_way(tmp_path):
         UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to go on or --overwrite"
     ):
         staging(tmp_path).open(False, False)
-    with pytest.raises(UsageError, match=r"is of a run with seed = 0, now 1; give --overwrite to start anew"):
+    with pytest.raises(UsageError, match=r"is of a run with seed = 0, now 1; give --overwrite to start again"):
         staging(tmp_path, seed=1).open(True, False)
     one.shard.write_bytes(HDF5)
     with pytest.raises(UsageError, match=r"x\.h5 exists and is damaged, or give --overwrite, or another --out"):
@@ -98,7 +98,7 @@ def test_what_stands_in_the_way(tmp_path):
 def test_a_damaged_folder_is_one_line(tmp_path, content, file):
     one = begun(tmp_path)
     (one.manifest if file == "manifest" else one.blank.path).write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.h5\.parts is damaged; give --overwrite to start anew"):
+    with pytest.raises(InputError, match=r"x\.h5\.parts is damaged; give --overwrite to start again"):
         staging(tmp_path).open(True, False)
 
 
@@ -155,7 +155,7 @@ def test_what_is_no_shard_is_not_replaced(tmp_path, overwrite):
         one.open(False, overwrite)
     one.shard.rmdir()
     one.shard.write_text("dear diary")
-    with pytest.raises(UsageError, match=r"^--out .*x\.h5 is a file of another kind, which is not replaced; give"):
+    with pytest.raises(UsageError, match=r"^--out .*x\.h5 is a file of another kind and is not replaced; give"):
         one.open(False, overwrite)
     assert one.shard.read_text() == "dear diary"
 

@@ -8,7 +8,7 @@ from clp_aug.contract.errors import InputError
 from clp_aug.contract.schema import DIGESTS, FIELDS
 from tests.clp_aug.staged import BLOCKS, begun, has, staging
 
-DAMAGED = r"^.*x\.h5\.parts is damaged; give --overwrite to start anew$"
+DAMAGED = r"^.*x\.h5\.parts is damaged; give --overwrite to start again$"
 BOXES = "boxes-meta-000000"
 
 

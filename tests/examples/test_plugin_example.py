@@ -87,7 +87,7 @@ def test_the_result_names_the_plugins_and_their_code(here):
 def test_no_code_is_run_that_only_a_shard_names(here):
     without = [word for word in TRAINED if word not in ("--dataset", "mine.py:discs")]
     assert refused(train, *without, "--out", "other") == (
-        "--dataset none: the shard's data set is a plug-in, whose code is run only if you name it, too; take --dataset"
+        "--dataset none: the shard's data set is a plug-in, and its code runs only if you name it, too; take --dataset"
         " mine.py:discs"
     )
     assert refused(train, *TRAINED, "--out", "other", "--dataset", "mine.py:Bright").startswith(

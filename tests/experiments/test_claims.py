@@ -18,7 +18,7 @@ def test_a_stale_block_is_seen_and_made_anew(tmp_path):
     blocks = ["\n".join(make()) for make in claims.BLOCKS.values()]
     originals = {}
     for name in claims.FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         originals[tmp_path / name] = text = (claims.HERE / name).read_text("utf-8")
         for block in blocks:
             text = text.replace(block, block.replace("0", "9"))

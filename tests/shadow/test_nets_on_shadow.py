@@ -292,7 +292,7 @@ def test_a_fit_goes_on_on_another_device_with_a_remark(folder, tmp_path, make, c
             begun(killed, False)
         assert loop.remark_on(config, first) == ""
         assert loop.remark_on(config, then) == (
-            f"begun on {first}, goes on on {then}: bit by bit it is the same fit on one machine alone"
+            f"begun on {first}, continues on {then}: a fit is bit-identical only on one machine"
         )
         make(folder, out, **change, device=then)[1](loop.no_report, True)
         assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

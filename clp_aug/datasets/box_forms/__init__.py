@@ -1,4 +1,4 @@
-"""READ: the registry of forms in which people keep boxes. One file a form, or a family of forms; docs/how-to/boxes.md."""
+"""READ: the registry of forms of boxes. One file per form, or per family of forms; docs/how-to/boxes.md."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Form:
-    """One form. where: "module:function" of what reads a path: (path, name of the form) -> boxes; suffix: of its files,
-    "" for tables, whatever they are called; folder: one file a picture; relative: values are shares of the picture's
-    sides; several: whether more than one box a picture is usual.
+    """One form. where: "module:function" of its reader: (path, name of the form) -> boxes; suffix: of its files, "" for
+    tables, which may have any; folder: one file per picture; relative: values are fractions of the picture's sides;
+    several: whether more than one box per picture is usual.
     """
 
     where: str
@@ -46,21 +46,21 @@ FORMS = {
     "voc": Form("clp_aug.datasets.box_forms.voc:read", ".xml", folder=True, several=True),
 }
 TABLE = Form("clp_aug.datasets.box_forms.table:read")
-"""A table whose header tells which columns the corners are in."""
+"""A table; its header says which columns hold the corners."""
 
 
 def form_of(path: Path, name: str = AUTO) -> Form:
-    """Return the form of a file or folder: the named one, or by suffix; tables tell by their header.
+    """Return the form of a file or folder: the named form, else by suffix; for tables by their header.
 
-    Raises InputError for a folder where a file is expected and the other way round, and for a folder whose files may be
-    of two forms.
+    Raises InputError for a folder if a file is expected and the other way round, and for a folder with files of two
+    forms.
     """
     folder = is_folder(path)
     if name == AUTO:
         return form_of_folder(path) if folder else form_of_file(path)
     form = FORMS[name]
     if form.folder and not folder:
-        raise InputError(f"boxes {path}: no folder; expected one {form.suffix} file a picture, as {name} has it")
+        raise InputError(f"boxes {path}: no folder; expected one with a {form.suffix} file per picture, as in {name}")
     if folder and not form.folder:
         raise InputError(f"boxes {path}: a folder; expected one file in the form {name}")
     return form
@@ -71,13 +71,13 @@ def form_of_file(path: Path) -> Form:
     for name, form in FORMS.items():
         if form.suffix and path.suffix.lower() == form.suffix and form.suffix != ".txt":
             if form.folder:
-                raise InputError(f"boxes {path}: one file of {name}; give the folder that holds one a picture")
+                raise InputError(f"boxes {path}: one file of {name}; give the folder that holds one per picture")
             return form
     return TABLE
 
 
 def form_of_folder(path: Path) -> Form:
-    """Return the form of a folder of files, one a picture. Raises InputError where none or two kinds are there."""
+    """Return the form of a folder with one file per picture. Raises InputError for files of no form or of two."""
     files = files_below(path)
     kinds = {name: form for name, form in FORMS.items() if form.folder}
     there = {name for name, form in kinds.items() if any(file.suffix.lower() == form.suffix for file in files)}
@@ -86,6 +86,6 @@ def form_of_folder(path: Path) -> Form:
     names = " or ".join(f"{form.suffix} ({name})" for name, form in kinds.items())
     if there:
         both = " and ".join(sorted(there))
-        raise InputError(f"boxes {path}: files of {both}; name the one that counts: --boxes-form")
+        raise InputError(f"boxes {path}: files of {both}; choose one with --boxes-form")
     held = f"it holds {some(file.relative_to(path).as_posix() for file in files)}" if files else "no file in it"
-    raise InputError(f"boxes {path}: {held}; expected one {names} file a picture")
+    raise InputError(f"boxes {path}: {held}; expected one {names} file per picture")

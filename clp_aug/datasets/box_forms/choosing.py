@@ -1,4 +1,4 @@
-"""READ: one box a picture, of all that a file holds: whose they are, which count, and what a user should know of it."""
+"""READ: one box per picture, from all boxes of a file: which picture each belongs to, which count, and remarks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BORDER = 1.0  # pixels that a box may reach over the border of its picture
 
 @dataclass
 class Chosen:
-    """boxes: row -> x0, y0, x1, y1; places: row -> where it stands; sizes: row -> (width, height) of the picture as the
-    file says it; remarks: what a user should know, a line each.
+    """The chosen boxes. boxes: row -> x0, y0, x1, y1; places: row -> its place in the file; sizes: row -> (width,
+    height) of the picture, as the file says; remarks: what a user should know, a line each.
     """
 
     boxes: dict[int, Corners] = field(default_factory=dict)
@@ -38,13 +38,13 @@ def choose(
     kinds: Sequence[str] = (),
     strangers: str = "",
 ) -> Chosen:
-    """Return at most one box a picture.
+    """Return at most one box per picture.
 
-    path: of the file, for messages; several: union, largest or refuse, where a picture has more than one; units:
-    pixels or relative, None for pixels where nobody said so; kinds: the class name of each row; where some boxes of a
-    picture are of its class, only these count; strangers: "pass" over boxes of unknown pictures, "count" them in a
-    remark, or refuse them, "". A box without area says that there is none. Raises InputError, with the place, for a box
-    that is none, and where no box is left.
+    path: of the file, for messages; several: union, largest or refuse, for a picture with more than one; units: pixels
+    or relative, None for pixels by default; kinds: the class name of each row; if some boxes of a picture are of its
+    class, only these count; strangers: what to do with boxes of unknown pictures: "pass" ignores them, "count" counts
+    them in a remark, "" refuses them. A box without area says that the picture has none. Raises InputError, with the
+    place, for an invalid box, and if no box is left.
     """
     of_row: dict[int, list[Found]] = {}
     unknown: dict[str, Found] = {}  # name -> its first box
@@ -62,21 +62,21 @@ def choose(
     if not of_row and unknown:
         raise not_there(next(iter(unknown.values())), pictures, path, len(unknown))
     if not of_row:
-        raise InputError(f"{path}: no box in it; expected one a picture")
+        raise InputError(f"{path}: no box in it; expected one per picture")
     if units is None:
         check_units([each for boxes in of_row.values() for each in boxes], path)
     chosen = settle(of_row, pictures.names, path, several, kinds)
     if unknown and strangers != PASS:
-        chosen.remarks.append(f"boxes {path}: names of no picture of this set: {len(unknown):,} ({some(unknown)})")
+        chosen.remarks.append(f"boxes {path}: names of unknown pictures: {len(unknown):,} ({some(unknown)})")
     return chosen
 
 
 def settle(
     of_row: dict[int, list[Found]], names: Sequence[str], path: Path, several: str, kinds: Sequence[str]
 ) -> Chosen:
-    """Return one box of each row, with remarks on those that had several, or some of other classes.
+    """Return one box for each row, with remarks on rows with several boxes, or with boxes of other classes.
 
-    Raises InputError for several where they are refused, and where all are empty.
+    Raises InputError for several boxes if they are refused, and if all are empty.
     """
     chosen, many, foreign = Chosen(), [], []
     for row, boxes in of_row.items():
@@ -102,13 +102,13 @@ def settle(
     if many:
         chosen.remarks.append(f"boxes {path}: pictures with several, {WORDS[several]}: {len(many):,} ({some(many)})")
     if foreign:
-        said = f"pictures whose boxes of other classes are passed over: {len(foreign):,} ({some(foreign)})"
+        said = f"pictures with boxes of other classes, which are ignored: {len(foreign):,} ({some(foreign)})"
         chosen.remarks.append(f"boxes {path}: {said}")
     return chosen
 
 
 def not_there(found: Found, pictures: Pictures, path: Path, of: int = 1) -> InputError:
-    """Return what is said of a box whose picture the data set does not have. of: how many names none of which fits."""
+    """Return the error for a box of a picture that the data set does not have. of: number of names, if none fits."""
     more = f"; none of {of:,} names fits" if of > 1 else ""
     return InputError(
         f"{path} {found.place}: no picture {shown(found.picture)} in the data set; expected a path such as"
@@ -117,17 +117,17 @@ def not_there(found: Found, pictures: Pictures, path: Path, of: int = 1) -> Inpu
 
 
 def same_kind(kind: str, name: str) -> bool:
-    """Whether a box is of the class of its picture, by their names; capitals do not count."""
+    """Return whether a box is of the class of its picture, by their names; upper and lower case are equal."""
     return kind.strip().casefold() == name.strip().casefold()
 
 
 def check_corners(found: Found, path: Path, relative: bool) -> None:
     """Raise InputError for corners in the wrong order, or outside any picture."""
     x0, y0, x1, y1 = found.box
-    border = 0.0 if relative else BORDER  # how much of a picture a pixel is, nobody knows yet
+    border = 0.0 if relative else BORDER  # the size of a pixel in such units is not known yet
     right = x0 <= x1 and y0 <= y1
     if relative and right and (min(found.box) < -1 or max(found.box) > 2):
-        raise InputError(f"{path} {found.place}: box {found.box} of {found.picture}; expected shares from 0 to 1, or"
+        raise InputError(f"{path} {found.place}: box {found.box} of {found.picture}; expected fractions from 0 to 1, or"
                          " name the units: --boxes-units pixels")  # fmt: skip
     if not right or (not relative and not (x0 >= -border and y0 >= -border)):
         raise InputError(
@@ -136,12 +136,12 @@ def check_corners(found: Found, path: Path, relative: bool) -> None:
 
 
 def check_units(found: Sequence[Found], path: Path) -> None:
-    """Raise InputError where all values lie from 0 to 1 as shares of sides do: in pixels that is next to nothing."""
+    """Raise InputError if all values are from 0 to 1, like fractions: in pixels such boxes are almost empty."""
     real = [each for each in found if area(each.box)]
     if real and all(-0.01 <= value <= 1.01 for each in real for value in each.box):
         raise InputError(
-            f"{path} {real[0].place}: box {real[0].box}, and all values lie from 0 to 1; expected pixels: name the"
-            " units, --boxes-units relative (shares of the picture's sides) or pixels"
+            f"{path} {real[0].place}: box {real[0].box}, and all values are from 0 to 1; expected pixels: name the"
+            " units, --boxes-units relative (fractions of the picture's sides) or pixels"
         )
 
 

@@ -18,7 +18,7 @@ EXPECTED = 'an object with "images" (id, file_name) and "annotations" (image_id,
 
 
 def read(path: Path, form: str) -> Iterator[Found]:
-    """Yield the boxes of a COCO file. Raises InputError for what is no JSON or lacks what a box needs."""
+    """Yield the boxes of a COCO file. Raises InputError for a file that is no JSON or lacks a part that a box needs."""
     content = read_json(path)
     images = by_id(content, "images", path)
     kinds = by_id(content, "categories", path) if "categories" in content else {}
@@ -26,7 +26,7 @@ def read(path: Path, form: str) -> Iterator[Found]:
         where = f"{path} annotation {position}"
         image = images.get(key_of(entry.get("image_id"), where, "image_id"))
         if image is None:
-            raise InputError(f'{where}: image_id {shown(entry["image_id"])} is of no entry of "images"; mend it')
+            raise InputError(f'{where}: image_id {shown(entry["image_id"])} is of no entry of "images"; correct it')
         name, kind = image.get("file_name"), entry.get("category_id")
         if not isinstance(name, str):
             raise InputError(f"{path}: an image's file_name is {shown(name)}; expected a path")
@@ -60,12 +60,12 @@ def entries(content: dict[str, Any], part: str, path: Path) -> list[dict[str, An
 
 
 def by_id(content: dict[str, Any], part: str, path: Path) -> dict[str | int, dict[str, Any]]:
-    """Return entries by their id. Raises InputError for one without, and for an id that stands there twice."""
+    """Return entries by their id. Raises InputError for an entry without id, and for an id that occurs twice."""
     result: dict[str | int, dict[str, Any]] = {}
     for position, entry in enumerate(entries(content, part, path)):
         key = key_of(entry.get("id"), f"{path} {part} {position}", "id")
         if key in result:
-            raise InputError(f'boxes {path}: id {shown(key)} stands twice in "{part}"; ids must differ')
+            raise InputError(f'boxes {path}: id {shown(key)} occurs twice in "{part}"; ids must differ')
         result[key] = entry
     return result
 
@@ -78,7 +78,7 @@ def key_of(value: object, where: str, name: str) -> str | int:
 
 
 def corners(values: object, where: str) -> tuple[float, float, float, float]:
-    """Return x0, y0, x1, y1, half open, of a bbox. Raises InputError for what is none."""
+    """Return x0, y0, x1, y1, half open, of a bbox. Raises InputError for anything else."""
     if not isinstance(values, list) or len(values) != 4:
         raise InputError(f"{where}: bbox is {shown(values)}; expected [x, y, width, height]")
     names = ("x", "y", "width", "height")
@@ -89,6 +89,6 @@ def corners(values: object, where: str) -> tuple[float, float, float, float]:
 
 
 def name_of(kinds: dict[str | int, dict[str, Any]], key: object) -> str:
-    """Return the name of a category, "" where nobody says it."""
+    """Return the name of a category, "" if unknown."""
     name = kinds.get(key, {}).get("name") if isinstance(key, (int, str)) else None
     return name if isinstance(name, str) else ""

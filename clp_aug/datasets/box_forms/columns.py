@@ -1,4 +1,4 @@
-"""READ: which columns of a table hold a box, by what people call them, and the box of one row."""
+"""READ: which columns of a table hold a box, by their usual names, and the box of one row."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ COLUMNS = {
     ("cx", "cy", "width", "height"): CENTRES,
     ("x_center", "y_center", "width", "height"): CENTRES,
 }
-"""Names of the four columns, in small letters -> form."""
+"""Names of the four columns, in lower case -> form."""
 EXPECTED = "file,x0,y0,x1,y1 or file,x,y,w,h"
 
 
 @dataclass(frozen=True)
 class BoxColumns:
-    """names: the four columns of a box; form: what they mean, one of xyxy, xywh and cxcywh."""
+    """The columns of a box. names: the four columns; form: what they mean, one of xyxy, xywh and cxcywh."""
 
     names: tuple[str, str, str, str]
     form: str
@@ -40,7 +40,8 @@ class BoxColumns:
     def box(self, entry: Mapping[str, str], where: str) -> Corners:
         """Return the box of one row, {column: text}, as x0, y0, x1, y1, half open, in the units of the table.
 
-        where: file and line, for messages. Raises InputError for what is no finite number and for negative sizes.
+        where: file and line, for messages. Raises InputError for a value that is no finite number and for negative
+        sizes.
         """
         a, b, c, d = (number(entry[name], name, where) for name in self.names)
         if self.form == CORNERS:
@@ -52,14 +53,14 @@ class BoxColumns:
         return a, b, a + c, b + d
 
     def size(self, entry: Mapping[str, str]) -> tuple[int, int] | None:
-        """Return (width, height) of the picture where columns beside the box say them."""
+        """Return (width, height) of the picture if further columns hold them, else None."""
         if "width" in self.names or not {"width", "height"} <= set(entry):
             return None
         return size_of(entry["width"], entry["height"])
 
 
 def all_columns(header: Sequence[str], form: str | None = None) -> list[BoxColumns]:
-    """Return the boxes that a header, in small letters, can be read as; form: of one form alone."""
+    """Return the boxes that a header in lower case can mean; form: only those of one form."""
     there = set(header)
     return [
         BoxColumns(names, meaning)
@@ -69,26 +70,26 @@ def all_columns(header: Sequence[str], form: str | None = None) -> list[BoxColum
 
 
 def box_columns(header: Sequence[str], where: str, form: str | None = None) -> BoxColumns | None:
-    """Return the columns of a box in a header in small letters, None where there are none.
+    """Return the columns of a box in a header in lower case, None if there are none.
 
-    where: the file, for messages; form: one of xyxy, xywh, cxcywh where it was named. Raises InputError where a header
-    has boxes in more than one form, or in two spellings.
+    where: the file, for messages; form: one of xyxy, xywh, cxcywh if it was named. Raises InputError if a header has
+    boxes in more than one form, or in two spellings.
     """
     readings = all_columns(header, form)
     if len(readings) > 1:
         ways = " and ".join(",".join(reading.names) for reading in readings)
         forms = {reading.form for reading in readings}
-        remedy = "name the one that counts: --boxes-form" if len(forms) > 1 else "keep one of them"
+        remedy = "choose one with --boxes-form" if len(forms) > 1 else "keep one of them"
         raise InputError(f"{where}: the header has boxes twice, {ways}; {remedy}")
     return readings[0] if readings else None
 
 
 def first_of(header: Sequence[str], names: Sequence[str]) -> str:
-    """Return the first of some names that a header has, "" where it has none."""
+    """Return the first of some names that is in a header, else ""."""
     return next((name for name in names if name in header), "")
 
 
 def nearest(header: Sequence[str], form: str | None = None) -> tuple[str, ...]:
-    """Return the columns that a header nearly has, for a message of what lacks: the first of the best."""
+    """Return the columns that fit a header best, for a message about missing ones: the first of the best."""
     candidates = [names for names, meaning in COLUMNS.items() if form in (None, meaning)]
     return max(candidates, key=lambda names: len(set(names) & set(header)))

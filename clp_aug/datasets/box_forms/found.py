@@ -1,4 +1,4 @@
-"""READ: one box as a file of any form gives it, and the numbers of such files."""
+"""READ: one box from a file of any form, and the numbers in such files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from clp_aug.contract.errors import InputError
 from clp_aug.datasets.names import is_file, shown
 
 Corners = tuple[float, float, float, float]
-"""x0, y0, x1, y1, half open: pixels, or shares of the picture's sides."""
+"""x0, y0, x1, y1, half open: pixels, or fractions of the picture's sides."""
 MOST_BYTES = 1 << 30  # of a file with all boxes
 MOST_BYTES_OF_ONE = 1 << 24  # of a file with the boxes of one picture
 
 
 @dataclass(frozen=True)
 class Found:
-    """One box. picture: the name of its picture, or its path without suffix where by_stem; box: x0, y0, x1, y1, half
-    open; place: where it stands in its file, for messages; kind: the name of what is in it, "" where nobody says;
-    size: (width, height) of the picture as the file says it; other: another name of the picture, or "".
+    """One box. picture: the name of its picture, or its path without suffix if by_stem; box: x0, y0, x1, y1, half open;
+    place: its place in the file, for messages; kind: the class name of its object, "" if unknown; size: (width, height)
+    of the picture, as the file says; other: another name of the picture, or "".
     """
 
     picture: str
@@ -45,12 +45,12 @@ def number(value: object, name: str, where: str, unit: str = "a number of pixels
 
 
 def bytes_of(path: Path, expected: str, most: int = MOST_BYTES) -> bytes:
-    """Return what a file holds. Raises InputError for one that cannot be read, that is none or is far too large."""
+    """Return the bytes of a file. Raises InputError for a path that cannot be read, is no file or is far too large."""
     try:
         if path.exists() and not is_file(path):
             raise InputError(f"boxes {path}: it is no file; expected {expected}")
         if path.stat().st_size > most:
-            raise InputError(f"boxes {path}: {path.stat().st_size:,} bytes, more than boxes take; expected {expected}")
+            raise InputError(f"boxes {path}: {path.stat().st_size:,} bytes, more than boxes need; expected {expected}")
         return path.read_bytes()
     except OSError as error:
         raise disk_error(path, error, "read") from None
@@ -59,7 +59,7 @@ def bytes_of(path: Path, expected: str, most: int = MOST_BYTES) -> bytes:
 
 
 def size_of(width: object, height: object) -> tuple[int, int] | None:
-    """Return the size of a picture where both values say one: whole numbers above 0."""
+    """Return (width, height) of a picture if both values are whole numbers above 0, else None."""
     try:
         size = (int(float(width)), int(float(height)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

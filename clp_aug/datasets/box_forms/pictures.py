@@ -13,7 +13,7 @@ from clp_aug.datasets.paths import relative
 
 
 class Pictures:
-    """The pictures of a data set by name. names: relative paths, one a row; root: the folder they are relative to."""
+    """The pictures of a data set by name. names: relative paths, one per row; root: the folder they are relative to."""
 
     def __init__(self, names: Sequence[str], root: Path | None = None) -> None:
         self.names, self.root = names, root
@@ -28,7 +28,7 @@ class Pictures:
             self.by_stem[path.stem].append(row)
 
     def row_of(self, found: Found, where: str) -> int | None:
-        """Return the row of a box's picture, None for one that is not there.
+        """Return the row of a box's picture, None for an unknown picture.
 
         where: file and place, for messages. Raises InputError for a name that several pictures have.
         """
@@ -38,7 +38,7 @@ class Pictures:
         return self.named(found.other, where) if row is None and found.other else row
 
     def named(self, name: str, where: str) -> int | None:
-        """Return the row of a picture by its path, absolute or below the root, or by its bare name if one has it."""
+        """Return the row of a picture by its path, absolute or below the root, or by its bare name if it is unique."""
         if name in self.by_path:
             return self.by_path[name]
         text = name.replace("\\", "/")
@@ -50,9 +50,10 @@ class Pictures:
         return self.only(self.by_name.get(path, []), name, where)
 
     def of_stem(self, stem: str, where: str) -> int | None:
-        """Return the row of a picture by its path without suffix; one without a folder may be any picture's stem.
+        """Return the row of a picture by its path without suffix.
 
-        What lies in a folder is never matched by its stem alone: the boxes of dog/1 are not those of cat/1.
+        A stem without a folder may fit a picture in any folder. A stem with a folder never fits by its last part only:
+        the boxes of dog/1 are not those of cat/1.
         """
         rows = self.by_path_stem.get(stem) or ([] if "/" in stem else self.by_stem.get(stem, []))
         return self.only(rows, stem, where)

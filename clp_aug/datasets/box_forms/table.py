@@ -1,4 +1,4 @@
-"""READ: boxes in a table, one a line: corners, or a corner and sizes, or a centre and sizes, under many names."""
+"""READ: boxes in a table, one per line: corners, or a corner and sizes, or a centre and sizes, under many names."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from clp_aug.datasets.tables import Table, check_header, open_table
 
 
 def read(path: Path, form: str) -> Iterator[Found]:
-    """Yield the boxes of a table; form: xyxy, xywh or cxcywh, or another text where its header is to tell.
+    """Yield the boxes of a table; form: xyxy, xywh or cxcywh, or another text if the header decides.
 
-    Raises InputError, naming file and line, for a table without a header, without the columns, and for what is no
-    number.
+    Raises InputError, with file and line, for a table without a header or without the columns, and for a value that is
+    no number.
     """
     only = form if form in FORM_NAMES else None
     table = open_table(path, partial(is_of_boxes, form=only), f"columns {EXPECTED}")
@@ -40,12 +40,12 @@ def read(path: Path, form: str) -> Iterator[Found]:
 
 
 def is_of_boxes(header: Sequence[str], form: str | None) -> bool:
-    """Whether a header in small letters names a picture and a box."""
+    """Return whether a header in lower case names a picture and a box."""
     return bool(first_of(header, FILE) and all_columns(header, form))
 
 
 def columns_of(table: Table, path: Path, form: str | None) -> BoxColumns:
-    """Return the columns of the box. Raises InputError for a header that has none, or one of them twice."""
+    """Return the columns of the box. Raises InputError for a header without them, or with one of them twice."""
     columns = box_columns(table.header, str(path), form)
     file = first_of(table.header, FILE)
     if columns is None or not file:
@@ -59,7 +59,7 @@ def columns_of(table: Table, path: Path, form: str | None) -> BoxColumns:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, which no column is called."""
+    """Return whether a text is a number: no column has such a name."""
     try:
         float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""READ: boxes of Pascal VOC: a folder with one XML file a picture; pixels counted from 1, both ends in the box.
+"""READ: boxes of Pascal VOC: a folder with one XML file per picture; pixels counted from 1, both ends in the box.
 
 xmin..xmax become xmin - 1..xmax, half open. Layout: Everingham et al. 2010, "The Pascal Visual Object Classes".
 """
@@ -18,7 +18,7 @@ DEEPEST = 32  # elements within each other
 
 
 class Refused(Exception):
-    """What no file of boxes holds."""
+    """Raised for content that a file of boxes never needs."""
 
 
 class Builder(TreeBuilder):
@@ -31,7 +31,7 @@ class Builder(TreeBuilder):
         raise Refused("a document type, which may hide anything")
 
     def start(self, tag: str, attributes: dict[str, str]) -> Element:
-        """Begin an element. Raises Refused where it lies too deep."""
+        """Begin an element. Raises Refused if it is nested too deep."""
         self.depth += 1
         if self.depth > DEEPEST:
             raise Refused(f"elements more than {DEEPEST} deep")
@@ -44,7 +44,7 @@ class Builder(TreeBuilder):
 
 
 def read(path: Path, form: str) -> Iterator[Found]:
-    """Yield the boxes of a folder, in the order of its files. Raises InputError for a file that is none of VOC's."""
+    """Yield the boxes of a folder, in the order of its files. Raises InputError for a file in another format."""
     for file in files_below(path):
         if file.suffix.lower() != ".xml" or file.name.startswith("."):
             continue
@@ -60,7 +60,7 @@ def read(path: Path, form: str) -> Iterator[Found]:
 
 
 def parse(file: Path) -> Element:
-    """Return the root of a file. Raises InputError for what is no XML, no annotation, or hides something."""
+    """Return the root of a file. Raises InputError for no XML, no annotation, and refused content."""
     parser = XMLParser(target=Builder())
     try:
         parser.feed(bytes_of(file, EXPECTED, MOST_BYTES_OF_ONE))

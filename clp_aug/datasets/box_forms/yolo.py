@@ -1,7 +1,8 @@
-"""READ: boxes of YOLO: a folder with one text file a picture, a line a box: class cx cy width height, shares of sides.
+"""READ: boxes of YOLO: a folder with one text file per picture, one line per box: class cx cy width height, fractions
+of the sides.
 
-A line may have a confidence behind, or, as segmentations and turned boxes do, class and the corners x y of a polygon,
-whose box it is then. classes.txt or obj.names in the folder says the names of the classes.
+A line may end with a confidence. For segmentations and rotated boxes a line has the class and the corners x y of a
+polygon; then the box around the polygon is read. classes.txt or obj.names in the folder has the names of the classes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from clp_aug.contract.errors import InputError
 from clp_aug.datasets.box_forms.found import MOST_BYTES_OF_ONE, Corners, Found, bytes_of, number
 from clp_aug.datasets.names import files_below, shortened, shown
 
-EXPECTED = "lines class cx cy width height, shares of the picture's sides"
+EXPECTED = "lines class cx cy width height, fractions of the picture's sides"
 NAMES = ("classes.txt", "obj.names")
-SHARE = "a share of the picture's side"
+SHARE = "a fraction of the picture's side"
 
 
 def read(path: Path, form: str) -> Iterator[Found]:
@@ -42,27 +43,29 @@ def text_lines(file: Path) -> list[str]:
 
 
 def class_names(path: Path) -> list[str]:
-    """Return the names of the classes by number; none where nobody says them."""
+    """Return the names of the classes by number; an empty list if no file has them."""
     file = next((path / name for name in NAMES if (path / name).is_file()), None)
     return [] if file is None else [line.strip() for line in text_lines(file) if line.strip()]
 
 
 def kind_of(text: str, names: Sequence[str], where: str) -> str:
-    """Return the name of a class by its number, "" without names. Raises InputError for what is no such number."""
+    """Return the name of a class by its number, "" without names. Raises InputError for any other text."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
         raise InputError(f"{where}: class {shown(text)}; expected {EXPECTED}")
     if names and int(text) >= len(names):
-        raise InputError(f"{where}: class {int(text)}, but there are names of {len(names)} in {' or '.join(NAMES)}")
+        raise InputError(f"{where}: class {int(text)}, but there are only {len(names)} names in {' or '.join(NAMES)}")
     return names[int(text)] if names else ""
 
 
 def corners(texts: Sequence[str], where: str) -> Corners:
-    """Return the box of one line without its class: x0, y0, x1, y1 as shares. Raises InputError for what is none."""
+    """Return the box of one line without its class: x0, y0, x1, y1 as fractions of the sides. Raises InputError for a
+    malformed line.
+    """
     values = [number(text, shortened(f"value {n}"), where, SHARE) for n, text in enumerate(texts, 2)]
     if len(values) in (4, 5):
         cx, cy, width, height = values[:4]
         if width < 0 or height < 0:
-            raise InputError(f"{where}: width and height are {width:g} and {height:g}; expected shares >= 0")
+            raise InputError(f"{where}: width and height are {width:g} and {height:g}; expected fractions >= 0")
         return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
     if len(values) >= 6 and len(values) % 2 == 0:
         return min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])

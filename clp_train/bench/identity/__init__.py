@@ -1,1 +1,1 @@
-"""The identity of code: a digest of what is reached from some definitions, whatever things are called."""
+"""The identity of code: a digest of everything that some definitions reach, independent of names."""

@@ -1,4 +1,4 @@
-"""What is told of a definition apart from its tokens: the rules of our code, scopes, what a call may name."""
+"""Facts about definitions besides their tokens: the rules of our code, scopes, parameters of calls."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clp_train.bench.identity.names import FUNCTIONS, Names, Own, Target
 
 @dataclass(frozen=True)
 class Rules:
-    """How our code looks things up, which its syntax does not tell.
+    """How our code looks things up, as far as its syntax does not show it.
 
-    packages: those that are ours; doors: names that are looked for in a module which is loaded by its name; registry:
+    packages: our own packages; doors: names that are read from a module that is loaded by its name; registry:
     "module:name" of the dictionary of methods, relative names in which are below its module; documented: the function
-    that declares a setting, whose second argument and `documentation` are for readers; written: classes whose members'
-    names go into files.
+    that declares a setting, whose second argument and `documentation` are for readers; written: classes with members
+    whose names are written into files.
     """
 
     packages: tuple[str, ...]
@@ -69,7 +69,7 @@ def parameters(args: ast.arguments) -> list[ast.arg]:
 
 
 def parameters_of(names: Names, place: Own) -> list[str] | None:
-    """Return the names of what a function or the constructor of a class takes, None where that is not known."""
+    """Return the parameters of a function or of the constructor of a class, by name, None if unknown."""
     match names.unit(place).lines:
         case [ast.FunctionDef(args=args)]:
             return [parameter.arg for parameter in parameters(args)]
@@ -79,7 +79,7 @@ def parameters_of(names: Names, place: Own) -> list[str] | None:
 
 
 def constructor_of(names: Names, module: str, kind: ast.ClassDef) -> list[str] | None:
-    """Return the names that a class's own __init__ or that of its bases takes, else those of its fields."""
+    """Return the parameters of a class's __init__, its own or that of its bases, else the names of its fields."""
     for line in kind.body:
         if isinstance(line, FUNCTIONS) and line.name == "__init__":
             return [parameter.arg for parameter in parameters(line.args)]
@@ -108,5 +108,5 @@ def with_module(entry: ast.expr, room: str) -> tuple[ast.expr, str]:
 
 
 def whole_name(module: str, room: str) -> str:
-    """Return the whole name of a method's module, which may be given as it is called in the room of methods."""
+    """Return the whole name of a method's module, which may be given relative to the room of methods."""
     return module if module.partition(".")[0] == room.partition(".")[0] else f"{room}.{module}"

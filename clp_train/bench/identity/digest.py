@@ -1,9 +1,9 @@
-"""A digest of the definitions that some roots reach, in which neither their names nor their places count.
+"""A digest of the definitions that some roots reach, independent of their names and places.
 
-Definitions are numbered in the order in which they are first mentioned, so are the names of what is ours within them;
-what is not ours counts by name. So a move, a rename and another order in a file change nothing, and another constant,
-operator or callee changes all that reach it. A name that is not ours alone is not numbered: one that stands in a text,
-one of a class with a foreign base or that goes into files, one that foreign objects have, too.
+Definitions are numbered in the order of their first mention, and so are our names inside them; foreign names count as
+they are. So moves, renames and another order in a file change nothing. Another constant, operator or callee changes the
+digests of all roots that reach it. Some of our names are not numbered, because others know them: names in texts, names
+of members of a class that has a foreign base or is written into files, and names that foreign objects also have.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ var verify view visit weight where width with_name with_suffix write write_bytes
 """
 FOREIGN = frozenset(MEMBERS.split())
 """Names of members that objects of Python, NumPy and PyTorch have, and of keywords that they take: a list, so that no
-digest hangs on what is installed."""
+digest depends on the installed packages."""
 
 
 @dataclass
@@ -61,10 +61,9 @@ class Code:
         self.names = Names(self.root, self.rules.packages)
 
     def digest(self, roots: Sequence[str], method: str = "") -> str:
-        """Return the sha256 of what "module:name" roots reach, in hexadecimal.
+        """Return the sha256 of everything that "module:name" roots reach, in hexadecimal.
 
-        method: the module of the method that is run, as the registry names it. Raises LookupError for a root that is
-        not there.
+        method: the module of the run's method, as in the registry. Raises LookupError for a root that does not exist.
         """
         module = whole_name(method, self.rules.registry.partition(":")[0]) if method else ""
         if method and module not in self.names.modules:
@@ -76,7 +75,7 @@ class Code:
         return hashlib.sha256("\n".join(Numbered(definitions).lines(starts)).encode()).hexdigest()
 
     def reach(self, starts: Iterable[Own], method: str) -> dict[Own, Written]:
-        """Return all definitions that some reach, and themselves, as written."""
+        """Return these definitions and all that they reach, as written."""
         definitions: dict[Own, Written] = {}
         queue = list(starts)
         while queue:
@@ -89,7 +88,7 @@ class Code:
         return definitions
 
     def write_definition(self, place: Own, method: str) -> Written:
-        """Return one definition as written; only the registry of methods hangs on the method."""
+        """Return one definition as written; only the registry of methods depends on the method."""
         key = place, method if f"{place.module}:{place.name}" == self.rules.registry else ""
         if key not in self.cache:
             self.cache[key] = join_texts(Writer(self.names, self.rules, place, key[1]).write_definition())
@@ -112,7 +111,7 @@ def join_texts(definition: Written) -> Written:
 
 
 class Numbered:
-    """Definitions and members by number, in the order in which they come."""
+    """Definitions and members by number, in the order of their first mention."""
 
     def __init__(self, definitions: dict[Own, Written]) -> None:
         self.definitions = definitions
@@ -127,11 +126,11 @@ class Numbered:
         self.own_names = {name for name in own_names - literal if not (name.startswith("__") and name.endswith("__"))}
 
     def may_be_keyword(self, place: Own, token: tuple[Any, ...]) -> bool:
-        """Tell whether a token of a definition is a parameter that a call of an unknown function may name."""
+        """Return whether a token of a definition is a parameter that a call of an unknown function may name."""
         return token[0] == "parameter" and token[1] in self.keywords and (token[2] or place in self.escaped)
 
     def lines(self, starts: Sequence[Own]) -> Iterator[str]:
-        """Yield what the digest is made of."""
+        """Yield the lines of the digest."""
         for place in starts:
             yield self.place(place)
         count = 0
@@ -142,7 +141,7 @@ class Numbered:
             count += 1
 
     def of_definition(self, place: Own) -> Iterator[str]:
-        """Yield the lines of one definition, and say what else its module does when it is imported."""
+        """Yield the lines of one definition, and a reference to the other effects of its module's import."""
         for token in self.definitions[place].tokens:
             if token[0] == "ref":
                 yield self.place(token[1])
@@ -157,11 +156,11 @@ class Numbered:
             yield self.place(effects)
 
     def place(self, place: Own) -> str:
-        """Return a definition's number, and which of its names is meant."""
+        """Return a definition's number, and the index of the meant name."""
         return f"ref {self.places.setdefault(place._replace(place=0), len(self.places))} {place.place}"
 
     def member(self, name: str) -> str:
-        """Return the number of a name that is ours, other names as they are."""
+        """Return the number of one of our names; return other names as they are."""
         return (
             f"member {self.members.setdefault(name, len(self.members))}" if name in self.own_names else f"name {name}"
         )

@@ -1,7 +1,7 @@
-"""What the names in a tree of our code stand for: its modules, split into definitions, and where their imports lead.
+"""The meaning of names in a tree of our code: its modules, split into definitions, and the targets of their imports.
 
-Nothing is imported, only parsed, so a copy of the tree or an older one can be read just as well. A definition is what
-one name of a module means: a function, a class, or all the lines that give a constant its value.
+Code is parsed, not imported, so a copy of the tree or an older tree can be read too. A definition is the meaning of one
+name of a module: a function, a class, or all the lines that give a constant its value.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-EFFECTS = ""  # the name of what a module does besides defining names
+EFFECTS = ""  # name of the effects of a module besides its definitions
 
 
 class Target(NamedTuple):
-    """What an import takes: a module, and a name in it, empty for the module itself."""
+    """The target of an import: a module, and a name in it, empty for the module itself."""
 
     module: str
     name: str = ""
@@ -38,7 +38,7 @@ class Whole(NamedTuple):
 
 
 class Own(NamedTuple):
-    """One of our definitions: its module, its first name there, and which of its names is meant."""
+    """One of our definitions: its module, its first name there, and the index of the meant name."""
 
     module: str
     name: str
@@ -50,7 +50,7 @@ Place = Outside | Whole | Own
 
 @dataclass
 class Unit:
-    """One definition: its names, in the order of its lines, which are those that bind or fill them."""
+    """One definition: its names in the order of its lines; the lines bind or fill these names."""
 
     names: list[str]
     lines: list[ast.stmt] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Module:
 
 
 class Names:
-    """The modules below a folder that belong to some packages, and what their names stand for."""
+    """The modules of some packages below a folder, and the meaning of their names."""
 
     def __init__(self, root: Path, packages: Sequence[str]) -> None:
         self.packages, self.modules = tuple(packages), {}
@@ -83,11 +83,11 @@ class Names:
         return self.modules[place.module].units[place.name]
 
     def is_ours(self, module: str) -> bool:
-        """Tell whether a dotted name is that of a module or a package of the tree."""
+        """Return whether a dotted name is a module or a package of the tree."""
         return module in self.modules or module in self.folders
 
     def lookup(self, module: str, name: str, trail: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
-        """Return what a name of one of our modules stands for; nothing for a name that it does not have."""
+        """Return the meaning of a name in one of our modules; empty for an unknown name."""
         entry = self.modules.get(module, Module())
         places: list[Place] = []
         if name in entry.units:
@@ -100,7 +100,7 @@ class Names:
         return list(dict.fromkeys(places)) or ([Whole(submodule)] if self.is_ours(submodule) else [])
 
     def places(self, target: Target, trail: frozenset[tuple[str, str]] = frozenset()) -> list[Place]:
-        """Return what an import leads to, through modules that pass it on."""
+        """Return the places that an import leads to, through modules that import it in turn."""
         if target.module.partition(".")[0] not in self.packages:
             return [Outside(".".join(filter(None, target)))]
         if not target.name:
@@ -129,7 +129,7 @@ class Names:
         return (places[0], "") if places else (Whole(module), rest)
 
     def definition(self, text: str) -> Own:
-        """Return the definition "module:name". Raises LookupError where there is none."""
+        """Return the definition "module:name". Raises LookupError if there is none."""
         reference = self.resolve(text)
         if reference is None or not isinstance(reference[0], Own):
             raise LookupError(f"no definition {text}; mend the constant that names it")
@@ -158,7 +158,7 @@ def module_of(text: str, package: str) -> Module:
 
 
 def join(module: Module, names: list[str]) -> Unit:
-    """Return the one definition of some names, made of those that they were part of."""
+    """Return one definition of some names, merged from the definitions that they were part of."""
     units = list({id(module.units[name]): module.units[name] for name in names if name in module.units}.values())
     unit = units[0] if units else Unit([])
     for other in units[1:]:
@@ -179,7 +179,7 @@ def split(line: ast.stmt) -> list[ast.stmt]:
 
 
 def does_something(line: ast.stmt) -> bool:
-    """Tell whether a line that binds no name may still have an effect when its module is imported."""
+    """Return whether a line that binds no name may still have an effect when its module is imported."""
     match line:
         case ast.Import() | ast.ImportFrom() | ast.Pass() | ast.Expr(ast.Constant()):
             return False
@@ -202,7 +202,7 @@ def changed_names(line: ast.stmt) -> Iterator[str]:
 
 
 def bindings(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | None]]:
-    """Yield the names that a node binds in its own scope, imported ones with what they are."""
+    """Yield the names that a node binds in its own scope, imported names with their targets."""
     match node:
         case ast.FunctionDef(name) | ast.AsyncFunctionDef(name) | ast.ClassDef(name):
             yield name, None
@@ -229,7 +229,7 @@ def bindings(node: ast.AST, package: str = "") -> Iterator[tuple[str, Target | N
 
 
 def own_names(node: ast.AST) -> list[str]:
-    """Return the names that a node itself binds, its children aside."""
+    """Return the names that a node itself binds, without its children."""
     match node:
         case ast.Name(name, ast.Store() | ast.Del()):
             return [name]

@@ -1,7 +1,7 @@
-"""A definition as tokens in which no name of ours stands: locals by number, definitions and members to be numbered.
+"""A definition as tokens without our own names: locals by number, definitions and members to be numbered.
 
-Left out, for no finished run depends on it: comments, layout, docstrings, imports, annotations outside classes, texts
-of errors that are raised, and what a setting says of itself for readers.
+No finished run depends on these, so they are left out: comments, layout, docstrings, imports, annotations outside
+classes, texts of errors that are raised, what a setting says of itself for readers, and what notebooks show.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from clp_train.bench.identity.names import Names, Outside, Own, Place, bindings
 from clp_train.bench.identity.words import Words
 
 LINKED = ("functools.partial", "dataclasses.replace", "types.SimpleNamespace", "collections.namedtuple")
-"""What passes keywords on to something of ours, unlike all else that is not ours."""
+"""Foreign functions that pass keywords on to our code."""
 SKIPPED = ("ctx", "kind", "type_comment", "type_params")
-"""Parts of nodes that say nothing, or are not there in every Python."""
+"""Parts of nodes that carry no information, or that some versions of Python lack."""
+FOR_NOTEBOOKS = "_repr_html_"
+"""The method of a class that only notebooks call."""
 
 
 class Writer(Words, ast.NodeVisitor):
@@ -81,7 +83,7 @@ class Writer(Words, ast.NodeVisitor):
             self.say(repr(node.value))
 
     def text(self, text: str) -> None:
-        """Write a text down: what it names, if that is ours; nothing of what it says if it is an error's."""
+        """Write a text down: the definition that it names, if it is ours; for an error only that there is a text."""
         reference = self.names.resolve(text)
         if self.raising:
             self.say("text")
@@ -172,7 +174,7 @@ class Writer(Words, ast.NodeVisitor):
         self.say("end")
 
     def keyword(self, callee: Place | None, node: ast.keyword) -> None:
-        """Write a keyword and its value down: by its place among the parameters of what is known to be called."""
+        """Write a keyword and its value down: as the index of the parameter if the called function is known."""
         parameters = parameters_of(self.names, callee) if isinstance(callee, Own) else None
         self.say("key")
         if node.arg is None:
@@ -188,6 +190,8 @@ class Writer(Words, ast.NodeVisitor):
         self.visit(node.value)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        if node.name == FOR_NOTEBOOKS:
+            return
         self.say(type(node).__name__)
         self.name(node.name, escapes=False)
         self.visit_all(node.decorator_list)
@@ -200,7 +204,7 @@ class Writer(Words, ast.NodeVisitor):
         self.function(node.args, [node.body])
 
     def function(self, args: ast.arguments, body: Sequence[ast.AST], at_top: bool = False) -> None:
-        """Write parameters, defaults and the body of a function down. at_top: it is a definition by itself."""
+        """Write parameters, defaults and the body of a function down. at_top: whether it is a definition by itself."""
         self.say("defaults")
         self.visit_all(args.defaults)
         self.say("keyword only")
@@ -237,7 +241,7 @@ class Writer(Words, ast.NodeVisitor):
         self.say("end")
 
     def comprehension(self, node: Any) -> None:
-        """Write a comprehension down; its first source is not yet in its scope."""
+        """Write a comprehension down; its first source is outside its scope."""
         first, *others = node.generators
         self.say(type(node).__name__)
         self.visit(first.iter)

@@ -1,4 +1,4 @@
-"""The words of a definition: a name in it stands for another definition, a local, a member, or for what is foreign."""
+"""The words of a definition: each name means another definition, a local, a member, or something foreign."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from clp_train.bench.identity.names import Names, Outside, Own, Place
 
 HARMLESS = ("builtins.object", "typing.NamedTuple", "typing.Generic", "typing.Protocol", "abc.ABC")
 ERRORS = ("Error", "Exception", "Interrupt")
-"""Bases, and ends of the names of bases, that look for none of our names."""
+"""Bases, and ends of names of bases, that do not look for our names."""
 
 
 class Words:
-    """What is written of one definition, and what names mean where the writing is."""
+    """The text of one definition so far, and the meaning of names at the present place."""
 
     def __init__(self, names: Names, rules: Rules, place: Own) -> None:
         self.names, self.rules, self.place = names, rules, place
         self.scope: Scope | None = None
         self.numbers: dict[tuple[Scope, str], int] = {}
-        self.is_literal = False  # others know the names of members, so they are not to be numbered
+        self.is_literal = False  # others know the names of members, so they are not numbered
         self.definition = Written()
 
     def say(self, *texts: str) -> None:
@@ -35,7 +35,7 @@ class Words:
             (self.definition.literal if self.is_literal else self.definition.members).add(name)
 
     def refer(self, place: Place, escapes: bool = True) -> None:
-        """Write down something that is not local. escapes: more is done with it than a call."""
+        """Write down something that is not local. escapes: whether it is used in other ways than a call."""
         if isinstance(place, Outside):
             self.say(f"outside {place.path}")
         elif isinstance(place, Own):
@@ -50,7 +50,7 @@ class Words:
                     self.refer(target)
 
     def places(self, name: str) -> list[Place] | Scope:
-        """Return what a name stands for here: places, or the scope that it is local to."""
+        """Return the meaning of a name here: places, or the scope that it is local to."""
         scope = self.scope
         while scope is not None and name not in scope.of_module:
             if not scope.is_class or scope is self.scope:
@@ -62,7 +62,7 @@ class Words:
         return self.names.lookup(self.place.module, name) or [Outside(f"builtins.{name}")]
 
     def chain(self, node: ast.AST) -> list[tuple[Place, list[str]]]:
-        """Return what `a.b.c` leads to, each with the attributes that are left; nothing where that is not known."""
+        """Return the places that `a.b.c` leads to, each with the remaining attributes; empty if unknown."""
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
@@ -71,7 +71,7 @@ class Words:
         return [] if isinstance(places, Scope) else self.names.chain(places, attributes)
 
     def callee(self, node: ast.AST) -> Place | None:
-        """Return what an expression that is called is, None where that is not known."""
+        """Return the place of a called expression, None if unknown."""
         ends = self.chain(node)
         return ends[0][0] if len(ends) == 1 and not ends[0][1] else None
 
@@ -100,13 +100,13 @@ class Words:
         self.scope = before
 
     def is_known(self, node: ast.ClassDef) -> bool:
-        """Tell whether others know a class's members by their names: it has a base of theirs, or goes into files."""
+        """Return whether others know a class's members by name: it has a foreign base, or is written into files."""
         if self.scope is None and f"{self.place.module}:{node.name}" in self.rules.written:
             return True
         return any(map(self.is_foreign, node.bases))
 
     def is_foreign(self, base: ast.expr) -> bool:
-        """Tell whether a class's base looks for names that the class defines."""
+        """Return whether a class's base looks for names that the class defines."""
         while isinstance(base, ast.Subscript):  # Generic[T]
             base = base.value
         place = self.callee(base)

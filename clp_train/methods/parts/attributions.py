@@ -1,7 +1,7 @@
-"""Where a network's evidence for a picture lies: XGrad-CAM, and the masks that keep as much of it as the loss asks for.
+"""Where a network's evidence for a picture is: XGrad-CAM, and masks that keep as much of it as the loss needs.
 
-The network is one of former values, such as that of the end of a stage: a learner goes on, and its first values still
-say where to look.
+The network has earlier weights, such as those at the end of a stage. The run goes on training, but the masks still come
+from the earlier weights.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def values_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def laid_out(values: Values, network: nn.Module) -> dict[str, Tensor]:
-    """Return values on the network's device, laid out in memory as its own are: kernels round otherwise where not.
+    """Return values on the network's device, in its own memory layout, because another layout would round differently.
 
-    Raises KeyError for a value that lacks, RuntimeError for one of another shape.
+    Raises KeyError for a missing value, RuntimeError for a value of another shape.
     """
     return {name: torch.empty_like(like).copy_(values[name]) for name, like in named_values(network).items()}
 
@@ -47,12 +47,12 @@ def named_values(network: nn.Module) -> dict[str, Tensor]:
 
 
 def adaptive_masks(network: Classifier, values: Values, images: Tensor, label: Tensor) -> Tensor:
-    """Return the masks of the pixels that count, bool (n, H, W): of those above quantiles of XGrad-CAM, the one at the
-    elbow of the loss over how much is hidden.
+    """Return the masks of the causal pixels, bool (n, H, W).
 
-    values: of the network to ask, which is left as it was; images: float (n, 3, H, W) in [0, 1]; label: int64 (n,).
-    Hidden pixels are what the network takes for zero. Raises UsageError as `gradcam` does. Source: the adaptive masks
-    of Noohdani et al. 2024, as their code makes them.
+    Candidates are the pixels above quantiles of XGrad-CAM; the one at the elbow of the loss over the hidden share is
+    chosen. values: weights and buffers to use; the network is not changed; images: float (n, 3, H, W) in [0, 1]; label:
+    int64 (n,). Hidden pixels get the colour that is zero after the network's normalisation. Raises UsageError as
+    `gradcam` does. Source: the adaptive masks of Noohdani et al. 2024, as their code makes them.
     """
     with untouched(network):
 
@@ -75,9 +75,9 @@ def adaptive_masks(network: Classifier, values: Values, images: Tensor, label: T
 def xgradcam(network: Classifier, run: Callable[[Tensor], Any], images: Tensor) -> Tensor:
     """Return the XGrad-CAM of each picture's predicted class, float (n, H, W) >= 0, bilinear from the layer's size.
 
-    run: the network as a function, in evaluation mode; images: float (n, 3, H, W) in [0, 1]. A channel weighs the sum
-    of its gradient times its map over the sum of its map. Raw, not scaled. Source: Fu et al. 2020, as the package that
-    Noohdani et al. take has it.
+    run: the network as a function, in evaluation mode; images: float (n, 3, H, W) in [0, 1]. The weight of a channel is
+    the sum of its gradient times its map, divided by the sum of its map. The result is not scaled. Source: Fu et al.
+    2020, as in the package that Noohdani et al. use.
     """
     place = place_of(network, run, images[:1], None)
     maps, gradient = map_and_gradient(network, run, images, place)
@@ -89,14 +89,14 @@ def xgradcam(network: Classifier, run: Callable[[Tensor], Any], images: Tensor) 
 def map_and_gradient(
     network: Classifier, run: Callable[[Tensor], Any], images: Tensor, place: Place
 ) -> tuple[Tensor, Tensor]:
-    """Return the map at a place and the gradient of the predicted class's logit there, (n, K, h, w) each, in the type
+    """Return the map at a layer and the gradient of the predicted class's logit there, (n, K, h, w) each, in the type
     of the images.
     """
     maps: list[Tensor] = []  # of the layer's last call
 
     def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         maps[:] = [output.detach().requires_grad_()]
-        return maps[0].clone()  # what follows may work in place
+        return maps[0].clone()  # later layers may work in place
 
     handle = network.get_submodule(place.name).register_forward_hook(cut)
     try:
@@ -108,7 +108,7 @@ def map_and_gradient(
 
 
 def quantiles(values: Tensor, shares: tuple[float, ...]) -> Tensor:
-    """Return quantiles of each row, (n, K), linear between neighbours, of values (n, P). torch's own has a limit."""
+    """Return quantiles of each row, (n, K), linear between neighbours, of values (n, P). torch's has a size limit."""
     ordered, last = values.sort(1).values, values.shape[1] - 1
     low = [int(share * last) for share in shares]
     part = torch.tensor([share * last - k for share, k in zip(shares, low, strict=True)], dtype=torch.float64)
@@ -117,19 +117,19 @@ def quantiles(values: Tensor, shares: tuple[float, ...]) -> Tensor:
 
 
 def elbow(losses: Tensor) -> Tensor:
-    """Return which column the elbow of each row is at, int64 (n,); the last one where there is none.
+    """Return the column of each row's elbow, int64 (n,); the last column if there is none.
 
     losses: (n, K), convex and rising over even steps, more or less. The last elbow counts; a sensitivity of 1. Source:
     Kneedle, Satopaa et al. 2011, as `kneed` has it with online=True.
     """
     last = losses.shape[1] - 1
     low, high = losses.amin(1, keepdim=True), losses.amax(1, keepdim=True)
-    knee = ((high - losses) / (high - low)).flip(1)  # NaN where all are equal: no elbow
+    knee = ((high - losses) / (high - low)).flip(1)  # NaN if all are equal: no elbow
     over = knee - torch.arange(last + 1, dtype=knee.dtype, device=knee.device) / last
     before, behind = torch.cat([over[:, :1], over[:, :-1]], 1), torch.cat([over[:, 1:], over[:, -1:]], 1)
     peak, valley = (over >= before) & (over >= behind), (over <= before) & (over <= behind)
     at = found = torch.full_like(peak[:, 0], last, dtype=torch.int64)
-    bound = torch.full_like(over[:, 0], -torch.inf)  # nothing lies below it before the first peak
+    bound = torch.full_like(over[:, 0], -torch.inf)  # nothing is below it before the first peak
     for k in range(last):
         at = torch.where(peak[:, k], last - k, at)
         bound = torch.where(peak[:, k], over[:, k] - 1 / last, bound)
@@ -139,6 +139,6 @@ def elbow(losses: Tensor) -> Tensor:
 
 
 def blank_of(network: nn.Module, images: Tensor) -> Tensor:
-    """Return what a network takes for zero, (1, 3, 1, 1) in [0, 1]; the mean of the pictures where it does not say."""
+    """Return the colour that a network's normalisation maps to 0, (1, 3, 1, 1) in [0, 1]; else the pictures' mean."""
     means = [module.mean for module in network.modules() if isinstance(module, Normalise)]
     return means[0].to(images) if means else images.mean((0, 2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Clusters of one class's pictures, as many as lie furthest apart, by scikit-learn's k-means and silhouettes."""
+"""Clusters of one class's pictures by scikit-learn's k-means; silhouettes choose their number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import warnings
 import numpy as np
 
 STARTS = 10
-MOST_COMPARED = 5000  # pictures whose distances to all others a silhouette takes
+MOST_COMPARED = 5000  # pictures that a silhouette is computed on
 
 
 def best_clusters(points: np.ndarray, most: int, state: int) -> tuple[np.ndarray, float]:
     """Return the cluster of each point, int64 (n,) from 0, and the silhouette, the mean over points, in [-1, 1].
 
-    points: float (n, A), n >= 1; most: clusters, 2 or more; state: of the starts, in [0, 2^32). Of 2 to `most` clusters
-    those with the highest silhouette, the fewest of equal ones; fewer where fewer points differ. Points that cannot be
-    told apart by it are one cluster, of silhouette 1. Source: the authors of SPARE.
+    points: float (n, A), n >= 1; most: clusters, 2 or more; state: of the starts, in [0, 2^32). Of 2 to `most`
+    clusters, the number with the highest silhouette is used, the smallest of equal ones; fewer if fewer points differ.
+    Points that it cannot separate are one cluster with silhouette 1. Source: the authors of SPARE.
     """
     found, highest = np.zeros(len(points), np.int64), -np.inf
     for clusters in range(2, min(most, len(np.unique(points, axis=0)), len(points) - 1) + 1):
@@ -33,12 +33,12 @@ def k_means(points: np.ndarray, clusters: int, state: int) -> np.ndarray:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # points that almost agree
+        warnings.simplefilter("ignore", ConvergenceWarning)  # points that are almost equal
         return KMeans(clusters, n_init=STARTS, random_state=state).fit_predict(points).astype(np.int64)
 
 
 def silhouette(points: np.ndarray, assigned: np.ndarray, state: int) -> float:
-    """Return the mean silhouette of points, at most of `MOST_COMPARED` drawn by a state; -1 with one cluster there."""
+    """Return the mean silhouette of at most `MOST_COMPARED` points, drawn by a state; -1 with one cluster."""
     from sklearn.metrics import silhouette_score
 
     if len(points) > MOST_COMPARED:

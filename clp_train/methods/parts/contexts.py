@@ -1,4 +1,4 @@
-"""A bank of contexts: the latest pictures that a network was sure of, each with a mask of what is not its object."""
+"""A bank of contexts: the latest pictures that a network was sure of, each with a mask of its context."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from clp_train.pictures.moving import onto
 class Bank:
     """images: float (k, 3, H, W), masks: float (k, 1, H, W) in [0, 1], oldest first.
 
-    there: bool (k,), which rows hold a context: the last ones; None for all. On a device it is known once that has
-    looked, and a step does not wait for that.
+    there: bool (k,), which rows hold a context: the last ones; None for all. It stays on the device, so that no step
+    waits for it.
     """
 
     images: Tensor
@@ -26,17 +26,17 @@ class Bank:
     there: Tensor | None = None
 
     def __len__(self) -> int:
-        """Return how many contexts it holds; where that is not known, how many it may hold."""
+        """Return how many contexts it holds; if only the device knows that, how many it may hold."""
         return len(self.images)
 
     def holds(self, count: int) -> Tensor | None:
-        """Return whether it holds so many contexts, a bool scalar; None where `len` says it."""
+        """Return whether it holds at least `count` contexts, a bool scalar; None if `len` is exact."""
         return None if self.there is None else self.there.sum() >= count
 
     def take(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return images and masks of so many contexts in random order, each mask times one share in [0, 1) of all.
+        """Return images and masks of `count` contexts in random order; all masks are multiplied by one share in [0, 1).
 
-        Where it does not hold so many, which `holds` tells, they are any rows.
+        If it holds fewer (see `holds`), the rows are arbitrary.
         """
         if self.there is None:
             rows, share = draw(rng, len(self), count)
@@ -55,17 +55,17 @@ class Bank:
         return Bank(self.images.to(device), self.masks.to(device), there)
 
     def whole(self) -> Bank:
-        """Return the same without rows that hold nothing; a device has to be waited for."""
+        """Return the same without empty rows; this waits for the device."""
         return self if self.there is None else Bank(self.images[self.there], self.masks[self.there])
 
 
 def draw(rng: np.random.Generator, held: int, count: int) -> tuple[np.ndarray, float]:
-    """Return so many of the rows of a bank that holds some, int64 (count,), and a share in [0, 1)."""
+    """Return `count` random rows of a bank with `held` contexts, int64 (count,), and a share in [0, 1)."""
     return rng.permutation(held)[:count], rng.uniform()
 
 
 def added(bank: Bank | None, images: Tensor, masks: Tensor, taken: Tensor, size: int) -> Bank | None:
-    """Return a bank, None for an empty one, with those of a batch's contexts that are taken; the latest `size` stay.
+    """Return a bank, None for an empty one, with the taken contexts of a batch added; the latest `size` are kept.
 
     images, masks: as in a bank; taken: bool (n,).
     """
@@ -80,11 +80,11 @@ def added(bank: Bank | None, images: Tensor, masks: Tensor, taken: Tensor, size:
         there = torch.ones(len(bank), dtype=torch.bool, device=taken.device) if bank.there is None else bank.there
         old = (bank.images, bank.masks, there)
         columns = tuple(torch.cat([a.to(taken.device), b]) for a, b in zip(old, columns, strict=True))
-    order = columns[2].byte().argsort(stable=True)[-size:]  # rows that hold nothing first, the others as they came
+    order = columns[2].byte().argsort(stable=True)[-size:]  # empty rows first, the others in their order
     return Bank(*(values[order].contiguous() for values in columns))
 
 
 def last_rows(old: Tensor | None, new: Tensor, size: int) -> Tensor:
     """Return the last `size` rows of the old ones, None for none, followed by the new ones."""
     rows = new if old is None else torch.cat([old.to(new.device), new])
-    return rows[-size:].contiguous()  # one layout, so one rounding, whether the bank was made here or read back
+    return rows[-size:].contiguous()  # the same rounding for a new bank and for one from a checkpoint

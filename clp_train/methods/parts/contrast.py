@@ -1,4 +1,4 @@
-"""Supervised contrast by what a first classifier gets wrong: which pictures are compared, and the loss."""
+"""Supervised contrast by the errors of a first classifier: which pictures are compared, and the loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from clp_train.pictures.samplers import repeat
 
 PARTS = 4
-"""Of a set of pictures: anchors, positives, negatives, negatives of the positives."""
+"""Parts of a set of pictures: anchors, positives, negatives, negatives of the positives."""
 
 
 def contrastive_loss(anchor: Tensor, positives: Tensor, negatives: Tensor, temperature: float) -> Tensor:
@@ -23,13 +23,13 @@ def contrastive_loss(anchor: Tensor, positives: Tensor, negatives: Tensor, tempe
 
 
 class ContrastSets:
-    """Draws sets of rows by labels and predictions, int64 (N,) each, with two classes at least among the labels.
+    """Draws sets of rows by labels and predictions, int64 (N,) each, with at least two classes among the labels.
 
-    A picture is right where the two agree. What a set holds for an anchor of class c, and what it holds where that is
-    empty: anchors, right ones of c; positives, wrong ones of c, or right ones; negatives, others taken for c, or right
-    ones of other classes, or any; negatives of the first positive, right ones of the class it is taken for, or any
-    others than c, and for a right one the same as for the anchor. Source: Zhang et al. 2022, their two-sided sampling;
-    for what is empty, ours.
+    A picture is right if the two agree. A set for an anchor of class c holds (after "else": the replacement of an empty
+    pool): anchors: right pictures of c; positives: wrong pictures of c, else right ones; negatives: pictures of other
+    classes predicted as c, else right ones of other classes, else any; negatives of the first positive: right pictures
+    of the class that it is predicted as, else any other than c; for a right positive the same as for the anchor.
+    Source: Zhang et al. 2022, their two-sided sampling; the replacements are ours.
     """
 
     def __init__(self, label: np.ndarray, predicted: np.ndarray) -> None:
@@ -46,7 +46,7 @@ class ContrastSets:
     def draw_set(self, first: int, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return the set of a first anchor: rows (4, size), the parts in the order of `PARTS`.
 
-        A row comes twice in a part only where its pool has fewer than `size`.
+        A row is repeated in a part only if its pool has fewer than `size` rows.
         """
         c = self.label[first]
         anchors = np.append(first, sample(exclude(self.right[c], first), size - 1, rng))
@@ -57,15 +57,15 @@ class ContrastSets:
         return np.stack([anchors, positives, sample(hard, size, rng), sample(easy, size, rng)])
 
     def epoch(self, sets: int, size: int, rng: np.random.Generator, even: bool = False) -> np.ndarray:
-        """Return so many sets, (sets, 4, size): every picture that can be a first anchor once before any is again.
+        """Return `sets` sets, (sets, 4, size): every possible first anchor is used once before any is used again.
 
-        even: their classes come in turn, and a picture once before any other of its class is again.
+        even: classes take turns, and within a class every first anchor is used once before any is used again.
         """
         firsts = self.firsts_in_turn(sets, rng) if even else repeat(self.firsts, sets, rng)
         return np.stack([self.draw_set(first, size, rng) for first in firsts])
 
     def firsts_in_turn(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Return so many first anchors, rows (count,): each class that has some once in every so many."""
+        """Return `count` first anchors, rows (count,): the classes that have some take turns."""
         classes = np.unique(self.label[self.firsts])
         rounds = -(-count // len(classes))
         pools = [repeat(self.firsts[self.label[self.firsts] == c], rounds, rng) for c in classes]
@@ -78,12 +78,12 @@ def first_nonempty(*pools: np.ndarray) -> np.ndarray:
 
 
 def exclude(pool: np.ndarray, row: int, *more: np.ndarray) -> np.ndarray:
-    """Return the first pool that holds another row, without this one; the row itself where none does."""
+    """Return the first pool that holds another row, without this one; the row itself if none does."""
     return first_nonempty(*(rows[rows != row] for rows in (pool, *more)), np.array([row]))
 
 
 def sample(pool: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return so many rows of a pool, each once while there are enough, else each as often, or once more."""
+    """Return `size` rows of a pool, without repeats if there are enough, else each equally often or once more."""
     if len(pool) < size:
         return np.resize(rng.permutation(pool), size)
     return rng.choice(pool, size, replace=False)

@@ -1,4 +1,4 @@
-"""How a batch falls into parts, such as classes, groups or environments, and means over them."""
+"""Parts of a batch, such as classes, groups or environments, and means over them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Parts(NamedTuple):
-    """The parts of a batch. ids: int64 (P,), which they are; place: int64 (n,), where each picture's part is among
-    them; counts: int64 (P,), pictures of each.
+    """The parts of a batch. ids: int64 (P,), the parts; place: int64 (n,), index of each picture's part in ids; counts:
+    int64 (P,), pictures of each.
 
-    known: whether these are the parts that are there, and to look at them costs nothing. Else they are all that there
-    may be: which ones are there is known once a device has looked, and a step does not wait for that.
+    known: whether `ids` holds only parts that are in the batch, which is free to find out on a CPU. Otherwise it holds
+    all possible parts: only the device knows which are in the batch, and a step does not wait for it.
     """
 
     ids: Tensor
@@ -22,19 +22,19 @@ class Parts(NamedTuple):
     known: bool
 
     def means(self, values: Tensor) -> Tensor:
-        """Return the mean of each part, (P,) or (P, A), 0 of one that is not there. values: (n,) or (n, A)."""
+        """Return the mean of each part, (P,) or (P, A), 0 for an absent part. values: (n,) or (n, A)."""
         sums = values.new_zeros(len(self.counts), *values.shape[1:]).index_add(0, self.place, values)
         return sums / self.counts.to(values).clamp(min=1).view(-1, *[1] * (values.dim() - 1))
 
     def mean_over(self, values: Tensor) -> Tensor:
-        """Return the mean over the parts that are there. values: (P,) or (P, A)."""
+        """Return the mean over the parts in the batch. values: (P,) or (P, A)."""
         there = (self.counts > 0).view(-1, *[1] * (values.dim() - 1))
         return torch.where(there, values, 0).sum(0) / there.sum()
 
     def variance_over(self, values: Tensor, at_least: int = 1, correction: int = 0) -> Tensor:
-        """Return the variance over the parts with so many pictures at least; 0 where there are too few of them.
+        """Return the variance over the parts with at least `at_least` pictures; 0 if there are too few parts.
 
-        values: (P, ...); the sum of squares is divided by their number less the correction.
+        values: (P, ...); the sum of squares is divided by the number of parts minus `correction`.
         """
         if self.known:
             some = values if at_least == 1 else values[self.counts >= at_least]
@@ -46,12 +46,12 @@ class Parts(NamedTuple):
         return squares / (number - correction).clamp(min=1)
 
     def rows(self, values: Tensor, k: int) -> Tensor:
-        """Return the rows of the k-th part of values (n, A); where they are not known, all, those of others 0."""
+        """Return the rows of the k-th part of values (n, A); if not `known`, all rows, 0 for other parts."""
         return values[self.place == k] if self.known else values * (self.place == k)[:, None]
 
 
 def is_known(part: Tensor) -> bool:
-    """Tell whether the host may look at a batch's parts without waiting."""
+    """Return whether the CPU can read a batch's parts without waiting."""
     return part.is_cpu
 
 

@@ -1,7 +1,7 @@
-"""Environments of a batch, pictures with the same place for instance, and penalties on what differs between them.
+"""Environments of a batch, for example pictures with the same place, and penalties on differences between them.
 
-A mean over environments is over those in the batch; one that is not there, or has too few pictures for a term, has no
-part in it.
+A mean over environments is over those in the batch; environments that are not in the batch, or have too few pictures
+for a term, do not count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from clp_train.methods.parts.divided import Parts
 
 
 def even_weights(parts: Parts, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return n / (P n_p) for each picture, (n,): so weighted, a mean over pictures is one over the parts there."""
+    """Return n / (P n_p) for each picture, (n,): with these, a mean over pictures is a mean over the present parts."""
     return len(parts.place) / ((parts.counts > 0).sum() * parts.counts[parts.place].to(dtype))
 
 
@@ -25,21 +25,23 @@ def scale_slopes(logits: Tensor, label: Tensor) -> Tensor:
 def invariance(logits: Tensor, label: Tensor, parts: Parts, halves: bool = False) -> Tensor:
     """Return IRM's penalty, a scalar: the mean over environments of (d R_e(s z) / ds at s = 1)^2.
 
-    logits: (n, C); label: int64 (n,). halves: the product of the derivatives of every other picture and of the rest in
-    place of the square, an unbiased estimate that can be negative; an environment with one picture gives 0. Source:
+    logits: (n, C); label: int64 (n,). halves: instead of the square, use the product of the derivatives of two halves
+    of the pictures, an unbiased estimate that can be negative; an environment with one picture gives 0. Source:
     Arjovsky et al. 2019, IRMv1 and its appendix on estimates from batches.
     """
     slopes = scale_slopes(logits, label)
     if not halves:
         return parts.mean_over(parts.means(slopes).square())
     order, counts = parts.place.argsort(stable=True), parts.counts
-    place = torch.empty_like(order)  # the how-manieth of its environment a picture is
+    place = torch.empty_like(order)  # a picture's number within its environment
     place[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[parts.place[order]]
     half = 2 * parts.place + place % 2
     sums = slopes.new_zeros(2 * len(counts)).index_add(0, half, slopes)
     sizes = half.new_zeros(2 * len(counts)).index_add(0, half, torch.ones_like(half)).clamp(min=1)
     pairs = (sums / sizes).view(-1, 2)
-    return parts.mean_over(pairs.prod(1) if parts.known else pairs[:, 0] * pairs[:, 1])  # prod's slope looks for zeros
+    return parts.mean_over(
+        pairs.prod(1) if parts.known else pairs[:, 0] * pairs[:, 1]
+    )  # prod's backward searches zeros
 
 
 def risk_variance(losses: Tensor, parts: Parts) -> Tensor:
@@ -53,8 +55,8 @@ def risk_variance(losses: Tensor, parts: Parts) -> Tensor:
 def feature_variance(features: Tensor, parts: Parts) -> Tensor:
     """Return IB-IRM's bottleneck, a scalar: features' variances (n - 1), the mean over features and environments.
 
-    features: (n, A). An environment with one picture has no part in it; without others it is 0. Source: Ahuja et al.
-    2021.
+    features: (n, A). An environment with one picture does not count; without others the result is 0. Source: Ahuja et
+    al. 2021.
     """
     counts = parts.counts.to(features)
     squares = parts.means((features - parts.means(features)[parts.place]).square().mean(1))
@@ -67,8 +69,8 @@ def feature_variance(features: Tensor, parts: Parts) -> Tensor:
 def alignment(features: Tensor, parts: Parts) -> Tensor:
     """Return CORAL's penalty, a scalar: squared differences of means and covariances, the mean over pairs and entries.
 
-    features: (n, A). Covariances are those with n - 1; an environment with one picture is aligned only by its mean.
-    Pairs are never gone through: the sum over pairs of |a_e - a_f|^2 is E sum_e |a_e - mean|^2. Source: Sun and Saenko
+    features: (n, A). Covariances are those with n - 1; an environment with one picture is aligned only by its mean. No
+    loop over pairs is needed: the sum over pairs of |a_e - a_f|^2 is E sum_e |a_e - mean|^2. Source: Sun and Saenko
     2016, whose term, of covariances only, is a quarter of ours; means as in Gulrajani and Lopez-Paz 2021.
     """
     means = parts.means(features)

@@ -1,7 +1,7 @@
 """The registry of sources of graded counterfactuals: pictures on the way from an original to its counterfactual.
 
-A source is a function (pairs, share, generator) -> images, uint8 (P, 3, H, W): pairs of pictures, and how much of each
-original's evidence for its label shall be left, share: float32 (P,) in [0, 1]. A new one is a function and a line.
+A source is a function (pairs, share, generator) -> images, uint8 (P, 3, H, W): pairs of pictures, and share: float32
+(P,) in [0, 1], how much of each original's evidence for its label remains. A new source is one function and one line.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from clp_train.pictures.types import BoxedPictures
 
 
 class Pairs(NamedTuple):
-    """Originals and a counterfactual of each, row by row, the same boxes in both."""
+    """Originals and their counterfactuals, row by row, with the same boxes."""
 
     originals: BoxedPictures
     counterfactuals: BoxedPictures
 
 
 def pairs_of(meta: BoxedPictures) -> Pairs:
-    """Return every counterfactual of a meta set, in its order, beside the original that it was made from."""
+    """Return every counterfactual of a meta set, in its order, with the original that it was made from."""
     counterfactuals = (meta.kind == COUNTERFACTUAL).nonzero().squeeze(1)
     originals = (meta.kind == ORIGINAL).nonzero().squeeze(1)
     order = meta.sample_id[originals].argsort()
@@ -32,14 +32,14 @@ def pairs_of(meta: BoxedPictures) -> Pairs:
 
 
 def blend(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
-    """Each pixel is share of the original's and the rest of the counterfactual's, rounded."""
+    """Each pixel is share * original + (1 - share) * counterfactual, rounded."""
     wide = share.view(-1, 1, 1, 1).to(pairs.originals.images.device)
     mixed = wide * pairs.originals.images + (1 - wide) * pairs.counterfactuals.images
     return mixed.round().to(torch.uint8)
 
 
 def reveal(pairs: Pairs, share: Tensor, generator: torch.Generator) -> Tensor:
-    """That share of the box's columns shows the original, from its left or its right edge, to the nearest column."""
+    """A share of the box's columns, rounded, shows the original, from its left or its right edge."""
     x0, _, x1, _ = pairs.originals.box.T
     width = x1 - x0
     columns = (share.to(width.device) * width).round().long()

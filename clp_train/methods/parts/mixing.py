@@ -1,4 +1,4 @@
-"""Batches made of batches: rows taken, rows put behind, pictures mixed with their partners, their soft labels."""
+"""New batches from batches: select rows, append rows, mix pictures with their partners; soft labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from clp_train.pictures.types import Batch
 
 
 def interpolate(batch: Batch, share: Tensor, classes: int) -> Batch:
-    """Return share x + (1 - share) x' of pictures and one-hot labels; all else is that of the first pictures.
+    """Return share x + (1 - share) x' of pictures and one-hot labels; everything else is that of the first pictures.
 
-    batch: with `second`; share: (n,) in [0, 1], of the first. Source: mixup of Zhang et al. 2018, a share a picture.
+    batch: with `second`; share: (n,) in [0, 1], of the first. Source: mixup of Zhang et al. 2018, with one share per
+    picture.
     """
     share = beside(share, batch.images)
     wide = share.view(-1, *[1] * (batch.images.dim() - 1))
@@ -29,7 +30,7 @@ def interpolate(batch: Batch, share: Tensor, classes: int) -> Batch:
 
 
 def taken(batch: Batch, rows: Tensor) -> Batch:
-    """Return rows of a batch, int64 (k,) on the CPU, in that order, without partners; each column stays where it is."""
+    """Return rows of a batch, int64 (k,) on the CPU, in that order, without partners; columns keep their devices."""
     columns = {name: values for name, values in vars(batch).items() if isinstance(values, Tensor)}
     there = onto(rows, batch.images.device)
     parts = {name: values[rows if name == "row" else there] for name, values in columns.items()}
@@ -37,7 +38,7 @@ def taken(batch: Batch, rows: Tensor) -> Batch:
 
 
 def followed_by(batch: Batch, *others: Batch) -> Batch:
-    """Return a batch with others behind it, without partners; all have the same columns, in the same places."""
+    """Return a batch with others appended, without partners; all have the same columns on the same devices."""
     names = [name for name, values in vars(batch).items() if isinstance(values, Tensor)]
     parts = {name: torch.cat([vars(part)[name] for part in (batch, *others)]) for name in names}
     return replace(batch, **parts, second=None)

@@ -1,4 +1,4 @@
-"""Running mean and covariance of each class's features, and what they add to the logits (ISDA, Wang et al. 2019)."""
+"""Running mean and covariance of each class's features, and the logit perturbation of ISDA (Wang et al. 2019)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT = 1e9  # bytes of full covariances: 100 classes and 640 features take 0.16
 
 
 class Moments:
-    """Means and covariances of all features so far, by class; features are taken as they are, without a graph.
+    """Means and covariances of all features so far, by class; features are used without a graph.
 
     count: (C,); mean: (C, A); covariance: (C, A, A), or its diagonals (C, A); population covariances, 0 at the start.
     """
@@ -23,9 +23,10 @@ class Moments:
 
     @classmethod
     def start(cls, weight: Tensor, form: str) -> Moments:
-        """Return the moments before the first picture, of the head's type, float32 at least, where the head is.
+        """Return the moments before the first picture, in the head's type, at least float32, on the head's device.
 
-        weight: of the head, (C, A); form: "full" or "diag". Raises SettingError for those that memory cannot hold.
+        weight: of the head, (C, A); form: "full" or "diag". Raises SettingError for covariances that need too much
+        memory.
         """
         pick(dict.fromkeys(FORMS), form, "covariance")
         (classes, features), dtype = weight.shape, torch.promote_types(weight.dtype, torch.float32)
@@ -40,7 +41,7 @@ class Moments:
         return cls(*(torch.zeros(s, dtype=dtype, device=weight.device) for s in shapes))
 
     def update(self, features: Tensor, label: Tensor) -> None:
-        """Take up a batch, in place: exactly as if all its pictures had been there from the start.
+        """Add a batch, in place; the result equals the moments over all pictures so far.
 
         features: (n, A); label: int64 (n,). With r the batch's share of a class's pictures so far, Sigma becomes
         (1 - r) Sigma + r S' + r (1 - r) (mu - mu')(mu - mu')^T.
@@ -66,7 +67,8 @@ class Moments:
     def spread_over_present(self, parts: Parts, centred: Tensor, shift: Tensor, share: Tensor) -> None:
         """Move the full covariances of the classes that are in a batch.
 
-        parts: the classes; centred: (n, A), features less their class means; shift: (P, A), of these; share: r, (P,).
+        parts: the classes; centred: (n, A), features minus their class means; shift: (P, A), of the means; share: r,
+        (P,).
         """
         for k, (c, r) in enumerate(zip(parts.ids.tolist(), share.tolist(), strict=True)):
             part = parts.rows(centred, k)
@@ -74,7 +76,7 @@ class Moments:
             spread.addr_(shift[k], shift[k], alpha=r * (1 - r))
 
     def spread_over_all(self, parts: Parts, centred: Tensor, shift: Tensor, share: Tensor) -> None:
-        """Do the same for all classes, in the batch or not: r of one that is not there is 0."""
+        """Do the same for all classes; r of a class that is not in the batch is 0."""
         weight = share / parts.counts.clamp(min=1)
         for k, covariance in enumerate(self.covariance.unbind()):
             part = torch.cat([parts.rows(centred, k), shift[k : k + 1]])
@@ -82,7 +84,7 @@ class Moments:
             covariance.mul_(1 - share[k]).addmm_(part.T, scale[:, None] * part)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return all of it by name."""
+        """Return the whole state by name."""
         return {"count": self.count, "mean": self.mean, "covariance": self.covariance}
 
     def to(self, device: torch.device) -> Moments:
@@ -103,7 +105,7 @@ def isda_delta(
 
     weight: of the head, (C, A); covariance: (C, A, A) or diagonals (C, A); label: int64 (n,); mixing: (C, C), row c
     the share of each class's covariance in that of class c, None for each class its own. With graphs to weight and
-    covariance. Pictures of a class have the same row, so nothing of n x C x A numbers is made.
+    covariance. Pictures of a class have the same row, so no array of n x C x A numbers is needed.
     """
     classes, place, _, _ = parts_of(label, len(weight))
     if mixing is None:
@@ -114,7 +116,7 @@ def isda_delta(
     if covariance.dim() == 2:
         cross = (at_label * spread) @ weight.T
         form = spread @ weight.square().T - 2 * cross + (at_label.square() * spread).sum(1, keepdim=True)
-        form = form.scatter(1, classes[:, None], 0.0)  # rounding leaves more than that
+        form = form.scatter(1, classes[:, None], 0.0)  # rounding leaves small other values
     else:
         gaps = (weight - w for w in at_label.unbind())  # (C, A) each
         form = torch.stack([((gap @ s) * gap).sum(1) for gap, s in zip(gaps, spread.unbind(), strict=True)])

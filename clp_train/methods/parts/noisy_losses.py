@@ -1,6 +1,6 @@
 """Losses for labels that may be wrong: normalised and passive ones, a corrected one, one of mutual information.
 
-Unless said otherwise: logits float (n, C), C >= 2; label int64 (n,); a loss returns one number a picture, (n,).
+Unless said otherwise: logits float (n, C), C >= 2; label int64 (n,); a loss returns one number per picture, (n,).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-LOG_ZERO = math.log(1e-4)  # what the authors of APL take for log 0 of a label that is not the own one
+LOG_ZERO = math.log(1e-4)  # the authors of APL use this for log 0 at classes other than the label
 
 
 def at_label(values: Tensor, label: Tensor) -> Tensor:
@@ -59,13 +59,13 @@ def symmetric_divergence(logits: Tensor, others: Tensor) -> Tensor:
 
 
 def mean_of_smallest(losses: Tensor, count: int) -> Tensor:
-    """Return 1 / count at the `count` smallest of losses (n,), the first of equal ones, and 0 elsewhere: (n,)."""
+    """Return (n,): 1 / count at the `count` smallest of losses (n,), the first of equal ones, and 0 elsewhere."""
     rows = losses.detach().argsort(stable=True)[:count]
     return torch.zeros_like(losses).index_fill_(0, rows, 1 / count)
 
 
 def corrected_cross_entropy(logits: Tensor, label: Tensor, transition: Tensor) -> Tensor:
-    """Return -log sum_k p_k T[k, y]: cross entropy of what the noise makes of the probabilities.
+    """Return -log sum_k p_k T[k, y]: cross entropy of the probabilities after the noise.
 
     transition: T, (C, C), rows of true classes, each summing to 1. Source: Hendrycks et al. 2018, forward correction.
     """
@@ -85,9 +85,9 @@ def estimate_transition(probabilities: Tensor, label: Tensor, classes: int) -> T
 def determinant_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Return -log |det U|, a scalar, with U = Y^T P / n: joint distribution of labels and predictions of a batch.
 
-    Y: the labels, one-hot. inf where U is singular, as it is for a class without pictures. Noise that depends on the
-    class alone multiplies U by its matrix and adds a constant. Source: L_DMI of Xu et al. 2019; the logarithm of the
-    determinant is computed as such, so that no small number has to be added.
+    Y: the labels, one-hot. inf if U is singular, as for a class without pictures. Noise that depends only on the class
+    multiplies U by its matrix and so adds a constant. Source: L_DMI of Xu et al. 2019; the logarithm of the determinant
+    is computed directly, so no small number has to be added.
     """
     p = logits.softmax(1)
     joint = p.new_zeros(p.shape[1], p.shape[1]).index_add(0, label, p) / len(label)

@@ -9,7 +9,7 @@ from clp_aug.common.settings import Settings, setting
 
 @dataclass(frozen=True)
 class OmegaRate(Settings):
-    """The learning rate of what the meta step trains."""
+    """The learning rate of Omega."""
 
     omega_lr: float = setting(
         1e-3,

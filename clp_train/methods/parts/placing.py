@@ -1,4 +1,4 @@
-"""Where what a method knows lies: beside what it meets in a step, so that no step waits for it."""
+"""Move a method's tensors to the device of a step's tensors, so that no step waits for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clp_train.pictures.moving import onto
 
 
 def beside(values: Tensor, other: Tensor) -> Tensor:
-    """Return values in the type of another tensor and on its device; the host goes on while they are copied there."""
+    """Return values in the type of another tensor and on its device; the CPU continues while they are copied."""
     return onto(values.to(other.dtype), other.device)
 
 

@@ -1,4 +1,4 @@
-"""What is None at first, and not any more where a method needs it."""
+"""Values that are None at first, and must be known when a method needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 
 
 def require(value: Value | None, name: str) -> Value:
-    """Return a value that is not None. Raises ValueError for None, which says what is missing."""
+    """Return a value that is not None. Raises ValueError, naming what is missing, for None."""
     if value is None:
         raise ValueError(f"{name}: missing here")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 OPTIONS = {"maxiter": 20_000, "maxfun": 40_000, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-6}
-"""Of L-BFGS-B. The slopes of the optimum are within gtol; ftol stops a search that rounding ends before."""
+"""Options of L-BFGS-B. At the optimum slopes are below gtol; ftol stops a search that rounding has ended before."""
 
 
 def fit_sparse(design: np.ndarray, label: np.ndarray, classes: int, strength: float) -> np.ndarray:
@@ -13,8 +13,8 @@ def fit_sparse(design: np.ndarray, label: np.ndarray, classes: int, strength: fl
 
     design: float64 (n, A), a column of ones for the biases among them, which count in the penalty too; label: int64
     (n,). W is the difference of two parts that are not negative, so the penalty is their sum and L-BFGS-B applies. For
-    two classes the difference of the rows is the optimum of the form with one row and labels of +-1, whose penalty is
-    the same. Source: the objective of LIBLINEAR; the solver is ours.
+    two classes, the difference of the rows is the optimum of the form with one row and labels of +-1, which has the
+    same penalty. Source: the objective of LIBLINEAR; the solver is ours.
     """
     from scipy.optimize import Bounds, minimize
 

@@ -1,8 +1,8 @@
 """The registry of random transforms that move a picture and its box mask together; one function and one line each.
 
 A transform is a function (images, inside, generator) -> (images, inside): uint8 or float (n, 3, H, W) and bool
-(n, H, W) in and out, every number drawn from the torch.Generator, parameters per picture. One that is not here is a
-plug-in: module:name, file.py:name, or a name that an installed package has added.
+(n, H, W) in and out, every number drawn from the torch.Generator, parameters per picture. A transform that is not
+listed here is a plug-in: module:name, file.py:name, or a name that an installed package has added.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRANSFORMS = {
 
 
 def plugin_of(name: str) -> Plugin | None:
-    """Return the plug-in that a name stands for, None for a registered one. Raises UsageError for an unknown name."""
+    """Return the plug-in of a name, None for a registered transform. Raises UsageError for an unknown name."""
     return find(TRANSFORMS, name, "transform")
 
 
@@ -44,14 +44,16 @@ def load_transform(name: str) -> Transform:
 
 
 def guarded(plugin: Plugin) -> Transform:
-    """Return the transform of a plug-in, which says in one line what it raises, or returns that is no such batch."""
+    """Return a plug-in's transform, with one-line errors for what it raises, and for a wrong result."""
 
     def transform(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         before = (images.shape, images.dtype), (inside.shape, inside.dtype)
         moved = plugin.call(plugin.value, images, inside, generator)
         facts = tuple((getattr(part, "shape", None), getattr(part, "dtype", None)) for part in moved)
         if facts != before:
-            raise plugin.refuse(f"it returned {facts}; expected (images, inside) as it was given: {before}")
+            raise plugin.refuse(
+                f"it returned {facts}; expected (images, inside) of the same shapes and types as its inputs: {before}"
+            )
         return moved[0], moved[1]
 
     return transform

@@ -1,6 +1,6 @@
-"""Random transforms of a batch of pictures and of their box masks, in one go, on the device of the pictures.
+"""Random transforms of a batch of pictures together with their box masks, on the device of the pictures.
 
-Numbers are drawn and places computed on the CPU, so that they are the same for all devices.
+Numbers are drawn and coordinates computed on the CPU, so they are the same for all devices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STRETCH = (3 / 4, 4 / 3)  # of the picture's own aspect
 
 
 def none(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return both as they are; draws nothing."""
+    """Return both unchanged; draws nothing."""
     return images, inside
 
 
@@ -25,8 +25,8 @@ def crops(n: int, generator: torch.Generator, scale: tuple[float, float] = SCALE
     """Return random crops, float64 (n, 4): x0, y0, width, height as shares of the picture's sides, all inside it.
 
     The area is uniform in `scale`. The aspect, relative to the picture's, is log-uniform in the part of STRETCH that
-    fits: from max(3/4, area) to min(4/3, 1/area). Source: the random resized crop of Szegedy et al. 2015, with the
-    rejection of crops that do not fit replaced by not drawing them (ours).
+    fits: from max(3/4, area) to min(4/3, 1/area). Source: the random resized crop of Szegedy et al. 2015, but crops
+    that do not fit are never drawn, instead of being rejected (ours).
     """
     u = torch.rand((4, n), generator=generator, dtype=torch.float64)
     area = scale[0] + u[0] * (scale[1] - scale[0])
@@ -39,16 +39,16 @@ def crops(n: int, generator: torch.Generator, scale: tuple[float, float] = SCALE
 def resize_crop_flip(
     images: Tensor, inside: Tensor, generator: torch.Generator, scale: tuple[float, float] = SCALE
 ) -> tuple[Tensor, Tensor]:
-    """Cut a crop out of each picture, stretch it to the whole, and flip every other one.
+    """Cut a crop from each picture, stretch it to full size, and flip it with probability 1/2.
 
-    scale: of a crop's area, in the picture's; images: uint8 or float (n, 3, H, W), bilinear, and rounded where uint8;
-    inside: bool (n, H, W), each pixel from where its centre falls, so a box stays a box. Crops are never larger than
-    the picture: nothing is reduced, so nothing aliases.
+    scale: of a crop's area, relative to the picture; images: uint8 or float (n, 3, H, W), bilinear, and rounded if
+    uint8; inside: bool (n, H, W), nearest pixel, so a box stays a box. Crops are never larger than the picture, so
+    nothing is reduced in size and nothing aliases.
     """
     n, _, height, width = images.shape
     x0, y0, w, h = crops(n, generator, scale).T[..., None]  # each (n, 1)
     flip = torch.rand((n, 1), generator=generator) < 0.5
-    xs, ys = x0 + w * centres(width), y0 + h * centres(height)  # where to look, as shares of the sides
+    xs, ys = x0 + w * centres(width), y0 + h * centres(height)  # source coordinates, as shares of the sides
     xs = torch.where(flip, xs.flip(1), xs)
     pixels = images if images.is_floating_point() else images.float()
     across, down = (onto((2 * places - 1).to(pixels.dtype), images.device) for places in (xs, ys))  # in [-1, 1]
@@ -62,12 +62,12 @@ def resize_crop_flip(
 
 
 def wide_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """As `resize_crop_flip`, crops from 8 % of the area on: the usual ones for ImageNet (Szegedy et al. 2015)."""
+    """As `resize_crop_flip`, with crops of at least 8 % of the area, as usual for ImageNet (Szegedy et al. 2015)."""
     return resize_crop_flip(images, inside, generator, WIDE)
 
 
 def half_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """As `resize_crop_flip`, crops from half of the area on: those of MSCOCO-GLT (Tang et al. 2022)."""
+    """As `resize_crop_flip`, with crops of at least half of the area, as for MSCOCO-GLT (Tang et al. 2022)."""
     return resize_crop_flip(images, inside, generator, HALF)
 
 
@@ -77,15 +77,15 @@ def centres(n: int) -> Tensor:
 
 
 def reflect(i: Tensor, n: int) -> Tensor:
-    """Fold indices from (-n, 2n - 1) into [0, n) as reflection padding does, the edge not repeated."""
+    """Fold indices from (-n, 2n - 1) into [0, n) as reflection padding does, without repeating the edge."""
     return (n - 1) - ((n - 1) - i.abs()).abs()
 
 
 def pad_crop_flip(images: Tensor, inside: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Shift each picture by up to an eighth of its side, mirrored at the edges, and flip every other one.
+    """Shift each picture by up to an eighth of its side, mirrored at the edges, and flip it with probability 1/2.
 
     images: (n, 3, H, W); inside: (n, H, W); both move together. Source: He et al. 2016 (4 of 32 pixels), with
-    reflection in place of zeros, as the meta-learning code for CIFAR has it.
+    reflection instead of zeros, as in the meta-learning code for CIFAR.
     """
     n, _, height, width = images.shape
     ys = torch.arange(height) + torch.randint(-(height // 8), height // 8 + 1, (n, 1), generator=generator)

@@ -1,8 +1,8 @@
-"""Two random operations a picture, half of them left out; what moves the picture moves its box mask.
+"""Two random operations per picture, each applied with probability 1/2; box masks move with their pictures.
 
-The form that the generalised long-tail benchmark (Tang et al. 2022) runs under the name of RandAugment (Cubuk et al.
-2020): each of two draws is applied with probability 1/2, its operation is one of fifteen, its level 1 to 9, all equally
-likely. Its ranges and fills are those of AutoAugment (Cubuk et al. 2019). Rotation goes one way only, as there.
+This is what the generalised long-tail benchmark (Tang et al. 2022) calls RandAugment (Cubuk et al. 2020): each of two
+draws is applied with probability 1/2; its operation is one of fifteen and its level 1 to 9, all equally likely. Ranges
+and fills are those of AutoAugment (Cubuk et al. 2019). Rotation is in one direction only, as there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Pair = tuple[Image.Image, Image.Image]
 
 
 def warp(pair: Pair, matrix: tuple[float, ...], resampling: Image.Resampling) -> Pair:
-    """Return both through x_in = a x + b y + c, y_in = d x + e y + f; what comes from nowhere is grey background."""
+    """Return both through x_in = a x + b y + c, y_in = d x + e y + f; pixels from outside become grey background."""
     picture, mask = pair
     return (
         picture.transform(picture.size, Image.Transform.AFFINE, matrix, resampling, fillcolor=FILL),
@@ -56,13 +56,13 @@ def shift(pair: Pair, draw: Draw, axis: int) -> Pair:
 
 
 def rotate(pair: Pair, draw: Draw) -> Pair:
-    """Turn counterclockwise by up to 30 degrees."""
+    """Rotate counterclockwise by up to 30 degrees."""
     angle = ANGLE * draw.level / LEVELS
     return pair[0].rotate(angle, fillcolor=FILL), pair[1].rotate(angle, fillcolor=0)
 
 
 def cutout(pair: Pair, draw: Draw) -> Pair:
-    """Paint a square of up to 20 of 112 pixels over the picture, cut at its edges; the box stays."""
+    """Paint a square of up to 20 of 112 pixels over the picture, cut at its edges; the box does not change."""
     picture = pair[0].copy()
     width, height = picture.size
     half = half_of_hole(draw.level, width)
@@ -72,7 +72,7 @@ def cutout(pair: Pair, draw: Draw) -> Pair:
 
 
 def enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Pair, Draw], Pair]:
-    """Return the operation that makes a quality stronger or weaker by up to 0.9."""
+    """Return the operation that makes a property stronger or weaker by up to 0.9."""
     return lambda pair, draw: (kind(pair[0]).enhance(factor_of(draw)), pair[1])
 
 
@@ -98,7 +98,7 @@ OPERATIONS: dict[str, Callable[[Pair, Draw], Pair]] = {
 def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return pictures and masks after their operations. images: uint8 (n, 3, H, W); inside: bool (n, H, W).
 
-    On the CPU PIL does them, picture by picture; on a device `rand_augment_tensors`, with the same draws.
+    On the CPU PIL computes them, picture by picture; on a device `rand_augment_tensors` does, with the same draws.
     """
     n, names = len(images), tuple(OPERATIONS)
     applied, operations = rng.random((n, 2)) < 0.5, rng.integers(len(names), size=(n, 2))
@@ -108,7 +108,7 @@ def rand_augment(images: Tensor, inside: Tensor, rng: np.random.Generator) -> tu
 
 
 def operated_by_pil(images: Tensor, inside: Tensor, names: Sequence[str], draws: Draws) -> tuple[Tensor, Tensor]:
-    """Return pictures and masks, on the CPU, after their operations. names: of operations, in the order drawn from."""
+    """Return pictures and masks, on the CPU, after their operations. names: of operations, as draws number them."""
     images, inside = images.clone(), inside.clone()
     pixels, masks = images.numpy(), inside.numpy()  # the same memory: numpy copies one picture faster than torch
     for i in draws.applied.any(1).nonzero()[0]:

@@ -1,4 +1,4 @@
-"""What the random operations are drawn by, and their ranges: the same for both forms, by PIL and on a device."""
+"""The draws of the random operations and their ranges, the same for both forms: by PIL and on a device."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HOLE, SIDE = 20, 112  # pixels at the last level, in a picture of the benchmark'
 
 
 class Draw(NamedTuple):
-    """How an operation is done. level: 1 to 9; sign: -1 or 1; place: two numbers in [0, 1).
+    """Parameters of an operation. level: 1 to 9; sign: -1 or 1; place: two numbers in [0, 1).
 
-    Of one picture, or arrays of many: (m,), (m,) and (m, 2).
+    For one picture, or arrays for many: (m,), (m,) and (m, 2).
     """
 
     level: Any
@@ -25,8 +25,8 @@ class Draw(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What n pictures drew, twice each. applied: bool (n, 2); operations: int64 (n, 2), which of the fifteen; levels,
-    signs: int64 (n, 2), places: float64 (n, 2, 2), as in `Draw`.
+    """The two draws of each of n pictures. applied: bool (n, 2); operations: int64 (n, 2), which of the fifteen;
+    levels, signs: int64 (n, 2), places: float64 (n, 2, 2), as in `Draw`.
     """
 
     applied: np.ndarray
@@ -36,22 +36,22 @@ class Draws(NamedTuple):
     places: np.ndarray
 
     def of(self, rows: np.ndarray, turn: int) -> Draw:
-        """Return how some pictures, int64 (m,), are changed at their first draw or, turn 1, at their second."""
+        """Return the parameters of some pictures, int64 (m,): of their first draw (turn 0) or their second (turn 1)."""
         return Draw(self.levels[rows, turn], self.signs[rows, turn], self.places[rows, turn])
 
 
 def shear_of(draw: Draw) -> Any:
-    """Return by how much a picture is sheared, in pixels a pixel."""
+    """Return the shear of a picture, in pixels per pixel."""
     return draw.sign * SHEAR * draw.level / LEVELS
 
 
 def shift_of(draw: Draw, side: int) -> Any:
-    """Return by how much a picture is shifted, in pixels of a side of so many."""
+    """Return the shift of a picture, in pixels, for a side of `side` pixels."""
     return draw.sign * SHIFT * draw.level / LEVELS * side
 
 
 def factor_of(draw: Draw) -> Any:
-    """Return by what a quality is multiplied."""
+    """Return the factor of a property."""
     return 1 + draw.sign * ENHANCE * draw.level / LEVELS
 
 
@@ -61,7 +61,7 @@ def half_of_hole(level: int, width: int) -> int:
 
 
 def bits_of(level: int) -> int:
-    """Return how many bits of a level stay."""
+    """Return how many bits of a level are kept."""
     return round(8 - 4 * level / LEVELS)
 
 

@@ -1,12 +1,12 @@
-"""The fifteen operations of `rand_augment` on tensors: many pictures at a time, on their device, with no wait for it.
+"""The fifteen operations of `rand_augment` on tensors: many pictures at once, on their device, without waiting for it.
 
-Pictures are levels here: whole numbers from 0 to 255 as float32, exact on every device. All numbers that an operation
-takes are computed on the CPU, from the draws. The result is PIL's, bit for bit on the CPU, but for two:
-shear: the cubic kernel, PIL's (slope -1 at 1; torch's bicubic has -0.75), is summed in float32, PIL's in float64, and
-both cut the fraction off: one level now and then. autocontrast: PIL's table, in float64, falls short of some whole
-numbers; here the quotient is exact: one level.
-kornia's colours, in units of [0, 1], keep the fractions that PIL cuts, within and at the end, up to two levels in all,
-and its moves are torch's `grid_sample`; it is an oracle of the tests. Source: ours, after PIL's definitions.
+Pictures are levels here: whole numbers from 0 to 255 as float32, exact on every device. All parameters of an operation
+are computed on the CPU, from the draws. The result equals PIL's, bit by bit on the CPU, with two exceptions. shear:
+PIL's cubic kernel (slope -1 at 1; torch's bicubic has -0.75) is summed in float32, in PIL in float64, and both cut the
+fraction off, so some pixels differ by one level. autocontrast: PIL's float64 table is slightly below some whole
+numbers; here the quotient is exact, so some pixels differ by one level.
+kornia's colours, in units of [0, 1], keep the fractions that PIL cuts, during and at the end, up to two levels in
+total, and its moves use torch's `grid_sample`; tests use it as a reference. Source: ours, after PIL's definitions.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from clp_train.pictures.transforms.rand_augment_draws import (
 )
 from clp_train.pictures.types import masks
 
-LUMA = (19595, 38470, 7471)  # of 65536: the weights of red, green and blue that PIL takes
+LUMA = (19595, 38470, 7471)  # of 65536: PIL's weights of red, green and blue
 HALF = 32768
-BITS = 16  # behind the point, of the fixed point numbers in which PIL finds the nearest pixel
+BITS = 16  # after the point, of PIL's fixed point numbers for the nearest pixel
 
 Some = tuple[Tensor, Tensor]
 """Pictures, levels (m, 3, H, W), and their masks, bool (m, H, W)."""
@@ -47,7 +47,7 @@ Operation = Callable[[Some, Draw], Some]
 def operated(images: Tensor, inside: Tensor, names: Sequence[str], draws: Draws) -> Some:
     """Return pictures, uint8 (n, 3, H, W), and masks, bool (n, H, W), after their operations.
 
-    names: of operations, in the order that draws count them in.
+    names: of operations, in the order of the draws' numbers.
     """
     levels, inside = images.float(), inside.clone()
     for turn in range(draws.applied.shape[1]):
@@ -59,7 +59,7 @@ def operated(images: Tensor, inside: Tensor, names: Sequence[str], draws: Draws)
 
 
 def sent(values: np.ndarray, like: Tensor) -> Tensor:
-    """Return whole numbers of the CPU as int64, others as float32, on the device of others."""
+    """Return numbers from the CPU on the device of `like`: whole numbers as int64, others as float32."""
     kind = torch.int64 if values.dtype.kind == "i" else torch.float32
     return onto(torch.from_numpy(values).to(kind), like.device)
 
@@ -71,20 +71,20 @@ def blended(low: Tensor | float, levels: Tensor, draw: Draw) -> Tensor:
 
 
 def luma(levels: Tensor) -> Tensor:
-    """Return how bright pictures are, levels (m, 1, H, W). Every sum is below 2^24, so exact."""
+    """Return the brightness of pictures, levels (m, 1, H, W). Every sum is below 2^24, so it is exact."""
     red, green, blue = levels.split(1, 1)
     return ((LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + HALF) / (2 * HALF)).floor()
 
 
 def mean_luma(levels: Tensor) -> Tensor:
-    """Return the mean of how bright a picture is, rounded, (m, 1, 1, 1)."""
+    """Return the mean brightness of each picture, rounded, (m, 1, 1, 1)."""
     count = levels.shape[2] * levels.shape[3]
     total = luma(levels).long().sum((1, 2, 3), keepdim=True)
     return torch.div(2 * total + count, 2 * count, rounding_mode="floor").float()
 
 
 def smooth(levels: Tensor) -> Tensor:
-    """Return the mean of 3 x 3 pixels in which the middle weighs 5; the rim stays."""
+    """Return the mean of 3 x 3 pixels in which the centre has weight 5; the border does not change."""
     if min(levels.shape[2:]) < 3:
         return levels
     rows = levels[:, :, :-2] + levels[:, :, 1:-1] + levels[:, :, 2:]
@@ -95,7 +95,7 @@ def smooth(levels: Tensor) -> Tensor:
 
 
 def autocontrast(levels: Tensor) -> Tensor:
-    """Stretch each channel to [0, 255]; one of a single level stays."""
+    """Stretch each channel to [0, 255]; a channel of a single level does not change."""
     pixels = levels.long()
     low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
     stretched = torch.div(255 * (pixels - low), (high - low).clamp(min=1), rounding_mode="floor")
@@ -121,7 +121,7 @@ def posterize(levels: Tensor, draw: Draw) -> Tensor:
 
 
 def solarize(levels: Tensor, draw: Draw) -> Tensor:
-    """Invert the levels from some on."""
+    """Invert the levels at and above a threshold."""
     first = np.array([first_inverted(level) for level in draw.level.tolist()])
     return torch.where(levels < sent(first, levels)[:, None, None, None], levels, 255 - levels)
 
@@ -136,14 +136,14 @@ def cutout(levels: Tensor, draw: Draw) -> Tensor:
 
 
 def colour(channels: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Return one colour, float32 (3, 1, 1), on the device of others."""
+    """Return one colour, float32 (3, 1, 1), on the device of `like`."""
     return sent(np.array(channels, np.float32)[:, None, None], like)
 
 
 def moved(some: Some, rows: Tensor, columns: Tensor) -> Some:
-    """Return both with each pixel from another, of a row and a column: int64, of shapes that broadcast to (m, H, W).
+    """Return both, with each pixel taken from a row and a column: int64, of shapes that broadcast to (m, H, W).
 
-    What comes from nowhere is grey background.
+    Pixels from outside become grey background.
     """
     levels, inside = some
     there = within(rows, columns, inside)
@@ -152,13 +152,13 @@ def moved(some: Some, rows: Tensor, columns: Tensor) -> Some:
 
 
 def within(rows: Tensor, columns: Tensor, inside: Tensor) -> Tensor:
-    """Tell which places, as in `moved`, are in the picture, bool (m, H, W)."""
+    """Return which positions, as in `moved`, are in the picture, bool (m, H, W)."""
     m, height, width = inside.shape
     return ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).expand(m, height, width)
 
 
 def taken(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the pixels of some places, as in `moved`, the nearest of the rim for others. values: (m, K, H, W)."""
+    """Return the pixels at positions as in `moved`; outside of the picture the nearest one. values: (m, K, H, W)."""
     m, channels, height, width = values.shape
     picture = torch.arange(m, device=values.device)[:, None, None, None]
     channel = torch.arange(channels, device=values.device)[:, None, None]
@@ -176,7 +176,7 @@ def shift(some: Some, draw: Draw, axis: int) -> Some:
 
 
 def rotate(some: Some, draw: Draw) -> Some:
-    """Turn pictures counterclockwise, to the nearest pixel."""
+    """Rotate pictures counterclockwise, to the nearest pixel."""
     height, width = some[1].shape[1:]
     turns = np.array([turn(ANGLE * level / LEVELS, height, width) for level in draw.level.tolist()])
     a, b, c, d, e, f = sent(turns, some[0]).T[..., None, None]  # each (m, 1, 1)
@@ -186,9 +186,9 @@ def rotate(some: Some, draw: Draw) -> Some:
 
 
 def turn(angle: float, height: int, width: int) -> list[int]:
-    """Return a to f of a turn by degrees: x_in = a x + b y + c, y_in = d x + e y + f, in fixed point numbers.
+    """Return a to f of a rotation by degrees: x_in = a x + b y + c, y_in = d x + e y + f, in fixed point numbers.
 
-    x, y: whole numbers, of a pixel; the middle of the picture stays.
+    x, y: whole pixel coordinates; the centre of the picture is fixed.
     """
     cos, sin = round(math.cos(math.radians(angle)), 15), round(math.sin(math.radians(angle)), 15)
     x, y = width / 2, height / 2
@@ -202,12 +202,12 @@ def fixed(value: float) -> int:
 
 
 def shear(some: Some, draw: Draw) -> Some:
-    """Shear pictures along x: a row is shifted by a part of a pixel, cubic, and that of its mask to whole pixels."""
+    """Shear pictures along x: a row is shifted by fractions of a pixel, cubic; a mask's row by whole pixels."""
     levels, inside = some
     height, width = inside.shape[1:]
     amount, y = shear_of(draw), np.arange(height)
     shifts = amount[:, None] * (y + 0.5)  # (m, H)
-    ends = np.ceil(np.stack([-shifts - 0.5, width - 0.5 - shifts]))  # the columns that come from within
+    ends = np.ceil(np.stack([-shifts - 0.5, width - 0.5 - shifts]))  # the columns that come from inside
     first, end = sent(ends, levels)[..., None]  # each (m, H, 1)
     taps, share = sent(np.floor(shifts).astype(np.int64), levels), sent(shifts - np.floor(shifts), levels)
     xs, ys = torch.arange(width, device=levels.device), torch.arange(height, device=levels.device)[:, None]
@@ -221,7 +221,7 @@ def shear(some: Some, draw: Draw) -> Some:
 
 
 def cubic(near: Sequence[Tensor], share: Tensor) -> Tensor:
-    """Return what is at a share of the way from the second to the third of four pixels.
+    """Return the value at a share of the way from the second to the third of four pixels.
 
     Cubic convolution with slope -1 at 1, in PIL's order of operations.
     """
@@ -236,7 +236,7 @@ def across(some: Some, draw: Draw) -> Some:
 
 
 def colours(operation: Callable[[Tensor, Draw], Tensor]) -> Operation:
-    """Return an operation that leaves masks as they are."""
+    """Return an operation that does not change masks."""
     return lambda some, draw: (operation(some[0], draw), some[1])
 
 
@@ -257,4 +257,4 @@ OPERATIONS: dict[str, Operation] = {
     "solarize": colours(solarize),
     "brightness": colours(lambda levels, draw: blended(0.0, levels, draw)),
 }
-"""Name -> a function (pictures and masks, draw of each) -> pictures and masks, as by PIL."""
+"""Name -> a function (pictures and masks, draw of each) -> pictures and masks, with PIL's results."""

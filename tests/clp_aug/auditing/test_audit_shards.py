@@ -173,7 +173,7 @@ def test_settings_without_effect_are_refused(tmp_path, change, message):
     [
         ({"audit": "tset"}, UsageError, "--audit tset: did you mean test? data set demo has"),
         ({"backgrounds": "wal"}, UsageError, "--backgrounds wal: data set demo has test, train, val"),
-        ({"limit": 1}, UsageError, "limit 1: fewer than one picture a group"),
+        ({"limit": 1}, UsageError, "limit 1: fewer than one picture per group"),
     ],
 )
 def test_what_the_data_set_has_not_is_refused(tmp_path, change, error, message):
@@ -220,7 +220,7 @@ def test_a_split_without_pictures_is_refused(tmp_path):
 def test_backgrounds_of_one_class_are_refused():
     split, label = np.array([0, 0, 2, 2]), np.array([1, 1, 0, 1])
     samples = Samples(np.arange(4), label, np.zeros(4, np.int64), split, [str(i) for i in range(4)])
-    with pytest.raises(InputError, match=r"split train has pictures of one class, so no background of another; choose"):
+    with pytest.raises(InputError, match=r"split train has pictures of one class only, expected two or more.*; choose"):
         audit_split(Dataset("four", ("cat", "dog"), samples), AuditSettings(audit="auto"), None, 0)
 
 

@@ -67,7 +67,7 @@ def test_a_file_may_import_what_lies_beside_it(mine, tmp_path):
 
 
 REFUSED = [  # what the file holds, what is asked for, what is said
-    ("", "tiel", "unknown fill 'tiel': did you mean tile? choose one of grey, tile, or give an own one as"
+    ("", "tiel", "unknown fill 'tiel': did you mean tile? choose one of grey, tile, or give your own as"
      " module:name or file.py:name"),
     ("", "none.py:x", "fill 'none.py:x': no file none.py; give its path"),
     ("", "nowhere_at_all:x", "fill 'nowhere_at_all:x': no module nowhere_at_all; install it, or give the path of its"
@@ -103,7 +103,7 @@ def test_what_cannot_be_loaded_is_one_line(mine, source, name, message):
 @pytest.mark.parametrize("name", [":x", "x:", ":", ""])
 def test_half_a_name_is_an_unknown_one(name):
     with pytest.raises(
-        UsageError, match=r"^unknown fill .*: choose one of grey, tile, or give an own one as module:name"
+        UsageError, match=r"^unknown fill .*: choose one of grey, tile, or give your own as module:name"
     ):
         find(REGISTRY, name, "fill")
 

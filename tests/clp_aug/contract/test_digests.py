@@ -14,7 +14,7 @@ from clp_aug.contract.shards import ShardReader
 from tests.clp_aug.builders import make_parts
 from tests.clp_aug.contract.hostile import attribute, refused
 
-SEALED = "its tables are not those that it was sealed with"
+SEALED = "its tables do not fit its seal"
 TABLES = [name for name in FIELDS if name not in DIGESTS]
 
 

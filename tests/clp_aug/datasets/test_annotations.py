@@ -53,9 +53,9 @@ def test_box_outside_its_picture_is_refused_when_read(pictures, tmp_path):
 WRONG_TABLES = {
     "no column": ("file,x0,y0,x1\ncat/1.jpg,0,0,1\n", r"no column y1 in the header file, x0, y0, x1; add it"),
     "nothing": ("", r"no column file, x0, y0, x1, y1 in the header \(empty\); add it"),
-    "no line": (HEADER, r"the table is empty; expected one line a picture below the header"),
+    "no line": (HEADER, r"the table is empty; expected one line per picture below the header"),
     "short line": (HEADER + "cat/1.jpg,0,0,1,1\ncat/2.jpg,0,0\n", r"b.csv line 3: not the 5 columns of the header"),
-    "long line": (HEADER + "cat/1.jpg,0,0,1,1,7\n", r"b.csv line 2: not the 5 columns of the header; mend the line"),
+    "long line": (HEADER + "cat/1.jpg,0,0,1,1,7\n", r"b.csv line 2: not the 5 columns of the header; correct the line"),
     "unknown": (
         HEADER + "cat/9.jpg,0,0,1,1\n",
         r"line 2: no picture 'cat/9.jpg' in the data set; expected .* cat/1.jpg",
@@ -96,7 +96,7 @@ def test_tables_that_cannot_be_read(pictures, tmp_path):
 
 
 def test_masks_that_cannot_be_matched(pictures, tmp_path):
-    with pytest.raises(InputError, match=r"masks: no folder .*m; expected PNG files named as the pictures"):
+    with pytest.raises(InputError, match=r"masks: no folder .*m; expected PNG files with the names of the pictures"):
         with_annotations(pictures, tmp_path / "m")
     save_mask(tmp_path / "m/bird.png")
     with pytest.raises(InputError, match=r"none of 1 PNG files fits a picture; expected e.g. cat/1.png for cat/1.jpg"):

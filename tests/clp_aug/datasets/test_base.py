@@ -177,6 +177,6 @@ def test_a_file_that_no_picture_fills_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "MAX_BYTES", 100)
     dataset = FileDataset("mine", tmp_path, ["a"], Samples.of([0], [0], ["1.png"]), annotations=Annotations())
     with pytest.raises(
-        InputError, match=r"1\.png \(\d+ bytes, more than a picture takes\), listed as sample 0; restore"
+        InputError, match=r"1\.png \(\d+ bytes, more than any picture needs\), listed as sample 0; restore"
     ):
         dataset.image(0)

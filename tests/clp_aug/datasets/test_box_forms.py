@@ -178,7 +178,7 @@ def test_of_objects_those_of_the_class_of_the_picture_count(pictures, tmp_path):
     ]
     annotated = read(pictures, detections(tmp_path, objects))
     assert [annotated.box(row) for row in (0, 2)] == [(2, 2, 6, 6), (1, 1, 10, 10)]
-    assert "pictures whose boxes of other classes are passed over: 1 (cat/1.jpg)" in annotated.remarks[-1]
+    assert "pictures with boxes of other classes, which are ignored: 1 (cat/1.jpg)" in annotated.remarks[-1]
 
 
 def test_yolo_says_its_classes_by_number(pictures, tmp_path):
@@ -194,7 +194,7 @@ def test_names_of_no_picture_are_counted(pictures, tmp_path):
     for write in (OWN, writers.coco, writers.yolo, writers.voc):
         annotated = read(pictures, write(tmp_path, more))
         assert annotated.box(0) == BOXES["cat/1.jpg"]
-        assert "names of no picture of this set: 2 (cat/9" in annotated.remarks[-1]
+        assert "names of unknown pictures: 2 (cat/9" in annotated.remarks[-1]
 
 
 def test_boxes_up_to_a_pixel_over_the_border_are_clipped(pictures, tmp_path):

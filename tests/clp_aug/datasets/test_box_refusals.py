@@ -37,13 +37,13 @@ TABLES = {
     "no box": ("file,label\ncat/1.jpg,1\n", "no column x0, y0, x1, y1 in the header file, label; add it"),
     "half a box": ("file,xmin,xmax\ncat/1.jpg,1,2\n", "no column ymin, ymax in the header file, xmin, xmax; add it"),
     "two forms": ("file,x,y,w,h,x0,y0,x1,y1\ncat/1.jpg" + ",1" * 8 + "\n",
-                  "the header has boxes twice, x0,y0,x1,y1 and x,y,w,h; name the one that counts: --boxes-form"),
+                  "the header has boxes twice, x0,y0,x1,y1 and x,y,w,h; choose one with --boxes-form"),
     "two spellings": ("file,xmin,ymin,xmax,ymax,x0,y0,x1,y1\ncat/1.jpg" + ",1" * 8 + "\n",
                       "the header has boxes twice, x0,y0,x1,y1 and xmin,ymin,xmax,ymax; keep one of them"),
-    "a column twice": ("file,x0,y0,x1,y1,x0\ncat/1.jpg,1,2,3,4,5\n", "column x0 stands in the header twice; keep one"),
+    "a column twice": ("file,x0,y0,x1,y1,x0\ncat/1.jpg,1,2,3,4,5\n", "column x0 is in the header twice; keep one"),
     "shares": ("file,x0,y0,x1,y1\ncat/1.jpg,0.1,0.2,0.5,1\ncat/2.jpg,0,0,1,1\n",
-               "line 2: box (0.1, 0.2, 0.5, 1.0), and all values lie from 0 to 1; expected pixels: name the units,"
-               " --boxes-units relative (shares of the picture's sides) or pixels"),
+               "line 2: box (0.1, 0.2, 0.5, 1.0), and all values are from 0 to 1; expected pixels: name the units,"
+               " --boxes-units relative (fractions of the picture's sides) or pixels"),
     "a negative size": ("file,x,y,w,h\ncat/1.jpg,1,2,-3,4\n", "line 2: w and h are -3 and 4; expected sizes >= 0"),
     "far outside": ("file,x,y,w,h\ncat/1.jpg,10,2,32,4\n",
                     "box (10.0, 2.0, 42.0, 6.0) is not inside its 40 x 30 pixels"),
@@ -81,7 +81,7 @@ JSON = {
     "detections without pictures": ([{"image_id": 1, "bbox": SIX}], 'list at the top; expected an object with'),
     "another object": ({"info": {}}, "'info' at the top; expected an object with \"images\" (id, file_name) and"),
     "images that are none": ({"images": [1], "annotations": []}, '"images" is no list of objects'),
-    "an id twice": ({"images": [IMAGE, IMAGE], "annotations": [BOX]}, 'id 1 stands twice in "images"'),
+    "an id twice": ({"images": [IMAGE, IMAGE], "annotations": [BOX]}, 'id 1 occurs twice in "images"'),
     "an id that is none": ({"images": [{**IMAGE, "id": [1]}], "annotations": [BOX]}, "id is a list; expected a whole"),
     "an unknown picture": ({"images": [IMAGE], "annotations": [{**BOX, "image_id": 2}]},
                            'annotation 0: image_id 2 is of no entry of "images"'),
@@ -95,7 +95,7 @@ JSON = {
     "shares": ({"images": [IMAGE], "annotations": [{**BOX, "bbox": [0.1, 0.1, 0.5, 0.5]}]}, "name the units, --boxes"),
     "other pixels": ({"images": [{**IMAGE, "width": 80, "height": 60}], "annotations": [BOX]},
                      "picture cat/1.jpg: 80 x 60 pixels by its boxes' file"),
-    "nothing": ({"images": [IMAGE], "annotations": []}, "no box in it; expected one a picture"),
+    "nothing": ({"images": [IMAGE], "annotations": []}, "no box in it; expected one per picture"),
 }  # fmt: skip
 
 
@@ -106,11 +106,11 @@ def test_coco(pictures, tmp_path, content, message):
 
 
 YOLO = {
-    "pixels": ("0 12 13 20 20\n", "1.txt line 1: box (2.0, 3.0, 22.0, 23.0) of cat/1; expected shares from 0 to 1"),
+    "pixels": ("0 12 13 20 20\n", "1.txt line 1: box (2.0, 3.0, 22.0, 23.0) of cat/1; expected fractions from 0 to 1"),
     "too few": ("0 0.5 0.5 0.5\n", "1.txt line 1: 4 values; expected lines class cx cy width height"),
     "words": ("\na cat on a mat\n", "1.txt line 2: class 'a'; expected lines class cx cy width height"),
-    "a word": ("0 0.5 0.5 half 0.5\n", "line 1: value 4 is 'half'; expected a share of the picture's side"),
-    "a negative size": ("0 0.5 0.5 -0.5 0.5\n", "line 1: width and height are -0.5 and 0.5; expected shares >= 0"),
+    "a word": ("0 0.5 0.5 half 0.5\n", "line 1: value 4 is 'half'; expected a fraction of the picture's side"),
+    "a negative size": ("0 0.5 0.5 -0.5 0.5\n", "line 1: width and height are -0.5 and 0.5; expected fractions >= 0"),
     "over the border": ("0 0.5 0.5 1.2 0.5\n", "is not inside its 40 x 30 pixels"),
     "another code": (b"0 caf\xe9\n", "1.txt: not UTF-8; expected lines class"),
 }  # fmt: skip
@@ -126,7 +126,7 @@ def test_yolo(pictures, tmp_path, content, message):
 def test_yolo_classes_without_a_name(pictures, tmp_path):
     (tmp_path / "classes.txt").write_text("cat\n")
     (tmp_path / "1.txt").write_text("3 0.5 0.5 0.5 0.5\n")
-    assert "class 3, but there are names of 1 in classes.txt or obj.names" in refused(pictures, tmp_path)
+    assert "class 3, but there are only 1 names in classes.txt or obj.names" in refused(pictures, tmp_path)
 
 
 LAUGHS = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;">]>'
@@ -157,16 +157,16 @@ def test_voc(pictures, tmp_path, content, message):
 
 
 def test_folders_and_files_that_are_of_no_form(pictures, tmp_path):
-    assert "no file in it; expected one .txt (yolo) or .xml (voc) file a picture" in refused(pictures, tmp_path)
+    assert "no file in it; expected one .txt (yolo) or .xml (voc) file per picture" in refused(pictures, tmp_path)
     (tmp_path / "a.json").write_text("{}")
     assert "it holds a.json; expected one .txt (yolo) or .xml (voc) file" in refused(pictures, tmp_path)
     (tmp_path / "a.xml").write_text("<annotation/>")
-    assert "one file of voc; give the folder that holds one a picture" in refused(pictures, tmp_path / "a.xml")
+    assert "one file of voc; give the folder that holds one per picture" in refused(pictures, tmp_path / "a.xml")
     (tmp_path / "a.txt").write_text("")
-    assert "files of voc and yolo; name the one that counts: --boxes-form" in refused(pictures, tmp_path)
-    assert "no box in it; expected one a picture" in refused(pictures, tmp_path, boxes_form="yolo")
+    assert "files of voc and yolo; choose one with --boxes-form" in refused(pictures, tmp_path)
+    assert "no box in it; expected one per picture" in refused(pictures, tmp_path, boxes_form="yolo")
     assert "a folder; expected one file in the form coco" in refused(pictures, tmp_path, boxes_form="coco")
-    assert "no folder; expected one .txt file a picture, as yolo has it" in refused(
+    assert "no folder; expected one with a .txt file per picture, as in yolo" in refused(
         pictures, tmp_path / "a.txt", boxes_form="yolo"
     )
     assert "no column x, y, w, h in the header file, x0" in refused_named(pictures, tmp_path)
@@ -179,12 +179,12 @@ def refused_named(pictures, place):
 
 SETTINGS = {
     "an unknown form": ({"boxes": "b", "boxes_form": "yollo"}, "boxes_form", "did you mean yolo? expected one of auto"),
-    "a form of nothing": ({"boxes_form": "coco"}, "boxes_form", "it says how --boxes is read, and there is none"),
-    "units of nothing": ({"masks": "m", "boxes_units": "pixels"}, "boxes_units", "it says how --boxes is read"),
-    "a frame of nothing": ({"boxes": "b", "masks_frame": "stored"}, "masks_frame", "it says how --masks is read"),
+    "a form of nothing": ({"boxes_form": "coco"}, "boxes_form", "it says how to read --boxes, which is not given"),
+    "units of nothing": ({"masks": "m", "boxes_units": "pixels"}, "boxes_units", "it says how to read --boxes"),
+    "a frame of nothing": ({"boxes": "b", "masks_frame": "stored"}, "masks_frame", "it says how to read --masks"),
     "numbers of soft masks": ({"masks": "m", "masks_object": "1"}, "masks_object", "it names numbers of index masks"),
     "numbers that are none": ({"masks": "m", "masks_form": "index", "masks_object": "1,dog"}, "masks_object",
-                              "expected whole numbers with commas between them, 12,15 for instance"),
+                              "expected whole numbers separated by commas, for example 12,15"),
 }  # fmt: skip
 
 
@@ -199,5 +199,5 @@ def test_settings_without_effect_and_values_that_are_none(tmp_path, settings, na
 
 def test_shares_of_yolo_are_no_pixels(pictures, tmp_path):
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(SettingError, match="values of yolo are shares of the picture's sides; drop it"):
+    with pytest.raises(SettingError, match="values of yolo are fractions of the picture's sides; leave it out"):
         with_given(pictures, AnnotationSettings(boxes=tmp_path, boxes_units="pixels"))

@@ -42,7 +42,7 @@ def test_all_three_splits_may_be_classes_beside_another_one(tmp_path):
     assert dataset.class_names == ("plane", "test", "train", "val")
 
 
-SPLIT = r"is named as a split, so expected {0}/<class>/: sort its pictures, take it away, or rename it if it is a class"
+SPLIT = r"is a split by name, so expected {0}/<class>/: sort its pictures, remove it, or rename it if it is a class"
 WRONG = {
     "flat train": (["train/1.jpg"], SPLIT.format("train")),
     "flat splits": (["train/1.jpg", "test/1.jpg", "val/1.jpg"], SPLIT.format("test")),
@@ -51,7 +51,7 @@ WRONG = {
     "flat, spelt otherwise": (["train/1.jpg", "valid/1.jpg"], rf"train/1.jpg: .*; train/ {SPLIT.format('train')}"),
     "spelt otherwise": (
         ["train/cat/1.jpg", "valid/cat/1.jpg"],
-        r"beside train/ there is valid/; expected only train, val, test and masks; call it val/$",
+        r"beside train/ there is valid/; expected only train, val, test and masks; rename it to val/$",
     ),
     "something beside": (
         ["train/cat/1.jpg", "extra/1.jpg"],
@@ -59,19 +59,19 @@ WRONG = {
     ),
     "capitals": (
         ["Train/cat/1.jpg", "Test/cat/1.jpg"],
-        r"Test/cat: a folder inside .*; if Test/ is a split, call it test/$",
+        r"Test/cat: a folder inside .*; if Test/ is a split, rename it to test/$",
     ),
     "other words": (
         ["training/cat/1.jpg", "validation/cat/1.jpg"],
-        r"training/cat: .*; if training/ is a split, call it train/$",
+        r"training/cat: .*; if training/ is a split, rename it to train/$",
     ),
     "masks of a split": (
         ["train/cat/1.jpg", "train/masks/cat/1.jpg"],
-        r"train/masks/cat: .*; if these are masks, they belong into .*/masks/train$",
+        r"train/masks/cat: .*; if these are masks, move them to .*/masks/train$",
     ),
     "masks by another name": (
         ["cat/1.jpg", "dog/1.jpg", "Masks/cat/1.png", "Masks/dog/1.png"],
-        r"Masks/ holds folders named as classes, cat/, dog/: if these are masks, call it .*/masks$",
+        r"Masks/ holds folders with names of classes, cat/, dog/: if these are masks, rename it to .*/masks$",
     ),
     "classes of classes": (
         ["cat/siam/1.jpg", "cat/manx/1.jpg", "dog/pug/1.jpg"],
@@ -85,7 +85,7 @@ WRONG = {
     "a folder beside pictures": (
         ["cat/1.jpg", "cat/old/2.jpg"],
         r"cat/old: a folder inside a class folder; if it is a class of its own, move it beside cat/; pictures of class"
-        r" cat lie directly in .*/cat$",
+        r" cat belong directly in .*/cat$",
     ),
     "no pictures": (
         ["cat/1.jpg", "dog/1.txt"],
@@ -205,7 +205,7 @@ def test_what_is_not_chosen_is_held_out(tmp_path, prefix):
     there, where = ("train/ alone", "val/ and test/") if prefix else ("no train/ folder", "train/, val/ and test/")
     assert dataset.remarks == (
         f"{there}: val and test were held out of each class by file name; to choose them, put pictures under {where}",
-        "classes with fewer than 5 pictures, of which no test picture was held out: eel",
+        "classes with fewer than 5 pictures, so without a test picture: eel",
     )
     assert set(folder.load(tmp_path, hold_out=False).samples.split) == {TRAIN}
 
@@ -224,7 +224,7 @@ def test_nothing_is_held_out_where_something_is_chosen(tmp_path, chosen):
 def test_fewer_pictures_than_can_be_held_out_are_told(tmp_path):
     make_folder(tmp_path, [f"{c}/{i}.jpg" for c in "ab" for i in range(4)])
     assert folder.load(tmp_path).remarks == (
-        "every class has fewer than 5 pictures, so none were held out as val and test",
+        "every class has fewer than 5 pictures, so no pictures were held out as val and test",
     )
 
 
@@ -236,7 +236,7 @@ def test_what_was_passed_over_is_named_hidden_ones_last(tmp_path):
     dataset = folder.load(tmp_path)
     assert dataset.ignored == 5
     assert dataset.remarks[0] == (
-        "files passed over, hidden or no pictures by their names: 6 (notes, cat/a.psd,"
+        "files ignored, hidden or without the suffix of a picture: 6 (notes, cat/a.psd,"
         " cat/b\N{REPLACEMENT CHARACTER}[31m.heic, ...)"
     )
     assert dataset.box(0) == (0, 0, 4, 4), "boxes.csv of the root is read, that of a class is not"
@@ -267,7 +267,7 @@ def test_every_picture_is_read_or_told_of(tmp_path, seed):
     passed_over = {file for file in unread if not file.startswith("masks/")}
     assert not any(file.lower().endswith((".jpg", ".png", ".jpeg")) and "/." not in f"/{file}" for file in passed_over)
     said = " ".join(dataset.remarks)
-    assert bool(passed_over) == ("files passed over" in said)
+    assert bool(passed_over) == ("files ignored" in said)
     assert bool(unread - passed_over) == ("files fit none or are no PNG" in said)
 
 

@@ -1,4 +1,4 @@
-"""Blocks of docs/how-to/data.md that make tables of published sets, each run on a small tree in the layout it speaks of."""
+"""Blocks of docs/how-to/data.md that make tables of published sets, each run on a small tree in that layout."""
 
 import importlib.util
 import re

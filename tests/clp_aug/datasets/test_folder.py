@@ -68,7 +68,8 @@ def test_hidden_and_foreign_files_are_counted_and_passed_over(tmp_path):
     assert dataset.samples.name == ["train/cat/1.jpg"]
     assert dataset.ignored == 4
     assert dataset.remarks[0] == (
-        "files passed over, hidden or no pictures by their names: 4 (README, train/notes.txt, train/cat/Thumbs.db, ...)"
+        "files ignored, hidden or without the suffix of a picture: 4"
+        " (README, train/notes.txt, train/cat/Thumbs.db, ...)"
     )
 
     flat = folder.load(tmp_path / "train")

@@ -123,7 +123,9 @@ def test_no_picture_is_read_from_outside_the_root(tmp_path, of):
     with pytest.raises(InputError, match=r"47 of 48 pictures are missing, first .*outside/train01.jpg; restore them"):
         load_dataset("generated-glt", write(root, content))
     content["train"]["path"]["train00"] = f"/{outside}/train00.jpg"
-    with pytest.raises(InputError, match=r"no picture of it below .*root, looked for .*/outside/train00.jpg and every"):
+    with pytest.raises(
+        InputError, match=r"none of its pictures is below .*root, looked for .*/outside/train00.jpg and every"
+    ):
         load_dataset("generated-glt", write(root, content))
 
 
@@ -191,7 +193,7 @@ WRONG = {
     "empty": (put("train", value={"label": {}, "frequency": {}, "attribute": {}}), r'split "train" has no picture'),
     "other set": (
         put("test_lt", value={"label": {}, "frequency": {}, "attribute": {}}),
-        r"no test_lt, so this is Train-CBL; expected Train-GLT: put the other file there, or take the other data set",
+        r"no test_lt, so this is Train-CBL; expected Train-GLT: put the other file there, or choose the other data set",
     ),
 }  # fmt: skip
 
@@ -210,7 +212,7 @@ def test_a_picture_twice_and_a_path_that_leads_out(tmp_path):
     content = content_of(tmp_path)
     for column, value in (("label", "0"), ("frequency", 0), ("attribute", 0)):
         content["val"][column][FIRST] = value
-    with pytest.raises(InputError, match=r"picture train/n0/train00.JPEG stands there twice; no picture may be in two"):
+    with pytest.raises(InputError, match=r"picture train/n0/train00.JPEG occurs twice; no picture may be in two"):
         load_dataset("generated-glt", write(tmp_path, content))
     for column in ("label", "frequency", "attribute"):
         content["val"][column][TWICE] = content["val"][column].pop(FIRST)
@@ -242,7 +244,9 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"no generated_cbl.json in .*; .*, or make one with clp-data glt$"):
         load_dataset("generated-cbl", tmp_path)
     content, _ = glt_content(GLT_COUNTS, "/far/away", False, True)
-    with pytest.raises(InputError, match=r"no picture of it below .*, looked for /far/away/train/n0/train00.JPEG and"):
+    with pytest.raises(
+        InputError, match=r"none of its pictures is below .*, looked for /far/away/train/n0/train00.JPEG and"
+    ):
         load_dataset("generated-glt", write(tmp_path, content))
 
 

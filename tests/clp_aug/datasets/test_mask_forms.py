@@ -112,7 +112,7 @@ def test_what_is_cut_or_read_as_numbers_is_told(pictures, tmp_path):
     said = "files with the palette of VOC hold class numbers: any but 0 and 255 is the object"
     assert read(pictures, tmp_path / "a", save).remarks[-1] == f"masks {tmp_path / 'a' / 'm'}: {said}"
     annotated = read(pictures, tmp_path / "b", FORMS["JPEG with dirt"][0])
-    assert annotated.remarks[-1].endswith("JPEG files are cut at half their brightness, for JPEG smears edges")
+    assert annotated.remarks[-1].endswith("JPEG files are cut at half their brightness, because JPEG blurs edges")
     assert set(np.unique(annotated.alpha(0))) == {0, 1}
     assert read(pictures, tmp_path / "c", FORMS["0 and 255"][0]).remarks == pictures.remarks
 
@@ -130,12 +130,12 @@ REFUSED = {
     "a trimap": (saved(drawn(1, outside=2, border=3)), {}, NUMBERS),
     "dark colours of another palette": (saved(drawn(1), "P", OTHER_COLOURS), {}, NUMBERS),
     "class numbers with void": (saved(drawn(15, border=255)), {},
-                                "has class numbers, it seems, and 255 where nobody says; expected 255 where"),
-    "no trimap": (saved(drawn(1, border=4)), TRIMAP, "values 0, 1, 4; expected of a trimap 1 object, 2 background, 3"),
+                                "seems to have class numbers, and 255 where the class is unknown; expected 255 where"),
+    "no trimap": (saved(drawn(1, border=4)), TRIMAP, "values 0, 1, 4; expected in a trimap 1 object, 2 background, 3"),
     "colours in a trimap": (saved(RED), TRIMAP, "colours (RGB), no numbers; expected a palette or grey levels"),
     "colours by number": (saved(RED), {**INDEX, "masks_object": "3"}, "colours (RGB), no numbers; expected a palette"),
-    "JPEG of numbers": (saved(drawn(3), suffix=".jpg"), INDEX, "a JPEG, which smears numbers into others; expected"),
-    "JPEG trimap": (saved(drawn(1, outside=2), suffix=".jpg"), TRIMAP, "a JPEG, which smears numbers into others"),
+    "JPEG of numbers": (saved(drawn(3), suffix=".jpg"), INDEX, "a JPEG, which blurs numbers into others; expected"),
+    "JPEG trimap": (saved(drawn(1, outside=2), suffix=".jpg"), TRIMAP, "a JPEG, which blurs numbers into others"),
 }  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def test_masks_below_the_root_that_need_a_word_do_not_stop_training(tmp_path):
     saved(drawn(1, outside=2))(tmp_path / "root" / "masks")
     dataset = folder.load(tmp_path / "root")
     assert not dataset.annotated
-    with pytest.raises(InputError, match=rf"say so: --masks {tmp_path}/root/masks --masks-form index, or trimap for 1"):
+    with pytest.raises(InputError, match=rf"give --masks {tmp_path}/root/masks --masks-form index, or trimap for 1"):
         with_given(dataset, AnnotationSettings())
     told = with_given(dataset, AnnotationSettings(masks=tmp_path / "root" / "masks", **TRIMAP))
     np.testing.assert_array_equal(told.alpha(0), OBJECT > 0)

@@ -1,6 +1,7 @@
 """Names that strangers wrote: which lead out of a root, which no shard can hold, how they are shown."""
 
 import os
+import sys
 
 import pytest
 
@@ -80,3 +81,9 @@ def test_a_disk_that_does_not_tell_is_no_missing_file(tmp_path, monkeypatch, cod
     monkeypatch.setattr("clp_aug.datasets.names.os.stat", refuse)
     with pytest.raises(InputError, match=message):
         is_file(tmp_path / "a")
+
+
+def test_where_the_locale_may_be_at_fault_the_message_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    with pytest.raises(InputError, match=r"is not UTF-8; set PYTHONUTF8=1, or rename it$"):
+        check_names(["\udce7"], "class", "pictures")

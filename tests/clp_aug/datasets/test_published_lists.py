@@ -103,11 +103,11 @@ WRONG = {
     "a word": (line("val", "\na.jpg cat\n"), r"val.txt line 2: 'a.jpg cat'; expected a path, a blank and a label 0"),
     "negative": (line("val", "a.jpg -1\n"), r"val.txt line 1: 'a.jpg -1'; expected a path, a blank and a label 0, 1"),
     "huge": (line("train", "a.jpg 100000\n"), r"train.txt line 1: label 100000; expected less than 100,000$"),
-    "twice": (line("train", "train/n01440/n01440_0.JPEG 0\n"), r"train.txt: picture .* stands there twice"),
+    "twice": (line("train", "train/n01440/n01440_0.JPEG 0\n"), r"train.txt: picture .* occurs twice"),
     "missing": (line("test", "val/none.JPEG 1\n"), r"test.txt: 1 of 7 pictures are missing, first .*none.JPEG"),
     "in two": (line("val", "train/n01440/n01440_0.JPEG 0\n"), r"val.txt line 1: .* is in .*train.txt line 1 already"),
     "outside": (line("val", "../a.jpg 1\n"), r"1 of 7 pictures are missing, first .*/\.\./a.jpg; restore"),
-    "names": (names("one\ntwo\n"), r"names.txt: 2 names of 3 classes; expected one a line, in order of labels$"),
+    "names": (names("one\ntwo\n"), r"names.txt: 2 names of 3 classes; expected one per line, by label$"),
     "long name": (names("one\ntwo\n" + "c" * 300), r"names.txt: a class name of 300 bytes"),
     "no text": (lambda root: (root / "ImageNet_LT/ImageNet_LT_val.txt").write_bytes(b"\xff\x00\x01"), r"not a CSV|UTF"),
 }  # fmt: skip
@@ -126,7 +126,7 @@ def test_labels_without_training_pictures(tmp_path):
     path = tmp_path / "ImageNet_LT/ImageNet_LT_train.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(text for text in lines if not text.endswith(" 2")))
-    with pytest.raises(InputError, match=r"val.txt line 5: label 2 is of no training picture; expected 0..1$"):
+    with pytest.raises(InputError, match=r"val.txt line 5: no training picture has label 2; expected 0..1$"):
         load_dataset("imagenet-lt", tmp_path)
     path.write_text("\n".join(text for text in lines if not text.endswith(" 1")))
     with pytest.raises(InputError, match=r"train.txt: no picture of label 1; expected all of 0..2$"):

@@ -40,14 +40,14 @@ def test_blanks_belong_to_the_names_of_a_plain_table(tmp_path):
 
 
 REFUSED = {
-    "capitals": ("File,X0,y0\na,1,2\n", r"no column file, x0 in the header File, X0, y0; write File, X0 in small lett"),
-    "twice": ("file,x0,x0,y0\na,1,1,2\n", r"column x0 stands in the header twice; keep one$"),
+    "capitals": ("File,X0,y0\na,1,2\n", r"no column file, x0 in the header File, X0, y0; write File, X0 in lower case"),
+    "twice": ("file,x0,x0,y0\na,1,1,2\n", r"column x0 is in the header twice; keep one$"),
     "no header": ("a.jpg,1,2\n", r"no column file, x0, y0 in the header a.jpg, 1, 2; add it$"),
     "two signs": ("file;x0,y0\na;1,2\n", r"no column file, x0 in the header file;x0, y0; add it$"),
     "long header": ("x" * 9000 + "\n", r"in the header x{80}\.\.\.; add it$"),
     "codes": ("\x1b[31mfile\n", "in the header \N{REPLACEMENT CHARACTER}" + r"\[31mfile; add it$"),
-    "nothing but empty lines": ("file,x0,y0\n,,\n", r"the table is empty; expected one line a picture below the head"),
-    "short": ("file;x0;y0\na;1\n", r"line 2: not the 3 columns of the header; mend the line$"),
+    "nothing but empty lines": ("file,x0,y0\n,,\n", r"the table is empty; expected one line per picture below the"),
+    "short": ("file;x0;y0\na;1\n", r"line 2: not the 3 columns of the header; correct the line$"),
     "long value": ("file,x0,y0\n" + "a" * 140_000 + ",1,2\n", r"not a CSV file in UTF-8 \(field larger .*\); save it"),
     "an open quote": ('file,x0,y0\n"a,1,2\n' + "b,1,2\n" * 30_000, r"not a CSV file in UTF-8 \(field larger"),
     "other letters": (b"file,x0,y0\ncaf\xe9,1,2\n", r"not a CSV file in UTF-8 \('utf-8' codec .*\); save it again$"),

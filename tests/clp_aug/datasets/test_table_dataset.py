@@ -172,7 +172,9 @@ def test_the_group_of_a_picture_is_named_by_its_own_values(tmp_path, seed):
 def test_remarks_on_groups(tmp_path):
     crossed = "groups are label x place x light; for others take --attributes"
     assert crossed in table.load(write_table(tmp_path, NO_GROUP)).remarks
-    named = "groups are those of column group, 1 of 2 of several labels; --attributes group crosses them with the label"
+    named = (
+        "groups are those of column group, 1 of 2 have several labels; --attributes group crosses them with the label"
+    )
     assert named in table.load(write_table(tmp_path, MORE)).remarks
     tested = MORE.replace("2.png,9.0,0", "2.png,9.0,2")
     remarks = " | ".join(table.load(write_table(tmp_path, tested), ["place"]).remarks)
@@ -182,7 +184,7 @@ def test_remarks_on_groups(tmp_path):
         table.load(write_table(tmp_path, lacking), ["place"]).remarks
     )
     with_id = "id," + PLAIN.replace("\n", "\n7,").removesuffix("7,")
-    assert "columns passed over: id" in table.load(write_table(tmp_path, with_id)).remarks
+    assert "columns ignored: id" in table.load(write_table(tmp_path, with_id)).remarks
 
 
 def test_other_test_splits(tmp_path):
@@ -206,7 +208,7 @@ def test_splits_by_folder_and_splits_held_out(tmp_path):
     assert np.bincount(held_out.samples.split).tolist() == [23, 2, 5]
     assert held_out.remarks == (
         "no column split: val and test were held out of each class by file name; to choose them, add one",
-        "classes with fewer than 5 pictures, of which none was held out: dog",
+        "classes with fewer than 5 pictures, so without a test picture: dog",
     )
     assert not held_out.group_names
 

@@ -91,7 +91,7 @@ def test_names_that_lead_out_are_refused(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a\nb.jpg", "\udcff.jpg"])
 def test_names_that_are_none_are_refused(tmp_path, name):
-    with pytest.raises(InputError, match=r"a member is called .*; expected a path in UTF-8, rename it"):
+    with pytest.raises(InputError, match=r"a member has the name .*; expected a path in UTF-8, rename it"):
         listed(add(tmp_path / "a.tar", tarfile.TarInfo(name)))
 
 
@@ -113,11 +113,11 @@ def test_other_files_are_told(tmp_path):
     for data, message in (
         (
             gzip.compress(tar),
-            r"compressed with gzip, and pictures are read from anywhere in a file; unpack it \(gunzip\)",
+            r"compressed with gzip, but pictures are read at any place in it; unpack it \(gunzip\)",
         ),
-        (picture() * 4, "not a tar file; expected one as tar, or webdataset's TarWriter, writes it"),
+        (picture() * 4, "not a tar file; expected one from tar, or from webdataset's TarWriter"),
         (b"PK\x03\x04" + bytes(600), "compressed with zip"),
-        (tar + tar, r"there is more behind its end at .* bytes, as in tar files put one behind the other"),
+        (tar + tar, r"there is data after its end at .* bytes, as in joined tar files; name each of them"),
         (tar[:BLOCK] + bytes(BLOCK)[:-1] + b"x" + tar[2 * BLOCK :], None),
         (b"", r"the file is empty \(0 bytes\); the file was cut off"),
     ):
@@ -145,6 +145,6 @@ def test_a_size_larger_than_the_file_is_told_before_anything_is_read(tmp_path):
     data[148:156] = b"%06o\0 " % sum(data[:BLOCK])
     path.write_bytes(data)
     with pytest.raises(
-        InputError, match=r"a\.jpg has 1,152,921,504,606,846,976 bytes, and 9,728 are left; the file was c"
+        InputError, match=r"a\.jpg has 1,152,921,504,606,846,976 bytes, but only 9,728 are left; the file was c"
     ):
         listed(path)

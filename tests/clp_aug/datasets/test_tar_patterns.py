@@ -27,7 +27,7 @@ def test_braces_are_those_of_bash():
 REFUSED = [
     (
         "wds:",
-        r"a pattern is empty; expected tar files, wds:train-{0000\.\.0099}\.tar,val=more/val-\*\.tar for instance",
+        r"a pattern is empty; expected tar files, for example wds:train-{0000\.\.0099}\.tar,val=more/val-\*\.tar",
     ),
     ("wds:a.tar,", "a pattern is empty"),
     ("wds:vaal=a.tar", r"vaal is no split: did you mean val\? expected train=, val=, test= or test_NAME= before"),
@@ -39,7 +39,7 @@ REFUSED = [
     ("wds:" + "{a,b}" * 31, r"a name of 159 letters with 31 braces and signs \* \? \[; expected at most 4,096 and 30"),
     ("wds:" + "[" * 999, r"a name of 1,003 letters with 999 braces and signs"),
     ("wds:" + "a" * 5000, "a name of 5,004 letters with 0 braces"),
-    ("wds:train.tar.gz", r"'train.tar.gz' is compressed, and pictures are read from anywhere in a file; unpack it"),
+    ("wds:train.tar.gz", r"'train.tar.gz' is compressed, but pictures are read at any place in a file; unpack it"),
     ("wds:https://a/b.tar", r"'https://a/b.tar' is no file; copy the tar files to a disk"),
     ("wds:pipe:cat a.tar", "is no file"),
 ]
@@ -55,7 +55,7 @@ def test_names_that_mean_nothing_are_refused_at_the_door(name, message):
 @pytest.mark.parametrize("name", ["wds:/data/x/a-{0..9}.tar", "wds:../a.tar", "wds:x/../../a.tar"])
 def test_patterns_that_lead_out_of_the_root_are_refused(name):
     with pytest.raises(
-        SettingError, match="it leads out of its root, and shards keep no places of a machine"
+        SettingError, match="it leads out of its root, and shards store no paths of a machine"
     ) as caught:
         parse(name)
     assert caught.value.take == ({"root": "/data/x"} if name.startswith("wds:/") else {})
@@ -76,7 +76,7 @@ def test_splits_are_named_or_told_by_names_and_folders(tmp_path):
     assert split_by_name("wds", "train/val-0.tar") == "val"
     assert split_by_name("wds", "strain/constrain.tar") == ""
     with pytest.raises(
-        InputError, match=r"train-val\.tar names several splits, train and val; say which it is of, wds:t"
+        InputError, match=r"train-val\.tar names several splits, train and val; choose one, for example"
     ):
         split_by_name("wds", "train-val.tar")
 
@@ -93,9 +93,7 @@ def test_files_that_lack_or_are_named_twice(tmp_path):
         find_tars("wds:trian-*.tar", tmp_path)
     assert [tar.name for tar in find_tars("wds", tmp_path)] == ["train-0.tar", "train-2.tar"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        InputError, match=r"no file fits a\.tar below .*, and no other tar file; is this the right --root"
-    ):
+    with pytest.raises(InputError, match=r"no file fits a\.tar below .*, and there is no other tar file; check --root"):
         find_tars("wds:a.tar", tmp_path / "empty")
     with pytest.raises(
         InputError, match=r"no tar file in .*empty or a folder in it; give their folder with --root DIR"

@@ -108,7 +108,7 @@ def test_broken_members_are_told_at_once_and_left_out_when_asked(place):
     assert "data set wds: 2 of 26 pictures cannot be read: " in refused.stderr
     assert "train-0002.tar/y.png: the file is empty (0 bytes)" in refused.stderr
     said = do(augment, [*line, "--skip-broken"])
-    assert "pictures left out, for they cannot be read: 2 (train-0002.tar/x.png, train-0002.tar/y.png)" in said
+    assert "pictures left out because they cannot be read: 2 (train-0002.tar/x.png, train-0002.tar/y.png)" in said
 
 
 def test_a_shard_of_a_stranger_leads_to_no_other_place(place):
@@ -121,4 +121,4 @@ def test_other_tools_know_that_pictures_in_tars_are_no_files(place):
     from clp_aug.data_cli import data
 
     refused = CliRunner().invoke(data, ["glt", "--from", "wds", "--root", "my/tars"])
-    assert "its pictures are no files; give --out DIR to write them to" in refused.stderr
+    assert "its pictures are no files; give a folder for them with --out DIR" in refused.stderr

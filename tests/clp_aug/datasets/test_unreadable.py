@@ -73,7 +73,7 @@ def test_a_data_set_without_them_keeps_ids_masks_and_boxes(root):
     thin = without_unreadable(whole, find_unreadable(whole, range(12)))
     assert thin.samples.name == [name for name in whole.samples.name if name not in BROKEN]
     assert thin.left_out == tuple(sorted(BROKEN))
-    assert thin.remarks[-1] == f"pictures left out, for they cannot be read: 3 ({', '.join(BROKEN)})"
+    assert thin.remarks[-1] == f"pictures left out because they cannot be read: 3 ({', '.join(BROKEN)})"
     assert (whole.left_out, len(whole.samples.name)) == ((), 12), "the whole one is as it was"
     old_rows = whole.rows_of(thin.samples.sample_id)
     assert names_of(whole, old_rows) == thin.samples.name
@@ -140,7 +140,5 @@ def test_more_than_a_shard_can_name_are_refused(root, monkeypatch):
 def test_pictures_that_are_made_can_all_be_read_and_none_left_out():
     demo = load_dataset("demo")
     assert find_unreadable(demo, range(5)) == []
-    with pytest.raises(
-        InputError, match=r"^data set demo: it has no picture files, and so none that could be left out$"
-    ):
+    with pytest.raises(InputError, match=r"^data set demo: it has no picture files, so none can be left out$"):
         leave_out(demo, ["ring-on-temple-0000"])

@@ -43,7 +43,7 @@ WRONG = {
         r"no column place in the header img_id, img_filename, y, split; add it",
     ),
     "two columns": ("img_filename,a,split\n", r"no column y, place in the header img_filename, a, split; add it"),
-    "empty": (HEADER, r"the table is empty; expected one line a picture"),
+    "empty": (HEADER, r"the table is empty; expected one line per picture"),
     "id twice": (
         HEADER + FIRST + "7,images/00001.jpg,0,0,0\n",
         r"line 3: img_id 7 is in line 2 already; ids must differ",
@@ -64,7 +64,7 @@ WRONG = {
     "y 2": (HEADER + "7,images/00000.jpg,2,0,0\n", r"line 2: y is '2'; expected 0 or 1"),
     "split": (HEADER + "7,images/00000.jpg,0,3,0\n", r"line 2: split is '3'; expected 0 or 1 or 2"),
     "place": (HEADER + "7,images/00000.jpg,0,0,\n", r"line 2: place is ''; expected 0 or 1"),
-    "short": (HEADER + "7,images/00000.jpg,0,0\n", r"line 2: not the 5 columns of the header; mend the line"),
+    "short": (HEADER + "7,images/00000.jpg,0,0\n", r"line 2: not the 5 columns of the header; correct the line"),
     "absolute": (HEADER + "7,/etc/passwd,0,0,0\n", r"line 2: img_filename is '/etc/passwd'; expected a path below"),
     "outside": (HEADER + "7,images/../../a.jpg,0,0,0\n", r"line 2: img_filename is .*; expected a path below"),
     "up at the end": (HEADER + "7,images/..,0,0,0\n", r"line 2: img_filename is 'images/..'; expected a path below"),
@@ -188,8 +188,8 @@ def test_the_published_counts_pass(tmp_path):
 
 
 INCOMPLETE = (
-    r"metadata.csv: looks like the published Waterbirds, but {} has {} pictures a group and not {}; unpack the archive"
-    r" again, or, if you made this set otherwise, put a file recipe.json beside the table that says how"
+    r"metadata.csv: looks like the published Waterbirds, but {} has {} pictures per group, expected {}; unpack the"
+    r" archive again; if you made this set yourself, put a file recipe.json beside the table that says how"
 )
 
 

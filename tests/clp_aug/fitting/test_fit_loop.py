@@ -136,7 +136,7 @@ def test_a_state_beside_weights_that_are_not_its_own_stays(tmp_path, weights):
 
 @pytest.mark.parametrize("name", [".", "/", "w.checkpoint", "w.jsonl"])
 def test_names_that_a_fit_would_write_over(name):
-    with pytest.raises(UsageError, match=r"expected the name of a file, other than those in .checkpoint and .jsonl"):
+    with pytest.raises(UsageError, match=r"expected the name of a file that does not end in .checkpoint or .jsonl"):
         config(Path(name))
 
 
@@ -202,7 +202,7 @@ def test_a_disk_that_refuses_is_one_line_and_the_fit_goes_on_from_its_state(tmp_
 @pytest.mark.parametrize(
     ("step", "value", "message"),
     [
-        (0, float("nan"), r"^step 0: the loss: NaN or infinity; look at the pictures and the start weights$"),
+        (0, float("nan"), r"^step 0: the loss: NaN or infinity; check the pictures and the start weights$"),
         (3, float("inf"), r"^step 3: the loss: NaN or infinity; lower --lr and give another --out$"),
         (3, None, r"^step 3: weights: NaN or infinity; lower --lr and give another --out$"),
         (5, 1e7, r"^the weights in half precision: NaN or infinity; lower --lr and give another --out$"),
@@ -280,7 +280,7 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, plain, tensors):
     write_state(loop.state_file(one), one.key() | {"pictures": "same"}, plain, tensors)
     with pytest.raises(
         InputError,
-        match=r"w\.checkpoint: (the state of another fit|damaged checkpoint) \(.*\); remove it and start anew",
+        match=r"w\.checkpoint: (the state of another fit|damaged checkpoint) \(.*\); remove it and start again",
     ):
         fit(one, resume=True)
 

@@ -156,11 +156,11 @@ def test_means_are_of_each_picture_first():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--sizes", "8"], "error: --sizes 8: expected whole numbers of 16 to 512"),
+        (["--sizes", "8"], "error: --sizes 8: expected whole numbers from 16 to 512"),
         (["--gamma", "1.5"], "error: --gamma 1.5: expected a number > 0 and <= 1"),
         (["--adversarial", "nan"], "error: --adversarial nan: expected a number >= 0"),
         (["--ssim", "-1"], "error: --ssim -1.0: expected a number >= 0"),
-        (["--width", "1"], "error: width 1 of the inpainting network: expected an integer of 2 to 256"),
+        (["--width", "1"], "error: width 1 of the inpainting network: expected an integer from 2 to 256"),
         (["--data", "nowhere"], "error: nowhere: no such folder; expected one with pictures, at any depth"),
     ],
     ids=["sizes", "gamma", "adversarial", "ssim", "width", "data"],

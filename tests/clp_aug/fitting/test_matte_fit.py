@@ -97,14 +97,14 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
     sources = read_sources(folder)
     fewer = dataclasses.replace(sources, backgrounds=matte.split(sources, 0)[0].backgrounds)
-    with pytest.raises(UsageError, match="on other pictures than there are now; restore those, or use another --out"):
+    with pytest.raises(UsageError, match="on other pictures than now; restore those, or use another --out"):
         matte.fit(first, fewer, resume=True)
     with pytest.raises(
         UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to go on, or another --out"
     ):
         matte.fit(first, read_sources(folder))
     first.out.with_suffix(".checkpoint").write_bytes(b"junk")
-    with pytest.raises(InputError, match=r"damaged checkpoint .*; remove it and start anew"):
+    with pytest.raises(InputError, match=r"damaged checkpoint .*; remove it and start again"):
         matte.fit(first, read_sources(folder), resume=True)
     with pytest.raises(InputError, match=r"no checkpoint to resume from; run without --resume"):
         matte.fit(config(folder, tmp_path / "other.safetensors"), read_sources(folder), resume=True)
@@ -125,7 +125,7 @@ def test_what_changed_since_the_kill_is_refused(folder, tmp_path, name):
     data[-6] ^= 1
     (root / name).write_bytes(data)
     os.utime(root / name, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(UsageError, match="on other pictures than there are now; restore those, or use another --out"):
+    with pytest.raises(UsageError, match="on other pictures than now; restore those, or use another --out"):
         matte.fit(one, sources, resume=True)
 
 

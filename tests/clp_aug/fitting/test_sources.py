@@ -173,13 +173,13 @@ MESSAGES = {
     "no mask": r"pictures/soft.jpg: no mask; expected \S+masks/soft.png$",
     "no picture": r"masks/soft.png: no picture of this stem in \S+pictures; add it or remove the mask",
     "twice": r"pictures/soft.png: soft.jpg has the same stem; rename one, with its mask",
-    "jpeg mask": r"masks/soft.jpg: masks are PNG files, which lose nothing; convert it",
-    "other size": r"masks/soft.png: 30 x 24 pixels, its picture has 36 x 24; save it anew",
+    "jpeg mask": r"masks/soft.jpg: masks must be PNG files, because PNG is lossless; convert it",
+    "other size": r"masks/soft.png: 30 x 24 pixels, its picture has 36 x 24; save it again",
     "class numbers": r"masks/soft.png: no value above 3; expected 0 to 255, and 128 where unknown",
-    "opaque": r"fox.png: no alpha channel; foregrounds/ holds cut-outs, put it into pictures/ with a mask",
+    "opaque": r"fox.png: no alpha channel; foregrounds/ holds cut-outs; move it to pictures/ and add a mask",
     "transparent": r"fox.png: transparent everywhere; remove it",
     "no box": r"boxed/a.jpg: no box in \S+boxed.csv; add its line or remove it",
-    "box beside the picture": r"boxed/a.jpg: its box \(60.0, 0.0, 70.0, 10.0\) holds nothing of 50 x 30 pixels",
+    "box beside the picture": r"boxed/a.jpg: its box \(60.0, 0.0, 70.0, 10.0\) is outside its 50 x 30 pixels",
     "truncated": r"picture \S+a.jpg: broken file",
 }
 

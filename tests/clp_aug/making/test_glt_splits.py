@@ -127,7 +127,9 @@ def test_seeds_differ_and_equal_seeds_do_not():
 def test_what_is_too_small():
     with pytest.raises(UsageError, match=r"^attribute 2 of class 'class1' has 3 pictures, 4 are needed; give more"):
         made([[40, 20, 10], [40, 20, 3]])
-    with pytest.raises(UsageError, match=r"^--imbalance 1000: the last class would have no picture of the first one's"):
+    with pytest.raises(UsageError, match=r"^--imbalance 1000: the last class would have no picture, the first one has"):
         made([[90, 40, 20], [90, 40, 20]], imbalance=1000)
-    with pytest.raises(UsageError, match=r"^no picture of every class is left to train on; give more pictures a class"):
+    with pytest.raises(
+        UsageError, match=r"^not every class has a picture left for training; give more pictures per class"
+    ):
         made([[90, 40, 20], [4, 4, 4]])

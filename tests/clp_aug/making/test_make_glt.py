@@ -76,7 +76,7 @@ def test_the_same_settings_give_the_same_bytes_and_seeds_differ(pictures):
     first = [file.read_bytes() for file in files]
     again = call("--from", pictures, "--imbalance", 3)
     assert (again.exit_code, again.stdout) == (2, "")
-    assert again.stderr == f"error: {files[0]}: exists already; give --overwrite, or --out DIR for a copy\n"
+    assert again.stderr == f"error: {files[0]}: it exists already; give --overwrite, or --out DIR for a copy\n"
     assert call("--from", pictures, "--imbalance", 3, "--overwrite").exit_code == 0
     assert [file.read_bytes() for file in files] == first
     assert call("--from", pictures, "--imbalance", 3, "--overwrite", "--seed", 1).exit_code == 0
@@ -110,12 +110,12 @@ def test_a_copy_elsewhere_has_pictures_masks_and_boxes(pictures, tmp_path):
     masked = [name for name in dataset.samples.name if name.endswith("n0/0-00.png")]
     assert len(dataset.annotations.masks) == len(masked)
     again = call("--from", pictures, "--out", out)
-    assert again.stderr == f"error: {out}: exists already; give another --out or remove it\n"
+    assert again.stderr == f"error: {out}: it exists already; give another --out or remove it\n"
 
 
 def test_pictures_that_are_no_files_are_written(tmp_path):
     done = call("--from", "demo")
-    assert done.stderr == "error: --from demo: its pictures are no files; give --out DIR to write them to\n"
+    assert done.stderr == "error: --from demo: its pictures are no files; give a folder for them with --out DIR\n"
     out = tmp_path / "rings"
     assert call("--from", "demo", "--out", out, "--imbalance", 4).exit_code == 0
     dataset, demo = load_dataset("generated-cbl", out), Demo()
@@ -162,7 +162,7 @@ WRONG = {
     "per attribute": ({"per_attribute": 0}, "per_attribute = 0: expected a whole number >= 1"),
     "seed": ({"seed": -1}, "seed = -1: expected a whole number >= 0"),
     "features": ({"features": "sift"}, "unknown features 'sift': choose one of efficientnet-lite0, thumbnail"),
-    "source": ({"source": "imagenet-glt"}, "--from imagenet-glt: has a generalised long tail already"),
+    "source": ({"source": "imagenet-glt"}, "--from imagenet-glt: it has a generalised long tail already"),
 }
 
 

@@ -187,7 +187,9 @@ def test_cub_must_be_whole(cub):
     ):
         read_birds(cub, None, cub.parent / "segmentations", False)
     (cub / "train_test_split.txt").write_text("1 1\n")
-    with pytest.raises(InputError, match=r"train_test_split.txt: does not list the pictures of images.txt; unpack CUB"):
+    with pytest.raises(
+        InputError, match=r"train_test_split.txt: it does not list the pictures of images.txt; unpack CUB"
+    ):
         read_birds(cub, None, cub.parent / "segmentations", False)
     (cub / "train_test_split.txt").write_text("1\n")
     with pytest.raises(InputError, match=r"train_test_split.txt line 1: expected a number and a value; unpack CUB"):

@@ -63,8 +63,8 @@ def no_mask_for_two(root):
 LACKS = {
     "birds": (without("birds"), r"^--birds .*birds: no such folder; layouts: docs/how-to/make-waterbirds.md$"),
     "land": (without("land"), r"^--land .*land: no such folder; layouts: docs/how-to/make-waterbirds.md$"),
-    "empty water": (empty_water, r"^--water .*water: no picture in it \(\.jpg, .*\); layouts: docs/how-to/make-waterbirds.md$"),
-    "masks": (without("masks"), r"^masks: no folder .*masks; expected PNG files named as the pictures$"),
+    "empty water": (empty_water, r"^--water .*water: no picture in it \(\.jpg, .*\); layouts: docs/how-to/make-.*.md$"),
+    "masks": (without("masks"), r"^masks: no folder .*masks; expected PNG files with the names of the pictures$"),
     "two masks": (no_mask_for_two, r"birds: 2 of 40 birds have no mask, first landbird/00.png; give --masks .* hatt; "),
     "class": (strange_folder, r"sparrows/00.png: its folders do not say whether it is a landbird or a waterbird; "),
     "size": (other_size, r"landbird/00.png: 3 x 3 pixels for a picture of 12 x 10; give a mask of the picture's size"),
@@ -82,14 +82,14 @@ def test_what_lacks_is_said_in_one_line_and_nothing_is_left(sources, spoil, mess
 
 
 def test_one_picture_for_both_places(sources):
-    with pytest.raises(InputError, match=r"0.png: given as --land and as --water; give each picture for one place"):
+    with pytest.raises(InputError, match=r"0.png: it is given as --land and as --water; give each picture for one"):
         make(settings(sources, water=(sources / "land",)))
 
 
 def test_a_folder_that_is_there_stays(sources):
     (sources / "set").mkdir()
     (sources / "set" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match=r"set: exists already; give another --out or remove it"):
+    with pytest.raises(UsageError, match=r"set: it exists already; give another --out or remove it"):
         make(settings(sources))
     assert (sources / "set" / "mine.txt").read_text() == "keep"
 
@@ -107,7 +107,7 @@ def test_a_failure_while_writing_leaves_nothing(sources, monkeypatch):
 
 
 WRONG = {
-    "matte": ({"matte": "centre"}, r"--matte centre: finds no outline; choose hatt, grabcut or onnx:FILE"),
+    "matte": ({"matte": "centre"}, r"--matte centre: it finds no outline; choose hatt, grabcut or onnx:FILE"),
     "unknown matte": ({"matte": "magic"}, r"unknown matte 'magic'"),
     "confounding": ({"confounding": 0.3}, r"confounding = 0.3: expected a number from 0.5 to 1"),
     "nan": ({"confounding": float("nan")}, r"confounding = nan: expected"),

@@ -113,7 +113,7 @@ def link_to_nowhere(root):
 def test_what_stands_there_stays(tmp_path, there):
     there(tmp_path)
     before = left(tmp_path)
-    with pytest.raises(UsageError, match=r"one: exists already; give another --out or remove it"):
+    with pytest.raises(UsageError, match=r"one: it exists already; give another --out or remove it"):
         make(tmp_path / "one")
     assert left(tmp_path) == before
 

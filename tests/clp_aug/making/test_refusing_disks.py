@@ -71,7 +71,7 @@ def test_a_second_run_for_one_output_is_refused_at_once(sources, colours, which)
     ):
         MAKERS[which](sources, lambda stage, total: pytest.fail(f"{stage} began"))
     MAKERS[which](sources)
-    with pytest.raises(UsageError, match=rf"{out}: exists already; give "):
+    with pytest.raises(UsageError, match=rf"{out}: it exists already; give "):
         MAKERS[which](sources, lambda stage, total: pytest.fail(f"{stage} began"))
 
 

@@ -73,7 +73,7 @@ def test_complete_confounding_has_two_groups_in_training():
         (((8, 4, 4), (30, 4, 4)), (9, 9), r"train: 8 landbird pictures give 0 on water; every group needs one; give"),
         (((30, 4, 4), (30, 4, 1)), (9, 9), r"test: 1 waterbird pictures give 0 on land; every group needs one"),
         (((30, 4, 4), (30, 0, 4)), (9, 9), r"val: 0 waterbird pictures give 0 on land"),
-        (((30, 4, 4), (30, 4, 4)), (9, 2), r"^2 water pictures for three splits that share none; give more --water$"),
+        (((30, 4, 4), (30, 4, 4)), (9, 2), r"^2 water pictures, but three splits share none; give more --water$"),
     ],
 )  # fmt: skip
 def test_too_few(sizes, backgrounds, message):

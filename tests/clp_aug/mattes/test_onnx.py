@@ -168,12 +168,12 @@ REFUSED = {
         model([node("Constant", [], ["matte"], value_int=3)], [], [value("matte", INT64, ())]),
         r"it takes 0 inputs \(\), expected one",
     ),
-    "no output": (PLAIN, "it gives nothing, expected the matte"),
+    "no output": (PLAIN, "it has no output, expected the matte"),
     "logits": (matting(end="Identity"), OUTSIDE.format(r"-\d\.\d+", r"\d\.\d+")),
     "log of a probability": (matting(after=[node("Log", ["end"], ["matte"])]), OUTSIDE.format(r"-\d\.\d+", "-0.*")),
     "0..255": (times_255(), OUTSIDE.format(r"\d+\.\d+", r"2\d\d\.\d+")),
     "uint8 output": (matting(after=[node("Cast", ["scaled"], ["matte"], to=UINT8)]), "not a usable ONNX model"),
-    "nan": (matting(end="Sqrt"), "it gives NaN or infinity for a plain picture; take another export"),
+    "nan": (matting(end="Sqrt"), "it gives NaN or infinity for a plain picture; give another export"),
     "strings out": (matting(output=STRING), "its output is of strings or objects, expected"),
     "a sequence": (sequence(), "its output is no array, expected"),
     "two axes": (reshaped(8, 8), r"its output is \(8, 8\), expected \(1, 1, h, w\)"),
@@ -181,16 +181,16 @@ REFUSED = {
     "no pixel": (matting((1, 3, 8, "w"), axes=(1,), after=[node("Slice", ["end", "z", "z"], ["matte"])],
                          constants=[constant("z", INT64, (1,), struct.pack("<q", 0))]), r"its output is \(0, "),
     "fails": (reshaped(7, 9), "it fails on a picture of 8 x 8"),
-    "weights of the system": (with_file("Add", (1,), "/etc/passwd"), f"its weights lie in '/etc/passwd', {BESIDE}"),
-    "weights above it": (with_file("MatMul", (8, 8), "../../w.bin"), rf"its weights lie in '\.\./.*/w\.bin', {BESIDE}"),
-    "weights at a drive": (with_file("Add", (1,), "c:w.bin"), f"its weights lie in 'c:w.bin', {BESIDE}"),
-    "weights nowhere": (with_file("Add", (1,), ""), f"its weights lie in '', {BESIDE}"),
-    "weights that lack": (with_file("Add", (1,), "v.bin"), r"its weights lie in 'v\.bin', and there is no such file"),
-    "weights in a folder": (with_file("Add", (1,), "."), r"its weights lie in '\.', "),
-    "more than the file": (with_file("MatMul", (64, 64)), r"its weights lie at 0 to 16384 of 'w\.bin', which has 4096"),
+    "weights of the system": (with_file("Add", (1,), "/etc/passwd"), f"its weights are in '/etc/passwd', {BESIDE}"),
+    "weights above it": (with_file("MatMul", (8, 8), "../../w.bin"), rf"its weights are in '\.\./.*/w\.bin', {BESIDE}"),
+    "weights at a drive": (with_file("Add", (1,), "c:w.bin"), f"its weights are in 'c:w.bin', {BESIDE}"),
+    "weights nowhere": (with_file("Add", (1,), ""), f"its weights are in '', {BESIDE}"),
+    "weights that lack": (with_file("Add", (1,), "v.bin"), r"its weights are in 'v\.bin', and there is no such file"),
+    "weights in a folder": (with_file("Add", (1,), "."), r"its weights are in '\.', "),
+    "more than the file": (with_file("MatMul", (64, 64)), r"its weights are at 0 to 16384 of 'w\.bin', which has 4096"),
     "weights in an attribute": (in_attribute(), "not a usable ONNX model|it keeps weights in another file"),
-    "another number": (at_offset("-4"), "its weights lie at '-4', expected a number of bytes; put both files into one"),
-    "a long number": (at_offset("9" * 5000), r"its weights lie at '9{60}', expected a number of bytes"),
+    "another number": (at_offset("-4"), "its weights are at '-4', expected a number of bytes; put both files into one"),
+    "a long number": (at_offset("9" * 5000), r"its weights are at '9{60}', expected a number of bytes"),
     "an unknown layer": (matting(end="Zigmoid"), r"not a usable ONNX model \(.*\); download it again"),
     "empty": (b"", "not a usable ONNX model"),
     "text": (b"hello", "not a usable ONNX model"),
@@ -232,7 +232,7 @@ def test_a_file_without_permission(made, tmp_path):
 def test_large_files_and_folders(tmp_path):
     with open(tmp_path / "m.onnx", "wb") as file:
         file.truncate(2**32)
-    with pytest.raises(InputError, match=r"m\.onnx: 4294967296 bytes, at most 2147483648 can be; "):
+    with pytest.raises(InputError, match=r"m\.onnx: 4294967296 bytes, expected at most 2147483648; "):
         make_matte(f"onnx:{tmp_path / 'm.onnx'}")
     for name in ("", "none", "a\0b"):
         with pytest.raises(InputError, match="no such file; give the path of a U2Net-like"):

@@ -90,7 +90,7 @@ def test_compiling_is_a_stage_of_its_own_before_the_workers_start(tmp_path):
     [
         (
             "cannot cache function 'f': no locator available for file 'x.py'", InputError,
-            "--refine: PyMatting can keep nowhere what it compiles; set NUMBA_CACHE_DIR to a folder that can be",
+            "--refine: PyMatting cannot store its compiled code; set NUMBA_CACHE_DIR to a folder that can be",
         ),
         ("another", RuntimeError, "another"),
     ],

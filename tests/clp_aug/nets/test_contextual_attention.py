@@ -55,9 +55,9 @@ def test_fewer_rates_leave_the_last_dilated_layers_out(rates):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((1, ()), "width 1 of the inpainting network: expected an integer of 2 to 256"),
-        (("16", ()), "width '16' of the inpainting network: expected an integer of 2 to 256"),
-        ((4, (2, 0)), "dilations (2, 0) of the inpainting network: expected at most 4 integers of 1 to 16"),
+        ((1, ()), "width 1 of the inpainting network: expected an integer from 2 to 256"),
+        (("16", ()), "width '16' of the inpainting network: expected an integer from 2 to 256"),
+        ((4, (2, 0)), "dilations (2, 0) of the inpainting network: expected at most 4 integers from 1 to 16"),
         ((4, (1, 2, 3, 4, 5)), "dilations (1, 2, 3, 4, 5) of the inpainting network: expected at most 4"),
         ((4, (2,), "TF"), "unknown layout 'TF': choose one of own, tf"),
     ],

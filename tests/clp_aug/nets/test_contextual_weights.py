@@ -68,7 +68,7 @@ REMEDY = "use weights of clp-fit inpainter"
         (
             lambda s: s.update({"netG.coarse_generator.conv1.conv.bias": torch.zeros(2)}),
             SETTINGS,
-            "a published checkpoint, not of clp-fit inpainter; give it to --cagan-weights",
+            "a published checkpoint, not from clp-fit inpainter; give it to --cagan-weights",
         ),
     ],
 )
@@ -86,7 +86,7 @@ def test_weights_that_do_not_fit_are_refused(written, change, metadata, message)
 def test_files_that_are_no_weights_are_refused(written):
     path, _ = written
     message = (
-        r"w\.safetensors: damaged, or not of clp-fit inpainter \(.*\); copy or fit them again, or give a published"
+        r"w\.safetensors: damaged, or not from clp-fit inpainter \(.*\); copy or fit them again, or give a published"
     )
     for content in (path.read_bytes()[:-7], b"hello", b""):
         path.write_bytes(content)

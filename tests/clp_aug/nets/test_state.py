@@ -57,7 +57,7 @@ def test_what_was_read_hangs_on_no_file(state):
     assert all(value.untyped_storage().filename is None for value in tensors.values())
 
 
-EARLIER = "a checkpoint of an earlier version, or damaged; remove it and start anew"
+EARLIER = "a checkpoint of an earlier version, or damaged; remove it and start again"
 
 
 @pytest.mark.parametrize("name", ["key", "plain", "sha256", "w", "none"])
@@ -103,7 +103,7 @@ DEEP, DIGITS = "[" * 100_000 + "]" * 100_000, "9" * 5000
 @pytest.mark.parametrize("forged", ["", "[1]", "3", "null", "nan", "{", DEEP, f'{{"step": {DIGITS}}}'])
 def test_texts_that_no_run_wrote_are_one_line(state, text, forged):
     rewrite(state, {text: forged})
-    with pytest.raises(InputError, match=r"x\.safetensors: damaged checkpoint \(.*\); remove it and start anew"):
+    with pytest.raises(InputError, match=r"x\.safetensors: damaged checkpoint \(.*\); remove it and start again"):
         read_state(state, KEY)
 
 
@@ -152,7 +152,7 @@ def test_no_change_of_a_file_gets_through(state):
     [
         ({"lr": 0.2}, r"x\.safetensors is of a run with lr = 0\.1, now 0\.2; use another --out"),
         ({"new": 1}, r"is of a run with new = None, now 1; use another --out"),
-        ({"pictures": "cd"}, r"is of a run on other pictures than there are now; restore those, or use another --out"),
+        ({"pictures": "cd"}, r"is of a run on other pictures than now; restore those, or use another --out"),
     ],
 )
 def test_the_state_of_another_run_is_refused(state, change, message):

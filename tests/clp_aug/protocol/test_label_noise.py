@@ -118,7 +118,7 @@ def test_flip_similar_uses_them():
 def test_flip_similar_needs_three_pictures_a_class():
     assert similar_pairs(Colours([3, 9, 9])).shape == (3, 2)
     with pytest.raises(
-        UsageError, match=r"noise flip-similar: class 'c0' has 2 training pictures, 3 are needed; use flip"
+        UsageError, match=r"noise flip-similar: class 'c0' has 2 training pictures, expected >= 3; use flip"
     ):
         similar_pairs(Colours([2, 9, 9]))
 

@@ -56,6 +56,6 @@ def test_ratio_out_of_range(ratio):
 
 
 def test_class_that_would_vanish():
-    message = r"imbalance 100: class 'class1' would keep no picture of the largest class's 50; use a smaller ratio"
+    message = r"imbalance 100: class 'class1' would keep no picture, the largest class keeps 50; use a smaller ratio"
     with pytest.raises(UsageError, match=message):
         thin(Table([50, 50]), np.arange(100), 100, seed=0)

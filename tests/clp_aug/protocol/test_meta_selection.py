@@ -75,5 +75,5 @@ def test_settings_that_the_data_set_cannot_meet():
     dataset = Table([9, 9, 9])
     with pytest.raises(UsageError, match=r"meta set 2/group: data set table has no groups; use 2/class"):
         choose(dataset, "2/group", np.arange(27), 0)
-    with pytest.raises(UsageError, match=r"meta set 10/balanced: 10 does not divide by the 3 classes; use a multiple"):
+    with pytest.raises(UsageError, match=r"meta set 10/balanced: 10 is no multiple of the 3 classes; use one"):
         choose(dataset, "10/balanced", np.arange(27), 0)

@@ -179,7 +179,7 @@ def test_limit_spreads_over_groups_and_classes():
     assert demo.report["train_per_group"] == [85, 65, 65, 85]  # 65 is all that a rare group has left
     assert split_of(Table([5, 50, 50]), meta="1/class", limit=31).report["train_per_class"] == [4, 14, 13]
     assert split_of(Table([5, 5]), meta="1/class", limit=1000).report["train"] == 8
-    with pytest.raises(UsageError, match=r"limit 3: fewer than one picture a group; use 4 or more"):
+    with pytest.raises(UsageError, match=r"limit 3: fewer than one picture per group; use 4 or more"):
         split_of(Demo(), meta="10/group", limit=3)
 
 
@@ -197,15 +197,15 @@ WRONG = {
     "meta from": ({"meta_from": "test"}, r"meta_from = test: expected one of train, val"),
     "kept from val": (
         {"meta_from": "val", "keep_meta_in_train": True},
-        r"keep_meta_in_train = True: the meta set comes from val; drop one of the two settings",
+        r"keep_meta_in_train = True: the meta set comes from val; leave out one of the two",
     ),
     "img max": ({"imbalance": 2, "img_max": "most"}, r"img_max = most: choose one of rest, all, or a number of pict"),
     "img max zero": ({"imbalance": 2, "img_max": "0"}, r"img_max = 0: choose one of rest, all, or a number of pict"),
-    "img max number without a tail": ({"img_max": "50"}, r"img_max = 50: it says where a long tail starts, and there"),
-    "img max without a tail": ({"img_max": "all"}, r"img_max = all: it says .* is none; take imbalance = 100"),
+    "img max number without a tail": ({"img_max": "50"}, r"img_max = 50: it sets the start of a long tail, and there"),
+    "img max without a tail": ({"img_max": "all"}, r"img_max = all: it sets .* is none; take imbalance = 100"),
     "img max and kept": (
         {"img_max": "all", "imbalance": 2, "keep_meta_in_train": True},
-        r"img_max = all: its counts are those of .* without added meta pictures; drop it, or do not keep them",
+        r"img_max = all: its counts are those of .* without added meta pictures; leave out one of the two",
     ),
     "limit": ({"limit": 0}, r"limit = 0: expected a whole number >= 1"),
     "seed": ({"seed": -1}, r"seed = -1: expected a whole number from 0 to 9"),

@@ -124,16 +124,19 @@ REFUSED = {
     "nothing learns": ({"learned": lambda n, s: [s.detach()]}, r"^learned = list: nothing in it requires gradients$"),
     "other weights": (
         {"optimiser": lambda n, s: SGD(nn.Linear(1, 1).parameters(), 0.1)},
-        r"^optimiser = SGD: it moves no weight of the network; make it of network.parameters",
+        r"^optimiser = SGD: it moves no weight of the network; make it over network.parameters",
     ),
     "learned twice": (
         {"optimiser": lambda n, s: SGD([*n.parameters(), s], 0.1)},
-        r"^optimiser = SGD: it moves what the meta step learns, too; leave that out of it$",
+        r"^optimiser = SGD: it also moves what the meta step learns; remove those tensors from it$",
     ),
-    "a head": ({"head": lambda n, s: n[-1]}, r"^head = Linear: has no effect beside a training loss; leave it out$"),
+    "a head": (
+        {"head": lambda n, s: n[-1]},
+        r"^head = Linear: has no effect together with training_loss; leave it out$",
+    ),
     "no head": (
         {"training_loss": None, "learned": lambda n, s: Omega(torch.ones(4))},
-        r"^head = None: the network has no linear layer with 4 outputs; give the layer that makes the logits$",
+        r"^head = None: the network has no linear layer with 4 outputs; give the layer of the logits as head$",
     ),
     "compiled": ({"network": lambda n, s: Compiled(1, 1)}, r"^network = Compiled: it is compiled; expected"),
 }  # fmt: skip
@@ -149,7 +152,9 @@ def test_what_shows_only_in_a_step_is_one_line():
     x, y = batches()[0]
     network = network_of()
     optimiser = SGD(network.parameters(), 0.1)
-    message = r"^meta = list: it has no batches, or none in a second pass; expected a loader$"
+    message = (
+        r"^meta = list: it gave no batches in its first or a later pass; expected a loader that can be read again$"
+    )
     with pytest.raises(SettingError, match=message):
         Bilevel(network, optimiser, tensor_of(), [], shifted).loss(x, y)
     with pytest.raises(
@@ -179,6 +184,6 @@ def test_mixed_precision_within_the_network_asks_for_forward_mode(mode):
     network = network_of()
     network._original_forward = network.forward
     optimiser = SGD(network.parameters(), 0.1)
-    with pytest.raises(SettingError, match=rf"^mode = {mode}: the network rounds within .*; take mode = forward$"):
+    with pytest.raises(SettingError, match=rf"^mode = {mode}: the network rounds inside .*; take mode = forward$"):
         Bilevel(network, optimiser, omega_of(), batches(6, 1), mode=mode)
     Bilevel(network, optimiser, omega_of(), batches(6, 1))

@@ -124,7 +124,8 @@ def test_steps_of_clp_in_bfloat16(change):
 
 def test_central_differences_in_bfloat16_are_refused():
     message = (
-        "hypergradient = central: differences drown in the rounding of torch.bfloat16; take hypergradient = forward"
+        "hypergradient = central: torch.bfloat16 rounds by more than the step of a difference;"
+        " take hypergradient = forward"
     )
     with pytest.raises(SettingError, match=message):
         steps(torch.bfloat16, 1, hypergradient="central")

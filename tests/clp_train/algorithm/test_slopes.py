@@ -209,5 +209,6 @@ def test_a_type_that_rounds_more_than_the_step_is_refused(mode):
     with pytest.raises(SettingError) as error:
         SLOPES[mode](network, weights, list(weights.values()), torch.ones(2, 4, dtype=torch.bfloat16), lambda out: out)
     assert str(error.value) == (
-        f"hypergradient = {mode}: differences drown in the rounding of torch.bfloat16; take hypergradient = forward"
+        f"hypergradient = {mode}: torch.bfloat16 rounds by more than the step of a difference;"
+        " take hypergradient = forward"
     )

@@ -15,7 +15,7 @@ def test_the_ranges_cover_the_run_once_and_keep_the_shares(seed):
     stages = [Stage(share=share) for share in shares]
     ends = [round(sum(shares[: i + 1]) * epochs) for i in range(count)]
     if any(stop <= start for start, stop in zip([0, *ends], ends, strict=False)):
-        message = rf"epochs = {epochs}: the method has {count} stages and one would get none"
+        message = rf"epochs = {epochs}: the method has {count} stages and one of them would get none"
         with pytest.raises(SettingError, match=message):
             plan(stages, epochs, "all")
         return
@@ -37,7 +37,7 @@ def test_by_hand():
 def test_a_stage_without_epochs():
     with pytest.raises(SettingError) as error:
         plan((Stage(share=0.5), Stage(share=0.5)), 1, "all")
-    assert str(error.value) == "epochs = 1: the method has 2 stages and one would get none; raise it"
+    assert str(error.value) == "epochs = 1: the method has 2 stages and one of them would get none; raise epochs"
     assert [list(epochs) for _, epochs in plan((Stage(share=0.5), Stage(share=0.5)), 2, "all")] == [[0], [1]]
 
 

@@ -105,7 +105,7 @@ def test_json_has_the_figures_as_shares(models, shard):
     assert one["settings"] == read_audit_set(ShardReader(shard)).settings
     assert [each["name"] for each in one["classes"]] == list(ShardReader(shard).header.class_names)
     assert sum(each["usable"] for each in one["classes"]) == one["usable"]
-    assert one["attention"]["no_map"] == "a model of kind factory is a program, whose inner maps cannot be read"
+    assert one["attention"]["no_map"] == "a model of kind factory is a program, and its inner maps cannot be read"
     assert one["guessing"]["fitted"] is None
 
 

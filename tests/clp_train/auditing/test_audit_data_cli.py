@@ -160,12 +160,12 @@ def test_where_backgrounds_say_nothing_there_is_one_group_a_class(balanced, tmp_
     assert {row["background_group"] for row in rows(out)} == {"any"}
     assert found["against"] == {"by_class": {"bird": 0, "duck": 0}, "first": []}, "nobody is accused"
     assert found["meta"] == "10/class"
-    assert found["reason"].startswith("backgrounds say nothing of the label here")
+    assert found["reason"].startswith("backgrounds say nothing about the label here")
     assert not any("/group" in step for step in found["next"])
     page = tmp_path / "page.html"
     done = call("--meta", shard, "--root", root, "--out", out, "--html", page)
     assert "no minority is named: backgrounds do not say enough for that" in done.stdout.splitlines()
-    assert "None are named: backgrounds do not say enough for that." in page.read_text()
+    assert "None are shown: backgrounds say too little about the label." in page.read_text()
 
 
 def test_what_is_printed(biased, tmp_path):
@@ -175,7 +175,7 @@ def test_what_is_printed(biased, tmp_path):
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "do backgrounds foretell the label? strong"
-    assert lines[1].startswith("  backgrounds tell classes better than chance and boxes by 4")
+    assert lines[1].startswith("  backgrounds predict classes better than chance and boxes by 4")
     assert any(line.startswith("  pictures without their objects: balanced accuracy ") for line in lines)
     assert any("train-bird-0" in line and "bird, looks like duck (-" in line for line in lines)
     assert f"wrote {out}: 168 pictures, 168 boxes" in lines
@@ -261,8 +261,8 @@ def test_pictures_that_are_no_files(demo_shard, tmp_path):
     found = told("--meta", demo_shard, "--out", out)
     assert found["dataset"] == "demo"
     assert found["remarks"] == [
-        "2,912 training pictures are not in the shard, and left out",
-        "pictures of data set demo are no files: the table is for reading, no data set can be made of it",
+        "2,912 training pictures are not in the shard and were left out",
+        "data set demo has no picture files: people can read the table, but clp-augment cannot",
     ]
     assert {row["x0"] for row in rows(out)} == {""}
     assert found["meta"] == "10/class"

@@ -88,14 +88,14 @@ def test_maps_are_of_pictures_whose_box_and_class_are_known(audit_set):
     none = attention_in_boxes(
         subject_of(resnet(2)), TWO, Pictures(200), replace(audit_set, outcome=np.full(14, FALLBACK, np.uint8))
     )
-    assert (none["inside"], none["no_map"]) == (None, "no picture has a box that is sure")
+    assert (none["inside"], none["no_map"]) == (None, "no picture has a certain box")
 
 
 def test_a_program_has_no_maps_and_no_features(audit_set):
     program = replace(subject_of(resnet(2)), kind="onnx", network=None)
     found = attention_in_boxes(program, TWO, Pictures(200), audit_set)
     assert (found["inside"], found["maps"]) == (None, 0)
-    assert found["no_map"] == "a model of kind onnx is a program, whose inner maps cannot be read"
+    assert found["no_map"] == "a model of kind onnx is a program, and its inner maps cannot be read"
     assert fitted_accuracy(program, Pictures(200), audit_set, np.ones(2, bool)) is None
 
 

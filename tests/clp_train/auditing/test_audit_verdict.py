@@ -85,10 +85,11 @@ def test_evidence_has_figures_with_intervals():
     assert " points (" in found.evidence[0]
     assert any(line.startswith("Of 2 classes, class ") and "shows it most clearly" in line for line in found.evidence)
     assert any(line.startswith("The predicted class changes with the background in ") for line in found.evidence)
-    assert any(line.startswith("The background alone tells the label: ") for line in found.evidence)
+    assert any(line.startswith("The background alone gives the label away: ") for line in found.evidence)
     none = judged(reliance=0.0)
     assert any(
-        line.startswith("The background alone does not tell the label of these pictures: ") for line in none.evidence
+        line.startswith("The background alone does not give the label of these pictures away: ")
+        for line in none.evidence
     )
     assert not any("most clearly" in line for line in none.evidence)
 
@@ -114,9 +115,7 @@ def test_two_classes_need_ten_pictures_or_ten_classes_a_hundred(counts, enough):
 
 def test_one_class_cannot_tell():
     one = judged(pictures=40, change=lambda made: replace(made, label=np.zeros_like(made.label)))
-    assert one.evidence[0] == (
-        "There are pictures of one class alone; a background of another class needs another class."
-    )
+    assert one.evidence[0] == ("There are pictures of one class only; a gap needs backgrounds of at least two classes.")
     known = judged(pictures=40, known=[True, False])
     assert (one.word, known.word) == (CANNOT_TELL, CANNOT_TELL)
     assert known.evidence[0].startswith("Of 1 of the 2 classes there are pictures that the model has a class for, ")
@@ -163,7 +162,7 @@ def test_small_classes_and_dear_cutting_are_said(plain):
     assert any(line.startswith("Cutting and pasting alone costs 20.0 points (10.0 to 30.0)") for line in lines)
     assert not any("Cutting" in line or "fewer than" in line for line in verdict_of(figures, audit_set).evidence)
     many = judged(pictures=110, classes=12, reliance=0.3)
-    assert "10 classes have fewer than 10 pictures; their own gaps say little." in many.evidence
+    assert "10 classes have fewer than 10 pictures; the gaps of these classes say little." in many.evidence
 
 
 def test_of_many_classes_one_stands_out_by_chance():
@@ -173,7 +172,8 @@ def test_of_many_classes_one_stands_out_by_chance():
 
 def test_backgrounds_that_help_are_said(plain):
     assert (
-        "Backgrounds of other classes help: more is right before them." in with_gap(plain, -0.1, -0.2, -0.05).evidence
+        "Backgrounds of other classes help: more pictures are right before them."
+        in with_gap(plain, -0.1, -0.2, -0.05).evidence
     )
 
 

@@ -30,9 +30,9 @@ def test_forms_of_files_of_names(tmp_path, text, names):
     [
         (b"", "0 names; expected one name a line"),
         (b"one\n", "1 names; expected one name a line"),
-        (b"a\n\nb\n", "'' is no name"),
-        (b"[1, 2]", "'1' is no name"),
-        (b'["a", []]', "'[]' is no name"),
+        (b"a\n\nb\n", "'' is not a name"),
+        (b"[1, 2]", "'1' is not a name"),
+        (b'["a", []]', "'[]' is not a name"),
         (b'{"a": 1}', "a JSON object whose keys are not 0, 1, 2, ..."),
         (b"[", "not JSON (Expecting value"),
         (b"\xff\xfe\x00", "cannot read (not UTF-8 text)"),

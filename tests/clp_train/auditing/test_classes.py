@@ -122,14 +122,14 @@ def test_a_row_stands_for_all_logits_of_that_name(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["tensh,bird"], "m.csv line 2: the model has no class 'tensh'; did you mean tench? give a name of the model's,"
-         " or an index below 2"),
-        (["2,bird"], "m.csv line 2: the model has no class '2'; give a name"),
-        (["-1,bird"], "m.csv line 2: the model has no class '-1'; give a name"),
+        (["tensh,bird"], "m.csv line 2: the model has no class 'tensh'; did you mean tench? give a class name of the"
+         " model, or an index below 2"),
+        (["2,bird"], "m.csv line 2: the model has no class '2'; give a class name"),
+        (["-1,bird"], "m.csv line 2: the model has no class '-1'; give a class name"),
         (["tench,birds"], "m.csv line 2: the shard has no class 'birds'; did you mean bird? it has bird, fish; leave"
          " the value empty for another class"),
-        (["tench,fish", "0,bird"], "m.csv line 3: 'tench' is of another class in line 2; keep one of the lines"),
-        (["tench,"], "no class of the model (tench, robin) is one of the shard (bird, fish); name them in"),
+        (["tench,fish", "0,bird"], "m.csv line 3: 'tench' has another class in line 2; keep one of the lines"),
+        (["tench,"], "no class of the model (tench, robin) is in the shard (bird, fish); name them in"),
     ],
 )  # fmt: skip
 def test_tables_that_are_refused(tmp_path, rows, message):
@@ -149,7 +149,7 @@ def test_no_class_in_common_is_one_line():
     with pytest.raises(InputError) as caught:
         match_classes(called("a", "b", "c", "d"), ["landbird", "waterbird"])
     assert str(caught.value) == (
-        "no class of the model (a, b, c, ... of 4) is one of the shard (landbird, waterbird); give --mapping FILE, a"
+        "no class of the model (a, b, c, ... of 4) is in the shard (landbird, waterbird); give --mapping FILE, a"
         " CSV with the columns model,shard, or the model's names with --classes FILE"
     )
 
@@ -157,7 +157,7 @@ def test_no_class_in_common_is_one_line():
 def test_remarks_tell_what_is_not_matched_and_what_may_be_meant():
     found = match_classes(called("ring", "crosses", "z"), ["ring", "cross", "q"])
     assert found.remarks == (
-        "2 of 3 classes are none of the model's: cross, q (cross: did you mean crosses?; --mapping FILE says so)",
-        "2 of the model's 3 classes are none of the shard's: they count as another",
+        "2 of 3 classes are unknown to the model: cross, q (cross: did you mean crosses?; --mapping FILE says so)",
+        "2 of the model's 3 classes are not in the shard; they count as another class",
     )
     assert match_classes(called("ring", "cross"), ["cross", "ring"]).remarks == ()

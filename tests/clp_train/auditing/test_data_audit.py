@@ -151,7 +151,7 @@ def test_the_word_follows_how_far_backgrounds_lead(right, expected):
     nothing = random_log_p(300, 3, rng)[1]
     found = word(label, log_p, nothing)
     assert found.word == expected
-    assert found.evidence[0].startswith("backgrounds tell classes better than chance and boxes by ")
+    assert found.evidence[0].startswith("backgrounds predict classes better than chance and boxes by ")
     assert word(label, log_p, log_p).word == "none seen", "what boxes tell is not the background's"
 
 
@@ -184,7 +184,8 @@ def test_none_is_said_only_where_much_would_have_been_seen(beyond, gain, expecte
     assert figures.chance == 0.5
     found = verdict_on_data(figures, np.full(100, OK), ("a", "b"))
     assert found.word == expected
-    assert found.evidence[0].startswith("backgrounds may tell" if expected == "cannot tell" else "backgrounds tell")
+    first = "there are too few pictures to say" if expected == "cannot tell" else "backgrounds predict"
+    assert found.evidence[0].startswith(first)
 
 
 def test_too_little_is_no_verdict():
@@ -253,7 +254,7 @@ def test_the_strongest_come_first_and_only_what_argues_against():
 def test_one_class_is_refused(label, what):
     with pytest.raises(InputError) as error:
         check_training(SimpleNamespace(path="x.h5"), np.array(label, np.int64), ("a", "b"))
-    assert str(error.value) == f"shard x.h5: {what}; expected two classes at least, give a shard of all classes"
+    assert str(error.value) == f"shard x.h5: {what}; expected at least two classes, give a shard of all classes"
     check_training(SimpleNamespace(path="x.h5"), np.array([0, 1]), ("a", "b"))
 
 
@@ -279,7 +280,7 @@ def test_without_the_weights_thumbnails_look_and_it_is_said(monkeypatch):
 
 def test_a_network_that_has_learnt_nothing_says_so():
     eyes = open_eyes("resnet8", 16, "cpu")
-    assert eyes.remark == ("resnet8 starts from no weights: its features have learned nothing; take efficientnet-lite0")
+    assert eyes.remark == ("resnet8 has no trained weights, so its features are random; give efficientnet-lite0")
     images = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)
     assert torch.cat(list(eyes.features([images]))).shape == (3, 64)
 
@@ -384,7 +385,7 @@ def test_a_table_of_somebody_else_is_not_written_over(tmp_path):
     with pytest.raises(UsageError) as error:
         check_out(theirs)
     assert str(error.value) == (
-        f"--out {theirs}: it is there, and is no table of clp-audit; give the name of a new table"
+        f"--out {theirs}: the file exists and is not a table of clp-audit; give the name of a new table"
     )
     theirs.write_text("file,label,split,background_group,x0,y0,x1,y1\n")
     check_out(theirs)

@@ -68,7 +68,9 @@ def test_names_of_the_user_count_before_those_of_the_model(loaded, tmp_path):
     (tmp_path / "names.json").write_text('[["tench", "n01440764"], "goldfish"]')
     assert opened(tmp_path / "r", tmp_path / "names.json").class_names == (("tench", "n01440764"), ("goldfish",))
     message = refused(InputError, tmp_path / "r", names_file(tmp_path / "n.txt", 3))
-    assert message.endswith("n.txt has 3 names, and it gives 2 logits; give one name for each, in their order")
+    assert message.endswith(
+        "n.txt has 3 names, but the model gives 2 logits; give one name for each logit, in their order"
+    )
 
 
 def test_an_exported_program_brings_its_names_and_its_size(tmp_path):
@@ -102,11 +104,11 @@ def test_a_foreign_program_needs_names_and_gets_plain_pictures(tmp_path):
     module = Foreign()
     path = export(tmp_path / "f.pt2", module, 8)
     assert refused(UsageError, path) == (
-        f"model {path}: nobody knows the names of its 4 classes; give --classes FILE, one name a line in the order of"
+        f"model {path}: the names of its 4 classes are unknown; give --classes FILE, one name a line in the order of"
         " the logits"
     )
     found = opened(path, names_file(tmp_path / "n.txt", 4))
-    assert found.remarks[0].endswith("they go in as RGB in [0, 1], so it must normalise by itself")
+    assert found.remarks[0].endswith("they go in as RGB in [0, 1], so it must normalise them itself")
     x = pictures(side=8)
     with torch.no_grad():
         torch.testing.assert_close(found.logits(x), module(x / 255))
@@ -115,7 +117,7 @@ def test_a_foreign_program_needs_names_and_gets_plain_pictures(tmp_path):
 def test_probabilities_become_logits(tmp_path):
     module = Foreign(nn.Softmax(1))
     found = opened(export(tmp_path / "f.pt2", module, 8), names_file(tmp_path / "n.txt", 4))
-    assert found.remarks[-1] == "it gives probabilities, not logits: their logarithms are taken"
+    assert found.remarks[-1] == "it gives probabilities, not logits: their logarithms are used"
     x = pictures(side=8)
     with torch.no_grad():
         torch.testing.assert_close(found.logits(x).softmax(1), module(x / 255))
@@ -153,7 +155,7 @@ def test_parts_are_always_full_and_their_results_those_of_each_picture(n, count)
 @pytest.mark.parametrize(
     ("module", "side", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), 8, "one number a picture, expected a logit of each of its"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), 8, "it gives one number per picture, expected one logit for"),
         (nn.Conv2d(3, 2, 1), 8, "for 2 pictures it gives (2, 2, 8, 8), expected logits (2, classes)"),
         (Foreign(nn.Threshold(1e9, float("nan"))), 8, "it gives NaN for plain pictures; give other weights"),
     ],
@@ -172,7 +174,7 @@ def test_a_program_of_no_square_pictures_is_refused(tmp_path):
     ("said", "reason"),
     [
         ("{", "not an exported program (Expecting property name"),
-        (f'{{"x": "{"y" * MOST_SAID}"}}', f"at most {MOST_SAID} can be"),
+        (f'{{"x": "{"y" * MOST_SAID}"}}', f"expected at most {MOST_SAID}"),
         ('{"class_names": "abc", "size": -3, "fit": ["crop"]}', ""),
         ("[1]", ""),
     ],
@@ -206,12 +208,12 @@ def test_pictures_to_try_with_are_two_different_ones():
     ("spec", "kind", "message"),
     [
         ("nowhere", InputError, "model nowhere: no such folder or file; expected a run's folder, FILE.pt2, "),
-        ("resnet8", UsageError, "model resnet8: resnet8 is audited by its run; give the folder that clp-train wrote"),
-        ("efficientnet-lite0@x.pth", UsageError, "efficientnet-lite0 is audited by its run"),
+        ("resnet8", UsageError, "model resnet8: resnet8 is audited as a run; give the folder that clp-train wrote"),
+        ("efficientnet-lite0@x.pth", UsageError, "efficientnet-lite0 is audited as a run"),
         ("timm:", UsageError, "model 'timm:': expected timm:NAME"),
         ("timm:resnet18", UsageError,
-         "model timm:resnet18: random weights say nothing; give timm:resnet18@FILE, weights of a local file"),
-        ("torchvision:resnet18", UsageError, "random weights say nothing; give torchvision:resnet18@FILE"),
+         "model timm:resnet18: it has random weights; give timm:resnet18@FILE, weights of a local file"),
+        ("torchvision:resnet18", UsageError, "it has random weights; give torchvision:resnet18@FILE"),
         ("torchvision:resnet18@none.pth", InputError, "no such file; give the path of the weights"),
         ("torchvision:resnet5@none.pth", UsageError, "unknown torchvision classifier 'resnet5'"),
         ("none.pt2", InputError, "classifier none.pt2: cannot read (No such file or directory)"),
@@ -228,7 +230,7 @@ def test_what_is_no_model_is_refused(tmp_path, monkeypatch, spec, kind, message)
 def test_other_files_and_folders_are_refused(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"")
     (tmp_path / "w.txt").write_bytes(b"")
-    assert "weights alone are no network; give timm:NAME@FILE" in refused(UsageError, tmp_path / "w.pth")
+    assert "a file of weights is not a whole network; give timm:NAME@FILE" in refused(UsageError, tmp_path / "w.pth")
     assert "it is a file of another kind; expected" in refused(InputError, tmp_path / "w.txt")
     assert "no result.json, so no finished run" in refused(InputError, tmp_path)
 

@@ -61,7 +61,7 @@ def test_torchvision_with_its_own_last_layer(small, tmp_path, wrapped):
 
 def test_names_of_five_classes_are_not_guessed(small, tmp_path):
     torch.save(small.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="nobody knows the names of its 5 classes; give --classes FILE"):
+    with pytest.raises(UsageError, match="the names of its 5 classes are unknown; give --classes FILE"):
         opened(f"torchvision:shufflenet_v2_x0_5@{tmp_path / 'w.pth'}")
 
 
@@ -128,7 +128,7 @@ def test_weights_of_a_run_are_opened_by_its_folder(loaded, tmp_path):
     with pytest.raises(InputError) as caught:
         opened(f"torchvision:shufflenet_v2_x0_5@{tmp_path / 'r'}")
     assert str(caught.value).endswith(
-        f"these are weights of a run of clp-train; give the run's folder, {tmp_path / 'r'}"
+        f"these weights are from a run of clp-train; give the run's folder, {tmp_path / 'r'}"
     )
 
 
@@ -211,10 +211,10 @@ def test_a_network_that_brings_its_weights_is_asked_as_it_is_made(nets, tmp_path
 @pytest.mark.parametrize(
     ("name", "count", "kind", "message"),
     [
-        ("fixed", None, UsageError, "nobody knows the names of its classes; give --classes FILE, one name a line"),
+        ("fixed", None, UsageError, "the names of its classes are unknown; give --classes FILE, one name a line"),
         ("fixed", 4, UsageError, "its last layer gives 3 logits, and --classes names 4; name 3"),
         ("behind", 3, InputError, "what follows changes the logits; let it end there, or export it as FILE.pt2"),
-        ("text", 3, UsageError, "it makes str, expected a torch.nn.Module"),
+        ("text", 3, UsageError, "it returns str, expected a torch.nn.Module"),
     ],
 )
 def test_networks_of_the_users_that_are_refused(nets, tmp_path, name, count, kind, message):

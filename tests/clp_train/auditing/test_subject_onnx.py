@@ -71,7 +71,7 @@ def test_a_model_that_says_what_it_is(file):
 @pytest.mark.parametrize("kind", [FLOAT, FLOAT16])
 def test_a_foreign_model_for_so_many_pictures(file, names, count, kind):
     found = open_subject(file(of_colours((count, 3, 8, 8), kind)), classes=names, size=8, device="cpu")
-    assert found.remarks[0].startswith("it says nothing of its pictures: they go in as RGB in [0, 1]")
+    assert found.remarks[0].startswith("the file does not describe its pictures: they go in as RGB in [0, 1]")
     for n in (1, 4, 6):
         torch.testing.assert_close(found.logits(pictures(n)), expected(pictures(n)), atol=2e-3, rtol=2e-3)
 
@@ -84,7 +84,7 @@ def test_a_model_of_open_sides_gets_pictures_as_they_are(file, names):
 
 def test_a_model_that_gives_probabilities(file, names):
     found = open_subject(file(of_colours(end="Softmax")), classes=names, size=8, device="cpu")
-    assert found.remarks[-1] == "it gives probabilities, not logits: their logarithms are taken"
+    assert found.remarks[-1] == "it gives probabilities, not logits: their logarithms are used"
     torch.testing.assert_close(found.logits(pictures(3)).softmax(1), expected(pictures(3)).softmax(1))
 
 
@@ -92,7 +92,7 @@ def test_a_model_that_gives_probabilities(file, names):
     "said", [{"class_names": "a, b, c, d"}, {"class_names": '["a", 2, "c", "d"]'}, {"class_names": "[" * 9999}]
 )
 def test_names_that_are_no_list_do_not_count(file, said):
-    with pytest.raises(UsageError, match="nobody knows the names of its 4 classes; give --classes FILE"):
+    with pytest.raises(UsageError, match="the names of its 4 classes are unknown; give --classes FILE"):
         open_subject(file(of_colours(said=said)), classes=None, size=8, device="cpu")
 
 
@@ -106,9 +106,9 @@ def test_names_that_are_no_list_do_not_count(file, said):
         (of_colours(("n", 3, 8, 6)), "its input is (?, 3, 8, 6), expected (n, 3, side, side)"),
         (of_colours(kind=UINT8), "its inputs are images: tensor(uint8), expected one of floating-point numbers"),
         (of_colours(more=[value("mask", FLOAT, (1,))]), "its inputs are images: tensor(float), mask: tensor(float)"),
-        (of_colours(output=INT64), "logits is no array of floating-point numbers; export its logits"),
+        (of_colours(output=INT64), "logits is not an array of floating-point numbers; export its logits"),
         (b"no model", "not a usable ONNX model"),
-        (of_colours(weight=external("w", FLOAT, (3, 4), "../w.bin")), "its weights lie in '../w.bin'"),
+        (of_colours(weight=external("w", FLOAT, (3, 4), "../w.bin")), "its weights are in '../w.bin'"),
         (of_colours(weight=external("w", FLOAT, (3, 4), "w.bin")), "there is no such file beside it"),
     ],
     ids=["channels last", "not square", "bytes", "two inputs", "integers", "noise", "elsewhere", "missing"],

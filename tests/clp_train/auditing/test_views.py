@@ -79,7 +79,7 @@ def test_a_view_that_could_not_be_made_is_none(reader):
 
 def test_a_meta_set_is_refused(tmp_path):
     shard = augment(AugmentConfig(dataset="demo", cf=("grey",), limit=60, meta="3/group", out=tmp_path / "m.h5"))
-    with pytest.raises(InputError, match=r"it is a meta set, without the views of an audit; make one with clp-augment"):
+    with pytest.raises(InputError, match=r"it is a meta set without the views of an audit; make one with clp-augment"):
         read_audit_set(ShardReader(shard.path))
 
 
@@ -88,11 +88,11 @@ def test_a_meta_set_is_refused(tmp_path):
     [
         ("meta/kind", lambda kind: np.roll(kind, 1), "the kinds of its rows are not in order"),
         ("meta/parent_id", lambda ids: np.roll(ids, 1), "a view is not of the picture that it follows"),
-        ("meta/kind", lambda kind: kind[:-1], "rows do not divide by"),
+        ("meta/kind", lambda kind: kind[:-1], "rows are not a multiple of"),
     ],
 )
 def test_rows_in_another_order_are_refused(reader, name, change, reason):
-    with pytest.raises(InputError, match=f"its views are not those of an audit .*{reason}"):
+    with pytest.raises(InputError, match=f"it holds other views than those of an audit .*{reason}"):
         read_audit_set(changed(reader, **{name: change(reader.tables[name])}))
 
 
@@ -124,12 +124,12 @@ def test_a_shard_with_such_a_header_is_refused_in_one_line(reader):
     settings = {**reader.header.settings, AUDIT: {**GOOD, "draws": "many"}}
     other = changed(reader)
     other.header = dataclasses.replace(reader.header, settings=settings)
-    with pytest.raises(InputError, match=r"its views are not those of an audit \(audit has draws = 'many', expected"):
+    with pytest.raises(InputError, match=r"other views than those of an audit \(audit has draws = 'many', expected"):
         read_audit_set(other)
 
 
 def test_training_refuses_an_audit(reader):
     from clp_train.loading.data import load_shard_dataset
 
-    with pytest.raises(InputError, match=r"it was made for clp-audit; make one to learn from: clp-augment without"):
+    with pytest.raises(InputError, match=r"it was made for clp-audit; expected a meta set: run clp-augment without"):
         load_shard_dataset(reader, None)

@@ -171,5 +171,5 @@ def test_no_background_is_learnt_where_delta_does_not_start_from_it():
     with pytest.raises(SettingError) as caught:
         config_of("clp", options={"background_epochs": 2})
     assert str(caught.value) == (
-        "background_epochs = 2: no background is learnt where omega_start is zero; take omega_start = background"
+        "background_epochs = 2: no background is learnt with omega_start = zero; take omega_start = background"
     )

@@ -186,7 +186,7 @@ def test_killed_and_resumed_it_is_the_same(demo_shard, loaded, tmp_path, trainab
 def test_delta_on_meta_pictures_is_refused(demo_shard, loaded):
     config = two_epochs(demo_shard, method="clp", meta_delta="paper", omega_start="background")
     message = (
-        "omega_start = background: backgrounds of training pictures alone are known; set meta_delta to none, or"
+        "omega_start = background: only backgrounds of training pictures are scored; set meta_delta to none, or"
         " omega_start to zero"
     )
     with pytest.raises(UsageError, match=message):

@@ -49,9 +49,7 @@ def test_every_name_reaches_its_job(tmp_path, monkeypatch):
     assert script.endswith("# clp-bench 'a\ufffdrm b'\n")
     early = in_bash(script, 0)
     assert (early.returncode, early.stdout) == (3, "")
-    assert early.stderr.endswith(
-        f"plain: needs {shard.makes}, which is not there; its task has failed or not yet run\n"
-    )
+    assert early.stderr.endswith(f"plain: needs {shard.makes}, which does not exist; its task failed or has not run\n")
     assert early.stderr.count("\n") == 1
     for name, count in (("shards", 1), ("runs", len(NAMES))):
         for number in range(count):

@@ -96,7 +96,7 @@ def test_a_table_is_extended_by_what_it_lacks(tmp_path, forked):
     table.write_text(table.read_text().replace(first["fingerprint"], "another"))
     refused = forked(*command(tmp_path, "--methods", "erm", "--extend")[1:])
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "table.json holds 1 runs that the new table would not, such as clp, average, seed 0: give" in refused.err
+    assert "table.json holds 1 runs that the new table would lose, such as clp, average, seed 0: give" in refused.err
     assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "other data do not count"
     (tmp_path / "tiny.toml").write_text(TINY.replace('"--epochs", "2"', '"--epochs", "1"'))
     assert made("--extend") == ([("clp", 0), ("erm", 0)], {"clp", "erm"}), "nor do other settings"

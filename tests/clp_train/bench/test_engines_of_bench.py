@@ -22,19 +22,25 @@ from tests.clp_train.bench.test_bench_cli import TINY, command
             {"name": "slurm-aray"},
             "unknown engine 'slurm-aray': did you mean slurm-array? choose one of local",
         ),
-        ({"address": "auto"}, "--address auto: engine local does not have it; give --engine ray"),
-        ({"name": "slurm-array", "gpus": 0.5}, "--gpus 0.5: engine slurm-array does not have it; give --engine ray"),
-        ({"name": "ray", "script": "x.sh"}, "--script x.sh: engine ray does not have it; give --engine slurm-array"),
+        ({"address": "auto"}, "--address auto: it has no effect with engine local; give --engine ray"),
+        (
+            {"name": "slurm-array", "gpus": 0.5},
+            "--gpus 0.5: it has no effect with engine slurm-array; give --engine ray",
+        ),
+        (
+            {"name": "ray", "script": "x.sh"},
+            "--script x.sh: it has no effect with engine ray; give --engine slurm-array",
+        ),
         ({"name": "ray", "gpus": 0.0}, "--gpus 0: expected a job's share of a GPU, in (0, 1]"),
         ({"name": "ray", "gpus": 1.5}, "--gpus 1.5: expected a job's share of a GPU, in (0, 1]"),
         ({"name": "ray", "gpus": float("nan")}, "--gpus nan: expected a job's share of a GPU, in (0, 1]"),
         (
             {"name": "ray", "device": "cuda:1"},
-            "--device cuda:1: on a cluster Ray says which GPU is whose",
+            "--device cuda:1: on a cluster Ray assigns the GPUs",
         ),
         (
             {"name": "ray", "gpus": 1.0, "device": "cpu"},
-            "--gpus 1: runs on the CPU need none; leave out one of",
+            "--gpus 1: runs on the CPU need no GPU; leave out",
         ),
     ],
 )

@@ -76,6 +76,10 @@ SAME = {
         "def f(x):\n    if x:\n        raise ValueError('no')\n    y = 1\n    return y",
         "def f(x: int) -> int:\n    'F.'\n    if x:\n        raise ValueError('never')\n    y: int = 1\n    return y",
     ),
+    "what a notebook shows": (
+        "def f():\n    return A()\nclass A:\n    x: int = 1",
+        "def f():\n    return A()\nclass A:\n    x: int = 1\n    def _repr_html_(self):\n        return g()",
+    ),
     "what a setting says of itself": (
         SETTING + "b = setting(1, 'B.', low=2)",
         SETTING + "b = setting(1, help='Bee.', low=2)",

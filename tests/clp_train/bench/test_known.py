@@ -78,7 +78,7 @@ def test_a_file_that_is_no_table(tmp_path, text):
     path = tmp_path / "table.json"
     path.write_text(text)
     with pytest.raises(
-        InputError, match=r"table.json: no table of results \(.*\); remove it, or give another --out"
+        InputError, match=r"table.json: not a table of results \(.*\); remove it, or give another --out"
     ) as error:
         known_results(table(x=Row("X", "clp")), "cpu", path)
     assert "\n" not in str(error.value)
@@ -115,7 +115,7 @@ def test_a_table_whose_parts_are_of_another_kind(tmp_path, damage):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(
         InputError,
-        match=r"table.json: no table of results \(.*expected .*\); remove it, or give another --out$",
+        match=r"table.json: not a table of results \(.*expected .*\); remove it, or give another --out$",
     ):
         known_results(one, "cpu", path)
 
@@ -136,14 +136,14 @@ def test_a_table_is_not_replaced_by_a_smaller_one(tmp_path):
     whole = {(row, "a", seed, "common") for row in "xy" for seed in (0, 1)}
     check_kept(two, path, whole | {("x", "a", 2, "common")})
     check_kept(table(x=Row("X", "clp")), path, whole - {("y", "a", 0, "common"), ("y", "a", 1, "common")})
-    with pytest.raises(UsageError, match=r"holds 1 runs that the new table would not, such as y, a, seed 1: give"):
+    with pytest.raises(UsageError, match=r"holds 1 runs that the new table would lose, such as y, a, seed 1: give"):
         check_kept(two, path, whole - {("y", "a", 1, "common")})
 
 
 def test_runs_on_different_data_are_not_one_column():
     one, other = (dict.fromkeys(("run",), f"r{k}") | {"column": "a", "fingerprint": f"{k}" * 20} for k in (1, 2))
     check_one_data([one, one, other | {"column": "b"}])
-    with pytest.raises(InputError, match=r"^column a: its runs are on different data, such as r1 \(data 1{12}\), r2 "):
+    with pytest.raises(InputError, match=r"^column a: its runs used different data, such as r1 \(data 1{12}\), r2 "):
         check_one_data([other, one])
 
 
@@ -159,11 +159,11 @@ def test_runs_of_other_lengths_have_no_mean():
     check_one_length([one, of_lengths("r2", 5, 3, protocol="own")])
     with pytest.raises(
         InputError,
-        match=r"^column a, row x, common protocol: its runs have other epochs, such as r1 \(2\), r2 \(5\); take",
+        match=r"^column a, row x, common protocol: its runs differ in epochs, such as r1 \(2\), r2 \(5\); remove",
     ):
         check_one_length([of_lengths("r2", 5, 3), one])
     with pytest.raises(
         InputError,
-        match=r"^column a: its runs have other classes on split test, such as r1 \(3\), r2 \(4\); take the fo",
+        match=r"^column a: its runs differ in classes on split test, such as r1 \(3\), r2 \(4\); remove the fo",
     ):
         check_one_length([one, of_lengths("r2", 5, 4, row="y")])

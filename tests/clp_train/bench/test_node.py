@@ -34,7 +34,7 @@ def test_a_node_works_where_and_with_what_the_queue_does(origin, tmp_path, monke
 
 
 def test_a_node_with_other_code_is_named(origin):
-    with pytest.raises(InputError, match=r"^node n7 has another version of this package; install the same as on this"):
+    with pytest.raises(InputError, match=r"^node n7 has another version of this package; install that of this"):
         settle(dataclasses.replace(origin, code="x"))
 
 

@@ -225,7 +225,7 @@ def test_what_is_made_but_not_seen_here_is_waited_for(place, tmp_path, monkeypat
 
 def test_what_a_node_says_reaches_the_queue(place, tmp_path):
     place.origin = dataclasses.replace(place.origin, code="x")
-    with pytest.raises(ClpError, match=r"^node \S+ has another version of this package; install the same as on this"):
+    with pytest.raises(ClpError, match=r"^node \S+ has another version of this package; install that of this"):
         work_off_at(place, [job(tmp_path, "one")])
 
 

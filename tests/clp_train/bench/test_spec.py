@@ -1,6 +1,5 @@
 """Tables as data: the shipped ones are whole, and what does not fit is named."""
 
-import textwrap
 from dataclasses import fields
 from pathlib import Path
 
@@ -54,7 +53,7 @@ MESSAGES = {
     "key": (("measure =", "measures ="), "unknown key of b 'measures': did you mean measure? choose one of"),
     "measure": (('"worst"', '"best"'), "unknown measure of column b 'best': choose one of accuracy, average, error"),
     "shared": (('shared = "a"', 'shared = "c"'), "unknown shared column of b 'c': choose one of a, b"),
-    "shared twice": (('shared = "a"', 'shared = "b"'), "column b shares the runs of b, which has none of its own"),
+    "shared twice": (('shared = "a"', 'shared = "b"'), "column b shares the runs of b, which has no runs of its own"),
     "no scale": (("[columns.a.cpu]", "[columns.c.cpu]"), "c: no title; add a line title = ..."),
     "quoted": (("{ a = 90.5 }", "{ z = 90.5 }"), "unknown quoted column of row clp 'z': choose one of a, b"),
     "quoted text": (("{ a = 90.5 }", '{ a = "x" }'), "row clp: quoted a = 'x'; expected a number in percent"),
@@ -135,7 +134,7 @@ def test_the_table_of_the_documentation(tmp_path):
     """It is read, and says all that it shows; its commands are those of the bench."""
     page = (Path(__file__).parents[3] / "docs" / "how-to" / "compare-methods.md").read_text()
     path = tmp_path / "mine.toml"
-    path.write_text(textwrap.dedent(page[page.index("    title =") : page.index("    clp-bench mine.toml")]))
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
     table = read_table(str(path))
     assert table.at("cpu") == ["accuracy", "worst"]
     assert (table.rows["clp"].f, table.rows["meta-lp"].f) == ("mix-rand", "random")

@@ -51,9 +51,10 @@ def test_runs_and_their_audit_on_one_page(place, folders, tmp_path):
     assert "background gap" in done.stdout
     page = Page((tmp_path / "p.html").read_text())
     for part in (
-        "What they owe to backgrounds", "reliance on backgrounds", "gap minus that of erm, seed 0, points", "mix-other",
+        "How much they rely on backgrounds", "reliance on backgrounds", "gap minus that of erm, seed 0, points",
+        "mix-other",
         "audit.h5: pictures of the split test of demo, backgrounds of the split train", "Accuracy by group, test",
-        "What is taken for what, test", "clp against erm: ", "Grad-CAM of the label, on originals of demo.h5",
+        "Which classes are confused, test", "clp against erm: ", "Grad-CAM of the label, on originals of demo.h5",
         "clp: ",
     ):  # fmt: skip
         assert part in page.text, part
@@ -133,14 +134,14 @@ def test_a_shard_of_other_pictures_or_another_side_is_told(folders, tmp_path):
     runs = read_runs(moved)
     for run in runs.runs:
         run.result["fingerprint"] = "0" * 64
-    assert looks_of(runs, None, "cpu").remarks == [f"shard {shard}: it is of other pictures now"]
+    assert looks_of(runs, None, "cpu").remarks == [f"shard {shard}: it now holds other pictures"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ((), 2, "expected RUN RUN ..., the folders of two finished runs or more; clp-train writes them"),
-        (("e0",), 2, "expected two runs or more, given 1; name the folders that clp-train wrote"),
+        (("e0",), 2, "expected at least two runs, given 1; name the folders that clp-train wrote"),
         (("e0", "e0"), 2, "{}/e0: this run is given twice; name each folder once"),
         (("e0", "none"), 3, "{}/none: no such folder; give the folder of a finished run of clp-train"),
         (("e0", "c0", "--out", ""), 2, "--out {}: it is a folder; give the name of a new page"),
@@ -150,7 +151,7 @@ def test_a_shard_of_other_pictures_or_another_side_is_told(folders, tmp_path):
             2,
             "--out {}/audit.h5: it is the shard; give the name",
         ),
-        (("e0", "c0", "--meta", "demo.h5"), 3, "shard {}/demo.h5: it is a meta set, without the views of an audit;"),
+        (("e0", "c0", "--meta", "demo.h5"), 3, "shard {}/demo.h5: it is a meta set without the views of an audit;"),
         (("e0", "c0", "--meta", "no.h5"), 3, "shard {}/no.h5: no such file"),
     ],
 )

@@ -56,7 +56,7 @@ def test_a_complete_run_is_told_as_one(finished, again):
     result = again()
     assert (result.exit_code, result.stderr) == (0, "")
     assert "erm on demo: resnet8, seed 0" in result.stdout
-    assert f"{finished} is complete: nothing was left to do; next: clp-train --meta" in result.stdout.splitlines()[-1]
+    assert f"{finished} is complete: nothing to do; next: clp-train --meta" in result.stdout.splitlines()[-1]
     assert contents(finished) == before
     assert json.loads(again("--json").stdout) == json.loads(before[RESULT])
     assert contents(finished) == before
@@ -92,12 +92,12 @@ def test_a_classifier_is_exported_later(finished, again):
 @pytest.mark.parametrize(
     ("gone", "words"),
     [
-        ([LAST], ["last.safetensors is gone; only another run makes it"]),
-        ([LAST, PAGE], ["last.safetensors is gone; only another run makes it"]),
+        ([LAST], ["last.safetensors is missing; only another run can make it"]),
+        ([LAST, PAGE], ["last.safetensors is missing; only another run can make it"]),
         (
             [SELECTED, PAGE],
             [
-                "selected.safetensors is gone; only another run makes it",
+                "selected.safetensors is missing; only another run can make it",
                 "page.html cannot be made without selected.safetensors",
             ],
         ),
@@ -116,9 +116,9 @@ def test_what_cannot_be_made_is_named(finished, again, gone, words):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--lr", 0.5], "holds the result of a run with lr = 0.1, now 0.5; use another --out"),
-        (["--seed", 1], "holds the result of a run with seed = 0, now 1; use another --out"),
-        (["--method", "cb-ce"], "holds the result of a run with method = 'erm', now 'cb-ce'; use another --out"),
+        (["--lr", 0.5], "holds the result of a run with lr = 0.1, now 0.5; choose another --out"),
+        (["--seed", 1], "holds the result of a run with seed = 0, now 1; choose another --out"),
+        (["--method", "cb-ce"], "holds the result of a run with method = 'erm', now 'cb-ce'; choose another --out"),
     ],
 )
 def test_the_result_of_another_run_is_not_taken_for_this_one(finished, again, more, message):
@@ -131,7 +131,7 @@ def test_nor_is_one_on_another_shard(finished, tmp_path):
     result = call("--meta", shard, *QUICK, "--out", finished, "--resume")
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: {finished} holds the result of a run on another shard than {shard}; use another --out\n"
+        f"error: {finished} holds the result of a run on another shard than {shard}; choose another --out\n"
     )
 
 

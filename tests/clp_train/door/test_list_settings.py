@@ -1,4 +1,4 @@
-"""clp-train --list-settings and docs/reference/settings.md: every setting with what it does, its default and its valid values."""
+"""clp-train --list-settings and docs/reference/settings.md: every setting, its meaning, default and valid values."""
 
 import dataclasses
 import re
@@ -40,10 +40,11 @@ def test_the_page_of_the_docs_is_the_list():
     assert (ROOT / "docs" / "reference" / "settings.md").read_text() == PAGE + "\n", "run: make docs"
 
 
-def test_make_writes_both_pages():
+def test_make_writes_the_pages():
     rule = (ROOT / "Makefile").read_text().partition("\ndocs:")[2].partition("\n\n")[0]
-    assert "clp-train --list-methods --markdown > docs/reference/methods.md" in rule
-    assert "clp-train --list-settings --markdown > docs/reference/settings.md" in rule
+    assert "docs/site/make_reference.py" in rule
+    maker = (ROOT / "docs/site/table_pages.py").read_text()
+    assert all(option in maker for option in ("--list-methods", "--list-settings", "--list-presets", "--list-models"))
 
 
 def test_a_section_a_room_and_then_a_section_a_method():
@@ -76,7 +77,7 @@ def test_every_setting_is_listed_with_all_that_is_known_of_it(title, owner, name
     assert given == option(name) + ("=..." if option(name).startswith("--set") else "")
     assert said.startswith(known.help)
     if known.choices:
-        own = f", or an own one as {FORM}" if known.own else ""
+        own = f", or your own as {FORM}" if known.own else ""
         assert f" One of {', '.join(known.choices)}{own}." in said
     elif kind in (int, float):
         assert f" {known.range(kind).capitalize()}." in said

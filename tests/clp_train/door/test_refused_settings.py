@@ -61,7 +61,7 @@ def test_unknown_settings_name_the_nearest(arguments, message, told):
 
 def test_an_unknown_method_names_the_nearest_and_all(told):
     done = call("--meta", "x.h5", "--method", "clpp")
-    listed = f"{', '.join(sorted(METHODS))}, or give an own one as {FORM}"
+    listed = f"{', '.join(sorted(METHODS))}, or give your own as {FORM}"
     assert (done.exit_code, told) == (2, [])
     assert done.stderr == f"error: unknown method 'clpp': did you mean clp? choose one of {listed}\n"
 

@@ -194,6 +194,6 @@ def test_a_run_goes_on_with_another_number_of_threads_and_says_what_that_means(d
     result = call(*arguments, "--resume")
     assert result.exit_code == 0
     assert result.stderr == (
-        f"{tmp_path}/r/checkpoint.safetensors: begun on cpu with 1 thread, it goes on on cpu with 2 threads: not bit by"
-        " bit, which holds on the same machine alone\n"
+        f"{tmp_path}/r/checkpoint.safetensors: begun on cpu with 1 thread, continued on cpu with 2 threads: results"
+        " are bit-identical only on the same machine\n"
     )

@@ -93,7 +93,7 @@ def test_json_is_all_of_stdout(demo_shard, tmp_path):
         (
             ["--method", "meta-lp", "--set", "online=mix-rand"],
             2,
-            "error: --set online=mix-rand: meta-lp learns from meta originals alone; take --set online=none\n",
+            "error: --set online=mix-rand: meta-lp learns only from meta originals; take --set online=none\n",
         ),
     ],
     ids=["epochs", "meta batch", "method", "head", "remedy", "online"],

@@ -16,7 +16,7 @@ from clp_train.methods.clp import Options as ClpOptions
 from tests.clp_train.builders import config_of
 
 SHARD = {"meta": Path("x.h5")}
-OR_OWN = f", or give an own one as {FORM}"
+OR_OWN = f", or give your own as {FORM}"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ OR_OWN = f", or give an own one as {FORM}"
         ),
         (
             {"meta_step": "lagged", "hypergradient": "reference"},
-            "--set meta_step=lagged: has no reference form; take --set hypergradient=central",
+            "--set meta_step=lagged: cannot be used with hypergradient reference; take --set hypergradient=central",
         ),
         (
             {"omega_start": "log-prior", "omega_form": "bounded"},

@@ -125,8 +125,8 @@ def test_methods_that_are_refused(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Forgetful", "killed after step 2 and resumed, it is another run; is all of its state in `state_dict`?"),
-        ("Learning", "where `learned` is not empty"),
+        ("Forgetful", "killed after step 2 and resumed, the run differs; is all of its state in `state_dict`?"),
+        ("Learning", "if `learned` is not empty"),
     ],
 )
 def test_methods_that_the_tests_find(name, words):
@@ -142,7 +142,7 @@ def test_models_and_transforms():
     check_model("mine.py:small")
     check_transform("mine.py:mirrored")
     check_transform("resize-crop-flip")
-    assert "draw from it alone" in refusal(lambda: check_transform("mine.py:noisy"))
+    assert "draw only from the generator" in refusal(lambda: check_transform("mine.py:noisy"))
     images, inside = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
     assert refusal(lambda: load_transform("mine.py:shorter")(images, inside, None)).startswith(
         "transform 'mine.py:shorter': it returned ((torch.Size([2, 3, 3, 4]), torch.float32), "

@@ -244,7 +244,7 @@ def test_networks_whose_last_features_are_no_map(case):
     images, label = torch.rand(2, 3, 8, 8, generator=generator()), torch.tensor([0, 1])
     assert why_no_map(network, images) == reason
     if layer is None:
-        with pytest.raises(UsageError, match=f"^Net: {reason}; Grad-CAM needs a larger one, choose another model or"):
+        with pytest.raises(UsageError, match=f"^Net: {reason}; Grad-CAM needs a larger map, choose another model or"):
             gradcam(network, images, label)
     else:
         assert torch.equal(gradcam(network, images, label), gradcam(network, images, label, layer))

@@ -121,7 +121,7 @@ def test_it_tells_what_was_read_and_what_was_computed(loaded, tmp_path):
     probe_of(network, loaded, background=True, cache=tmp_path, note=told.append)
     of_all = f"features of {everything:,} pictures"
     assert told == [
-        f"{of_all} computed for this run alone; in a cache the next run finds them",
+        f"{of_all} computed for this run only; set cache to keep them",
         f"{of_all} computed and kept in {tmp_path}",
         f"{of_all} read from {tmp_path}",
         f"features of {len(loaded.train):,} pictures computed and kept in {tmp_path}, of {everything:,} read from"
@@ -255,11 +255,11 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
         ),
         (
             {"method": "clp", "saliency_lambda": 0.0, "online": "fgsm"},
-            "--set online=fgsm: a frozen body's features are made once; take --set online=none",
+            "--set online=fgsm: features of a frozen body are computed once; take --set online=none",
         ),
         (
             {"method": "clp", "saliency_lambda": 0.0, "online": "mix-rand"},
-            "--set online=mix-rand: a frozen body's features are made once; take --set online=none",
+            "--set online=mix-rand: features of a frozen body are computed once; take --set online=none",
         ),
     ],
     ids=["saliency", "fgsm", "mix-rand"],

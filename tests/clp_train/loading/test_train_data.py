@@ -74,8 +74,8 @@ def test_limit_takes_turns_over_groups(demo_shard):
     ("changes", "message"),
     [
         ({"header": {"fingerprint": "0" * 64}}, "made from another version of data set demo .fingerprint 000000000000"),
-        ({"settings": {"size": 32}}, "settings say size 32, fit 'crop' for pictures of 16 x 16; make the shard again"),
-        ({"settings": {"fit": None}}, "settings say size 16, fit None for"),
+        ({"settings": {"size": 32}}, "size 32 and fit 'crop' for pictures of 16 x 16; make the shard again"),
+        ({"settings": {"fit": None}}, "its settings have size 16 and fit None for"),
         ({"train": 0}, "it lists 0 training pictures, expected at least 2"),
     ],
     ids=["fingerprint", "size", "fit", "no training pictures"],

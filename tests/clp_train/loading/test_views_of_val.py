@@ -57,7 +57,7 @@ def test_pictures_of_the_meta_set_are_left_out(audit, shard):
     views = read_views(audit, shard)
     taken = with_tables(shard, **{"meta/sample_id": np.array([of_val[0]])})
     assert set(read_views(audit, taken).sample_id.tolist()) == set(views.sample_id.tolist()) - {int(of_val[0])}
-    with pytest.raises(InputError, match=r"none of its pictures stands before the background of another class"):
+    with pytest.raises(InputError, match=r"none of its pictures has the background of another class; expected some"):
         read_views(audit, with_tables(shard, **{"meta/sample_id": of_val}))
 
 
@@ -85,5 +85,5 @@ def test_other_shards_are_refused_in_one_line(shard, demo_shard, tmp_path):
     for path, reason in (
         (demo_shard, "it is a meta set"), (of_test, "of split test, expected val"), (large, "size 32, expected 16"),
     ):  # fmt: skip
-        with pytest.raises(InputError, match=rf"no audit of val of this run \({reason}\); {remedy}$"):
+        with pytest.raises(InputError, match=rf"not an audit of val for this run \({reason}\); {remedy}$"):
             read_views(path, shard)

@@ -27,7 +27,7 @@ def assert_refuses_empty_classes(name):
     with pytest.raises(SettingError) as error:
         method_of(name, table_of([0] * 3 + [2] * 2, classes=3, names=("cat", "fox", "owl")))
     assert str(error.value) == (
-        f"method = {name}: no training picture of class fox; expected one of each class at least; raise limit, or"
+        f"method = {name}: no training picture of class fox; expected at least one of each class; raise limit, or"
         " leave the class out of the data set"
     )
 

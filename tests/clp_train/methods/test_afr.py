@@ -271,5 +271,5 @@ def test_refusals():
     with pytest.raises(UsageError) as error:
         method_of("afr", of_groups([1, 1]))
     assert str(error.value) == (
-        "held_out = 0.2: one part of 2 training pictures would be empty; expected one in each at least"
+        "held_out = 0.2: one part of 2 training pictures would be empty; expected at least one in each part"
     )

@@ -240,7 +240,7 @@ def test_refusals():
     assert_refused("cnc", "first = 1.0: expected a number from 0.01 to 0.99", first=1.0)
     one = torch.zeros(4, dtype=torch.int64)
     for table, settings, message in (
-        (of_groups([2, 2]), {"batch_size": 3}, "batch_size = 3: method cnc expects 4 at least, one of each part"),
+        (of_groups([2, 2]), {"batch_size": 3}, "batch_size = 3: method cnc expects at least 4, one of each part"),
         (
             of_groups([2, 2]),
             {"trainable": "head"},
@@ -249,7 +249,7 @@ def test_refusals():
         (
             table_of(one, classes=2),
             {},
-            "method = cnc: all training pictures are of one class; expected two classes at least",
+            "method = cnc: all training pictures are of one class; expected at least two classes",
         ),
     ):
         with pytest.raises(UsageError) as error:

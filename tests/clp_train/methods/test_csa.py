@@ -251,6 +251,6 @@ def test_it_refuses():
     with pytest.raises(UsageError) as error:
         method_of("csa", table_of(TWELVE), trainable="head")
     assert str(error.value) == (
-        "trainable = head: method csa changes pictures at every step, and a frozen body's features are made"
-        " once; take trainable = all"
+        "trainable = head: method csa changes pictures at every step, but features of a frozen"
+        " body are computed once; take trainable = all"
     )

@@ -256,6 +256,6 @@ def test_it_refuses():
     with pytest.raises(UsageError) as error:
         method_of("dac", table_of(LABEL), trainable="head")
     assert str(error.value) == (
-        "trainable = head: method dac changes pictures at every step, and a frozen body's features are made once;"
+        "trainable = head: method dac changes pictures at every step, but features of a frozen body are computed once;"
         " take trainable = all"
     )

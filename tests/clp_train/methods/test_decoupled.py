@@ -203,5 +203,7 @@ def test_what_is_refused():
         for share in (0.0, 1.0, math.nan):
             assert_refused(name, f"share = {share}: expected a number > 0 and < 1", share=share)
         assert_refused(name, "rate = -1.0: expected a number >= 0", rate=-1.0)
-        with pytest.raises(UsageError, match=r"^epochs = 3: the method has 2 stages and one would get none; raise it$"):
+        with pytest.raises(
+            UsageError, match=r"^epochs = 3: the method has 2 stages and one of them would get none; raise epochs$"
+        ):
             plan(cases.of_counts(name, [3, 2]).stages, 3, "all")

@@ -256,5 +256,7 @@ def test_refusals(demo_shard):
     assert_refused("dfr", "drawn_from = val: expected one of meta, train", drawn_from="val")
     assert_refused("dfr", "draws = 0: expected a whole number >= 1", draws=0)
     assert_refused("dfr", "strength = 0.0: expected a number > 0", strength=0.0)
-    with pytest.raises(UsageError, match=r"epochs = 1: the method has 2 stages and one would get none; raise it"):
+    with pytest.raises(
+        UsageError, match=r"epochs = 1: the method has 2 stages and one of them would get none; raise epochs"
+    ):
         train(config_of("dfr", demo_shard, epochs=1), load(config_of(meta=demo_shard)))

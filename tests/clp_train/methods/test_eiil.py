@@ -172,7 +172,9 @@ def test_killed_it_goes_on_bit_by_bit(demo_shard, tmp_path, settings):
 
 def test_a_run_of_one_epoch_has_no_second_stage(demo_shard):
     config = config_of("eiil", demo_shard, epochs=1, options=FAST)
-    with pytest.raises(UsageError, match="epochs = 1: the method has 2 stages and one would get none; raise it"):
+    with pytest.raises(
+        UsageError, match="epochs = 1: the method has 2 stages and one of them would get none; raise epochs"
+    ):
         train(config, load(config))
 
 

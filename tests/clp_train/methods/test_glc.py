@@ -82,7 +82,7 @@ def test_glc_refuses():
     with pytest.raises(UsageError) as error:
         method_of("glc", with_meta((0, 0, 2)))
     assert str(error.value) == (
-        "method = glc: no meta picture of class fox; expected one of each class at least; make the shard with --meta"
+        "method = glc: no meta picture of class fox; expected at least one of each class; make the shard with --meta"
         " N/class"
     )
     with pytest.raises(UsageError, match=r"smoothing = 2\.0: expected a number from 0 to 1"):

@@ -234,14 +234,12 @@ def test_refusals(demo_shard):
     one = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(UsageError) as error:
         method_of("ace", table_of(one))
-    assert str(error.value) == (
-        "method = ace: the data set has one class; expected two at least, for what is not of a class"
-    )
+    assert str(error.value) == ("method = ace: the data set has one class; expected at least two")
     config = config_of(meta=demo_shard, method="ace", epochs=3, batch_size=20)
     run = small_run(config)
     with pytest.raises(UsageError) as error:  # before the first step
         train(config, replace(run, meta=meta_of_kinds(run.meta, (ORIGINAL, FACTUAL))), on_step=pytest.fail)
     assert str(error.value) == (
-        "method = ace: the shard has no counterfactuals; expected one at least; make the shard with"
+        "method = ace: the shard has no counterfactuals; expected at least one; make the shard with"
         " clp-augment --cf, or take a method without them"
     )

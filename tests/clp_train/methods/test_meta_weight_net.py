@@ -134,7 +134,7 @@ def test_a_killed_run_goes_on_with_the_momentum_of_omega(demo_shard, tmp_path):
 def test_what_is_refused():
     assert_refused("mwn", "omega_optimiser = rprop: expected one of adam, sgd", omega_optimiser="rprop")
     for change, message in (
-        ({"meta_step": "lagged"}, "meta_step = lagged: method mwn with attached = true has a virtual step of its own"),
+        ({"meta_step": "lagged"}, "meta_step = lagged: method mwn with attached = true needs its own virtual step"),
         ({"meta_interval": 2}, "meta_interval = 2: method mwn with attached = true takes a meta step before every"),
     ):
         table = table_of([0, 1])

@@ -230,11 +230,11 @@ def test_dmi_refuses_where_it_is_void():
     with pytest.raises(UsageError) as error:
         of_classes("l-dmi", 10, batch_size=9)
     assert str(error.value) == (
-        "batch_size = 9: method l-dmi would get 8 pictures in a batch, expected at least its 10 classes, or the"
-        " determinant is 0; raise it"
+        "batch_size = 9: method l-dmi would get 8 pictures in a batch, expected at least one for each of 10"
+        " classes, else the determinant is 0; raise it"
     )
     label = torch.arange(13) % 10
-    with pytest.raises(UsageError, match=r"batch_size = 12: method l-dmi would get 6 pictures .* its 10 classes"):
+    with pytest.raises(UsageError, match=r"batch_size = 12: method l-dmi would get 6 pictures .* each of 10 classes"):
         method_of("l-dmi", table_of(label), batch_size=12)  # two batches an epoch, of 7 and 6
     method = of_classes("l-dmi", 3)
     method.enter(1, None)

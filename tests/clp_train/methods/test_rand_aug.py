@@ -294,6 +294,6 @@ def test_a_frozen_body_is_refused():
     with pytest.raises(UsageError) as error:
         method_of("rand-aug", table_of([0, 1]), trainable="head")
     assert str(error.value) == (
-        "trainable = head: method rand-aug changes pictures at every step, and a frozen body's features are"
-        " made once; take trainable = all"
+        "trainable = head: method rand-aug changes pictures at every step, but features of a frozen"
+        " body are computed once; take trainable = all"
     )

@@ -188,9 +188,7 @@ def test_refusals(demo_shard):
     config = config_of("self", demo_shard, epochs=1)
     with pytest.raises(UsageError) as error:
         train(config, load(config))
-    assert str(error.value) == (
-        "epochs = 1: they leave 1 for the whole network; expected 2 at least, one before it is looked at; raise it"
-    )
+    assert str(error.value) == ("epochs = 1: they leave 1 for the whole network; expected at least 2; raise epochs")
     with pytest.raises(UsageError) as error:
         method_with(table_of([0, 1, 2]), chosen=2)
-    assert str(error.value) == "chosen = 2: there are 3 classes; expected one picture of each at least"
+    assert str(error.value) == "chosen = 2: there are 3 classes; expected at least one picture of each"

@@ -102,7 +102,7 @@ def test_without_omega_delta_is_the_share_of_what_the_background_says():
     [
         (
             ("omega_form=none",),
-            "omega_form = none: delta would be nothing that the meta step moves; take omega_start = background and"
+            "omega_form = none: the meta step would have nothing to learn; take omega_start = background and"
             " background_step = 0.03",
         ),
         (

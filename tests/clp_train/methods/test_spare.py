@@ -204,7 +204,7 @@ def test_refusals(demo_shard):
     config = config_of("spare", demo_shard, epochs=3, options={"first_epochs": 3})
     with pytest.raises(UsageError) as error:
         train(config, load(config))
-    assert str(error.value) == "first_epochs = 3: the run has 3 epochs; expected fewer before outputs are clustered"
+    assert str(error.value) == "first_epochs = 3: the run has 3 epochs; expected a smaller number"
 
 
 def test_scikit_learn_is_not_imported_before_it_is_needed():

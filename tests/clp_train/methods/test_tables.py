@@ -135,7 +135,7 @@ def test_a_class_with_a_single_picture_is_learnt_from(run, demo_shard, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_class_without_pictures_is_refused_in_one_line_or_does_no_harm(run, demo_shard, name):
     if name in REFUSING:
-        message = rf"^method = {name}: no training picture of class [a-z]+; expected one of each class at least; .*$"
+        message = rf"^method = {name}: no training picture of class [a-z]+; expected at least one of each class; .*$"
         with pytest.raises(UsageError, match=message):
             trained(demo_shard, run, name, 0)
         return

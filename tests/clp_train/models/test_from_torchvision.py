@@ -34,7 +34,7 @@ def build(text, seed=0):
         ("torchvision:zzz", "unknown torchvision classifier 'zzz': there are resnet50, resnext50_32x4d among"),
         ("torchvision:squeezenet1_0", "torchvision:squeezenet1_0 ends in a convolution; choose"),
         (f"torchvision:resnet18@{__file__}", "torchvision.py: expected weights in a file .safetensors, .pth"),
-        ("torchvision:resnet18@", "torchvision:resnet18@: expected weights behind the @, a file or the folder"),
+        ("torchvision:resnet18@", "torchvision:resnet18@: expected weights after the @: a file or the folder"),
     ],
 )
 def test_bad_names(name, message):

@@ -225,9 +225,9 @@ def test_it_is_the_users_network_with_the_data_normalised(nets, build):
 @pytest.mark.parametrize(
     ("name", "head", "message"),
     [
-        ("Behind", None, "it does not end in its layer side; let it end there, or name the layer that gives"),
+        ("Behind", None, "it does not end in its layer side; let it end there, or name the layer that computes"),
         ("softmax", None, "it does not end in its layer fc: what follows changes the logits"),
-        ("Map", None, r"its last layer gets \(4, 8, 14, 14\), expected one vector a picture"),
+        ("Map", None, r"its last layer gets \(4, 8, 14, 14\), expected one vector per picture"),
     ],
 )
 def test_what_was_taken_for_the_last_layer_is_looked_at(name, head, message, build):
@@ -246,7 +246,7 @@ def test_the_last_layer_by_name(nets, build):
     with pytest.raises(SettingError, match=r"has no effect where .* makes a Classifier"):
         build("Ready", head="head")
     for model in ("resnet8", "torchvision:resnet18"):
-        with pytest.raises(SettingError, match=f"model_head = fc: has no effect where model is {model}, whose"):
+        with pytest.raises(SettingError, match=f"model_head = fc: has no effect with model {model}, whose"):
             make_config({"meta": "x.h5", "model": model, "model_head": "fc"})
     config = make_config({"meta": "x.h5", "model": f"{nets}:Behind", "model_head": "fc"})
     assert config.as_json()["model_head"] == "fc"
@@ -256,12 +256,12 @@ def test_the_last_layer_by_name(nets, build):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("without", "it has no linear layer, which must give its logits"),
+        ("without", "it has no linear layer; expected one that computes its logits"),
         ("cosines", "its last layer is of type Cosine, expected a linear one"),
         ("alone", "it is a linear layer itself, expected a network that ends in one"),
         ("fails", "RuntimeError: not for 5"),
         ("nothing", "it makes int, expected a torch.nn.Module"),
-        ("two", "it takes classes, width; expected a function of the number of classes, or of nothing"),
+        ("two", "it takes classes, width; expected a function of the number of classes, or without arguments"),
         ("ready", "it is of type Net; expected a function of the number of classes"),
         ("number", "it is of type int; expected a function"),
         ("Nett", "did you mean Net?"),

@@ -88,7 +88,7 @@ def test_networks_with_two_last_layers():
     x = torch.rand(2, 3, 32, 32, generator=generator())
     inside = network.body.forward_features(network.normalise(x))
     torch.testing.assert_close(network(x).features, (inside[:, 0] + inside[:, 1]) / 2)
-    with pytest.raises(UsageError, match="timm:crossvit_tiny_240 has several last layers, of several widths; choose"):
+    with pytest.raises(UsageError, match="timm:crossvit_tiny_240 has several last layers of different widths; choose"):
         build("crossvit_tiny_240")
 
 
@@ -154,9 +154,9 @@ def test_a_tag_names_the_preprocessing_and_downloads_nothing(tmp_path):
 def test_a_size_that_it_cannot_be_made_for():
     with pytest.raises(SettingError) as error:
         build("test_vit", size=8)
-    assert "it takes no pictures of 8 x 8 (" in str(error.value)
+    assert "it does not take pictures of 8 x 8 (" in str(error.value)
     assert str(error.value).endswith(
-        "), but of 160 x 160: make the shard with clp-augment --size 160, or choose another model"
+        "), expected 160 x 160: make the shard with clp-augment --size 160, or choose another model"
     )
 
 
@@ -169,7 +169,7 @@ def test_without_timm_one_line_says_how_to_get_it(monkeypatch):
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", fails)
-    with pytest.raises(UsageError, match=r"^timm:NAME needs timm: pip install 'timm>=1.0.31', or the extra \[timm\]$"):
+    with pytest.raises(UsageError, match=r"needs timm: pip install 'causal-logit-perturbation\[timm\]'$"):
         check_model("timm:resnet18")
 
 

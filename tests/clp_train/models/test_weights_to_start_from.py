@@ -175,7 +175,7 @@ def test_weights_of_another_network_name_their_own(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "kind", "message"),
     [
-        ("", UsageError, "expected weights behind the @"),
+        ("", UsageError, "expected weights after the @"),
         ("none", InputError, "no such file or folder; give the path of weights, nothing is downloaded"),
         ("none.pth", InputError, "no such file; give the path of the weights"),
         (".", InputError, "no selected.safetensors and no last.safetensors in .; give the folder of a finished run"),

@@ -172,7 +172,7 @@ def test_the_network_is_as_it_was(fails):
     network.head.bias.grad = torch.ones_like(network.head.bias)
     before, random = {n: v.clone() for n, v in network.state_dict().items()}, torch.get_rng_state()
     if fails:
-        with pytest.raises(UsageError, match=r"^targeted FGSM needs another class to aim at, and there is one class; "):
+        with pytest.raises(UsageError, match=r"^targeted FGSM has only one class, expected at least two; "):
             online.fgsm(network, images, box, label * 0, 0.1, True, generator())
     else:
         with torch.no_grad():
@@ -203,5 +203,5 @@ def test_masks_agree_with_the_contract():
 @pytest.mark.parametrize("method", ["meta-lp", "mwn"])
 def test_who_learns_from_originals_alone_gets_no_factuals(demo_shard, method):
     config = config_of(meta=demo_shard, method=method, epochs=1, batch_size=40, online="mix-rand")
-    with pytest.raises(SettingError, match=f"^online = mix-rand: {method} learns from meta originals alone; take "):
+    with pytest.raises(SettingError, match=f"^online = mix-rand: {method} learns only from meta originals; take "):
         train(config, load(config))

@@ -180,9 +180,9 @@ def test_where_pictures_live(monkeypatch, asked, device, free, is_mapped, chosen
     [
         ("device", THERE, False, "the pictures need 3.0 GiB, and 2.5 GiB of cuda:0 are free; take store = memory"),
         ("device", THERE, True, "the pictures need 3.0 GiB, and 2.5 GiB of cuda:0 are free; take store = mapped"),
-        ("mapped", THERE, False, "pictures are mapped from the file of a cache; take cache = FOLDER"),
-        ("device", CPU, False, "networks run on the CPU, which needs no other place; take store = auto"),
-        ("memory", CPU, True, "networks run on the CPU, which needs no other place; take store = auto"),
+        ("mapped", THERE, False, "pictures can only be mapped from the file of a cache; take cache = FOLDER"),
+        ("device", CPU, False, "networks run on the CPU, expected auto; take store = auto"),
+        ("memory", CPU, True, "networks run on the CPU, expected auto; take store = auto"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(monkeypatch, asked, device, is_mapped, line):

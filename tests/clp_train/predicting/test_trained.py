@@ -140,17 +140,17 @@ def cut(name):
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:100])
 
 
-NOT_OURS = r"classifier\.json: not what clp-train writes of a classifier "
+NOT_OURS = r"classifier\.json: not a description of a classifier by clp-train "
 OTHER_WEIGHTS = r"last\.safetensors: not the weights of model resnet8"
 WRONG = {
     "empty": (empty, r"r: no result\.json, so no finished run; train with clp-train --out .*r$"),
-    "unfinished": (unfinished, r"r: an unfinished run; the command of that run with --resume goes on with it$"),
-    "no weights": (without(LAST), r"last\.safetensors: no such file; only another run makes it$"),
+    "unfinished": (unfinished, r"r: an unfinished run; continue it with the command of that run and --resume$"),
+    "no weights": (without(LAST), r"last\.safetensors: no such file; only another run can make it$"),
     "cut weights": (cut(LAST), r"last\.safetensors: not the weights of this run \(.*\); train again"),
     "cut description": (cut(DESCRIPTION), NOT_OURS + r"\(JSONDecodeError"),
     "no size": (changed(DESCRIPTION, size=0), NOT_OURS + r"\(ValueError: size 0"),
     "more": (changed(DESCRIPTION, further=0), NOT_OURS + r"\(TypeError: .*further"),
-    "one class": (changed(DESCRIPTION, class_names=["a"]), NOT_OURS + r"\(.* expected names, of two"),
+    "one class": (changed(DESCRIPTION, class_names=["a"]), NOT_OURS + r"\(.* expected names, of at least two"),
     "other classes": (changed(DESCRIPTION, class_names=["a", "b", "c"], group_names=[], cells=None), OTHER_WEIGHTS),
     "another file": (changed(DESCRIPTION, weights="../x"), NOT_OURS + r"\(.* weights '\.\./x'\)"),
     "a huge cell": (changed(DESCRIPTION, cells=[[0, 0, 1 << 50]]), NOT_OURS + r"\(.* cell"),
@@ -191,7 +191,7 @@ def test_a_run_of_an_earlier_version_is_loaded_as_far_as_its_result_tells(loaded
     (tmp_path / "p" / DESCRIPTION).unlink()
     assert (tmp_path / "p" / RESULT).exists()
     message = (
-        r"p: la-posthoc adjusts its logits by what a run kept nothing of then; the command of that run with --resume"
+        r"p: la-posthoc adjusts its logits with numbers that earlier versions did not store; the command of that run"
     )
     with pytest.raises(InputError, match=message):
         load_classifier(tmp_path / "p")
@@ -214,8 +214,8 @@ def test_code_that_a_file_alone_names_is_not_run(loaded, tmp_path):
     (tmp_path / "mine.py").write_text(PLUGIN)
     name = f"{tmp_path}/mine.py:Tiny"
     was = record(loaded, tmp_path / "r", "erm", model=name)
-    with pytest.raises(SettingError, match=r"the run's model is a plug-in, whose code is run only if you name it, too"):
+    with pytest.raises(SettingError, match=r"the run's model is a plug-in, and its code runs only if you name it, too"):
         load_classifier(tmp_path / "r")
-    with pytest.raises(SettingError, match=re.escape(f"the run has {name}; leave it out, or name that")):
+    with pytest.raises(SettingError, match=re.escape(f"the run has {name}; leave it out, or give that name")):
         load_classifier(tmp_path / "r", model="resnet8")
     assert torch.equal(load_classifier(tmp_path / "r", model=name)(pictures()), was(pictures()))

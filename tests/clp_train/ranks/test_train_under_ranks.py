@@ -114,8 +114,8 @@ def test_another_number_of_ranks_goes_on_and_says_so(whole, shard, tmp_path):
     killed(shard, out, 1, 2)
     done = subprocess.run(command(shard, out, "--resume"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "begun on cpu with 1 thread, 2 ranks, it goes on on cpu with" in done.stderr
-    assert "not bit by bit" in done.stderr
+    assert "begun on cpu with 1 thread, 2 ranks, continued on cpu with" in done.stderr
+    assert "bit-identical only on the same machine" in done.stderr
 
 
 def test_a_finished_run_is_said_once(whole, shard):
@@ -161,8 +161,8 @@ def test_a_batch_smaller_than_the_ranks(shard, tmp_path):
     lines, code = refusals(said)
     assert code == 2
     assert lines == [
-        "error: batch_size 2: a batch has fewer pictures than there are ranks, 3; expected one each at least; start"
-        " fewer ranks, or raise it"
+        "error: batch_size 2: a batch has fewer pictures than there are ranks, 3; expected at least one for each"
+        " rank; start fewer ranks, or raise batch_size"
     ]
 
 
@@ -182,8 +182,8 @@ def test_one_process_has_no_batch_norm_of_ranks(shard, tmp_path):
     done = subprocess.run(command(shard, tmp_path / "run", *more), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
-        "error: --set rank_batch_norm=local: has no effect in a run of one process; start several with torchrun; take"
-        " --set rank_batch_norm=synchronised\n",
+        "error: --set rank_batch_norm=local: has no effect in a run of one process; start several processes with"
+        " torchrun; take --set rank_batch_norm=synchronised\n",
     )
 
 
@@ -192,7 +192,7 @@ def test_ranks_that_do_not_come(shard, tmp_path, monkeypatch):
     port = free_port()
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
         monkeypatch.setenv(name, value)
-    message = rf"rank 0 of 2: the ranks do not meet at 127.0.0.1:{port} \("
+    message = rf"rank 0 of 2: the ranks cannot connect at 127.0.0.1:{port} \("
     with pytest.raises(InputError, match=message), joined(ranks_of(os.environ)):
         pass
 

@@ -59,7 +59,7 @@ def test_one_model(written, one):
         "a model that follows them scores as guessing does here: only the gap shows it.",
         f"between backgrounds of the own and another class {percent(figures.flips.value)}",
         f"worst group of originals {percent(figures.by_group[figures.worst_group].value)}",
-        "within the box 62.5 % the box takes 25.0 %; 30 maps",
+        "within the box 62.5 % the box covers 25.0 %; 30 maps",
         "All 40 pictures.",
         "made.h5",
     ):
@@ -98,7 +98,7 @@ def test_two_models(written, two):
     text = page.words()
     both = compare(two[0].audit_set, two[0].answers, two[1].answers, two[0].class_map.known, resamples=100)
     for part in (
-        "Before and after: what two models owe to the background",
+        "Before and after: how much two models rely on the background",
         "A before: runs/erm run",
         "B after: runs/clp run",
         f"background gap, in points {points(both.gaps[0].value)} {points(both.gaps[1].value)} {points(both.gap.value)}",

@@ -101,14 +101,11 @@ def test_a_table_that_lacks_or_is_another_is_told(tmp_path):
     a, b = write_run(tmp_path / "a", LABEL), write_run(tmp_path / "b", LABEL, method="clp", table=False)
     runs = read_runs([a, b])
     assert answers_of(runs, "test") == (
-        f"{b}/predictions-test.csv is not there; the command of that run with --resume makes it"
+        f"{b}/predictions-test.csv does not exist; the command of that run with --resume makes it"
     )
     lines = (a / "predictions-test.csv").read_text().splitlines()
     (b / "predictions-test.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]))
-    assert (
-        answers_of(runs, "test")
-        == f"{b}/predictions-test.csv is not of the pictures that {a}/predictions-test.csv is of"
-    )
+    assert answers_of(runs, "test") == f"{b}/predictions-test.csv holds other pictures than {a}/predictions-test.csv"
     (b / "predictions-test.csv").write_text("file,label,predicted\nx,y,z\n")
     with pytest.raises(
         InputError, match=r"b/predictions-test.csv: no predictions of this run \(KeyError: 'y'\); remove"
@@ -117,7 +114,7 @@ def test_a_table_that_lacks_or_is_another_is_told(tmp_path):
     (b / "predictions-test.csv").unlink()
     page = written(runs, tmp_path / "page.html")
     assert "Nothing to show: " in page.text
-    assert "What is taken for what" not in page.text
+    assert "Which classes are confused" not in page.text
 
 
 def test_parts_are_those_of_the_metrics(three):
@@ -208,7 +205,7 @@ def test_the_page_has_it_all_and_loads_nothing(three, tmp_path):
     assert "default-src 'none'" in page.html
     for part in (
         "3 runs on birds", "66.7 ± 0.0 %", "clp against erm: 4 gained, 2 lost", "erm, 2 runs together",
-        "What is taken for what, test", "No Grad-CAM: ", "Settings that differ",
+        "Which classes are confused, test", "No Grad-CAM: ", "Settings that differ",
     ):  # fmt: skip
         assert part in page.text, part
     assert [len(line) for line in page.lines] == [3, 3, 5] * 3

@@ -93,7 +93,9 @@ def test_settings_that_differ_are_shown_and_no_others(three):
 def test_runs_of_other_data_are_refused(tmp_path, change, message):
     write_run(tmp_path / "a", LABEL)
     write_run(tmp_path / "b", LABEL, **change)
-    expected = rf"^{tmp_path}/b: its data are not those of {tmp_path}/a: {message}.*; compare runs of the same data$"
+    expected = (
+        rf"^{tmp_path}/b: its data differ from those of {tmp_path}/a: {message}.*; compare runs of the same data$"
+    )
     with pytest.raises(InputError, match=expected):
         read_runs([tmp_path / "a", tmp_path / "b"])
 
@@ -121,7 +123,7 @@ def test_what_is_no_pair_of_finished_runs_is_one_line(tmp_path):
     b.mkdir()
     (tmp_path / "file").write_text("")
     cases = [
-        ([a], UsageError, r"^expected two runs or more, given 1; name the folders that clp-train wrote$"),
+        ([a], UsageError, r"^expected at least two runs, given 1; name the folders that clp-train wrote$"),
         ([a, a], UsageError, r"/a: this run is given twice; name each folder once$"),
         ([a, b / ".." / "a"], UsageError, r"/b/../a: this run is given twice; name each folder once$"),
         ([a, tmp_path / "none"], InputError, r"/none: no such folder; give the folder of a finished run of clp-train$"),
@@ -132,7 +134,7 @@ def test_what_is_no_pair_of_finished_runs_is_one_line(tmp_path):
         with pytest.raises(kind, match=message):
             read_runs(folders)
     (b / "checkpoint.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match=r"/b: an unfinished run; the command of that run with --resume goes on"):
+    with pytest.raises(InputError, match=r"/b: an unfinished run; continue it with the command of that run and"):
         read_runs([a, b])
     (b / "result.json").write_text(json.dumps(made_result(LABEL) | {"shard_settings": []}))
     with pytest.raises(InputError, match=r"b/result.json: not a result of clp-train \(.*\); train again$"):

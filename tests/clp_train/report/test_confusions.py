@@ -1,4 +1,4 @@
-"""What is taken for what, on the page: read from the tables of predictions, all of it or the most confused pairs."""
+"""Which classes are confused, on the page: from the tables of predictions, all of it or the most confused pairs."""
 
 import json
 
@@ -58,11 +58,11 @@ def test_the_page_of_a_run_has_it_and_is_made_without(demo_shard, tmp_path):
     settings = ("--method", "erm", "--epochs", 1, "--batch-size", 40, "--quiet", "--out", run)
     assert call("--meta", demo_shard, *settings).exit_code == 0
     page = (run / "page.html").read_text()
-    assert "What is taken for what, test" in page
+    assert "Which classes are confused, test" in page
     assert page.count('class="confusion"') == 1
     counts = json.loads((run / "result.json").read_text())["last"]["metrics"]["test"]["class_counts"]
     matrix = confusions_in(run, json.loads((run / "result.json").read_text()))["test"]
     assert matrix.sum(1).tolist() == counts
     (run / "predictions-test.csv").unlink()
     write_page(run, tmp_path / "page.html")
-    assert "What is taken for what" not in (tmp_path / "page.html").read_text()
+    assert "Which classes are confused" not in (tmp_path / "page.html").read_text()

@@ -142,5 +142,5 @@ def test_it_says_how_large_the_saliency_was_and_what_was_chosen_by_test():
     best = {"epoch": 2, "metrics": {"test": METRICS}}
     assert remarks(RESULT | {"history": history, "best_on_test": best}) == [
         "saliency of training pictures, with its weight: 2.0e-05 of their cross entropy",
-        "best on test: average 75.0 %, worst class 50.0 % (epoch 2); chosen by test, so no honest figure",
+        "best on test: average 75.0 %, worst class 50.0 % (epoch 2); chosen by test, so not an honest figure",
     ]

@@ -65,5 +65,5 @@ def test_what_a_method_cannot_do_is_refused_when_it_is_assembled(loaded, demo_sh
         assemble(config_of("mwn", demo_shard, online="fgsm"), loaded)
     assert (
         error.value.spelt(spell_option)
-        == "--set online=fgsm: mwn learns from meta originals alone; take --set online=none"
+        == "--set online=fgsm: mwn learns only from meta originals; take --set online=none"
     )

@@ -84,7 +84,7 @@ def test_what_stands_in_the_way(demo_shard, tmp_path):
     path = config.folder / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(
-        InputError, match=r"checkpoint\.safetensors: damaged checkpoint \(.*\); remove it and start anew"
+        InputError, match=r"checkpoint\.safetensors: damaged checkpoint \(.*\); remove it and start again"
     ):
         killable(config, loaded, resume=True)
     path.unlink()
@@ -148,7 +148,7 @@ def test_pictures_that_changed_since_the_kill_are_refused(demo_shard, loaded, tm
         changed = replace(loaded, evaluation={**loaded.evaluation, **part})
     else:
         changed = replace(loaded, **{stream: one_pixel_changed(getattr(loaded, stream))})
-    message = r"checkpoint\.safetensors is of a run on other pictures than there are now; restore those, or use another"
+    message = r"checkpoint\.safetensors is of a run on other pictures than now; restore those, or use another"
     with pytest.raises(UsageError, match=message):
         killable(config, changed, resume=True)
 
@@ -201,7 +201,7 @@ def test_another_frozen_body_is_refused(demo_shard, loaded, tmp_path):
     assembly = assemble(config, loaded)
     with torch.no_grad():
         next(assembly.network.parameters())[0] += 1e-6
-    message = r"checkpoint\.safetensors: of a run on a frozen body with other weights; restore those, or use ano"
+    message = r"checkpoint\.safetensors: it is of a run with another frozen body; restore that, or choose ano"
     with pytest.raises(InputError, match=message):
         loop.train(assembly, checkpoint=checkpoint, resume=True)
 
@@ -256,6 +256,6 @@ def test_a_state_that_does_not_fit_is_one_line(stopped, tmp_path, what):
     change(plain, tensors)
     checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", key)
     write_state(checkpoint.path, key, plain, tensors)
-    message = rf"checkpoint\.safetensors: the state of another run \(.*({reason}).*\); remove it and start anew$"
+    message = rf"checkpoint\.safetensors: it is the state of another run \(.*({reason}).*\); remove it and start again$"
     with pytest.raises(InputError, match=message):
         checkpoint.load(assembly.network, assembly.method)

@@ -88,10 +88,10 @@ def test_a_killed_run_stops_where_the_whole_one_did(demo_shard, loaded, tmp_path
 
 
 REFUSED = {
-    "no val": ({"patience": 2}, False, r"^patience = 2: the data have no val split to decide by; leave it out$"),
+    "no val": ({"patience": 2}, False, r"^patience = 2: the data have no val split to decide by; leave patience out$"),
     "two stages": (
         {"patience": 2, "method": "crt", "epochs": 10}, True,
-        r"^patience = 2: crt has 2 stages, each of a length of its own; leave it out$",
+        r"^patience = 2: crt has 2 stages of fixed lengths; leave patience out$",
     ),
     "a long warm-up": (
         {"warmup_epochs": 3}, True, r"^warmup_epochs = 3: the run has 3 epochs; expected fewer$",

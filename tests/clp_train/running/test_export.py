@@ -65,7 +65,7 @@ def test_programs_say_what_they_are(tmp_path):
 def test_a_program_with_other_logits_is_not_kept(tmp_path, monkeypatch):
     before = export.as_pt2
     monkeypatch.setitem(export.FORMS, ".pt2", lambda judged, *more: (before(judged, *more)[0], lambda x: judged(x) + 1))
-    with pytest.raises(Differs, match=r"c\.pt2: its logits differ by 1\.0e\+00 from the network's, so it is not kept"):
+    with pytest.raises(Differs, match=r"c\.pt2: its logits differ by 1\.0e\+00 from the network's; it is not kept"):
         export_classifier(network_of().float(), 16, tmp_path / "c.pt2")
     assert not list(tmp_path.iterdir())
 

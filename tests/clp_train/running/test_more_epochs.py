@@ -65,9 +65,9 @@ def test_killed_on_the_way_it_is_resumed_like_any_run(demo_shard, two_epochs, tm
 
 
 REFUSED = {
-    "other rate": (("--lr", 0.5), 2, r"holds the result of a run with lr = 0\.1, now 0\.5; use another --out"),
-    "other seed": (("--seed", 1), 2, r"holds the result of a run with seed = 0, now 1; use another --out"),
-    "fewer": (("--epochs", 1), 2, r"holds the result of a run with epochs = 2, now 1; use another --out"),
+    "other rate": (("--lr", 0.5), 2, r"holds the result of a run with lr = 0\.1, now 0\.5; choose another --out"),
+    "other seed": (("--seed", 1), 2, r"holds the result of a run with seed = 0, now 1; choose another --out"),
+    "fewer": (("--epochs", 1), 2, r"holds the result of a run with epochs = 2, now 1; choose another --out"),
 }
 
 
@@ -102,7 +102,7 @@ ROWS = [
     ("erm", {"schedule": "steps", "first_drop": 1.0, "second_drop": 1.0}, None),
     ("erm", {}, None),
     ("crt", {}, "the stages of crt are shares of all epochs"),
-    ("isda", {}, "what isda does follows the share of all epochs that is done"),
+    ("isda", {}, "isda depends on the finished share of all epochs"),
 ]
 
 

@@ -87,8 +87,8 @@ def test_pictures_of_a_size_that_a_network_does_not_take(make, size, other):
     with pytest.raises(SettingError) as error:
         check_network(network, "torchvision:x", pictures(size), 3)
     assert error.value.spelt(spell_option) == (
-        f"--model torchvision:x: it takes no pictures of {size} x {size}, but of {other} x {other}: make the shard with"
-        f" clp-augment --size {other}, or choose another model"
+        f"--model torchvision:x: it does not take pictures of {size} x {size}, expected {other} x {other}: make the"
+        f" shard with clp-augment --size {other}, or choose another model"
     )
     check_network(network, "torchvision:x", pictures(other), 3)
 
@@ -96,14 +96,14 @@ def test_pictures_of_a_size_that_a_network_does_not_take(make, size, other):
 def test_a_network_that_no_size_helps():
     with pytest.raises(SettingError) as error:
         check_network(Picky(), "own", pictures(32), 3)
-    assert str(error.value) == "model = own: it takes no pictures of 32 x 32 (sides of 37); choose another model"
+    assert str(error.value) == "model = own: it does not take pictures of 32 x 32 (sides of 37); choose another model"
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 3), (2, 3, 1)], ids=str)
 def test_logits_of_another_shape(shape):
     with pytest.raises(SettingError) as error:
         check_network(Wide(shape), "own", pictures(37), 3)
-    assert f"37 x 37 (it gives logits of {shape}, expected (2, 3)); choose another model" in str(error.value)
+    assert f"37 x 37 (it returns logits of shape {shape}, expected (2, 3)); choose another model" in str(error.value)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -113,8 +113,8 @@ def test_a_start_that_is_not_finite(value):
     with pytest.raises(InputError) as error:
         check_network(network, "torchvision:resnet18@w.safetensors", pictures(16), 3)
     assert str(error.value) == (
-        "model torchvision:resnet18@w.safetensors: its logits are nan before the first step; the weights that it starts"
-        " from are damaged, give others"
+        "model torchvision:resnet18@w.safetensors: its logits are nan before the first step; its start weights are"
+        " damaged, give others"
     )
 
 
@@ -190,8 +190,8 @@ def test_the_door_refuses_in_one_line_and_leaves_no_folder(demo_shard, tmp_path)
     result = CliRunner().invoke(cli.train, options)
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: --model torchvision:densenet121: it takes no pictures of 16 x 16, but of 32 x 32: make the shard with"
-        " clp-augment --size 32, or choose another model\n"
+        "error: --model torchvision:densenet121: it does not take pictures of 16 x 16, expected 32 x 32: make the"
+        " shard with clp-augment --size 32, or choose another model\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -199,7 +199,10 @@ def test_the_door_refuses_in_one_line_and_leaves_no_folder(demo_shard, tmp_path)
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("torchvision:alexnet", "it takes no pictures of 16 x 16, but of 64 x 64: make the shard with clp-augment"),
+        (
+            "torchvision:alexnet",
+            "it does not take pictures of 16 x 16, expected 64 x 64: make the shard with clp-augment",
+        ),
         ("mine", "it does not end in its layer fc: what follows changes the logits; let it end there, or name the"),
         ("resnet8@weights", "tensors do not fit resnet8, the first is "),
     ],

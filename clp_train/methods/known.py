@@ -1,0 +1,285 @@
+"""The settings that each method has of its own, for the completion of shells, which must not load torch.
+
+Made by `python -m tests.clp_train.door.make_known`; a test says when it is stale.
+"""
+
+KNOWN: dict[str, dict[str, tuple[str, ...]]] = {
+    "cb-ce": {
+        "beta": (),
+    },
+    "focal": {
+        "gamma": (),
+        "form": ("softmax", "sigmoid"),
+        "detached": ("true", "false"),
+    },
+    "cb-focal": {
+        "gamma": (),
+        "form": ("softmax", "sigmoid"),
+        "detached": ("true", "false"),
+        "beta": (),
+    },
+    "ldam": {
+        "margin": (),
+        "scale": (),
+    },
+    "ldam-drw": {
+        "margin": (),
+        "scale": (),
+        "beta": (),
+        "start": (),
+    },
+    "ala": {
+        "scale": (),
+        "base": (),
+    },
+    "logit-adjust": {
+        "tau": (),
+    },
+    "la-posthoc": {
+        "tau": (),
+    },
+    "background-adjust": {
+        "background_epochs": (),
+        "tau": (),
+    },
+    "lpl": {
+        "head": (),
+        "steps": (),
+        "head_steps": (),
+        "rate": (),
+        "prior": ("true", "false"),
+    },
+    "crt": {
+        "share": (),
+        "rate": (),
+        "sampler": ("class", "class-aware"),
+    },
+    "lws": {
+        "share": (),
+        "rate": (),
+        "sampler": ("class", "class-aware"),
+    },
+    "cb-fine-tune": {
+        "share": (),
+        "rate": (),
+        "sampler": ("class", "class-aware"),
+    },
+    "tde": {
+        "alpha": (),
+        "decay": (),
+    },
+    "train-infills": {
+        "share": (),
+    },
+    "isda": {
+        "strength": (),
+        "covariance": ("full", "diag"),
+    },
+    "metasaug": {
+        "strength": (),
+        "covariance": ("full", "diag"),
+        "start": (),
+        "rate": (),
+        "beta": (),
+    },
+    "risda": {
+        "strength": (),
+        "covariance": ("full", "diag"),
+        "shift": (),
+        "start": (),
+        "head": (),
+        "beta": (),
+    },
+    "ifl": {
+        "first": (),
+        "second": (),
+        "first_pull": (),
+        "second_pull": (),
+        "centre_rate": (),
+        "loss": ("cross-entropy", "balanced-softmax"),
+    },
+    "csa": {
+        "start": (),
+        "confidence": (),
+        "judge": ("first", "second", "mean"),
+    },
+    "mwn": {
+        "omega_lr": (),
+        "normaliser": ("n", "sum_w"),
+        "attached": ("true", "false"),
+        "omega_optimiser": ("adam", "sgd"),
+    },
+    "meta-lp": {
+        "background_epochs": (),
+        "omega_lr": (),
+        "omega_form": ("full", "bounded", "true-class", "none"),
+        "omega_start": ("zero", "log-prior", "background"),
+        "leave_out": (),
+        "batches": ("natural", "class"),
+        "omega_schedule": ("constant", "network"),
+        "background_share": (),
+        "background_step": (),
+    },
+    "clp": {
+        "background_epochs": (),
+        "omega_lr": (),
+        "omega_form": ("full", "bounded", "true-class", "none"),
+        "omega_start": ("zero", "log-prior", "background"),
+        "leave_out": (),
+        "batches": ("natural", "class"),
+        "omega_schedule": ("constant", "network"),
+        "background_share": (),
+        "background_step": (),
+        "counterfactual_target": ("not-y", "chance"),
+    },
+    "apl": {
+        "active": ("nce", "nfl"),
+        "passive": ("rce", "mae"),
+        "alpha": (),
+        "beta": (),
+        "gamma": (),
+    },
+    "co-teaching": {
+        "noise_rate": (),
+        "ramp": (),
+        "exponent": (),
+    },
+    "jocor": {
+        "noise_rate": (),
+        "ramp": (),
+        "exponent": (),
+        "agreement": (),
+    },
+    "glc": {
+        "smoothing": (),
+    },
+    "l-dmi": {
+        "start": (),
+        "rate": (),
+    },
+    "mentornet": {
+        "curriculum": ("pd", "dd"),
+        "percentile": (),
+        "decay": (),
+        "burn_in": (),
+        "soft_from": (),
+        "gamma": (),
+        "early": (),
+        "early_dropout": (),
+        "dropout": (),
+    },
+    "mfrw-mes": {
+        "omega_lr": (),
+        "equalise": ("true", "false"),
+    },
+    "irm": {
+        "strength": (),
+        "batches": ("environment", "group", "natural"),
+        "anneal": (),
+        "estimate": ("square", "halves"),
+    },
+    "ib-irm": {
+        "strength": (),
+        "batches": ("environment", "group", "natural"),
+        "anneal": (),
+        "estimate": ("square", "halves"),
+        "bottleneck": (),
+        "bottleneck_anneal": (),
+    },
+    "v-rex": {
+        "strength": (),
+        "batches": ("environment", "group", "natural"),
+        "anneal": (),
+    },
+    "coral": {
+        "strength": (),
+        "batches": ("group", "environment", "natural"),
+    },
+    "group-dro": {
+        "eta": (),
+        "adjustment": (),
+    },
+    "domain-mix": {
+        "alpha": (),
+    },
+    "lisa": {
+        "alpha": (),
+        "within_label": (),
+    },
+    "mixup": {
+        "alpha": (),
+    },
+    "dac": {
+        "parts": ("attributions", "boxes"),
+        "invert": ("true", "false"),
+        "quantile": (),
+        "alpha": (),
+        "retrained": ("head", "all"),
+        "first": (),
+        "rate": (),
+    },
+    "cnc": {
+        "size": (),
+        "temperature": (),
+        "contrast": (),
+        "anchors": ("even", "natural"),
+        "first": (),
+    },
+    "eiil": {
+        "eta": (),
+        "adjustment": (),
+        "first_epochs": (),
+        "assignment_steps": (),
+        "assignment_lr": (),
+    },
+    "lff": {
+        "amplification": (),
+        "decay": (),
+    },
+    "spare": {
+        "first_epochs": (),
+        "clusters": (),
+        "threshold": (),
+        "power": (),
+    },
+    "self": {
+        "held_out": (),
+        "early": (),
+        "chosen": (),
+        "share": (),
+        "rate": (),
+    },
+    "jtt": {
+        "first": (),
+        "upweight": (),
+    },
+    "afr": {
+        "first": (),
+        "held_out": (),
+        "gamma": (),
+        "pull": (),
+        "clip": (),
+        "steps": (),
+        "rate": (),
+    },
+    "pde": {
+        "warm_up": (),
+        "interval": (),
+        "added": (),
+        "decay": (),
+    },
+    "ace": {
+        "source": ("blend", "reveal"),
+        "copies": (),
+        "made": (),
+        "certain": (),
+        "tuning": (),
+        "rate": (),
+    },
+    "dfr": {
+        "fit": ("l1", "sgd"),
+        "drawn_from": ("meta", "train"),
+        "draws": (),
+        "strength": (),
+    },
+}
