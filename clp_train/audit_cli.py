@@ -90,8 +90,8 @@ def audit(
     device: str,
     quiet: bool,
 ) -> None:
-    """Say how much a classifier owes to backgrounds: right answers before backgrounds of an object's own class, minus
-    those before other classes' backgrounds, with intervals and a verdict. Two models are compared on the same pictures.
+    """Say how much a classifier owes to backgrounds: right answers on backgrounds of an object's own class, minus
+    those on other classes' backgrounds, with intervals and a verdict. Two models are compared on the same pictures.
 
     MODEL is the folder of a run, FILE.pt2, FILE.onnx, timm:NAME@FILE, torchvision:NAME@FILE, efficientnet-lite0,
     MODULE:NAME or FILE.py:NAME.
@@ -100,7 +100,7 @@ def audit(
     clp-augment --audit --dataset waterbirds --out audit.h5
     clp-audit runs/erm runs/clp --meta audit.h5 --html audit.html
 
-    clp-audit data --dataset NAME needs no model: it says how well the backgrounds of a data set foretell its labels
+    clp-audit data --dataset NAME needs no model: it says how well the backgrounds of a data set predict its labels
     (clp-audit data --help; a model in a folder named data is ./data).
     """
     path = check_arguments(models, meta, html)

@@ -57,7 +57,7 @@ def data(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Say how well the backgrounds of a data set foretell its labels; no trained model is needed.
+    """Say how well the backgrounds of a data set predict its labels; no trained model is needed.
 
     Pictures are judged without their objects by a classifier that has not seen them. Where backgrounds say something,
     each class is divided by what its backgrounds look like: a guess at groups, for group methods, meta sets and the
@@ -123,7 +123,7 @@ def show(found: DataAudit, advice: Advice) -> None:
 
     for remark in found.remarks:
         say(remark, err=True)
-    say(f"do backgrounds foretell the label? {found.verdict.word}")
+    say(f"do backgrounds predict the label? {found.verdict.word}")
     for line in found.verdict.evidence:
         say(f"  {line}")
     console = PlainConsole()
@@ -149,7 +149,7 @@ def class_table(found: DataAudit) -> Any:
     more = f"; {len(found.class_names)} classes, the first {LISTED_CLASSES}: --json has all"
     caption += more if len(found.class_names) > LISTED_CLASSES else ""
     table = Table(title="training pictures", caption=shown(caption, "table.caption"), caption_justify="left")
-    for name in ("class", "pictures", "told by the background", "argued against"):
+    for name in ("class", "pictures", "predicted from the background", "contradicted"):
         table.add_column(name, justify="left" if name == "class" else "right")
     for value in guess.values if is_guessed else ():
         table.add_column(shown(f"background {value}"), justify="right")

@@ -1,4 +1,4 @@
-"""AUDIT: answers laid out as cells, one value for a picture before a background, for the bootstrap."""
+"""AUDIT: answers laid out as cells, one value for a picture on a background, for the bootstrap."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def pair_cells(
 
 
 def moved_by(audit_set: AuditSet, value: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return for each picture the mean of a value before backgrounds of its own class minus the mean before other
+    """Return for each picture the mean of a value on backgrounds of its own class minus the mean on other
     classes, float64 (P,), NaN for pictures that are not chosen. value: (N,); chosen: bool (P,), pictures with both.
     """
     out = np.full(len(audit_set), np.nan)

@@ -24,15 +24,15 @@ class Figures:
 
     Figures without "class" or "group" in their names are means over classes, all with the same weight. Effects of a
     background on pictures of every class, such as hiding them, then cancel in the gap. by_view: accuracy under each
-    view; gap: accuracy before backgrounds of the own class minus that before other classes', for pictures that have
-    both; gap_by_class (C,), gap_by_group (G,); others_by_class (C,): accuracy before backgrounds of other classes;
+    view; gap: accuracy on backgrounds of the own class minus that on other classes', for pictures that have
+    both; gap_by_class (C,), gap_by_group (G,); others_by_class (C,): accuracy on backgrounds of other classes;
     lowest_before_others: the lowest of these, used as the worst group if groups are unknown; cutting: accuracy of
     originals minus mix-own, the cost of pasting alone; flips: share of pairs (own class, other class) of one picture
     with different predicted classes; flips_anyway: the same for pairs of two backgrounds of the own class;
-    confidence_shift: probability of the label before backgrounds of the own class minus other classes'; by_group (G,):
+    confidence_shift: probability of the label on backgrounds of the own class minus other classes'; by_group (G,):
     accuracy of originals; worst_group: index of the lowest of these, None without groups; guessing: its accuracy, 1 /
     known classes; moved: float64 (P,), how much the background moves the probability of the label, mean before the own
-    class minus mean before other classes, NaN if unknown; usable: bool (P,), pictures of known classes with both kinds
+    class minus mean on other classes, NaN if unknown; usable: bool (P,), pictures of known classes with both kinds
     of backgrounds; by_class: int64 (C,), the number of usable pictures; left_out: reason -> number of pictures, for
     NOT_MADE number of rows.
     """

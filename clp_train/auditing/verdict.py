@@ -74,7 +74,7 @@ def why_not_told(figures: Figures, audit_set: AuditSet) -> str | None:
     same, guessing = figures.by_view[MIX_SAME], figures.guessing
     if same.low is None or guessing is None or same.low <= guessing:
         return (
-            f"Objects that are pasted are not recognised: {in_percent(same)} are right before backgrounds of their own"
+            f"Objects that are pasted are not recognised: {in_percent(same)} are right on backgrounds of their own"
             f" class, and guessing scores {percent(guessing)}."
         )
     return too_wide(figures.gap)
@@ -117,8 +117,8 @@ def gap_facts(figures: Figures, audit_set: AuditSet) -> list[str]:
         return [f"No gap could be computed, {where}."]
     same, other = (in_percent(figures.by_view[view]) for view in (MIX_SAME, MIX_OTHER))
     facts = [
-        f"Of pictures of split {audit_set.settings['split']}, {where}, {same} are recognised before backgrounds of"
-        f" their own class, {other} before those of other classes: a gap of {in_points(gap)}."
+        f"Of pictures of split {audit_set.settings['split']}, {where}, {same} are recognised on backgrounds of"
+        f" their own class, {other} on those of other classes: a gap of {in_points(gap)}."
     ]
     judged = figures.by_class >= CLASS_PICTURES
     lows = np.array([-1.0 if each.low is None else each.low for each in figures.gap_by_class])

@@ -19,14 +19,14 @@ class By(NamedTuple):
 
 
 BEFORE_OTHERS = "val_before_others"
-"""The key of the accuracy of val's objects before backgrounds of other classes, mean over classes."""
+"""The key of the accuracy of val's objects on backgrounds of other classes, mean over classes."""
 WAYS = {
     WORST_GROUP: By("val_worst", "worst group", GROUPS),
     WORST_CLASS: By("val_worst_class", "worst class", CLASSES),
     "balanced": By("val_balanced", "mean of the classes", CLASSES),
     "average": By("val_average", "average", CLASSES),
     LAST: By("epoch", "last epoch", NOTHING),
-    GAP: By(BEFORE_OTHERS, "accuracy before backgrounds of other classes", "boxes of val"),
+    GAP: By(BEFORE_OTHERS, "accuracy on backgrounds of other classes", "boxes of val"),
 }
 SELECT = (AUTO, *WAYS)
 WITH_PATIENCE = tuple(name for name in SELECT if name != LAST)

@@ -1,4 +1,4 @@
-"""LOAD: the rows of an audit shard by their views: objects of val before backgrounds of other classes."""
+"""LOAD: the rows of an audit shard by their views: objects of val on backgrounds of other classes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USUAL_FIT = "crop"
 
 
 def read_views(path: Path, shard: ShardReader, cache: Path | None = None, watch: Watch = unwatched) -> Pictures:
-    """Return the objects of val before backgrounds of other classes, uint8 (n, 3, H, W), with the objects' labels.
+    """Return the objects of val on backgrounds of other classes, uint8 (n, 3, H, W), with the objects' labels.
 
     path: of an audit shard; shard: the meta set of the run; its own pictures are left out; cache: folder that keeps
     them as a mapped file, None for memory; watch: wraps the rows for a progress bar. Raises InputError for a shard that
@@ -79,7 +79,7 @@ def check_same(found: Header, expected: Header) -> None:
 
 
 def rows_before_others(reader: ShardReader, made: AuditHeader) -> np.ndarray:
-    """Return the rows of /meta/images with an object before a background of another class, int64 (n,), ascending.
+    """Return the rows of /meta/images with an object on a background of another class, int64 (n,), ascending.
 
     Raises InputError for a shard whose rows are not in the order of an audit.
     """

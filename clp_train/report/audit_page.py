@@ -28,7 +28,7 @@ TONES = {STRONG: "bad", SOME: "doubt", NONE_SEEN: "good"}
 VIEW_NAMES = {
     MIX_OWN: "object pasted back (mix-own)",
     MIX_SAME: "before its own class's backgrounds (mix-same)",
-    MIX_OTHER: "before other classes' backgrounds (mix-other)",
+    MIX_OTHER: "on other classes' backgrounds (mix-other)",
 }
 MIXED = (
     "Where the split mixes backgrounds over classes, a model that follows them scores as guessing does here: only the"
@@ -211,7 +211,7 @@ def others(figures: Sequence[Figures]) -> list[tuple[str, list[tuple[str, str]]]
         row("cost of cutting: original minus object pasted back, in points", [f.cutting for f in figures], False),
         row("answers that differ between backgrounds of the own and another class", [f.flips for f in figures], True),
         row("answers that differ between two backgrounds of the own class", [f.flips_anyway for f in figures], True),
-        row("loss of the label's probability before other classes' backgrounds, in points",
+        row("loss of the label's probability on other classes' backgrounds, in points",
             [f.confidence_shift for f in figures], False),
     ]  # fmt: skip
     worst = [None if f.worst_group is None else f.by_group[f.worst_group] for f in figures]

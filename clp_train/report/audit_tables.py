@@ -14,7 +14,7 @@ from clp_train.report.table import shown
 
 MOST_CLASSES = 20  # nobody reads more rows; --json and the page have them
 MEANINGS = {
-    "mix-own": "mix-own: pasted before its own background",
+    "mix-own": "mix-own: pasted on its own background",
     "mix-same": "mix-same: before another one of its class",
     "mix-other": "mix-other: before one of another class",
 }
@@ -51,7 +51,7 @@ def figure_table(audits: Sequence[Audit], comparison: Comparison | None) -> Tabl
     add("class changes with the background", in_percent, [each.flips for each in all_figures])
     add("... between two of the own class", in_percent, [each.flips_anyway for each in all_figures])
     add("confidence lost", in_points, [each.confidence_shift for each in all_figures])
-    add("lowest class before other classes", in_percent, [each.lowest_before_others for each in all_figures])
+    add("lowest class on other classes", in_percent, [each.lowest_before_others for each in all_figures])
     add("cost of cutting and pasting", in_points, [each.cutting for each in all_figures])
     table.add_section()
     add_row(table, "guessing", [percent(each.guessing) for each in all_figures])

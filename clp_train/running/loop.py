@@ -250,7 +250,7 @@ class Run:
         }  # fmt: skip
 
     def measure_views(self) -> dict[str, float]:
-        """Return the accuracy on val's objects before backgrounds of other classes, if epochs are compared by it."""
+        """Return the accuracy on val's objects on backgrounds of other classes, if epochs are compared by it."""
         views = self.part.data.views
         if self.way != GAP or views is None:
             return {}

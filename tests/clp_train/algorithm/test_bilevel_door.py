@@ -121,7 +121,10 @@ REFUSED = {
     "mode": ({"mode": "centre"}, r"^unknown mode 'centre': .*choose one of central, forward, one-sided, reference$"),
     "virtual": ({"virtual": "adam"}, r"^unknown virtual step 'adam': choose one of own, plain$"),
     "no loss": ({"training_loss": None}, r"^learned = Tensor: only Omega has a loss of its own; give training_loss"),
-    "nothing learns": ({"learned": lambda n, s: [s.detach()]}, r"^learned = list: nothing in it requires gradients$"),
+    "nothing learns": (
+        {"learned": lambda n, s: [s.detach()]},
+        r"^learned = list: nothing in it requires gradients; call requires_grad_\(\)$",
+    ),
     "other weights": (
         {"optimiser": lambda n, s: SGD(nn.Linear(1, 1).parameters(), 0.1)},
         r"^optimiser = SGD: it moves no weight of the network; make it over network.parameters",

@@ -31,7 +31,7 @@ def shard(tmp_path_factory):
 
 
 def told(reader, follows):
-    """Logits that know each picture by its pixels: right, but for those with `follows` before backgrounds of the other
+    """Logits that know each picture by its pixels: right, but for those with `follows` on backgrounds of the other
     class.
     """
     audit_set, known = read_audit_set(reader), {}

@@ -238,7 +238,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line(tmp_path):
 
 
 def test_parts_that_are_no_whole_are_a_fault_of_ours(tmp_path):
-    with pytest.raises(ValueError, match="the parts have 18 bytes, uint8"):
+    with pytest.raises(ValueError, match="the parts have 18 bytes, expected 42 for uint8"):
         load_or_fill(tmp_path / NAME, SHAPE, np.uint8, lambda _: [VALUES[:3]])
     assert not list(tmp_path.iterdir())
 

@@ -44,6 +44,6 @@ def test_attributes_of_a_shard_that_are_none_are_refused(root):
         header = type("Header", (), {"settings": {"attributes": ["a", 1]}})
 
     with pytest.raises(
-        InputError, match=r"^shard x.h5: attributes is not a list of names; make the shard again with clp-"
+        InputError, match=r"^shard x.h5: setting attributes is not a list of names; make the shard again with clp-"
     ):
         names_in(Shard(), "attributes")

@@ -72,6 +72,6 @@ def test_a_list_that_is_none_is_refused(root, value):
     shard = ShardReader(shard_of(root))
     shard.header.settings["left_out"] = value
     with pytest.raises(
-        InputError, match=r"x\.h5: left_out is not a list of names; make the shard again with clp-augment$"
+        InputError, match=r"x\.h5: setting left_out is not a list of names; make the shard again with clp-augment$"
     ):
         load_shard_dataset(shard, root)

@@ -1,4 +1,4 @@
-"""Val's objects before backgrounds of other classes: the rows that the audit measures, and shards that are refused."""
+"""Val's objects on backgrounds of other classes: the rows that the audit measures, and shards that are refused."""
 
 import dataclasses
 
@@ -83,7 +83,9 @@ def test_other_shards_are_refused_in_one_line(shard, demo_shard, tmp_path):
     of_test = make_audit_of_val(tmp_path / "test.h5", 4, split="test")
     large = make_audit_of_val(tmp_path / "large.h5", 4, size=32)
     for path, reason in (
-        (demo_shard, "it is a meta set"), (of_test, "of split test, expected val"), (large, "size 32, expected 16"),
+        (demo_shard, "it is a meta set"),
+        (of_test, "it is of split test, expected val"),
+        (large, "size 32, expected 16"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=rf"not an audit of val for this run \({reason}\); {remedy}$"):
             read_views(path, shard)

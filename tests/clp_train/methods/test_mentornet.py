@@ -175,6 +175,8 @@ def test_mentornet_refuses(options, message):
 
 
 def test_the_data_driven_mentor_needs_clean_pictures_of_every_class():
-    with pytest.raises(UsageError, match=r"method = mentornet: no meta picture of class owl; expected one of each"):
+    with pytest.raises(
+        UsageError, match=r"method = mentornet: no meta picture of class owl; expected at least one of each"
+    ):
         method_of("mentornet", with_meta((0, 1, 1)), {"curriculum": "dd"})
     method_of("mentornet", with_meta((0, 1, 1)))

@@ -243,7 +243,7 @@ def test_the_last_layer_by_name(nets, build):
         build("Behind", head="fcc")
     with pytest.raises(SettingError, match=r"model_head = stem.0: expected the last linear layer"):
         build("Net", head="stem.0")
-    with pytest.raises(SettingError, match=r"has no effect where .* makes a Classifier"):
+    with pytest.raises(SettingError, match=r"has no effect because .* returns a Classifier"):
         build("Ready", head="head")
     for model in ("resnet8", "torchvision:resnet18"):
         with pytest.raises(SettingError, match=f"model_head = fc: has no effect with model {model}, whose"):
@@ -260,7 +260,7 @@ def test_the_last_layer_by_name(nets, build):
         ("cosines", "its last layer is of type Cosine, expected a linear one"),
         ("alone", "it is a linear layer itself, expected a network that ends in one"),
         ("fails", "RuntimeError: not for 5"),
-        ("nothing", "it makes int, expected a torch.nn.Module"),
+        ("nothing", "it returns int, expected a torch.nn.Module"),
         ("two", "it takes classes, width; expected a function of the number of classes, or without arguments"),
         ("ready", "it is of type Net; expected a function of the number of classes"),
         ("number", "it is of type int; expected a function"),

@@ -51,7 +51,7 @@ def test_one_model(written, one):
         "cut out along its matte",
         "pictures are resized to 160 pixels",
         f"original {percent(figures.by_view['original'].value)}",
-        f"before other classes' backgrounds (mix-other) {percent(figures.by_view[MIX_OTHER].value)}",
+        f"on other classes' backgrounds (mix-other) {percent(figures.by_view[MIX_OTHER].value)}",
         f"all pictures {points(figures.gap.value)}",
         f"class 1, against {points(figures.gap_by_group[3].value)}",
         "guessing: 50.0 %",

@@ -31,7 +31,7 @@ KEYS = {
     "average": lambda m, _: m.average,
     "gap": lambda _, before_others: before_others,
 }
-"""Way -> what the oracle compares, of the metrics of val and the accuracy before other backgrounds."""
+"""Way -> what the oracle compares, of the metrics of val and the accuracy on other backgrounds."""
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_by_the_command_line_with_views(demo_shard, audit, tmp_path):
     assert (result["selected_by"], result["selection_knew"]) == ("gap", "boxes of val")
     assert set(result["last"]["metrics"]) == {"val", "test"}
     assert BEFORE_OTHERS in result["history"][-1]
-    assert "by the accuracy before backgrounds of other classes on val" in (tmp_path / "r" / "card.md").read_text()
+    assert "by the accuracy on backgrounds of other classes on val" in (tmp_path / "r" / "card.md").read_text()
     assert not list((tmp_path / "r").glob("predictions-views*"))
 
 
