@@ -69,7 +69,7 @@ class Staging:
             raise UsageError(f"{self.shard} exists{self._difference()}, or give {OVERWRITE}, or another --out")
         if unfinished and not (resume or overwrite):
             raise UsageError(
-                f"{self.folder} holds an unfinished run; give {RESUME} to go on or {OVERWRITE} to start again"
+                f"{self.folder} holds an unfinished run; give {RESUME} to continue or {OVERWRITE} to start again"
             )
         if unfinished and resume:
             self._compare()

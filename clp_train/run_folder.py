@@ -50,7 +50,7 @@ def prepare(folder: Path, resume: bool = False) -> None:
         raise UsageError(f"{folder} holds a result already{lacks}{remedy}")
     checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and not resume:
-        raise UsageError(f"{folder} holds an unfinished run; give --resume to go on, or another --out")
+        raise UsageError(f"{folder} holds an unfinished run; give --resume to continue, or another --out")
     if resume and not checkpoint.exists():
         raise InputError(f"{checkpoint}: no checkpoint to resume from; run without --resume, or give the run's --out")
     make_folder(folder)

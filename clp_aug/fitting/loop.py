@@ -153,7 +153,7 @@ def check_free(config: Fit, resume: bool) -> None:
         if config.out.exists():
             raise UsageError(f"{config.out} holds weights already; choose another --out or remove it")
         if state_file(config).exists() and not resume:
-            raise UsageError(f"{state_file(config)} is an unfinished fit; give --resume to go on, or another --out")
+            raise UsageError(f"{state_file(config)} is an unfinished fit; give --resume to continue, or another --out")
 
 
 def remove_finished_state(config: Fit) -> None:

@@ -35,7 +35,7 @@ class OtherRunError(UsageError):
             what = "is of a run on other pictures than now; restore those, or"
         if name == "plugins":
             what = f"is of a run with {difference(stored, current)};"
-        super().__init__(f"{path} {what} use another --out")
+        super().__init__(f"{path} {what} choose another --out")
 
 
 def write_state(path: Path, key: dict[str, Any], plain: dict[str, Any], tensors: dict[str, Tensor]) -> None:

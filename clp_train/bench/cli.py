@@ -85,7 +85,7 @@ def seeds_of(text: str) -> list[int]:
 @click.option("--extend", is_flag=True, help="Keep runs that tables in --out hold, if code and data are the same.")
 @click.option("--dry-run", is_flag=True, help="Print what would be run.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@one_line_errors("what is finished stays; give the same command again to go on")
+@one_line_errors("what is finished stays; give the same command again to continue")
 def bench(
     table: str,
     scale: str,

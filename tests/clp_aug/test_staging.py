@@ -83,7 +83,7 @@ def test_a_run_does_not_go_on_with_pictures_that_have_changed(tmp_path, now):
 def test_what_stands_in_the_way(tmp_path):
     one = begun(tmp_path)
     with pytest.raises(
-        UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to go on or --overwrite"
+        UsageError, match=r"x\.h5\.parts holds an unfinished run; give --resume to continue or --overwrite"
     ):
         staging(tmp_path).open(False, False)
     with pytest.raises(UsageError, match=r"is of a run with seed = 0, now 1; give --overwrite to start again"):

@@ -124,5 +124,5 @@ def test_a_changed_file_is_another_run(here, tmp_path, monkeypatch):
         " --overwrite, or another --out"
     )
     assert refused(train, *TRAINED, "--resume") == (
-        "run holds the result of a run with another mine.py:Halving: its code has changed since; use another --out"
+        "run holds the result of a run with another mine.py:Halving: its code has changed since; choose another --out"
     )

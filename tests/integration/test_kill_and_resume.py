@@ -49,7 +49,7 @@ def test_kill_dash_nine_then_resume(whole, tmp_path, workers):
     assert finished
     refused = subprocess.run(command(out), capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "holds an unfinished run; give --resume to go on" in refused.stderr
+    assert "holds an unfinished run; give --resume to continue" in refused.stderr
     assert {path.name: path.stat().st_mtime_ns for path in parts.glob("*.done")} == finished
     assert run(out, "--workers", workers, "--resume") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.h5"], "nothing is left beside the shard"

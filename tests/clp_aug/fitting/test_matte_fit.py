@@ -93,14 +93,14 @@ def test_it_learns(folder, tmp_path):
 def test_the_state_of_another_fit_is_refused(folder, tmp_path):
     first = config(folder, tmp_path / "w.safetensors")
     kill_after(2, first, read_sources(folder))
-    with pytest.raises(UsageError, match=r"is of a run with lr = 0.001, now 0.01; use another --out"):
+    with pytest.raises(UsageError, match=r"is of a run with lr = 0.001, now 0.01; choose another --out"):
         matte.fit(config(folder, first.out, lr=0.01), read_sources(folder), resume=True)
     sources = read_sources(folder)
     fewer = dataclasses.replace(sources, backgrounds=matte.split(sources, 0)[0].backgrounds)
-    with pytest.raises(UsageError, match="on other pictures than now; restore those, or use another --out"):
+    with pytest.raises(UsageError, match="on other pictures than now; restore those, or choose another --out"):
         matte.fit(first, fewer, resume=True)
     with pytest.raises(
-        UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to go on, or another --out"
+        UsageError, match=r"w\.checkpoint is an unfinished fit; give --resume to continue, or another --out"
     ):
         matte.fit(first, read_sources(folder))
     first.out.with_suffix(".checkpoint").write_bytes(b"junk")
@@ -125,7 +125,7 @@ def test_what_changed_since_the_kill_is_refused(folder, tmp_path, name):
     data[-6] ^= 1
     (root / name).write_bytes(data)
     os.utime(root / name, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(UsageError, match="on other pictures than now; restore those, or use another --out"):
+    with pytest.raises(UsageError, match="on other pictures than now; restore those, or choose another --out"):
         matte.fit(one, sources, resume=True)
 
 

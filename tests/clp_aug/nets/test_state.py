@@ -150,9 +150,9 @@ def test_no_change_of_a_file_gets_through(state):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"lr": 0.2}, r"x\.safetensors is of a run with lr = 0\.1, now 0\.2; use another --out"),
-        ({"new": 1}, r"is of a run with new = None, now 1; use another --out"),
-        ({"pictures": "cd"}, r"is of a run on other pictures than now; restore those, or use another --out"),
+        ({"lr": 0.2}, r"x\.safetensors is of a run with lr = 0\.1, now 0\.2; choose another --out"),
+        ({"new": 1}, r"is of a run with new = None, now 1; choose another --out"),
+        ({"pictures": "cd"}, r"is of a run on other pictures than now; restore those, or choose another --out"),
     ],
 )
 def test_the_state_of_another_run_is_refused(state, change, message):

@@ -77,9 +77,9 @@ def test_what_stands_in_the_way(demo_shard, tmp_path):
     config = short(demo_shard, tmp_path)
     with pytest.raises(Killed):
         killable(config, loaded, 3)
-    with pytest.raises(UsageError, match=r"run holds an unfinished run; give --resume to go on, or another --out"):
+    with pytest.raises(UsageError, match=r"run holds an unfinished run; give --resume to continue, or another --out"):
         prepare(config.folder)
-    with pytest.raises(UsageError, match=r"is of a run with lr = 0\.1, now 0\.2; use another --out"):
+    with pytest.raises(UsageError, match=r"is of a run with lr = 0\.1, now 0\.2; choose another --out"):
         killable(short(demo_shard, tmp_path, lr=0.2), loaded, resume=True)
     path = config.folder / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
