@@ -21,7 +21,7 @@ NOT_REACHED = (
     r"\.(bench|report|fitting|making|inspecting|cli|data_cli|common|listing|next_command|list_settings|presets|run_folder"
     r"|run|run_name|ending|finishing|board|export|leaving|predict_cli|predicting|testing|library|bilevel|meta_loader"
     r"|own_losses|wrapping|confusion|more_epochs|auditing|audits|audit_cli|audit_data_cli|compare_cli|fit_cli"
-    r"|inspect_cli)\b|^clp_train$"
+    r"|inspect_cli|notebook|known)\b|^clp_train$"
 )
 """Rooms and modules with nothing that a run depends on, beside those of UNUSED."""
 UNUSED = r"\.(memory|terminal|rectangles|state|inpaint_critics)$"
@@ -258,7 +258,7 @@ NEW = {
     "where Grad-CAM looks": ("def inside_share(", "SHOWN, BATCH = 24, 50", "SHOWN, BATCH = 24, 51", RUNS),
     "a fill": ("def grey(", "np.full_like(", "np.zeros_like(", {"shard"}),
     "a default of the shard": ("class AugmentConfig", "pad: int = setting(0,", "pad: int = setting(1,", {"shard"}),
-    "a setting of a fill": ("def cagan(", '"own", "Of published', '"tf", "Of published', {"shard"}),
+    "a setting of a fill": ("def cagan(", '"own", "Layout of published', '"tf", "Layout of published', {"shard"}),
     "the version": ("__version__", '"0.1.0"', '"0.2.0"', {"shard"}),
     "what both read": ("def rng_for(", "[seed, sample_id,", "[sample_id, seed,", WHO),
 }  # fmt: skip
