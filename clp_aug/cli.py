@@ -107,7 +107,7 @@ def fill_settings(command: Command) -> Command:
 @click.option("--json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.version_option(__version__)
-@one_line_errors("finished blocks are kept, go on with --resume")
+@one_line_errors("finished blocks are kept, continue with --resume")
 def augment(dry_run: bool, json: bool, quiet: bool, workers: int | None, texts: Sequence[str], **settings: Any) -> None:
     """Make a meta shard: READ -> MATTE -> BOX -> INFILL -> SHARD.
 

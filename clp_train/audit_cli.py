@@ -185,7 +185,7 @@ def report(
     show(audits, comparison)
     if html is not None:
         say(f"wrote {html}")
-    command = next_command(audits[-1], reader)
+    command = next_command(audits, reader)
     if command:
         say(f"next: {command}")
 
@@ -208,16 +208,16 @@ def show(audits: Sequence[Audit], comparison: Comparison | None) -> None:
             say(f"  {sentence}")
 
 
-def next_command(audit: Audit, reader: ShardReader) -> str | None:
-    """Return what to run against a reliance that was seen, None where none was.
+def next_command(audits: Sequence[Audit], reader: ShardReader) -> str | None:
+    """Return what to run if the last model relies on backgrounds, None if it does not.
 
-    It makes a meta set of the audited data set and trains on it; masks and boxes that do not lie with the pictures must
-    be named again.
+    For one model: make a meta set of the audited data set and train on it; name masks and boxes in other folders again.
+    After a comparison, where training may not have helped: ask the data whether it shows other backgrounds at all.
     """
     from clp_train.auditing.verdict import SOME, STRONG
     from clp_train.next_command import attributes_of, root_to_say
 
-    if audit.verdict.word not in (STRONG, SOME):
+    if audits[-1].verdict.word not in (STRONG, SOME):
         return None
     header = reader.header
     name, size = header.dataset, str(reader.shape[1])
@@ -226,6 +226,9 @@ def next_command(audit: Audit, reader: ShardReader) -> str | None:
     where = ["--dataset", name, *rooted, "--size", size]
     if attributes := attributes_of(header.settings):
         where += ["--attributes", ",".join(attributes)]
+    if len(audits) > 1:
+        asks = ["clp-audit", "data", "--dataset", name, *rooted]
+        return f"{shlex.join(asks)} (pictures whose background contradicts their class)"
     augment = ["clp-augment", *where, "--cf", "tile", "--f", "mix-rand"]
     shard = f"shards/{name}-tile-mix-rand-seed0.h5"
     train = ["clp-train", "--meta", shard, *rooted, "--method", "clp", "--preset", "spurious-background"]

@@ -127,7 +127,7 @@ def late(name: str, choices: Collection[str] = ()) -> Offer:
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON in place of the table.")
 @ends_as_rank
-@one_line_errors("no result was written; --resume goes on from the last checkpoint, if the run had come to one")
+@one_line_errors("no result was written; --resume continues from the last checkpoint, if there is one")
 def train(
     texts: Sequence[str],
     resume: bool,

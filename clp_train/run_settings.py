@@ -57,7 +57,7 @@ class RunSettings(Settings):
         source="ours", works_with=("freeze_batch_norm", (False,)),
     )  # fmt: skip
     select: str = setting(
-        AUTO_SELECT, "Selected epoch: the best on val by this measure, ties by the average; gap is the accuracy before"
+        AUTO_SELECT, "Selected epoch: the best on val by this measure, ties by the average; gap is the accuracy on"
         " other backgrounds; auto is worst-group if the method needs groups, else worst-class.",
         choices=SELECT, option=True,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 A donor is a picture that gives its background. Many pictures share one donor, so their answers are not independent.
 The pigeonhole bootstrap (Owen 2007, "The pigeonhole bootstrap") draws pictures with replacement, and donors too. The
-weight of a cell (one picture before one donor) is the number of draws of the picture times that of the donor. The
+weight of a cell (one picture on one donor) is the number of draws of the picture times that of the donor. The
 spread of these resamples is never too small, but it counts the chance within single cells three times: where there is
 little other variance, intervals are almost twice as wide as necessary. So the resamples are moved towards the figure
 until their variance is that of two crossed clusters (Cameron, Gelbach and Miller 2011, "Robust inference with multiway

@@ -12,7 +12,7 @@ from clp_train.auditing.data_table import place_of
 from clp_train.auditing.verdict import CANNOT_TELL, NONE_SEEN, SOME, STRONG
 
 USUAL = 10  # meta pictures a group
-FILLS = ("--cf", "cagan", "--f", "random")
+FILLS = ("--cf", "tile", "--f", "mix-rand")
 PRESET = "spurious-background"
 WHY = {
     STRONG: "meta pictures help: a network can learn the background in place of the object",
@@ -59,7 +59,7 @@ def commands_of(
     commands to run before.
     """
     name = where[1].rpartition(":")[2]
-    shard = f"shards/{name}-cagan-random-seed0.h5"
+    shard = f"shards/{name}-tile-mix-rand-seed0.h5"
     augment = ["clp-augment", *where, *FILLS, "--meta", protocol]
     train = ["clp-train", "--meta", shard, *(("--root", str(root)) if root else ())]
     train += ["--method", "clp", "--preset", PRESET] if is_telling else ["--method", "erm"]

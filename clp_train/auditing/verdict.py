@@ -129,7 +129,7 @@ def gap_facts(figures: Figures, audit_set: AuditSet) -> list[str]:
             f" {in_points(figures.gap_by_class[clearest])}{by_chance(int(judged.sum()))}."
         )
     if gap.high is not None and gap.high < 0:
-        facts.append("Backgrounds of other classes help: more pictures are right before them.")
+        facts.append("Backgrounds of other classes help: more pictures are right on them.")
     return facts
 
 

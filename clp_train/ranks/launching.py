@@ -107,8 +107,8 @@ def lost_ranks_told(ranks: Ranks) -> Iterator[None]:
         if not any(words in str(error) for words in LOST):
             raise
         raise RankLost(
-            f"another rank of {ranks.size} is gone, so rank {ranks.rank} cannot go on; --resume goes on from the last"
-            " checkpoint"
+            f"another rank of {ranks.size} is gone, so rank {ranks.rank} cannot continue; --resume continues from"
+            " the last checkpoint"
         ) from None
 
 

@@ -27,7 +27,7 @@ TONES = {STRONG: "bad", SOME: "doubt", NONE_SEEN: "good"}
 """Word of a verdict -> its tone on the page."""
 VIEW_NAMES = {
     MIX_OWN: "object pasted back (mix-own)",
-    MIX_SAME: "before its own class's backgrounds (mix-same)",
+    MIX_SAME: "on its own class's backgrounds (mix-same)",
     MIX_OTHER: "on other classes' backgrounds (mix-other)",
 }
 MIXED = (
@@ -37,8 +37,8 @@ MIXED = (
 CANNOT_SEE = (
     "a shortcut within the box, on the object itself or close around it",
     "the size and the place of the object: they stay as they are in all views",
-    "what pasting and filling leave behind, such as edges and blurred patches; the cost of cutting tells how much of it"
-    " the model minds",
+    "what pasting and filling leave behind, such as edges and blurred patches; the cost of cutting shows how much"
+    " this affects the model",
     "backgrounds of other kinds than those that were pasted",
 )
 

@@ -15,8 +15,8 @@ from clp_train.report.table import shown
 MOST_CLASSES = 20  # nobody reads more rows; --json and the page have them
 MEANINGS = {
     "mix-own": "mix-own: pasted on its own background",
-    "mix-same": "mix-same: before another one of its class",
-    "mix-other": "mix-other: before one of another class",
+    "mix-same": "mix-same: on another one of its class",
+    "mix-other": "mix-other: on one of another class",
 }
 """View -> its full name."""
 

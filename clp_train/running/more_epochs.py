@@ -26,7 +26,7 @@ def check_longer(assembly: Assembly, done: int, epochs_seen: int) -> None:
     """
     config, method = assembly.config, assembly.method
     epochs = config.run.epochs
-    start = f"the run of {done} epochs cannot go on"
+    start = f"the run of {done} epochs cannot continue"
     remedy = "train again with another --out"
     if epochs_seen < done:
         raise SettingError("epochs", epochs, f"{start}: it stopped after {epochs_seen}, by its patience; {remedy}")
@@ -51,7 +51,7 @@ def reopen(assembly: Assembly, done: int, checkpoint: Checkpoint, spent: Spent) 
     ended = checkpoint.at_end()
     if not ended.path.exists():
         raise InputError(
-            f"{ended.path}: no such file, so the run cannot go on; runs of earlier versions have none: train again"
+            f"{ended.path}: no such file, so the run cannot continue; runs of earlier versions have none: train again"
             " with another --out"
         )
     plain, tensors = read_state(ended.path, ended.key | {"epochs": done})

@@ -84,7 +84,7 @@ def test_ctrl_c_is_130(tmp_path):
         if code != 0:
             break
     assert code == 130, errors
-    assert errors.strip() == "error: interrupted; finished blocks are kept, go on with --resume"
+    assert errors.strip() == "error: interrupted; finished blocks are kept, continue with --resume"
 
 
 def interrupted(folder):

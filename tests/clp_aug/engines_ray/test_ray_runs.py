@@ -150,7 +150,7 @@ def test_a_run_on_a_cluster_of_its_own_that_is_stopped_goes_on(tmp_path):
     again = start(out, "--resume", "--quiet")
     said = stopped(again, tmp_path, more, lambda pid: os.killpg(pid, signal.SIGINT))
     assert again.returncode == 130
-    assert said == ("", "error: interrupted; finished blocks are kept, go on with --resume\n")
+    assert said == ("", "error: interrupted; finished blocks are kept, continue with --resume\n")
     assert killed < {path.name for path in tmp_path.glob(marks)}
     last = start(out, "--resume", "--json")
     answer, shown = last.communicate(timeout=240)

@@ -123,7 +123,7 @@ def test_the_next_commands_are_to_be_run_as_they_are_and_group_methods_train(bia
     steps = [line.removeprefix("next: ") for line in done.stdout.splitlines() if line.startswith("next: ")]
     assert steps[:2] == [
         f"cp groups.csv {copy}/table.csv",
-        f"clp-augment --dataset table --root {copy} --size 16 --cf cagan --f random --meta 3/group",
+        f"clp-augment --dataset table --root {copy} --size 16 --cf tile --f mix-rand --meta 3/group",
     ]
     subprocess.run(shlex.split(steps[0]), check=True)
     made = CliRunner().invoke(augment, [*shlex.split(steps[1])[1:], "--quiet", "--workers", "1"])
@@ -268,7 +268,7 @@ def test_pictures_that_are_no_files(demo_shard, tmp_path):
     ]
     assert {row["x0"] for row in rows(out)} == {""}
     assert found["meta"] == "10/class"
-    assert found["next"][0].startswith("clp-augment --dataset demo --size 16 --cf cagan --f random --meta 10/class")
+    assert found["next"][0].startswith("clp-augment --dataset demo --size 16 --cf tile --f mix-rand --meta 10/class")
 
 
 def test_boxes_of_held_out_pictures_are_found_by_the_matte_of_the_shard(tmp_path):

@@ -172,7 +172,7 @@ def test_of_many_classes_one_stands_out_by_chance():
 
 def test_backgrounds_that_help_are_said(plain):
     assert (
-        "Backgrounds of other classes help: more pictures are right before them."
+        "Backgrounds of other classes help: more pictures are right on them."
         in with_gap(plain, -0.1, -0.2, -0.05).evidence
     )
 

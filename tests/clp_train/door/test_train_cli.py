@@ -155,8 +155,7 @@ def test_interrupted(monkeypatch, demo_shard):
     result = call("--meta", demo_shard, "--quiet")
     assert result.exit_code == 130
     assert result.stderr == (
-        "error: interrupted; no result was written; --resume goes on from the last checkpoint, if the run had come to"
-        " one\n"
+        "error: interrupted; no result was written; --resume continues from the last checkpoint, if there is one\n"
     )
 
 

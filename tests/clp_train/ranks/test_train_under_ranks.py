@@ -20,7 +20,7 @@ __all__ = ["shard"]  # a fixture
 
 SETTINGS = ["--epochs", "3", "--batch-size", "10", "--set", "checkpoint_interval=1", "--quiet", "--preset", "none"]
 KILLS = int(os.environ.get("CLP_TEST_KILLS", "4"))  # in one run; more of them by hand
-GO_ON = "; --resume goes on from the last checkpoint"
+GO_ON = "; --resume continues from the last checkpoint"
 
 
 def command(shard, out, *more):
@@ -101,7 +101,9 @@ def test_killed_and_resumed_it_is_the_same_run(whole, shard, tmp_path):
         if other[0] == 0:  # it was done but for its end
             break
         assert other[0] == 3
-        assert other[2].splitlines()[-1] == f"error: another rank of 2 is gone, so rank {1 - rank} cannot go on{GO_ON}"
+        assert (
+            other[2].splitlines()[-1] == f"error: another rank of 2 is gone, so rank {1 - rank} cannot continue{GO_ON}"
+        )
         assert len([line for line in other[2].splitlines() if line.startswith("error")]) == 1
     assert kills >= KILLS // 2
     if not (out / "result.json").exists():

@@ -85,7 +85,10 @@ def test_another_run_does_not_go_on(demo_shard, two_epochs, case):
 
 @pytest.mark.parametrize(
     ("gone", "message"),
-    [(END, "no such file, so the run cannot go on; runs of earlier versions have none"), (LAST, "no such file; only")],
+    [
+        (END, "no such file, so the run cannot continue; runs of earlier versions have none"),
+        (LAST, "no such file; only"),
+    ],
 )
 def test_what_a_run_needs_to_go_on_is_named(demo_shard, two_epochs, tmp_path, gone, message):
     shutil.copytree(two_epochs, tmp_path / "r")
@@ -113,7 +116,7 @@ def test_a_run_goes_on_where_its_schedule_allows(demo_shard, loaded, method, set
     if message is None:
         check_longer(assembly, 30, 30)
         return
-    with pytest.raises(SettingError, match=f"epochs = 60: the run of 30 epochs cannot go on: {message}"):
+    with pytest.raises(SettingError, match=f"epochs = 60: the run of 30 epochs cannot continue: {message}"):
         check_longer(assembly, 30, 30)
 
 
