@@ -35,7 +35,7 @@ def ranks_of(environment: Mapping[str, str], batch_norm: str = SYNCHRONISED) -> 
         return ALONE
     missing = [name for name in NAMES if not environment.get(name)]
     if missing:
-        raise InputError(f"WORLD_SIZE is set, but {', '.join(missing)} is missing; start the ranks with torchrun")
+        raise InputError(f"WORLD_SIZE is set, but not {', '.join(missing)}; start the ranks with torchrun")
     numbers = {}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         text = environment.get(name, environment["RANK"])

@@ -39,7 +39,11 @@ DATA_NOTES = {
     "generated-cbl": "The same pictures with balanced classes; protocol ALT.",
 }
 CODES = (
-    (0, "done", "The command finished. Its last line names the file that it wrote and the next command."),
+    (
+        0,
+        "done",
+        "The command finished. Its last lines name the file that it wrote and, if there is one, the next command.",
+    ),
     (EXIT_USAGE, "usage", "An option or a setting is unknown, out of range, or contradicts another one."),
     (EXIT_INPUT, "bad input", "A file, a picture, a table, a shard or a device cannot be used."),
     (EXIT_FALLBACKS, "too many fallbacks", "The chosen matte failed on more pictures than `--max-fallback` allows."),

@@ -72,10 +72,10 @@ def coco(here: Path) -> None:
 
 
 def groups(here: Path) -> None:
-    """Write pictures and groups.csv: file, label, place."""
+    """Write pictures and pictures/table.csv: file, label, place."""
     names = class_folders(here / "pictures", COUNTS["pictures"], 0)
-    rows = [(f"pictures/{name}", name.split("/")[0], "grass" if at % 2 else "sea") for at, name in enumerate(names)]
-    write_table(here / "groups.csv", ("file", "label", "place"), rows)
+    rows = [(name, name.split("/")[0], "grass" if at % 2 else "sea") for at, name in enumerate(names)]
+    write_table(here / "pictures" / "table.csv", ("file", "label", "place"), rows)
 
 
 def waterbirds(here: Path) -> None:
@@ -99,28 +99,14 @@ def cifar10(here: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     for at, file in enumerate([*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]):
-        rng = np.random.default_rng(at)
         labels = [number % 10 for number in range(240)]
-        shade = np.array(labels)[:, None] * 20 + 30
-        data = (shade + rng.normal(0, 25, (240, 3072))).clip(0, 255).astype(np.uint8)
+        shades = [(60 + 12 * label, 150 - 9 * label, 90) for label in labels]
+        images = [
+            picture(label % 2, shades[n], 9000 + 240 * at + n)[0].resize((32, 32)) for n, label in enumerate(labels)
+        ]
+        data = np.stack([np.asarray(each).transpose(2, 0, 1).reshape(-1) for each in images])
         (folder / file).write_bytes(pickle.dumps({"data": data, "labels": labels}, protocol=4))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}, protocol=4))
-
-
-def demo_shard(here: Path) -> None:
-    """Write shards/demo.h5."""
-    copied(
-        here,
-        made(
-            "demo-shard", "clp-augment --dataset demo --cf tile --f random --size 24 --limit 400 --out shards/demo.h5"
-        ),
-    )
-
-
-def demo_run(here: Path) -> None:
-    """Write shards/demo.h5 and runs/mine."""
-    train = "clp-train --meta shards/demo.h5 --method erm --epochs 1 --out runs/mine"
-    copied(here, made("demo-run", train, demo_shard))
 
 
 def pictures_shard(here: Path) -> None:
@@ -149,9 +135,6 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "groups": groups,
     "waterbirds": waterbirds,
     "cifar10": cifar10,
-    "demo-shard": demo_shard,
-    "demo-run": demo_run,
-    "pictures-shard": pictures_shard,
     "pictures-run": pictures_run,
     "checkout": checkout,
 }

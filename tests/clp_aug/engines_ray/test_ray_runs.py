@@ -156,7 +156,6 @@ def test_a_run_on_a_cluster_of_its_own_that_is_stopped_goes_on(tmp_path):
     answer, shown = last.communicate(timeout=240)
     assert last.returncode == 0, shown
     assert json.loads(answer)["rows"] == 240
-    assert [title in shown for title in ("MATTE + BOX meta", "MATTE + BOX train", "INFILL")] == [True] * 3
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     other = augment(tmp_path, "serial", **{**RUN, "limit": 900, "meta": "20/group"})
     assert hashlib.sha256(out.read_bytes()).hexdigest() == other

@@ -36,9 +36,9 @@ def call(*arguments, charset="utf-8"):
     ("charset", "shown"),
     [
         ("utf-8", "中é 1, \ufffd[2J 1"),
-        ("cp1252", "?é 1, ?[2J 1"),
-        ("latin-1", "?é 1, ?[2J 1"),
-        ("ascii", "?? 1, ?[2J 1"),
+        ("cp1252", r"\u4e2dé 1, \ufffd[2J 1"),
+        ("latin-1", r"\u4e2dé 1, \ufffd[2J 1"),
+        ("ascii", r"\u4e2d\xe9 1, \ufffd[2J 1"),
     ],
 )
 def test_names_on_any_terminal(named_shard, charset, shown):

@@ -15,7 +15,7 @@ def test_specs():
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "10", "10/", "/class", "0/class", "-1/class", "1.5/class", "10/Class", "10/klass", "10/class "]
+    "spec", ["", "10", "10/", "/class", "0/class", "-1/class", "1.5/class", "10/Class", "10/people", "10/class "]
 )
 def test_wrong_specs(spec):
     with pytest.raises(

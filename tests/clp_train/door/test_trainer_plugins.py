@@ -111,7 +111,8 @@ WRONG_METHODS = {
     "Untold": "annotate its parameter options with a frozen dataclass of settings, a subclass of Settings",
     "Clash": "its setting lr has the name of one of every run; give it another",
     "Asks": "it asks for data, but can only have options and context",
-    "Wrong": "parts = 'meta step'; expected a tuple of meta step, perturbed meta logits, saliency, ('meta step',) say",
+    "Wrong": "parts = 'meta step'; expected a tuple of meta step, perturbed meta logits, saliency, such as"
+    " ('meta step',)",
     "nothing": "it made NoneType; expected an object of clp_train.algorithm.method.Method",
     "number": "it is of type int; expected a Method, or a function that makes one",
 }

@@ -250,7 +250,7 @@ def test_a_head_that_learns_from_meta_pictures_stands_in_nobodys_way(loaded, dem
     [
         (
             {"method": "clp"},
-            "--set trainable=head: eq. (6) acts on the body; train all of it, or leave the term out;"
+            "--set trainable=head: eq. (6) acts on the body; train the whole network, or leave the term out;"
             " take --saliency-lambda 0",
         ),
         (

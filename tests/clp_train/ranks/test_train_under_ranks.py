@@ -203,7 +203,7 @@ def test_variables_that_do_not_fit():
     for environment, message in [
         (
             {"WORLD_SIZE": "2"},
-            f"WORLD_SIZE is set, but RANK, MASTER_ADDR, MASTER_PORT not; {START}",
+            f"WORLD_SIZE is set, but not RANK, MASTER_ADDR, MASTER_PORT; {START}",
         ),
         (VARIABLES | {"RANK": "x"}, "RANK is 'x'; expected a whole number, as torchrun sets it"),
         (VARIABLES | {"RANK": "2"}, "RANK is 2 and WORLD_SIZE 2; expected ranks from 0 to 1"),

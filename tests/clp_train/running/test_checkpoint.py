@@ -148,7 +148,7 @@ def test_pictures_that_changed_since_the_kill_are_refused(demo_shard, loaded, tm
         changed = replace(loaded, evaluation={**loaded.evaluation, **part})
     else:
         changed = replace(loaded, **{stream: one_pixel_changed(getattr(loaded, stream))})
-    message = r"checkpoint\.safetensors is of a run on other pictures than now; restore those, or use another"
+    message = r"checkpoint\.safetensors is of a run on other pictures than now; restore those, or choose another"
     with pytest.raises(UsageError, match=message):
         killable(config, changed, resume=True)
 

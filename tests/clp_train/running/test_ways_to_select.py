@@ -185,7 +185,7 @@ def test_a_state_of_an_earlier_version_is_refused_where_it_cannot_be_compared(tm
     before = [{"val_worst": 0.5, "val_average": 0.6}]
     epochs.check_comparable(before, "worst-group", tmp_path)
     epochs.check_comparable([{"test_average": 0.6}], "worst-class", tmp_path)
-    with pytest.raises(InputError, match=r"of an earlier version, whose epochs have no val_worst_class; train anew"):
+    with pytest.raises(InputError, match=r"of an earlier version, whose epochs have no val_worst_class; train again"):
         epochs.check_comparable(before, "worst-class", tmp_path)
 
 
