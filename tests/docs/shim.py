@@ -16,6 +16,8 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 STEPS, PICTURES = "2", "300"
 """Steps of clp-fit; training pictures of clp-train."""
+STAGED = ("afr", "cnc", "crt", "glc", "jtt", "lws")
+"""Methods with two stages, each of which needs an epoch."""
 
 
 def main() -> int:
@@ -48,7 +50,7 @@ def short(tool: str, arguments: list[str]) -> list[str]:
 
 
 def short_training(arguments: list[str]) -> list[str]:
-    """Return the arguments of clp-train for one epoch of few pictures; of a run that goes on with more epochs, two."""
+    """Return the arguments of clp-train for one epoch of few pictures; one more for a second stage, and for --resume."""
     if not any(word in ("--meta", "--resume") or word.startswith("--meta=") for word in arguments):
         return arguments
     if any(word in ("--help", "-h") or word.startswith("--list-") for word in arguments):
@@ -61,7 +63,8 @@ def short_training(arguments: list[str]) -> list[str]:
     known.write_text(json.dumps(before))
     more_options = {"--out": folder, "--limit": PICTURES}
     added = [word for option, value in more_options.items() if not given(arguments, option) for word in (option, value)]
-    return [*arguments, *added, "--epochs", "2" if more else "1"]
+    staged = any(word in STAGED or word in [f"--method={name}" for name in STAGED] for word in arguments)
+    return [*arguments, *added, "--epochs", str(1 + more + staged)]
 
 
 def given(arguments: list[str], option: str) -> bool:
