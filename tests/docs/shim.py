@@ -50,7 +50,7 @@ def short(tool: str, arguments: list[str]) -> list[str]:
 
 
 def short_training(arguments: list[str]) -> list[str]:
-    """Return the arguments of clp-train for one epoch of few pictures; one more for a second stage, and for --resume."""
+    """Return the arguments of clp-train for one epoch of few pictures; one more for a second stage or --resume."""
     if not any(word in ("--meta", "--resume") or word.startswith("--meta=") for word in arguments):
         return arguments
     if any(word in ("--help", "-h") or word.startswith("--list-") for word in arguments):
