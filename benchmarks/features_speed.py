@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from clp_aug.common.memory import keep_freed_memory
 from clp_train.evaluating.outputs import most_at_once, outputs
 from clp_train.models import build_model
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as trainings do
     pictures = pictures_of(arguments.root)
     network = build_model("efficientnet-lite0", 2, *NO_STATISTICS, torch.Generator().manual_seed(0)).eval()
     last = deepcopy(network).to(memory_format=torch.channels_last)
