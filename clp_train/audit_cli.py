@@ -227,8 +227,7 @@ def next_command(audits: Sequence[Audit], reader: ShardReader) -> str | None:
     if attributes := attributes_of(header.settings):
         where += ["--attributes", ",".join(attributes)]
     if len(audits) > 1:
-        asks = ["clp-audit", "data", "--dataset", name, *rooted]
-        return f"{shlex.join(asks)} (pictures whose background contradicts their class)"
+        return shlex.join(["clp-audit", "data", "--dataset", name, *rooted])
     augment = ["clp-augment", *where, "--cf", "tile", "--f", "mix-rand"]
     shard = f"shards/{name}-tile-mix-rand-seed0.h5"
     train = ["clp-train", "--meta", shard, *rooted, "--method", "clp", "--preset", "spurious-background"]
